@@ -1,0 +1,74 @@
+package api
+
+import "encoding/json"
+
+// The virtio-serial ports between host and machine.
+const (
+	ControlPort = "holdfast.control" // JSON lines, both ways
+	StdioPort   = "holdfast.stdio"   // frames, see Stream
+)
+
+// The calls a host may make. Status is always allowed; the others only when
+// the measured configuration lists them.
+const (
+	CallStatus = "status" // what stage the machine is in
+	CallSignal = "signal" // params {"signal":"SIGTERM"}: to the workload
+	CallStop   = "stop"   // SIGTERM to the workload, power off when it ends
+	CallStdin  = "stdin"  // lets the stdio port carry input
+)
+
+// A Call is one line from host to machine.
+type Call struct {
+	ID     uint64          `json:"id"`
+	Call   string          `json:"call"`
+	Params json.RawMessage `json:"params,omitempty"`
+}
+
+// An Event is one line from machine to host: the reply to a call when ID is
+// set, news otherwise.
+type Event struct {
+	ID     uint64          `json:"id,omitempty"`
+	Event  string          `json:"event"`
+	Error  string          `json:"error,omitempty"`
+	Detail json.RawMessage `json:"detail,omitempty"`
+}
+
+// The events a machine sends.
+const (
+	EventReply   = "reply"
+	EventStage   = "stage"   // detail StageDetail
+	EventRefused = "refused" // detail RefusedDetail: the machine will not run; it powers off
+	EventStarted = "started" // the workload runs
+	EventExited  = "exited"  // detail ExitDetail; the machine powers off
+)
+
+// StageDetail tells that a stage of the machine's life was completed.
+type StageDetail struct {
+	Name         string `json:"name"`             // modules, root, network, config, attest, pull, …
+	Text         string `json:"text,omitempty"`   // a few words for a person
+	UptimeMillis int64  `json:"uptime_ms"`        // since the kernel started
+	Digest       string `json:"digest,omitempty"` // what the stage was about, where there is one
+}
+
+// RefusedDetail says why a machine ends without running its workload.
+type RefusedDetail struct {
+	Stage  string `json:"stage"`
+	Reason string `json:"reason"`
+	// InitDataDigest is set when the broker does not know the configuration.
+	InitDataDigest string `json:"init_data_digest,omitempty"`
+}
+
+// ExitDetail is how the workload ended.
+type ExitDetail struct {
+	Code      int    `json:"code"`
+	Signal    string `json:"signal,omitempty"`
+	OOMKilled bool   `json:"oom_killed,omitempty"`
+}
+
+// The streams of a stdio frame: one byte of stream, four of big-endian
+// length, then that many bytes. Length 0 closes the stream.
+const (
+	StreamStdin  = 0
+	StreamStdout = 1
+	StreamStderr = 2
+)

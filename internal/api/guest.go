@@ -1,0 +1,44 @@
+package api
+
+// The keys of the init-data document's data table that Holdfast reads.
+const (
+	// GuestConfigKey holds a GuestConfig as JSON.
+	GuestConfigKey = "holdfast.json"
+)
+
+// InitDataFile is the fw_cfg name under which a host hands a machine its
+// init-data document.
+const InitDataFile = "opt/holdfast/initdata"
+
+// A GuestConfig says what one guest is to run and whom it may trust. It is
+// measured before it is parsed and parsed strictly: an unknown key is refused.
+type GuestConfig struct {
+	Image    string      `json:"image"` // HOST:PORT/REPOSITORY@sha256:…
+	Registry Endpoint    `json:"registry"`
+	Broker   Endpoint    `json:"broker"`
+	Process  Process     `json:"process"`
+	Secrets  []SecretRef `json:"secrets,omitempty"`
+	// Control lists the calls beyond status that the host may make on the
+	// control channel. Nothing is allowed that is not listed.
+	Control []string `json:"control,omitempty"`
+}
+
+// An Endpoint is a service and the only CA that may vouch for it.
+type Endpoint struct {
+	URL string `json:"url"` // https://10.0.2.2:PORT
+	CA  string `json:"ca"`  // PEM
+}
+
+// Process overrides what the image's config says, as docker run does.
+type Process struct {
+	Args       []string `json:"args,omitempty"` // replaces Cmd
+	Entrypoint []string `json:"entrypoint,omitempty"`
+	Env        []string `json:"env,omitempty"` // NAME=VALUE, added to the image's
+	Terminal   bool     `json:"terminal,omitempty"`
+}
+
+// A SecretRef is a broker resource that appears as /run/secrets/NAME.
+type SecretRef struct {
+	Name     string `json:"name"`
+	Resource string `json:"resource"` // kbs:///REPOSITORY/TYPE/TAG
+}
