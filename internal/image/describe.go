@@ -94,12 +94,12 @@ func (m *Machine) UKIPath() string       { return filepath.Join(m.Dir, ukiFile) 
 func (m *Machine) ReferencePath() string { return filepath.Join(m.Dir, referenceFile) }
 
 func describeDisk(ctx context.Context, f *os.File, size int64) (*Disk, error) {
-	_, entries, err := gpt.Read(f, size)
+	table, err := gpt.Read(f, size)
 	if err != nil {
 		return nil, err
 	}
 	d := &Disk{Blob: Blob{File: diskFile, Size: size}}
-	for _, e := range entries {
+	for _, e := range table.Partitions {
 		d.Partitions = append(d.Partitions, Partition{
 			Name: e.Name, Type: e.Type.String(), GUID: e.GUID.String(), Start: e.Start, Size: e.Size,
 		})

@@ -72,10 +72,10 @@ func (m *machineBuild) esp(uki []byte, r *root) fat.Volume {
 func diskLayout(espSize int64, esp io.Reader, r *root) gpt.Disk {
 	return gpt.Disk{GUID: derived("disk", r), Partitions: []gpt.Partition{
 		{Name: "esp", Type: gpt.TypeESP, GUID: derived("esp", r), Size: espSize, Content: esp},
-		{Name: "root", Type: gpt.TypeRootX86, GUID: guid.GUID(r.verity.Root[:16]), ReadOnly: true,
-			Size: aligned(r.size), Content: r},
-		{Name: "root-verity", Type: gpt.TypeVerityX86, GUID: guid.GUID(r.verity.Root[16:]), ReadOnly: true,
-			Size: aligned(r.verity.Size()), Content: bytes.NewReader(r.verity.Device())},
+		{Name: "root", Type: gpt.TypeRootX86, GUID: guid.GUID(r.verity.Root[:16]), Attributes: gpt.ReadOnly,
+			Size: r.size, Content: r},
+		{Name: "root-verity", Type: gpt.TypeVerityX86, GUID: guid.GUID(r.verity.Root[16:]), Attributes: gpt.ReadOnly,
+			Size: r.verity.Size(), Content: bytes.NewReader(r.verity.Device())},
 	}}
 }
 
@@ -85,8 +85,6 @@ func derived(what string, r *root) guid.GUID {
 	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80 // RFC 9562, 5.8
 	return guid.GUID(sum[:16])
 }
-
-func aligned(size int64) int64 { return (size + gpt.Align - 1) / gpt.Align * gpt.Align }
 
 // streamed runs write beside the reader of what it writes. Stop waits for it.
 func streamed(write func(io.Writer) error) (r io.Reader, stop func()) {

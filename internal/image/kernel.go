@@ -73,7 +73,7 @@ func (m *machineBuild) initramfs(ctx context.Context, k *kernel) ([]byte, error)
 	}
 	step := m.Progress.Start("compress initramfs", t.Size(), progress.Bytes)
 	var packed bytes.Buffer
-	err = m.pack(t, &packed, meter{ctx, step})
+	err = m.archive(t, &packed, meter{ctx, step})
 	if err != nil {
 		step.Fail()
 		return nil, fmt.Errorf("initramfs: %w", err)
@@ -113,9 +113,9 @@ func initramfsTree(k *kernel, init tree.Content, names []string) (*tree.Tree, er
 	return t, nil
 }
 
-// pack writes t as a compressed cpio archive. The stub measures it and the
+// archive writes t as a compressed cpio archive. The stub measures it and the
 // kernel trusts it, so it needs no checksum of its own.
-func (m *machineBuild) pack(t *tree.Tree, w io.Writer, meter io.Writer) error {
+func (m *machineBuild) archive(t *tree.Tree, w io.Writer, meter io.Writer) error {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return err
@@ -133,14 +133,12 @@ func (m *machineBuild) pack(t *tree.Tree, w io.Writer, meter io.Writer) error {
 }
 
 func cpioEntry(p string, n *tree.Node) cpio.Entry {
-	e := cpio.Entry{Name: p, Mode: n.Mode, Size: n.Content.Size, Content: n.Content.Open(), Major: uint32(n.Major), Minor: uint32(n.Minor)}
 	switch n.Type {
 	case tar.TypeDir:
-		e.Mode |= cpio.TypeDir
+		return cpio.Dir(p, n.Mode)
 	case tar.TypeChar:
-		e.Mode |= cpio.TypeChar
+		return cpio.Char(p, n.Mode, uint32(n.Major), uint32(n.Minor))
 	default:
-		e.Mode |= cpio.TypeFile
+		return cpio.File(p, n.Mode, n.Content.Size, n.Content.Open())
 	}
-	return e
 }

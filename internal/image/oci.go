@@ -10,6 +10,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast/internal/image/recipe"
+	"holdfast/internal/image/tree"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
 )
@@ -46,18 +47,19 @@ func BuildOCI(ctx context.Context, o OCIOptions) (*OCIResult, error) {
 	if err := b.Archive.Fetch(ctx, b.Lock.Packages); err != nil {
 		return nil, err
 	}
-	result, err := b.layout(ctx, l, o)
+	t, err := b.tree(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("build %s: %w", b.Recipe.Name, err)
+	}
+	result, err := b.pack(ctx, l, t, o)
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", b.Recipe.Name, err)
 	}
 	return result, nil
 }
 
-func (b *build) layout(ctx context.Context, l *layout, o OCIOptions) (*OCIResult, error) {
-	t, err := b.tree(ctx)
-	if err != nil {
-		return nil, err
-	}
+// pack makes the layout of one tree.
+func (b *build) pack(ctx context.Context, l *layout, t *tree.Tree, o OCIOptions) (*OCIResult, error) {
 	step := b.Progress.Start("compress layer", t.Size(), progress.Bytes)
 	layer, diffID, err := l.layer(ctx, t, b.Lock.Date, o.Compression, step)
 	if err != nil {
