@@ -6,19 +6,17 @@ package machine
 
 import (
 	"context"
-	"fmt"
-	"os"
+	"errors"
 
-	"golang.org/x/sys/unix"
-
+	"holdfast/internal/api"
 	"holdfast/internal/node"
 )
 
-// Run is the whole life of process 1. It does not return: the machine is off.
+// Run is the whole life of process 1. When it returns, the machine is off.
 func Run() {
-	if err := node.Run(context.Background(), node.Config{}); err != nil {
-		fmt.Fprintf(os.Stderr, "holdfast: %v\n", err)
-	}
-	unix.Sync()
-	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+	node.Run(context.Background(), node.Config{
+		Workload: func(context.Context, node.Job) (api.ExitDetail, error) {
+			return api.ExitDetail{}, &node.Refusal{Stage: "pull", Err: errors.New("not built yet")}
+		},
+	})
 }
