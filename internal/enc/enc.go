@@ -75,7 +75,7 @@ func (p PrivateOptions) LogValue() slog.Value { return slog.StringValue(p.String
 // PublicOptions are what everybody may know of one layer.
 type PublicOptions struct {
 	Cipher  string            `json:"cipher"`
-	HMAC    []byte            `json:"hmac"`
+	HMAC    strictBytes       `json:"hmac"`
 	Options map[string][]byte `json:"cipheroptions"`
 }
 

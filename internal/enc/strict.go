@@ -33,3 +33,16 @@ func decodeExact(raw []byte, to any, names ...string) error {
 	}
 	return json.Unmarshal(raw, to)
 }
+
+// strictBytes are bytes that JSON carries in base64, in its one spelling.
+type strictBytes []byte
+
+func (b *strictBytes) UnmarshalJSON(raw []byte) error {
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return err
+	}
+	decoded, err := decodeBase64(s)
+	*b = decoded
+	return err
+}
