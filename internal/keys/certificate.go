@@ -25,22 +25,44 @@ const (
 
 // A kind is what a key is for.
 type kind struct {
-	name   string
-	alg    algorithm
-	isCA   bool
-	usages []x509.ExtKeyUsage
+	name    string
+	purpose string
+	alg     algorithm
+	isCA    bool
+	usages  []x509.ExtKeyUsage
 }
 
 // kinds lists the keys in the order they are made: the root first.
 var kinds = []kind{
-	{name: Root, alg: p256, isCA: true},
-	{name: PK, alg: rsa2048},
-	{name: KEK, alg: rsa2048},
-	{name: DB, alg: rsa2048, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}},
-	{name: Image, alg: ed25519Alg, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}},
-	{name: TLS, alg: p256, isCA: true},
-	{name: Admin, alg: ed25519Alg, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
-	{name: Token, alg: p256},
+	{name: Root, purpose: "certifies the others", alg: p256, isCA: true},
+	{name: PK, purpose: "owns a machine's Secure Boot", alg: rsa2048},
+	{name: KEK, purpose: "may change which signers firmware accepts", alg: rsa2048},
+	{name: DB, purpose: "signs machine images for Secure Boot", alg: rsa2048, usages: codeSigning},
+	{name: Image, purpose: "signs statements about images", alg: ed25519Alg, usages: codeSigning},
+	{name: TLS, purpose: "vouches for registry and broker", alg: p256, isCA: true},
+	{name: Admin, purpose: "administers the broker", alg: ed25519Alg, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
+	{name: Token, purpose: "signs the broker's attestation results", alg: p256},
+}
+
+var codeSigning = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
+
+// Names lists the keys, the root first.
+func Names() []string {
+	var list []string
+	for _, k := range kinds {
+		list = append(list, k.name)
+	}
+	return list
+}
+
+// Purpose says in a few words what the key called name is for.
+func Purpose(name string) string {
+	for _, k := range kinds {
+		if k.name == name {
+			return k.purpose
+		}
+	}
+	return ""
 }
 
 const (
