@@ -13,9 +13,7 @@ import (
 )
 
 func (a *app) keyVerbs() *cobra.Command {
-	c := &cobra.Command{Use: "key", Short: "Make and show the keys of this installation"}
-	c.AddCommand(a.keyInit(), a.keyList())
-	return c
+	return group("key", "Make and show the keys of this installation", a.keyInit(), a.keyList())
 }
 
 func (a *app) keyInit() *cobra.Command {
