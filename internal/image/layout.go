@@ -40,14 +40,15 @@ func (c Compression) mediaType() string {
 	return v1.MediaTypeImageLayerZstd
 }
 
-// writer compresses into w. One goroutine, so that blocks never depend on
-// how many processors there are.
+// writer compresses into w, as small as it can: images are made once, and what
+// guests fetch, decrypt and unpack is dear. One goroutine, so that blocks never
+// depend on how many processors there are.
 func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
 	switch c {
 	case Gzip:
 		return gzip.NewWriterLevel(w, gzip.BestCompression)
 	case Zstd, "":
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
 	default:
 		return nil, fmt.Errorf("compression %q: want zstd or gzip", string(c))
 	}
