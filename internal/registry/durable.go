@@ -56,9 +56,10 @@ func (d *durable) sync() error {
 	repository := filepath.Join(d.dir, filepath.FromSlash(repositoryOf(d.path)))
 	blobs := filepath.Join(repository, "blobs", digest.Algorithm())
 	files := []string{filepath.Join(blobs, digest.Hex()), filepath.Join(repository, "index.json"), filepath.Join(repository, "oci-layout")}
-	for dir := blobs; len(dir) >= len(d.dir); dir = filepath.Dir(dir) {
+	for dir := blobs; dir != d.dir; dir = filepath.Dir(dir) {
 		files = append(files, dir)
 	}
+	files = append(files, d.dir)
 	for _, file := range files {
 		if err := syncFile(file); err != nil {
 			return err
@@ -71,12 +72,7 @@ func (d *durable) sync() error {
 // cleaning it as the library does.
 func repositoryOf(p string) string {
 	p = strings.TrimPrefix(path.Clean("/"+p), "/v2/")
-	for _, end := range []string{"/manifests/", "/blobs/"} {
-		if i := strings.LastIndex(p, end); i >= 0 {
-			return p[:i]
-		}
-	}
-	return p
+	return p[:max(0, strings.LastIndex(p, "/manifests/"), strings.LastIndex(p, "/blobs/"))]
 }
 
 func syncFile(path string) error {
@@ -95,7 +91,10 @@ func sweep(dir string) error {
 		case err != nil:
 			return err
 		case entry.IsDir() && entry.Name() == "_uploads":
-			return errors.Join(os.RemoveAll(path), fs.SkipDir)
+			if err := os.RemoveAll(path); err != nil {
+				return err
+			}
+			return fs.SkipDir
 		case entry.IsDir() && entry.Name() == "blobs":
 			return fs.SkipDir
 		case !entry.IsDir() && strings.HasPrefix(entry.Name(), "index.json."):

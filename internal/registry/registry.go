@@ -62,6 +62,10 @@ func New(c Config) (*Registry, error) {
 		return nil, errors.New("registry: no folder given")
 	}
 	c = c.withDefaults()
+	var err error
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
 	r := &Registry{config: c, readOnly: &c.ReadOnly, unlock: func() error { return nil }}
 	if err := r.takeFolder(); err != nil {
 		return nil, fmt.Errorf("registry %s: %w", c.Dir, err)
