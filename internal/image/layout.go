@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -95,7 +96,7 @@ func (l *layout) layer(ctx context.Context, t *tree.Tree, date time.Time, c Comp
 		return v1.Descriptor{}, "", err
 	}
 	d := v1.Descriptor{MediaType: c.mediaType(), Size: size, Digest: digest.Digest(sumOf(packed))}
-	if err := f.Chmod(0o644); err != nil {
+	if err := errors.Join(f.Chmod(0o644), f.Sync()); err != nil {
 		return v1.Descriptor{}, "", err
 	}
 	return d, sumOf(plain), os.Rename(f.Name(), l.path("blobs", "sha256", d.Digest.Encoded()))
