@@ -22,28 +22,27 @@ func (s *session) Verify(evidence json.RawMessage, bound attest.Binding) (attest
 	if err != nil {
 		return nil, err
 	}
-	key, err := parseSPKI(e.AKPublic)
+	key, err := ParseKey(e.AKPublic)
 	if err != nil {
 		return nil, err
 	}
 	if !key.Equal(s.offer.akPublic) {
 		return nil, attest.ErrAttestationKey
 	}
-	if len(bound.RuntimeDigest) < sha256.Size || !hmac.Equal(e.ActivationHMAC, tpm.ActivationMAC(s.secret, bound.RuntimeDigest)) {
-		return nil, attest.ErrActivation
-	}
 	quote, err := VerifyQuote(e.Quote, key)
 	if err != nil {
 		return nil, err
 	}
-	if err := quote.bind(bound); err != nil {
+	if err := s.bind(e, quote, bound); err != nil {
 		return nil, err
 	}
 	claims := s.claims(e, quote, bound)
-	if len(e.EventLog) == 0 {
-		return claims, nil
+	if len(e.EventLog) > 0 {
+		if err := explain(e.EventLog, quote, claims); err != nil {
+			return nil, err
+		}
 	}
-	return claims, explain(e.EventLog, quote, claims)
+	return claims, nil
 }
 
 // Parse reads evidence without judging it.
@@ -58,10 +57,14 @@ func Parse(evidence json.RawMessage) (*api.TPMEvidence, error) {
 	return e, nil
 }
 
-// bind checks that the quote is for this handshake and this configuration.
-func (q *Quote) bind(bound attest.Binding) error {
-	if !bytes.Equal(q.Nonce, bound.RuntimeDigest[:sha256.Size]) {
+// bind checks that the quote is for this handshake, by a key in the endorsed
+// TPM, and on a machine with this configuration.
+func (s *session) bind(e *api.TPMEvidence, q *Quote, bound attest.Binding) error {
+	if len(bound.RuntimeDigest) < sha256.Size || !bytes.Equal(q.Nonce, bound.RuntimeDigest[:sha256.Size]) {
 		return attest.ErrNonce
+	}
+	if !hmac.Equal(e.ActivationHMAC, tpm.ActivationMAC(s.secret, bound.RuntimeDigest)) {
+		return attest.ErrActivation
 	}
 	if bound.InitDataDigest == nil {
 		return nil
