@@ -10,6 +10,7 @@ package guest
 import (
 	"context"
 	"errors"
+	"net/http"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -36,7 +37,8 @@ type Processes interface {
 // A Config is what a guest is given.
 type Config struct {
 	Guest     api.GuestConfig
-	Broker    Broker // nil: the image must not be encrypted, and there are no secrets
+	HTTP      *http.Client // for the registry; its transport trusts the pinned CA alone
+	Broker    Broker       // nil: the image must not be encrypted, and there are no secrets
 	Processes Processes
 	Stdio     [3]*os.File                     // of the workload
 	Signals   <-chan unix.Signal              // to be passed on to the workload

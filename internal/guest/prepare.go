@@ -26,6 +26,8 @@ func newGuest(c Config) (*guest, error) {
 		c.Runtime = "/usr/sbin/runc"
 	}
 	switch {
+	case c.HTTP == nil || c.Processes == nil:
+		return nil, errors.New("guest: HTTP and Processes are required")
 	case c.Guest.Process.Terminal:
 		return nil, errors.New("a terminal is not supported")
 	case c.Broker == nil && len(c.Guest.Secrets) > 0:
@@ -36,7 +38,7 @@ func newGuest(c Config) (*guest, error) {
 			return nil, err
 		}
 	}
-	r, err := newRegistry(c.Guest.Registry, c.Guest.Image)
+	r, err := newRegistry(c.Guest.Registry.URL, c.HTTP, c.Guest.Image)
 	return &guest{Config: c, registry: r}, err
 }
 

@@ -2,27 +2,19 @@ package guest
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 
-	"holdfast/internal/api"
 	"holdfast/internal/oci"
 )
 
 // maxDocument bounds manifests and configs, as registries do
 // (distribution-spec 1.1, "Pushing Manifests").
 const maxDocument = 4 << 20
-
-// silence is how long a registry may take to begin an answer.
-const silence = 30 * time.Second
 
 // A registry is asked for the parts of one image, by their digests.
 type registry struct {
@@ -34,30 +26,18 @@ type registry struct {
 // newRegistry knows the image HOST:PORT/REPOSITORY@sha256:… at an endpoint.
 // The host in the image's name is how others reach the registry; here the
 // endpoint says where it is.
-func newRegistry(e api.Endpoint, name string) (*registry, error) {
+func newRegistry(endpoint string, c *http.Client, name string) (*registry, error) {
 	repository, digest, err := parseName(name)
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(e.URL)
+	u, err := url.Parse(endpoint)
 	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("registry %.80q: want https://HOST:PORT", e.URL)
+		return nil, fmt.Errorf("registry %.80q: want https://HOST:PORT", endpoint)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(e.CA)) {
-		return nil, errors.New("registry: the configuration holds no CA certificate for it")
-	}
-	transport := &http.Transport{
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
-		TLSHandshakeTimeout:   silence,
-		ResponseHeaderTimeout: silence,
-		DisableCompression:    true,
-	}
-	return &registry{
-		base:   strings.TrimSuffix(e.URL, "/") + "/v2/" + repository,
-		digest: digest,
-		client: &http.Client{Transport: transport, CheckRedirect: refuseRedirect},
-	}, nil
+	own := *c
+	own.CheckRedirect = refuseRedirect
+	return &registry{base: strings.TrimSuffix(endpoint, "/") + "/v2/" + repository, digest: digest, client: &own}, nil
 }
 
 // refuseRedirect keeps to the one host that the configuration names.
