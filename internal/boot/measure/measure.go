@@ -77,6 +77,29 @@ func Replay(events []Event, pcrs ...int) map[int][32]byte {
 	return bank
 }
 
+// FirstDifference finds the first event of a PCR where want and got part; the
+// one that is missing on either side is nil. Both are nil when nothing differs.
+func FirstDifference(pcr int, want, got []Event) (wanted, found *Event) {
+	want, got = ofPCR(want, pcr), ofPCR(got, pcr)
+	for i := range max(len(want), len(got)) {
+		if i < len(want) && i < len(got) && want[i].Digest == got[i].Digest {
+			continue
+		}
+		if i < len(want) {
+			wanted = &want[i]
+		}
+		if i < len(got) {
+			found = &got[i]
+		}
+		return wanted, found
+	}
+	return nil, nil
+}
+
+func ofPCR(events []Event, pcr int) []Event {
+	return slices.DeleteFunc(slices.Clone(events), func(e Event) bool { return e.PCR != pcr })
+}
+
 // action is what firmware says to PCR 4 before it tries a boot option: the
 // profile's section 8.2.4 (EFI_CALLING_EFI_APPLICATION).
 const action = "Calling EFI Application from Boot Option"
