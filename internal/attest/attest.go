@@ -1,0 +1,44 @@
+// Package attest turns what a machine's hardware says into claims that a
+// policy can judge.
+//
+// Evidence is bound to one handshake: it signs a digest over the verifier's
+// nonce and the machine's ephemeral key (RuntimeDigest). A Verifier judges the
+// evidence of one kind of hardware; the packages below this one hold a kind
+// each, the half that makes evidence apart from the half that verifies it,
+// because the first is linked into every machine.
+package attest
+
+import (
+	"encoding/json"
+
+	"holdfast/internal/api"
+)
+
+// Claims are what a verifier concludes from evidence: a JSON object, named as
+// Trustee names them where it has the same claim.
+type Claims map[string]any
+
+// A Verifier judges the evidence of one kind of hardware.
+type Verifier interface {
+	// TEE is the kind's name in the KBS protocol.
+	TEE() string
+	// Begin answers a machine's request. It refuses a machine that cannot
+	// succeed whatever evidence it sends.
+	Begin(request api.RequestParams) (Session, error)
+}
+
+// A Session is one handshake between Begin and the evidence. It holds a secret
+// and is good for one machine; whoever keeps it must forget it after Verify.
+type Session interface {
+	// Challenge is what the machine must be told beside the nonce.
+	Challenge() api.ChallengeParams
+	// Verify returns the claims of the primary evidence, or an error that
+	// wraps one of this package's.
+	Verify(evidence json.RawMessage, bound Binding) (Claims, error)
+}
+
+// A Binding is what evidence has to be bound to.
+type Binding struct {
+	RuntimeDigest  []byte // as RuntimeDigest computes it
+	InitDataDigest []byte // SHA-256 of the init-data document; nil when none was sent
+}

@@ -1,0 +1,34 @@
+package attest
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Why evidence is refused. Each refusal wraps exactly one of these.
+var (
+	ErrMalformed      = errors.New("evidence is malformed")
+	ErrEndorsement    = errors.New("endorsement is not trusted")
+	ErrKeyAttributes  = errors.New("attestation key is not fit for quotes")
+	ErrAttestationKey = errors.New("evidence is by another key than the one offered")
+	ErrActivation     = errors.New("attestation key is not proven to be in the endorsed device")
+	ErrSignature      = errors.New("signature does not verify")
+	ErrNonce          = errors.New("evidence is not for this handshake")
+	ErrPCRSelection   = errors.New("quote does not cover PCRs 0 to 23 of the SHA-256 bank")
+	ErrPCRDigest      = errors.New("PCR values are not the quoted ones")
+	ErrInitData       = errors.New("init-data was not measured, alone, into PCR 8")
+	ErrEventLog       = errors.New("event log does not replay")
+)
+
+// A PCRError says whose value an event log does not explain. It is an
+// ErrEventLog.
+type PCRError struct {
+	PCR int
+}
+
+func (e *PCRError) Error() string {
+	return fmt.Sprintf("%v to the quoted value of PCR %d", ErrEventLog, e.PCR)
+}
+
+// Is makes errors.Is(err, ErrEventLog) true.
+func (e *PCRError) Is(target error) bool { return target == ErrEventLog }

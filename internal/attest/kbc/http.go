@@ -1,0 +1,124 @@
+package kbc
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"holdfast/internal/api"
+)
+
+// Bounds on what a broker may send: the largest resource is a configuration
+// file, and JWE and JSON add a third.
+const (
+	maxBody = 4 << 20
+	tries   = 3
+	pause   = 250 * time.Millisecond // before the second try, doubled after
+)
+
+// A Problem is the broker's refusal.
+type Problem struct {
+	Status int // HTTP
+	api.ErrorInformation
+}
+
+func (p *Problem) Error() string {
+	if p.Detail == "" {
+		return fmt.Sprintf("the broker answered %d %s", p.Status, http.StatusText(p.Status))
+	}
+	return fmt.Sprintf("the broker refused (%d): %s", p.Status, p.Detail)
+}
+
+// Kind is the type of the problem without its common prefix, "PolicyDeny" for
+// one.
+func (p *Problem) Kind() string {
+	if len(p.Type) > len(api.ProblemPrefix) && p.Type[:len(api.ProblemPrefix)] == api.ProblemPrefix {
+		return p.Type[len(api.ProblemPrefix):]
+	}
+	return p.Type
+}
+
+// expired says that a new handshake may help.
+func (p *Problem) expired() bool {
+	return p.Status == http.StatusUnauthorized && (p.Kind() == "TokenNotFound" || p.Kind() == "TokenVerifierError")
+}
+
+// retry runs step until it succeeds or fails otherwise than by a broken
+// connection.
+func (c *Client) retry(ctx context.Context, step func() error) error {
+	for wait := pause; ; wait *= 2 {
+		err := step()
+		var broken *url.Error
+		if !errors.As(err, &broken) || ctx.Err() != nil || wait >= pause<<(tries-1) {
+			return err
+		}
+		c.Log.Warn("broker cannot be reached, trying again", "err", err)
+		select {
+		case <-ctx.Done():
+			return errors.Join(ctx.Err(), err)
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (c *Client) post(ctx context.Context, s *session, path string, body, answer any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL+api.KBSPrefix+path, bytes.NewReader(data))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	data, err = c.do(request, s)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, answer); err != nil {
+		return fmt.Errorf("the broker's answer: %w", err)
+	}
+	return nil
+}
+
+// do sends a request within session s, keeps the cookies that come back, and
+// returns the body of a success.
+func (c *Client) do(request *http.Request, s *session) ([]byte, error) {
+	for _, cookie := range s.cookies {
+		request.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
+	}
+	response, err := c.HTTP.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxBody+1))
+	if err != nil {
+		return nil, &url.Error{Op: request.Method, URL: request.URL.String(), Err: err}
+	}
+	if len(body) > maxBody {
+		return nil, fmt.Errorf("the broker's answer is larger than %d bytes", maxBody)
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, problem(response.StatusCode, body)
+	}
+	if cookies := response.Cookies(); len(cookies) > 0 {
+		s.cookies = cookies
+	}
+	return body, nil
+}
+
+// problem reads a refusal; a body that is none leaves the status alone.
+func problem(status int, body []byte) *Problem {
+	p := &Problem{Status: status}
+	if err := json.Unmarshal(body, &p.ErrorInformation); err != nil {
+		p.ErrorInformation = api.ErrorInformation{}
+	}
+	return p
+}

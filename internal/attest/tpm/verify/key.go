@@ -1,0 +1,121 @@
+package verify
+
+import (
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"holdfast/internal/attest"
+)
+
+type publicKey = *rsa.PublicKey
+
+// defaultExponent is what a TPM means by an RSA exponent of 0 (TPM 2.0 Part 2,
+// 12.2.3.5), and the only one accepted.
+const defaultExponent = 65537
+
+// attestationKey checks that a key with this public area could be held by
+// nothing but a TPM, and would sign nothing but what a TPM says. Whether some
+// TPM really holds it is for activation to show.
+func attestationKey(data []byte) (publicKey, []byte, error) {
+	public, err := parse[tpm2.TPMTPublic](data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: attestation key: %w", attest.ErrMalformed, err)
+	}
+	if err := fit(public); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", attest.ErrKeyAttributes, err)
+	}
+	pub, err := tpm2.Pub(*public)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: attestation key: %w", attest.ErrMalformed, err)
+	}
+	key, ok := pub.(publicKey)
+	if !ok || key.N.BitLen() < 2048 || key.E != defaultExponent {
+		return nil, nil, fmt.Errorf("%w: expected RSA of 2048 bits or more with exponent %d", attest.ErrKeyAttributes, defaultExponent)
+	}
+	name, err := tpm2.ObjectName(public)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: attestation key: %w", attest.ErrMalformed, err)
+	}
+	return key, name.Buffer, nil
+}
+
+// fit judges the attributes of a key that quotes.
+func fit(public *tpm2.TPMTPublic) error {
+	a := public.ObjectAttributes
+	for _, need := range []struct {
+		name      string
+		got, want bool
+	}{
+		{"restricted", a.Restricted, true}, // else it would sign a quote that software made up
+		{"sign", a.SignEncrypt, true},
+		{"decrypt", a.Decrypt, false},
+		{"fixedTPM", a.FixedTPM, true},                       // else it could be duplicated
+		{"fixedParent", a.FixedParent, true},                 // likewise
+		{"sensitiveDataOrigin", a.SensitiveDataOrigin, true}, // else it came from outside
+	} {
+		if need.got != need.want {
+			return fmt.Errorf("%s is %t, must be %t", need.name, need.got, need.want)
+		}
+	}
+	if public.Type != tpm2.TPMAlgRSA || public.NameAlg != tpm2.TPMAlgSHA256 {
+		return errors.New("expected an RSA key named by SHA-256")
+	}
+	parameters, err := public.Parameters.RSADetail()
+	if err != nil {
+		return err
+	}
+	return rsassaSHA256(parameters.Scheme)
+}
+
+func rsassaSHA256(scheme tpm2.TPMTRSAScheme) error {
+	if scheme.Scheme != tpm2.TPMAlgRSASSA {
+		return errors.New("expected the scheme RSASSA")
+	}
+	details, err := scheme.Details.RSASSA()
+	if err != nil {
+		return err
+	}
+	if details.HashAlg != tpm2.TPMAlgSHA256 {
+		return errors.New("expected the scheme's hash SHA-256")
+	}
+	return nil
+}
+
+// ParseKey reads a key as evidence carries it.
+func ParseKey(text string) (publicKey, error) {
+	der, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: ak_public: %w", attest.ErrMalformed, err)
+	}
+	pub, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: ak_public: %w", attest.ErrMalformed, err)
+	}
+	key, ok := pub.(publicKey)
+	if !ok {
+		return nil, fmt.Errorf("%w: ak_public is %T, expected RSA", attest.ErrMalformed, pub)
+	}
+	return key, nil
+}
+
+// parse reads one TPM structure and refuses any other spelling of it, bytes
+// after it included.
+func parse[T tpm2.Marshallable, P interface {
+	*T
+	tpm2.Unmarshallable
+}](data []byte) (*T, error) {
+	v, err := tpm2.Unmarshal[T, P](data)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(tpm2.Marshal(P(v)), data) {
+		return nil, errors.New("not in the TPM's own encoding")
+	}
+	return v, nil
+}

@@ -1,0 +1,96 @@
+package verify
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm"
+)
+
+// maxEventLog bounds the log that is read; firmware reserves 64 KiB for its own.
+const maxEventLog = 1 << 20
+
+// Verify implements attest.Session.
+func (s *session) Verify(evidence json.RawMessage, bound attest.Binding) (attest.Claims, error) {
+	e, err := Parse(evidence)
+	if err != nil {
+		return nil, err
+	}
+	key, err := ParseKey(e.AKPublic)
+	if err != nil {
+		return nil, err
+	}
+	if !key.Equal(s.offer.akPublic) {
+		return nil, attest.ErrAttestationKey
+	}
+	quote, err := VerifyQuote(e.Quote, key)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.bind(e, quote, bound); err != nil {
+		return nil, err
+	}
+	claims := s.claims(e, quote, bound)
+	if len(e.EventLog) > 0 {
+		if err := explain(e.EventLog, quote, claims); err != nil {
+			return nil, err
+		}
+	}
+	return claims, nil
+}
+
+// Parse reads evidence without judging it.
+func Parse(evidence json.RawMessage) (*api.TPMEvidence, error) {
+	e := &api.TPMEvidence{}
+	if err := json.Unmarshal(evidence, e); err != nil {
+		return nil, fmt.Errorf("%w: %w", attest.ErrMalformed, err)
+	}
+	if len(e.EventLog) > maxEventLog {
+		return nil, fmt.Errorf("%w: event log has %d bytes, at most %d are read", attest.ErrMalformed, len(e.EventLog), maxEventLog)
+	}
+	return e, nil
+}
+
+// bind checks that the quote is for this handshake, by a key in the endorsed
+// TPM, and on a machine with this configuration.
+func (s *session) bind(e *api.TPMEvidence, q *Quote, bound attest.Binding) error {
+	if len(bound.RuntimeDigest) < sha256.Size || !bytes.Equal(q.Nonce, bound.RuntimeDigest[:sha256.Size]) {
+		return attest.ErrNonce
+	}
+	if !hmac.Equal(e.ActivationHMAC, tpm.ActivationMAC(s.secret, bound.RuntimeDigest)) {
+		return attest.ErrActivation
+	}
+	if bound.InitDataDigest == nil {
+		return nil
+	}
+	want := sha256.Sum256(append(make([]byte, sha256.Size), bound.InitDataDigest...))
+	if got := q.PCRs[tpm.InitDataPCR]; got != want {
+		return fmt.Errorf("%w: it holds %x, and would hold %x after init-data %x", attest.ErrInitData, got, want, bound.InitDataDigest)
+	}
+	return nil
+}
+
+// claims are those that Trustee has, under its names, and those about the TPM.
+func (s *session) claims(e *api.TPMEvidence, q *Quote, bound attest.Binding) attest.Claims {
+	c := attest.Claims{
+		"report_data":    hex.EncodeToString(q.Nonce),
+		"init_data":      hex.EncodeToString(q.PCRs[tpm.InitDataPCR][:]),
+		"ak_public":      e.AKPublic,
+		"ak_name":        hex.EncodeToString(s.offer.akName),
+		"ek_certificate": s.offer.fingerprint,
+		"tpm":            s.offer.device,
+	}
+	if bound.InitDataDigest != nil {
+		c["init_data_digest"] = hex.EncodeToString(bound.InitDataDigest)
+	}
+	for i, value := range q.PCRs {
+		c[fmt.Sprintf("pcr%02d", i)] = hex.EncodeToString(value[:])
+	}
+	return c
+}

@@ -1,0 +1,136 @@
+// Package verify judges the evidence that package tpm makes.
+//
+// What it concludes rests on one chain: a trusted authority certified the
+// endorsement key; only the TPM with that key could recover the secret that
+// this verifier sealed to the attestation key's name; and the attestation key,
+// which signs nothing but the TPM's own statements, signed the PCRs and the
+// handshake's nonce. The event log explains PCR values and is believed only as
+// far as it replays to them.
+package verify
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm"
+)
+
+// Config says whom to believe.
+type Config struct {
+	// Roots are PEM certificates. Each is trusted to vouch for endorsement
+	// keys, directly or through certificates that are also among them.
+	Roots []byte
+	Clock func() time.Time // default time.Now
+	Rand  io.Reader        // default crypto/rand
+}
+
+// A Verifier judges evidence of TPMs.
+type Verifier struct {
+	roots *x509.CertPool
+	clock func() time.Time
+	rand  io.Reader
+}
+
+var _ attest.Verifier = (*Verifier)(nil)
+
+// New returns a Verifier.
+func New(c Config) (*Verifier, error) {
+	v := &Verifier{roots: x509.NewCertPool(), clock: c.Clock, rand: c.Rand}
+	if v.clock == nil {
+		v.clock = time.Now
+	}
+	if v.rand == nil {
+		v.rand = rand.Reader
+	}
+	n := 0
+	for block, rest := pem.Decode(c.Roots); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("authority of endorsement keys: %w", err)
+		}
+		v.roots.AddCert(cert)
+		n++
+	}
+	if n == 0 {
+		return nil, errors.New("authority of endorsement keys: no PEM certificate given")
+	}
+	return v, nil
+}
+
+// TEE is the kind of evidence judged.
+func (v *Verifier) TEE() string { return tpm.TEE }
+
+// secretSize is the activated secret's, at most that of the name's digest.
+const secretSize = sha256.Size
+
+// A session waits for the evidence of one offered key.
+type session struct {
+	secret    []byte
+	challenge api.ChallengeParams
+	offer     offer
+}
+
+// Begin judges the offered keys and makes the challenge that only their TPM can
+// answer.
+func (v *Verifier) Begin(request api.RequestParams) (attest.Session, error) {
+	if request.Activation == nil {
+		return nil, fmt.Errorf("%w: the request offers no key (extra-params has no tpm-activation)", attest.ErrActivation)
+	}
+	o, err := v.judge(request.Activation)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{offer: o, secret: make([]byte, secretSize)}
+	if _, err := io.ReadFull(v.rand, s.secret); err != nil {
+		return nil, err
+	}
+	blob, sealed, err := tpm2.CreateCredential(v.rand, o.ek, o.akName, s.secret)
+	if err != nil {
+		return nil, fmt.Errorf("make credential: %w", err)
+	}
+	s.challenge = api.ChallengeParams{
+		SelectedHashAlgorithm: attest.HashAlgorithm,
+		Activation:            &api.ActivationChallenge{CredentialBlob: blob, EncryptedSecret: sealed},
+	}
+	return s, nil
+}
+
+func (s *session) Challenge() api.ChallengeParams { return s.challenge }
+
+// An offer was judged good: an endorsed key, and the name of a key that may
+// live beside it.
+type offer struct {
+	ek          tpm2.LabeledEncapsulationKey
+	akName      []byte
+	akPublic    publicKey
+	fingerprint string // SHA-256 of the endorsement certificate, in hex
+	device      map[string]string
+}
+
+func (v *Verifier) judge(a *api.ActivationOffer) (offer, error) {
+	cert, device, err := v.endorsed(a.EKCertificate)
+	if err != nil {
+		return offer{}, err
+	}
+	ek, err := endorsementKey(a.EKPublic, cert)
+	if err != nil {
+		return offer{}, err
+	}
+	ak, name, err := attestationKey(a.AKPublic)
+	if err != nil {
+		return offer{}, err
+	}
+	sum := sha256.Sum256(cert.Raw)
+	return offer{ek: ek, akName: name, akPublic: ak, fingerprint: hex.EncodeToString(sum[:]), device: device}, nil
+}
