@@ -8,6 +8,12 @@ const (
 	StdioPort   = "holdfast.stdio"   // frames, see Stream
 )
 
+// The bounds of both ports. Whoever reads more than that gives the channel up.
+const (
+	MaxLine  = 64 << 10 // bytes of a control line, its line feed included
+	MaxFrame = 64 << 10 // bytes of data in a stdio frame
+)
+
 // The calls a host may make. Status is always allowed; the others only when
 // the measured configuration lists them.
 const (

@@ -1,0 +1,64 @@
+# One command runs the main job (make demo), one passes the tests (make test).
+# Both install what is missing by apt and keep everything else in STATE.
+
+STATE ?= $(CURDIR)/.holdfast
+GO    ?= go
+
+RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools squashfs-tools
+TEST_TOOLS = skopeo cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
+             systemd cpio binutils openssl runc redis-tools
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
+
+.PHONY: demo test build lint bench fuzz soak clean tools test-tools
+
+demo:
+	@$(MAKE) --no-print-directory -j2 tools build
+	@bin/holdfast demo --state $(STATE)
+
+test:
+	@$(MAKE) --no-print-directory -j2 test-tools build
+	HOLDFAST_STATE=$(STATE) $(GO) test -count=1 -timeout 30m $(TESTFLAGS) ./...
+
+build:
+	@mkdir -p bin
+	$(BUILD) -o bin/holdfast ./cmd/holdfast
+	$(BUILD) -o bin/holdfast-node ./cmd/holdfast-node
+
+lint:
+	@test -z "$$(gofmt -l cmd internal test)" || { gofmt -l cmd internal test; echo "run gofmt -w"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+bench: test-tools build
+	HOLDFAST_STATE=$(STATE) $(GO) test -run '^$$' -bench . -benchtime 3x -timeout 60m ./...
+
+# Every fuzz target for FUZZTIME.
+FUZZTIME ?= 20s
+fuzz:
+	@set -e; for f in $$(grep -rl '^func Fuzz' --include='*_test.go' internal); do \
+	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9]*\).*/\1/p' $$f); do \
+	    echo "== $$(dirname $$f) $$t"; \
+	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t$$" -fuzztime $(FUZZTIME); \
+	  done; done
+
+soak:
+	$(MAKE) fuzz FUZZTIME=5m
+	$(MAKE) test TESTFLAGS='-race'
+
+clean:
+	rm -rf bin $(STATE)
+
+tools:
+	@$(call install,$(RUN_TOOLS))
+
+test-tools:
+	@$(call install,$(RUN_TOOLS) $(TEST_TOOLS))
+
+# install names the Debian packages that are missing and gets only those.
+define install
+missing=""; for p in $(1); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+if [ -n "$$missing" ]; then echo "installing:$$missing"; \
+  export DEBIAN_FRONTEND=noninteractive; apt-get -q update && apt-get -q install -y --no-install-recommends $$missing; fi
+endef

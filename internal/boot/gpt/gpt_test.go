@@ -1,0 +1,166 @@
+package gpt
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"holdfast/internal/boot/guid"
+)
+
+func testDisk() Disk {
+	root := bytes.Repeat([]byte("root"), 1<<19)
+	copy(root[8192:], make([]byte, 300_000)) // a hole in the middle
+	return Disk{
+		GUID: guid.Must("11111111-2222-4333-8444-555555555555"),
+		Partitions: []Partition{
+			{Name: "esp", Type: TypeESP, GUID: guid.Must("a0000000-0000-4000-8000-000000000001"), Size: 3<<20 - 5, Content: strings.NewReader("fat")},
+			{Name: "root", Type: TypeRootX86, GUID: guid.Must("a0000000-0000-4000-8000-000000000002"), Size: 2 << 20, Content: bytes.NewReader(root), Attributes: ReadOnly},
+			{Name: "root-verity", Type: TypeVerityX86, GUID: guid.Must("a0000000-0000-4000-8000-000000000003"), Size: 4096},
+		},
+	}
+}
+
+func writeDisk(t *testing.T, d Disk) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(f, d); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestPartitionToolsAgree(t *testing.T) {
+	path := writeDisk(t, testDisk())
+	for _, c := range []struct {
+		argv []string
+		want []string
+	}{
+		{[]string{"sgdisk", "-v", path}, []string{"No problems found"}},
+		{[]string{"sfdisk", "-d", path}, []string{
+			"label-id: 11111111-2222-4333-8444-555555555555",
+			`start=        2048, size=        6144, type=C12A7328-F81F-11D2-BA4B-00A0C93EC93B, uuid=A0000000-0000-4000-8000-000000000001, name="esp"`,
+			`start=        8192, size=        4096, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, uuid=A0000000-0000-4000-8000-000000000002, name="root", attrs="GUID:60"`,
+			`start=       12288, size=        2048, type=2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5`,
+		}},
+	} {
+		if _, err := exec.LookPath(c.argv[0]); err != nil {
+			t.Skipf("needs %s: apt install gdisk fdisk", c.argv[0])
+		}
+		out, err := exec.Command(c.argv[0], c.argv[1:]...).CombinedOutput()
+		if err != nil {
+			t.Errorf("%v: %v: %s", c.argv, err, out)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(string(out), want) {
+				t.Errorf("%s: got\n%swant a line with %s", c.argv[0], out, want)
+			}
+		}
+	}
+}
+
+func TestReadFindsWhatWasWritten(t *testing.T) {
+	d := testDisk()
+	b, err := os.ReadFile(writeDisk(t, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if int64(len(b)) != d.Size() {
+		t.Errorf("disk has %d bytes, Size says %d", len(b), d.Size())
+	}
+	got, err := Read(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Table{GUID: d.GUID, Partitions: []Entry{
+		{"esp", TypeESP, d.Partitions[0].GUID, 1 << 20, 3 << 20, 0},
+		{"root", TypeRootX86, d.Partitions[1].GUID, 4 << 20, 2 << 20, ReadOnly},
+		{"root-verity", TypeVerityX86, d.Partitions[2].GUID, 6 << 20, 1 << 20, 0},
+	}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	root := bytes.Repeat([]byte("root"), 1<<19)
+	copy(root[8192:], make([]byte, 300_000))
+	if !bytes.Equal(b[4<<20:6<<20], root) {
+		t.Error("root partition's content differs")
+	}
+}
+
+func TestAlteredTableIsRefused(t *testing.T) {
+	b, err := os.ReadFile(writeDisk(t, testDisk()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range []int{512, 512 + 16, 512 + 40, 1024 + 3, 1024 + 128 + 60} {
+		c := bytes.Clone(b)
+		c[at] ^= 0x20
+		if _, err := Read(bytes.NewReader(c), int64(len(c))); err == nil {
+			t.Errorf("byte %d altered: accepted", at)
+		}
+	}
+}
+
+func TestBadPartitionsAreRefused(t *testing.T) {
+	for name, alter := range map[string]func(*Disk){
+		"content too long": func(d *Disk) { d.Partitions[2].Content = bytes.NewReader(make([]byte, 5000)) },
+		"same GUID":        func(d *Disk) { d.Partitions[1].GUID = d.Partitions[0].GUID },
+		"no size":          func(d *Disk) { d.Partitions[0].Size = 0 },
+		"long name":        func(d *Disk) { d.Partitions[0].Name = strings.Repeat("x", 37) },
+	} {
+		d := testDisk()
+		alter(&d)
+		f, _ := os.Create(filepath.Join(t.TempDir(), "d"))
+		if err := Write(f, d); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func FuzzEntries(f *testing.F) {
+	d := Disk{GUID: guid.GUID{1}, Partitions: []Partition{{Name: "x", Type: TypeESP, GUID: guid.GUID{2}, Size: 1}}}
+	array := d.entries()
+	f.Add(array[:256])
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, err := parseEntries(append(b, make([]byte, -len(b)&(entrySize-1))...), 1<<20)
+		if err != nil {
+			return
+		}
+		for _, e := range list {
+			if e.Start < 1024 || e.Size <= 0 || e.Start+e.Size > 1<<29 {
+				t.Fatalf("accepted %+v", e)
+			}
+		}
+	})
+}
+
+func FuzzRead(f *testing.F) {
+	var buf memory
+	d := Disk{GUID: guid.GUID{1}, Partitions: []Partition{{Name: "x", Type: TypeESP, GUID: guid.GUID{2}, Size: 1}}}
+	if err := Write(&buf, d); err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(buf[:34*SectorSize]))
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = Read(bytes.NewReader(b), int64(len(b))) })
+}
+
+// memory is a disk that grows.
+type memory []byte
+
+func (m *memory) WriteAt(b []byte, at int64) (int, error) {
+	if need := at + int64(len(b)) - int64(len(*m)); need > 0 {
+		*m = append(*m, make([]byte, need)...)
+	}
+	return copy((*m)[at:], b), nil
+}

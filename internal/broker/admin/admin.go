@@ -1,0 +1,210 @@
+// Package admin asks a broker for changes, as its administrator.
+//
+// Every request carries a token of its own, signed by the administrator's key
+// and good for a minute, so there is no password to keep or to leak.
+package admin
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"holdfast/internal/api"
+)
+
+// A Client administers one broker. URL and Key must be set.
+type Client struct {
+	URL  string           // https://HOST:PORT
+	Key  crypto.Signer    // Ed25519, or ECDSA P-256 in memory
+	Name string           // who acts, for the audit log; optional
+	HTTP *http.Client     // http.DefaultClient when nil
+	Now  func() time.Time // time.Now when nil
+}
+
+// A RefusedError is the broker's answer to what it will not do.
+type RefusedError struct {
+	Status int
+	Info   api.ErrorInformation
+}
+
+func (e *RefusedError) Error() string { return e.Info.Detail }
+
+// tokenLife is how long a request's token is good.
+const tokenLife = time.Minute
+
+func (c *Client) token() (string, error) {
+	now := time.Now
+	if c.Now != nil {
+		now = c.Now
+	}
+	var alg jose.SignatureAlgorithm
+	switch c.Key.(type) {
+	case ed25519.PrivateKey:
+		alg = jose.EdDSA
+	case *ecdsa.PrivateKey:
+		alg = jose.ES256
+	default:
+		return "", fmt.Errorf("an administrator's key must be Ed25519 or ECDSA P-256, not %T", c.Key)
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: c.Key}, (&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		return "", err
+	}
+	claims := struct {
+		jwt.Claims
+		Role string `json:"role"`
+	}{jwt.Claims{
+		Issuer: "holdfast", Subject: c.Name,
+		IssuedAt: jwt.NewNumericDate(now()), Expiry: jwt.NewNumericDate(now().Add(tokenLife)),
+	}, "admin"}
+	return jwt.Signed(signer).Claims(claims).Serialize()
+}
+
+// maxAnswer bounds what is read of an answer other than the audit log.
+const maxAnswer = 16 << 20
+
+// do sends body, an io.Reader or something to encode as JSON, and decodes the
+// answer into out unless that is nil.
+func (c *Client) do(ctx context.Context, method, path string, body, out any) error {
+	resp, err := c.send(ctx, method, path, body)
+	if err != nil {
+		return fmt.Errorf("broker %s: %w", c.URL, err)
+	}
+	defer resp.Body.Close()
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxAnswer)).Decode(out); err != nil {
+		return fmt.Errorf("broker %s: %s %s: read the answer: %w", c.URL, method, path, err)
+	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	token, err := c.token()
+	if err != nil {
+		return nil, err
+	}
+	reader, isReader := body.(io.Reader)
+	if !isReader && body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		reader = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, reader)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	client := c.HTTP
+	if client == nil {
+		client = http.DefaultClient
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	return nil, refusal(resp)
+}
+
+func refusal(resp *http.Response) error {
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	e := &RefusedError{Status: resp.StatusCode}
+	if err != nil || json.Unmarshal(raw, &e.Info) != nil || e.Info.Detail == "" {
+		return errors.Join(fmt.Errorf("it answered %s", resp.Status), err)
+	}
+	return e
+}
+
+// SetResource stores a secret under REPOSITORY/TYPE/TAG.
+func (c *Client) SetResource(ctx context.Context, path string, value []byte) error {
+	return c.do(ctx, http.MethodPost, api.KBSPrefix+"/resource/"+path, bytes.NewReader(value), nil)
+}
+
+// DeleteResource forgets a secret.
+func (c *Client) DeleteResource(ctx context.Context, path string) error {
+	return c.do(ctx, http.MethodDelete, api.KBSPrefix+"/resource/"+path, nil, nil)
+}
+
+// Resources lists the paths of all secrets.
+func (c *Client) Resources(ctx context.Context) (paths []string, err error) {
+	return paths, c.do(ctx, http.MethodGet, api.ResourcesPath, nil, &paths)
+}
+
+// Allow authorises the configuration with the digest sha256:… to be given
+// these resources and no others.
+func (c *Client) Allow(ctx context.Context, digest string, resources []string) error {
+	return c.do(ctx, http.MethodPost, api.ConfigurationsPath, api.Configuration{Digest: digest, Resources: resources}, nil)
+}
+
+// Withdraw ends a configuration's authorisation, at once.
+func (c *Client) Withdraw(ctx context.Context, digest string) error {
+	return c.do(ctx, http.MethodDelete, api.ConfigurationsPath+"/"+digest, nil, nil)
+}
+
+// Configurations lists those that are authorised.
+func (c *Client) Configurations(ctx context.Context) (list []api.Configuration, err error) {
+	return list, c.do(ctx, http.MethodGet, api.ConfigurationsPath, nil, &list)
+}
+
+// Trust makes an image trusted by the signed envelope of its reference values.
+func (c *Client) Trust(ctx context.Context, envelope []byte) error {
+	return c.do(ctx, http.MethodPost, api.KBSPrefix+"/reference-value", map[string]string{
+		"version": "0.1.0", "type": api.ReferenceMessageType, "payload": base64.StdEncoding.EncodeToString(envelope),
+	}, nil)
+}
+
+// Distrust forgets the reference values with the ID sha256:….
+func (c *Client) Distrust(ctx context.Context, id string) error {
+	return c.do(ctx, http.MethodDelete, api.KBSPrefix+"/reference-value/"+id, nil, nil)
+}
+
+// Images lists the trusted ones.
+func (c *Client) Images(ctx context.Context) (list []api.TrustedImage, err error) {
+	return list, c.do(ctx, http.MethodGet, api.KBSPrefix+"/reference-value", nil, &list)
+}
+
+// SetAttestationPolicy replaces the policy that judges machines.
+func (c *Client) SetAttestationPolicy(ctx context.Context, source []byte) error {
+	return c.setPolicy(ctx, "attestation-policy", source)
+}
+
+// SetResourcePolicy replaces the policy that releases secrets.
+func (c *Client) SetResourcePolicy(ctx context.Context, source []byte) error {
+	return c.setPolicy(ctx, "resource-policy", source)
+}
+
+func (c *Client) setPolicy(ctx context.Context, endpoint string, source []byte) error {
+	return c.do(ctx, http.MethodPost, api.KBSPrefix+"/"+endpoint, map[string]string{
+		"type": "rego", "policy_id": "default", "policy": base64.RawURLEncoding.EncodeToString(source),
+	}, nil)
+}
+
+// Audit returns the audit log: a line of JSON, an api.AuditEntry, for each
+// decision. The caller closes it.
+func (c *Client) Audit(ctx context.Context) (io.ReadCloser, error) {
+	resp, err := c.send(ctx, http.MethodGet, api.AuditPath, nil)
+	if err != nil {
+		return nil, fmt.Errorf("broker %s: %w", c.URL, err)
+	}
+	return resp.Body, nil
+}

@@ -1,0 +1,211 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"net/http"
+	"os"
+	"slices"
+
+	"holdfast/internal/api"
+	"holdfast/internal/policy"
+)
+
+// maxAdmin bounds the body of an administrator's request.
+const maxAdmin = 2 << 20
+
+func readJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error {
+	body, err := readBody(w, r, maxAdmin)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, v); err != nil {
+		return refuse(http.StatusBadRequest, kind, "parse the request: %w", err)
+	}
+	return nil
+}
+
+// — policies: kbs/docs/kbs_attestation_protocol.md, "Set Attestation Policy" —
+
+type policyMessage struct {
+	Type   string `json:"type"`      // "rego" or absent
+	ID     string `json:"policy_id"` // "default" or absent
+	Policy string `json:"policy"`    // base64url without padding
+}
+
+func (b *Broker) setAttestationPolicy(w http.ResponseWriter, r *http.Request, actor string) error {
+	return b.setPolicy(w, r, actor, attestationPolicy)
+}
+
+func (b *Broker) setResourcePolicy(w http.ResponseWriter, r *http.Request, actor string) error {
+	return b.setPolicy(w, r, actor, resourcePolicy)
+}
+
+func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind string) error {
+	var m policyMessage
+	if err := readJSON(w, r, kindPolicy, &m); err != nil {
+		return err
+	}
+	if m.Type != "" && m.Type != "rego" {
+		return refuse(http.StatusBadRequest, kindPolicy, "policy type %q is not supported: expected rego", m.Type)
+	}
+	// kbs-client names the processor's policy default_cpu.
+	if m.ID != "" && m.ID != "default" && m.ID != "default_cpu" {
+		return refuse(http.StatusBadRequest, kindPolicy, "policy %q is not known: expected default", m.ID)
+	}
+	source, err := base64.RawURLEncoding.DecodeString(m.Policy)
+	if err != nil {
+		return refuse(http.StatusBadRequest, kindPolicy, "decode the policy: %w", err)
+	}
+	if _, err := policy.Compile(kind+".rego", string(source)); err != nil {
+		return refuse(http.StatusBadRequest, kindPolicy, "%w", err)
+	}
+	entry := api.AuditEntry{Action: "set-policy", Actor: actor, Peer: r.RemoteAddr, Subject: kind + " " + digestOf(source)}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return b.store.setPolicy(ctx, kind, string(source))
+	})
+}
+
+func (b *Broker) listPolicies(w http.ResponseWriter, _ *http.Request, _ string) error {
+	writeJSON(w, http.StatusOK, []string{"resource-policy"})
+	return nil
+}
+
+// — reference values: Trustee's message, with a type of our own —
+
+type referenceMessage struct {
+	Version string `json:"version"` // 0.1.0 or absent
+	Type    string `json:"type"`    // api.ReferenceMessageType
+	Payload string `json:"payload"` // base64 of the envelope
+}
+
+func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string) error {
+	var m referenceMessage
+	if err := readJSON(w, r, kindReference, &m); err != nil {
+		return err
+	}
+	if m.Version != "" && m.Version != "0.1.0" {
+		return refuse(http.StatusBadRequest, kindReference, "message version %q is not supported: expected 0.1.0", m.Version)
+	}
+	if m.Type != api.ReferenceMessageType {
+		return refuse(http.StatusBadRequest, kindReference, "reference values of type %q are not supported: expected %s", m.Type, api.ReferenceMessageType)
+	}
+	envelope, err := base64.StdEncoding.DecodeString(m.Payload)
+	if err != nil {
+		return refuse(http.StatusBadRequest, kindReference, "decode the payload: %w", err)
+	}
+	values, err := b.verifyReference(envelope)
+	if err != nil {
+		return refuse(http.StatusBadRequest, kindReference, "reference values: %w", err)
+	}
+	entry := api.AuditEntry{Action: "trust-image", Actor: actor, Peer: r.RemoteAddr, Subject: values.Image + " " + digestOf(envelope)}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		_, err := b.store.addReference(ctx, envelope)
+		return err
+	})
+}
+
+func (b *Broker) listImages(w http.ResponseWriter, _ *http.Request, _ string) error {
+	references, err := b.references()
+	if err != nil {
+		return err
+	}
+	list := []api.TrustedImage{}
+	for _, id := range slices.Sorted(maps.Keys(references)) {
+		list = append(list, api.TrustedImage{ID: id, Values: *references[id]})
+	}
+	writeJSON(w, http.StatusOK, list)
+	return nil
+}
+
+func (b *Broker) getImage(w http.ResponseWriter, r *http.Request, _ string) error {
+	references, err := b.references()
+	if err != nil {
+		return err
+	}
+	values, ok := references[r.PathValue("id")]
+	if !ok {
+		return refuse(http.StatusNotFound, kindReference, "no reference value found for the given id: %s", r.PathValue("id"))
+	}
+	writeJSON(w, http.StatusOK, values)
+	return nil
+}
+
+func (b *Broker) distrustImage(w http.ResponseWriter, r *http.Request, actor string) error {
+	path, err := b.store.referencePath(r.PathValue("id"))
+	if err != nil {
+		return refuse(http.StatusBadRequest, kindReference, "%w", err)
+	}
+	entry := api.AuditEntry{Action: "distrust-image", Actor: actor, Peer: r.RemoteAddr, Subject: r.PathValue("id")}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return absent(b.store.remove(ctx, path), "no reference value found for the given id: %s", r.PathValue("id"))
+	})
+}
+
+// — configurations —
+
+func (b *Broker) listConfigurations(w http.ResponseWriter, _ *http.Request, _ string) error {
+	all, err := b.store.configurations()
+	if err != nil {
+		return err
+	}
+	list := slices.SortedFunc(maps.Values(all), func(x, y api.Configuration) int { return cmp.Compare(x.Digest, y.Digest) })
+	if list == nil {
+		list = []api.Configuration{}
+	}
+	writeJSON(w, http.StatusOK, list)
+	return nil
+}
+
+// authoriseConfiguration sets the whole list of resources of a configuration.
+func (b *Broker) authoriseConfiguration(w http.ResponseWriter, r *http.Request, actor string) error {
+	var c api.Configuration
+	if err := readJSON(w, r, kindSerde, &c); err != nil {
+		return err
+	}
+	if _, err := parseDigest(c.Digest); err != nil {
+		return refuse(http.StatusBadRequest, kindSerde, "%w", err)
+	}
+	resources, err := sortedResources(c.Resources)
+	if err != nil {
+		return refuse(http.StatusBadRequest, kindSerde, "%w", err)
+	}
+	c.Resources, c.Since = resources, b.cfg.Now().UTC()
+	entry := api.AuditEntry{Action: "authorise-configuration", Actor: actor, Peer: r.RemoteAddr, Subject: c.Digest, Resources: resources}
+	return b.change(w, r, entry, func(ctx context.Context) error { return b.store.authorise(ctx, c) })
+}
+
+func (b *Broker) withdrawConfiguration(w http.ResponseWriter, r *http.Request, actor string) error {
+	digest := r.PathValue("digest")
+	path, err := b.store.configurationPath(digest)
+	if err != nil {
+		return refuse(http.StatusBadRequest, kindSerde, "%w", err)
+	}
+	entry := api.AuditEntry{Action: "withdraw-configuration", Actor: actor, Peer: r.RemoteAddr, Subject: digest}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return absent(b.store.remove(ctx, path), "configuration %s is not authorised", digest)
+	})
+}
+
+// — audit —
+
+func (b *Broker) getAudit(w http.ResponseWriter, _ *http.Request, _ string) error {
+	f, err := os.Open(b.audit.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w.Header().Set("Content-Type", "application/jsonl")
+	_, _ = io.Copy(w, f) // the other side may stop reading
+	return nil
+}

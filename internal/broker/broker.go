@@ -1,0 +1,178 @@
+// Package broker releases secrets to machines that prove what they run.
+//
+// It speaks the key broker protocol of Confidential Containers (KBS 0.4.0): a
+// machine answers a challenge with evidence, a verifier turns evidence into
+// claims, a policy judges the claims, and only then is a resource wrapped to
+// the key that the evidence was bound to. What no rule allows is refused, and
+// every decision is on disk in the audit log before its answer leaves.
+package broker
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
+)
+
+// Config is what a broker needs. Dir, TokenKey and at least one verifier must
+// be set; the rest has useful zero values, all of which refuse.
+type Config struct {
+	Dir      string            // resources, policies, references, configurations, audit.jsonl; made if absent
+	TokenKey *ecdsa.PrivateKey // P-256: signs attestation tokens
+
+	// AdminKeys vouch for administrators: Ed25519 or ECDSA P-256. Without any,
+	// nobody administers this broker over the network.
+	AdminKeys []crypto.PublicKey
+
+	Verifiers []attest.Verifier // of the kinds of evidence that are accepted
+
+	// VerifyReference checks the signatures of an envelope of reference values
+	// and returns its content. Without it no image can be trusted.
+	VerifyReference func(envelope []byte) (*api.ReferenceValues, error)
+
+	Issuer      string        // of tokens; "holdfast" when empty
+	SessionLife time.Duration // from challenge to last use; 5 minutes when 0, as Trustee's
+	TokenLife   time.Duration // 5 minutes when 0
+	MaxSessions int           // 4096 when 0
+
+	Now func() time.Time // time.Now when nil
+	Log *slog.Logger     // discards when nil
+}
+
+// A Broker is an http.Handler. Two brokers may share a folder.
+type Broker struct {
+	cfg       Config
+	verifiers map[string]attest.Verifier // by name of the TEE
+	log       *slog.Logger
+	store     *store
+	audit     *auditLog
+	tokens    *tokenMaker
+	sessions  *sessions
+	policies  policies
+	counts    counters
+	mux       *http.ServeMux
+}
+
+// New makes a broker and its folder. It starts nothing: serve it with
+// net/http.
+func New(cfg Config) (*Broker, error) {
+	if cfg.TokenKey == nil || cfg.TokenKey.Curve != elliptic.P256() {
+		return nil, errors.New("broker: the token key must be ECDSA P-256")
+	}
+	if len(cfg.Verifiers) == 0 {
+		return nil, errors.New("broker: no verifier is configured")
+	}
+	setDefaults(&cfg)
+	store, err := openStore(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	audit, err := openAudit(cfg.Dir, cfg.Now)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	b := &Broker{
+		cfg: cfg, log: cfg.Log, store: store, audit: audit,
+		verifiers: map[string]attest.Verifier{},
+		tokens:    &tokenMaker{key: cfg.TokenKey, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now},
+		sessions:  &sessions{max: cfg.MaxSessions, life: cfg.SessionLife, now: cfg.Now, all: map[string]*session{}},
+	}
+	for _, v := range cfg.Verifiers {
+		b.verifiers[v.TEE()] = v
+	}
+	b.routes()
+	return b, nil
+}
+
+func setDefaults(cfg *Config) {
+	if cfg.Issuer == "" {
+		cfg.Issuer = "holdfast"
+	}
+	if cfg.SessionLife == 0 {
+		cfg.SessionLife = 5 * time.Minute
+	}
+	if cfg.TokenLife == 0 {
+		cfg.TokenLife = 5 * time.Minute
+	}
+	if cfg.MaxSessions == 0 {
+		cfg.MaxSessions = 4096
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// A handler answers or says why not.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+func (b *Broker) routes() {
+	b.mux = http.NewServeMux()
+	b.handle("POST /auth", b.postAuth)
+	b.handle("POST /attest", b.postAttest)
+	b.handle("GET /resource/{repository}/{type}/{tag}", b.getResource)
+	b.handleAdmin("POST /resource/{repository}/{type}/{tag}", b.setResource)
+	b.handleAdmin("DELETE /resource/{repository}/{type}/{tag}", b.deleteResource)
+	b.handleAdmin("POST /attestation-policy", b.setAttestationPolicy)
+	b.handleAdmin("POST /resource-policy", b.setResourcePolicy)
+	b.handleAdmin("GET /resource-policy", b.listPolicies)
+	b.handleAdmin("POST /reference-value", b.trustImage)
+	b.handleAdmin("GET /reference-value", b.listImages)
+	b.handleAdmin("GET /reference-value/{id}", b.getImage)
+	b.handleAdmin("DELETE /reference-value/{id}", b.distrustImage)
+	b.handleAdmin("GET /holdfast/configurations", b.listConfigurations)
+	b.handleAdmin("POST /holdfast/configurations", b.authoriseConfiguration)
+	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)
+	b.handleAdmin("GET /holdfast/resources", b.listResources)
+	b.handleAdmin("GET /holdfast/audit", b.getAudit)
+	b.handle("/", func(_ http.ResponseWriter, r *http.Request) error {
+		return refuse(http.StatusNotFound, kindNotFound, "%s %s is not served here", r.Method, r.URL.Path)
+	})
+	b.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	b.mux.HandleFunc("GET /metrics", b.getMetrics)
+}
+
+// handle routes "METHOD /path" below the KBS prefix.
+func (b *Broker) handle(pattern string, h handler) {
+	b.mux.HandleFunc(prefixed(pattern), func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			b.writeProblem(w, r, err)
+		}
+	})
+}
+
+func prefixed(pattern string) string {
+	if method, path, ok := strings.Cut(pattern, " "); ok {
+		return method + " " + api.KBSPrefix + path
+	}
+	return pattern
+}
+
+// ServeHTTP implements http.Handler.
+func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.mux.ServeHTTP(w, r) }
+
+// Sessions returns how many handshakes the broker remembers.
+func (b *Broker) Sessions() int { return b.sessions.count() }
+
+// record writes an entry to the audit log. When that fails nothing may be
+// allowed, so its error ends the request.
+func (b *Broker) record(ctx context.Context, e api.AuditEntry) error {
+	if err := b.audit.append(ctx, e); err != nil {
+		return fmt.Errorf("audit log: %w", err)
+	}
+	b.counts.decision(e)
+	b.log.Info("decision", "action", e.Action, "decision", e.Decision, "session", e.Session,
+		"resource", e.Resource, "subject", e.Subject, "reasons", e.Reasons)
+	return nil
+}

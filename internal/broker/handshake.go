@@ -1,0 +1,219 @@
+package broker
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
+)
+
+// Bounds on what a stranger may send. Trustee's is 2 MiB for everything
+// (payload_request_size).
+const (
+	maxRequest     = 64 << 10
+	maxAttestation = 2 << 20
+)
+
+// authRefusal and attestRefusal begin as Trustee's do and then say why.
+func authRefusal(format string, args ...any) *problem {
+	return refuse(http.StatusUnauthorized, kindAttestation, "RCAR handshake Auth failed: %w", fmt.Errorf(format, args...))
+}
+
+func attestRefusal(format string, args ...any) *problem {
+	return refuse(http.StatusUnauthorized, kindAttestation, "RCAR handshake Attest failed: %w", fmt.Errorf(format, args...))
+}
+
+// reason is what a problem says without the words that all of its kind share.
+func reason(err error) string {
+	var p *problem
+	if errors.As(err, &p) && p.cause != nil {
+		return p.cause.Error()
+	}
+	return err.Error()
+}
+
+func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return nil, refuse(http.StatusRequestEntityTooLarge, kindSerde, "the body is larger than %d bytes", large.Limit)
+	}
+	if err != nil {
+		return nil, refuse(http.StatusBadRequest, kindSerde, "read the body: %w", err)
+	}
+	return body, nil
+}
+
+// postAuth opens a handshake: POST /kbs/v0/auth.
+func (b *Broker) postAuth(w http.ResponseWriter, r *http.Request) error {
+	b.counts.auth.Add(1)
+	body, err := readBody(w, r, maxRequest)
+	if err != nil {
+		return err
+	}
+	request, params, err := parseRequest(body)
+	if err != nil {
+		return authRefusal("%w", err)
+	}
+	verifier, ok := b.verifiers[request.TEE]
+	if !ok {
+		return authRefusal("TEE %q is not supported by this broker", request.TEE)
+	}
+	s := &session{tee: request.TEE, nonce: base64.StdEncoding.EncodeToString(randomBytes(32)), offered: offered(params)}
+	if s.proof, err = verifier.Begin(*params); err != nil {
+		entry := api.AuditEntry{Action: "auth", Peer: r.RemoteAddr, Offered: s.offered}
+		return b.conclude(r.Context(), entry, authRefusal("%w", err))
+	}
+	extra, err := json.Marshal(s.proof.Challenge())
+	if err != nil {
+		return err
+	}
+	if err := b.sessions.add(s); err != nil {
+		return err
+	}
+	http.SetCookie(w, s.cookie(r.TLS != nil))
+	writeJSON(w, http.StatusOK, api.KBSChallenge{Nonce: s.nonce, ExtraParams: extra})
+	return nil
+}
+
+// offered names the TPM that a request claims to have.
+func offered(params *api.RequestParams) string {
+	if params.Activation == nil {
+		return ""
+	}
+	return digestOf(params.Activation.EKCertificate)
+}
+
+// exactVersion is Trustee's VERSION_REQ "=0.4.0": build metadata is ignored, a
+// pre-release is another version.
+var exactVersion = regexp.MustCompile(`^` + regexp.QuoteMeta(api.KBSVersion) + `(\+[0-9A-Za-z.-]+)?$`)
+
+func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
+	var request api.KBSRequest
+	if err := json.Unmarshal(body, &request); err != nil {
+		return nil, nil, fmt.Errorf("deserialize Request: %w", err)
+	}
+	if !exactVersion.MatchString(request.Version) {
+		return nil, nil, fmt.Errorf("KBS Client Protocol Version Mismatch: expect =%s while the request is %s", api.KBSVersion, request.Version)
+	}
+	// Older clients send "" or nothing for no parameters at all.
+	params := &api.RequestParams{}
+	if raw := strings.TrimSpace(string(request.ExtraParams)); strings.HasPrefix(raw, "{") {
+		if err := json.Unmarshal(request.ExtraParams, params); err != nil {
+			return nil, nil, fmt.Errorf("extra-params: %w", err)
+		}
+	}
+	return &request, params, nil
+}
+
+// postAttest judges evidence: POST /kbs/v0/attest.
+func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
+	body, err := readBody(w, r, maxAttestation)
+	if err != nil {
+		return err
+	}
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return attestRefusal("the cookie %s is missing", cookieName)
+	}
+	s, err := b.sessions.use(cookie.Value)
+	if err != nil && s.id == "" {
+		return err // nobody we talked with: not a decision
+	}
+	entry := api.AuditEntry{Action: "attest", Session: s.reference(), Peer: r.RemoteAddr, Offered: s.offered}
+	var token string
+	if err == nil {
+		token, err = b.judge(r.Context(), s, body, &entry)
+	}
+	if err := b.conclude(r.Context(), entry, err); err != nil {
+		return err
+	}
+	b.sessions.attested(s.id, token)
+	http.SetCookie(w, s.cookie(r.TLS != nil))
+	writeJSON(w, http.StatusOK, api.KBSToken{Token: token})
+	return nil
+}
+
+// conclude records how a request ended and returns what to tell its sender.
+func (b *Broker) conclude(ctx context.Context, entry api.AuditEntry, err error) error {
+	entry.Decision = api.AuditAllow
+	if err != nil {
+		entry.Decision = api.AuditRefuse
+		entry.Reasons = append(entry.Reasons, reason(err))
+		var denied *denial
+		if errors.As(err, &denied) {
+			entry.Reasons = denied.reasons
+		}
+	}
+	// The decision was made: that its asker went away does not unmake it.
+	if unrecorded := b.record(context.WithoutCancel(ctx), entry); unrecorded != nil {
+		return unrecorded
+	}
+	return err
+}
+
+// judge goes from an attestation to a token, noting in entry what it learns.
+func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.AuditEntry) (string, error) {
+	a, err := parseAttestation(body, s.nonce)
+	if err != nil {
+		return "", attestRefusal("%w", err)
+	}
+	if a.initData != nil {
+		entry.InitData = a.initData.digest
+	}
+	bound := attest.Binding{RuntimeDigest: a.digest}
+	if a.initData != nil {
+		bound.InitDataDigest = a.initData.sum
+	}
+	claims, err := s.proof.Verify(a.TEEEvidence.Primary, bound)
+	if err != nil {
+		return "", attestRefusal("verify TEE evidence failed: %w", err)
+	}
+	entry.Claims = auditClaims(claims)
+	trust, err := b.appraise(ctx, s.tee, claims, a.initData)
+	if err != nil {
+		return "", err
+	}
+	return b.tokens.issue(result{
+		session: s.reference(), tee: s.tee, trust: trust, claims: claims,
+		initData: a.initData, runtime: a.RuntimeData, extra: a.TEEEvidence.Additional,
+	})
+}
+
+// An attestation is a message that is well-formed and answers our nonce.
+type attestation struct {
+	api.KBSAttestation
+	initData *initData
+	digest   []byte // of the canonical runtime data
+}
+
+func parseAttestation(body []byte, nonce string) (*attestation, error) {
+	var a attestation
+	if err := json.Unmarshal(body, &a.KBSAttestation); err != nil {
+		return nil, fmt.Errorf("deserialize Attestation: %w", err)
+	}
+	if subtle.ConstantTimeCompare([]byte(a.RuntimeData.Nonce), []byte(nonce)) == 0 {
+		return nil, errors.New("the nonce is not the one of this session's challenge")
+	}
+	if _, err := parseTEEKey(a.RuntimeData.TEEPubKey); err != nil {
+		return nil, err
+	}
+	if extra := a.TEEEvidence.Additional; extra != "" && extra != "{}" {
+		return nil, errors.New("evidence of additional devices is not supported by this broker")
+	}
+	var err error
+	if a.initData, err = parseInitData(a.InitData); err != nil {
+		return nil, err
+	}
+	a.digest, err = attest.RuntimeDigest(a.RuntimeData, a.TEEEvidence.Additional)
+	return &a, err
+}

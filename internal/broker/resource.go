@@ -1,0 +1,139 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net/http"
+	"strings"
+
+	"holdfast/internal/api"
+)
+
+// maxResource bounds a resource's value.
+const maxResource = 2 << 20
+
+func pathOf(r *http.Request) (Resource, error) {
+	path, err := ParseResource(r.PathValue("repository") + "/" + r.PathValue("type") + "/" + r.PathValue("tag"))
+	if err != nil {
+		return "", refuse(http.StatusNotFound, kindPath, "%w", err)
+	}
+	return path, nil
+}
+
+// getResource releases a secret: GET /kbs/v0/resource/REPOSITORY/TYPE/TAG.
+func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
+	path, err := pathOf(r)
+	if err != nil {
+		return err
+	}
+	v, err := b.attestedToken(r)
+	if err != nil {
+		return err
+	}
+	entry := api.AuditEntry{Action: "get-resource", Session: v.session, Peer: r.RemoteAddr,
+		InitData: v.initData(), Resource: string(path)}
+	value, err := b.release(r, v, path)
+	if err == nil {
+		entry.Value = b.audit.digest(path, value)
+	}
+	var answer *sealed
+	if err == nil {
+		answer, err = v.key.seal(value)
+	}
+	if err := b.conclude(r.Context(), entry, err); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+func (b *Broker) release(r *http.Request, v *verified, path Resource) ([]byte, error) {
+	if err := b.permit(r.Context(), v, path, r.URL.Query()); err != nil {
+		return nil, err
+	}
+	value, err := b.store.resource(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, refuse(http.StatusNotFound, kindInternal, "resource not found: %s", path)
+	}
+	return value, err
+}
+
+// attestedToken finds the token that a request stands on: that of its session,
+// or the one it bears, in Trustee's order (kbs/src/api_server.rs). Both are
+// verified alike.
+func (b *Broker) attestedToken(r *http.Request) (*verified, error) {
+	var token string
+	if cookie, err := r.Cookie(cookieName); err == nil {
+		s, _ := b.sessions.get(cookie.Value)
+		token = s.token
+	}
+	if token == "" {
+		token = bearer(r)
+	}
+	if token == "" {
+		return nil, refuse(http.StatusUnauthorized, kindNoToken, "Attestation Token not found: the session is not attested, and no bearer token was sent")
+	}
+	v, err := b.tokens.verify(token)
+	if err != nil {
+		return nil, refuse(http.StatusUnauthorized, kindToken, "Token Verifier error: %w", err)
+	}
+	return v, nil
+}
+
+func bearer(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// setResource is POST /kbs/v0/resource/REPOSITORY/TYPE/TAG; the body is the
+// value.
+func (b *Broker) setResource(w http.ResponseWriter, r *http.Request, actor string) error {
+	path, err := pathOf(r)
+	if err != nil {
+		return err
+	}
+	value, err := readBody(w, r, maxResource)
+	if err != nil {
+		return err
+	}
+	if len(value) == 0 {
+		return refuse(http.StatusBadRequest, kindSerde, "resource %s: the body is empty", path) // which clients cannot open
+	}
+	entry := api.AuditEntry{Action: "set-resource", Actor: actor, Peer: r.RemoteAddr, Resource: string(path),
+		Value: b.audit.digest(path, value)}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return b.store.put(ctx, b.store.resourcePath(path), value)
+	})
+}
+
+func (b *Broker) deleteResource(w http.ResponseWriter, r *http.Request, actor string) error {
+	path, err := pathOf(r)
+	if err != nil {
+		return err
+	}
+	entry := api.AuditEntry{Action: "delete-resource", Actor: actor, Peer: r.RemoteAddr, Resource: string(path)}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return absent(b.store.remove(ctx, b.store.resourcePath(path)), "resource not found: %s", path)
+	})
+}
+
+func (b *Broker) listResources(w http.ResponseWriter, _ *http.Request, _ string) error {
+	paths, err := b.store.resources()
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, paths)
+	return nil
+}
+
+// absent turns a missing file into an answer.
+func absent(err error, format string, args ...any) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return refuse(http.StatusNotFound, kindInternal, format, args...)
+	}
+	return err
+}

@@ -1,0 +1,190 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/atomicfile"
+	"holdfast/internal/boot/efivar"
+	"holdfast/internal/boot/gpt"
+	"holdfast/internal/boot/measure"
+	"holdfast/internal/oci"
+	"holdfast/internal/progress"
+	"holdfast/internal/sign"
+)
+
+// The files of a machine image's folder.
+const (
+	diskFile      = "disk.img"
+	ukiFile       = "uki.efi"
+	referenceFile = "reference.json"
+	machineFile   = "image.json"
+)
+
+// A Machine describes a machine image; it is the content of image.json.
+// docs/formats/machine-image.md is its reference.
+type Machine struct {
+	Version      int        `json:"version"` // 1
+	Name         string     `json:"name"`
+	Architecture string     `json:"architecture"`
+	Date         time.Time  `json:"date"`   // the lock's
+	Recipe       oci.Digest `json:"recipe"` // as the lock has it
+	Kernel       string     `json:"kernel"`
+	Cmdline      string     `json:"cmdline"`
+	Signed       bool       `json:"signed"`
+	UKI          Blob       `json:"uki"`
+	Root         Blob       `json:"root"`
+	RootHash     string     `json:"root_hash"` // 64 hex digits
+	Reference    Blob       `json:"reference"`
+	Disk         Disk       `json:"disk"`
+
+	Dir string `json:"-"` // where it was found
+}
+
+// A Blob is a file, or part of one, by its size and digest.
+type Blob struct {
+	File   string     `json:"file,omitempty"`
+	Size   int64      `json:"size"`
+	Digest oci.Digest `json:"digest"`
+}
+
+// A Disk says what lies where in disk.img.
+type Disk struct {
+	Blob
+	Partitions []Partition `json:"partitions"`
+}
+
+// A Partition of the disk. Start and Size are in bytes.
+type Partition struct {
+	Name  string `json:"name"`
+	Type  string `json:"type"`
+	GUID  string `json:"guid"`
+	Start int64  `json:"start"`
+	Size  int64  `json:"size"`
+}
+
+// ReadMachine reads the description of the machine image in dir.
+func ReadMachine(dir string) (*Machine, error) {
+	raw, err := os.ReadFile(filepath.Join(dir, machineFile))
+	if err != nil {
+		return nil, err
+	}
+	m := &Machine{Dir: dir}
+	if err := json.Unmarshal(raw, m); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, machineFile), err)
+	}
+	if m.Version != 1 {
+		return nil, fmt.Errorf("%s: version %d: want 1", filepath.Join(dir, machineFile), m.Version)
+	}
+	return m, nil
+}
+
+// DiskPath, UKIPath and ReferencePath are the image's files.
+func (m *Machine) DiskPath() string      { return filepath.Join(m.Dir, diskFile) }
+func (m *Machine) UKIPath() string       { return filepath.Join(m.Dir, ukiFile) }
+func (m *Machine) ReferencePath() string { return filepath.Join(m.Dir, referenceFile) }
+
+func describeDisk(ctx context.Context, f *os.File, size int64) (*Disk, error) {
+	table, err := gpt.Read(f, size)
+	if err != nil {
+		return nil, err
+	}
+	d := &Disk{Blob: Blob{File: diskFile, Size: size}}
+	for _, e := range table.Partitions {
+		d.Partitions = append(d.Partitions, Partition{
+			Name: e.Name, Type: e.Type.String(), GUID: e.GUID.String(), Start: e.Start, Size: e.Size,
+		})
+	}
+	sum := sha256.New()
+	_, err = io.Copy(io.MultiWriter(sum, meter{ctx, progress.Silent.Start("", 0, "")}), io.NewSectionReader(f, 0, size))
+	d.Digest = sumOf(sum)
+	return d, err
+}
+
+// describe writes reference.json and image.json.
+func (m *machineBuild) describe(k *kernel, uki []byte, r *root, disk *Disk) (*Machine, error) {
+	image := &Machine{
+		Version: 1, Name: m.Recipe.Name, Architecture: m.Lock.Architecture, Date: m.Lock.Date.UTC(), Recipe: m.Lock.Recipe,
+		Kernel: k.version, Cmdline: m.cmdline(r), Signed: m.opts.Keys != nil,
+		UKI:  Blob{File: ukiFile, Size: int64(len(uki)), Digest: oci.SHA256(uki)},
+		Root: Blob{Size: r.size, Digest: r.digest}, RootHash: r.Hash(), Disk: *disk, Dir: m.folder.final,
+	}
+	envelope, err := m.reference(uki, image)
+	if err != nil {
+		return nil, fmt.Errorf("reference values: %w", err)
+	}
+	image.Reference = Blob{File: referenceFile, Size: int64(len(envelope)), Digest: oci.SHA256(envelope)}
+	if err := atomicfile.WriteFile(m.folder.path(referenceFile), envelope, 0o644); err != nil {
+		return nil, err
+	}
+	raw, err := json.MarshalIndent(image, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return image, atomicfile.WriteFile(m.folder.path(machineFile), append(raw, '\n'), 0o644)
+}
+
+// reference states what evidence of a boot of the image must show.
+func (m *machineBuild) reference(uki []byte, image *Machine) ([]byte, error) {
+	values, err := m.predict(uki)
+	if err != nil {
+		return nil, err
+	}
+	values.Image, values.UKI, values.RootHash = image.Name, string(image.UKI.Digest), image.RootHash
+	subject := func(name string, d oci.Digest) sign.Subject {
+		return sign.Subject{Name: name, Digest: map[string]string{d.Algorithm(): d.Hex()}}
+	}
+	statement, err := sign.NewStatement(api.ReferenceType, values,
+		subject(diskFile, image.Disk.Digest), subject("root", image.Root.Digest), subject(ukiFile, image.UKI.Digest))
+	if err != nil {
+		return nil, err
+	}
+	envelope, err := sign.Seal(statement, m.opts.Signers...)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(envelope)
+	return append(raw, '\n'), err
+}
+
+// predict splits the predicted PCRs into those that firmware has a part in
+// and those that only the image decides.
+func (m *machineBuild) predict(uki []byte) (*api.ReferenceValues, error) {
+	var enrolled *efivar.Keys
+	if m.opts.Keys != nil {
+		enrolled = &m.opts.Keys.Enrolled
+	}
+	p, err := measure.Predict(measure.Boot{UKI: uki, Keys: enrolled})
+	if err != nil {
+		return nil, err
+	}
+	values := &api.ReferenceValues{Firmware: []api.FirmwareReference{}, PCRs: pcrs(p, 11, 12, 13)}
+	for _, path := range m.opts.Firmware {
+		code, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		values.Firmware = append(values.Firmware, api.FirmwareReference{
+			Firmware: string(oci.SHA256(code)), SecureBoot: enrolled != nil, PCRs: pcrs(p, 4, 7),
+		})
+	}
+	return values, nil
+}
+
+func pcrs(p *measure.Prediction, numbers ...int) map[string]string {
+	picked := map[string]string{}
+	for _, n := range numbers {
+		value := p.PCRs[n]
+		picked[strconv.Itoa(n)] = hex.EncodeToString(value[:])
+	}
+	return picked
+}

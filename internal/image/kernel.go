@@ -1,0 +1,144 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+
+	"holdfast/internal/boot/cpio"
+	"holdfast/internal/boot/kmod"
+	"holdfast/internal/image/tree"
+	"holdfast/internal/progress"
+)
+
+// stubPath is where systemd-boot-efi keeps systemd-stub(7) for x86-64.
+const stubPath = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
+
+// A kernel is what the boot packages bring.
+type kernel struct {
+	version string // 6.1.0-56-cloud-amd64
+	image   []byte
+	stub    []byte
+	files   *tree.Tree
+}
+
+// modules is where the kernel's modules lie in files.
+func (k *kernel) modules() string { return "usr/lib/modules/" + k.version }
+
+// kernel unpacks the boot packages, of which nothing reaches the root.
+func (m *machineBuild) kernel(ctx context.Context) (*kernel, error) {
+	t := tree.New()
+	if err := t.MergeUsr(); err != nil {
+		return nil, err
+	}
+	if err := m.unpack(ctx, "unpack kernel", t, m.Lock.Boot, ofKernel); err != nil {
+		return nil, err
+	}
+	found, err := fs.Glob(t.FS("boot"), "vmlinuz-*")
+	if err != nil || len(found) != 1 {
+		return nil, fmt.Errorf("kernel package %s: holds %d files /boot/vmlinuz-*, want one", m.Recipe.Machine.Kernel, len(found))
+	}
+	k := &kernel{version: strings.TrimPrefix(found[0], "vmlinuz-"), files: t}
+	if k.image, err = fs.ReadFile(t.FS("boot"), found[0]); err != nil {
+		return nil, err
+	}
+	if k.stub, err = fs.ReadFile(t.FS(path.Dir(stubPath)), path.Base(stubPath)); err != nil {
+		return nil, fmt.Errorf("stub package %s: /%s: %w", m.Recipe.Machine.Stub, stubPath, err)
+	}
+	return k, nil
+}
+
+func ofKernel(name string) bool {
+	return strings.HasPrefix(name, "boot/vmlinuz-") || strings.HasPrefix(name, "lib/modules/") ||
+		strings.HasPrefix(name, "usr/lib/modules/") || name == stubPath
+}
+
+// initramfs packs process 1 and the modules it loads, which are listed in
+// load order in /lib/modules/order.
+func (m *machineBuild) initramfs(ctx context.Context, k *kernel) ([]byte, error) {
+	init, err := m.program(ctx, m.Recipe.Machine.Init.Module, m.Recipe.Machine.Init.Package)
+	if err != nil {
+		return nil, err
+	}
+	t, err := initramfsTree(k, init, m.Recipe.Machine.Modules)
+	if err != nil {
+		return nil, fmt.Errorf("initramfs: %w", err)
+	}
+	step := m.Progress.Start("compress initramfs", t.Size(), progress.Bytes)
+	var packed bytes.Buffer
+	err = m.archive(t, &packed, meter{ctx, step})
+	if err != nil {
+		step.Fail()
+		return nil, fmt.Errorf("initramfs: %w", err)
+	}
+	step.Done(fmt.Sprintf("%.1f MB", float64(packed.Len())/1e6))
+	return packed.Bytes(), nil
+}
+
+// initramfsTree is what the kernel unpacks into its first root. It opens
+// /dev/console for process 1, so that has to be there.
+func initramfsTree(k *kernel, init tree.Content, names []string) (*tree.Tree, error) {
+	modules, err := kmod.Open(k.files.FS(k.modules()))
+	if err != nil {
+		return nil, fmt.Errorf("modules of kernel %s: %w", k.version, err)
+	}
+	chosen, err := modules.Resolve(names...)
+	if err != nil {
+		return nil, err
+	}
+	t, dir := tree.New(), "lib/modules/"+k.version
+	var order []byte
+	for _, c := range chosen {
+		if err := t.Put(path.Join(dir, c.Path), k.files.Lookup(path.Join(k.modules(), c.Path))); err != nil {
+			return nil, err
+		}
+		order = fmt.Appendf(order, "/%s/%s\n", dir, c.Path)
+	}
+	for p, n := range map[string]*tree.Node{
+		"init":              {Type: tar.TypeReg, Mode: 0o755, Content: init},
+		"lib/modules/order": {Type: tar.TypeReg, Mode: 0o644, Content: tree.Bytes(order)},
+		"dev/console":       {Type: tar.TypeChar, Mode: 0o600, Major: 5, Minor: 1},
+	} {
+		if err := t.Put(p, n); err != nil {
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// archive writes t as a compressed cpio archive. The stub measures it and the
+// kernel trusts it, so it needs no checksum of its own.
+func (m *machineBuild) archive(t *tree.Tree, w io.Writer, meter io.Writer) error {
+	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	if err != nil {
+		return err
+	}
+	archive := cpio.NewWriter(io.MultiWriter(z, meter), m.Lock.Date)
+	for _, p := range t.Paths() {
+		if err := archive.Add(cpioEntry(p, t.Lookup(p))); err != nil {
+			return err
+		}
+	}
+	if err := archive.Close(); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+func cpioEntry(p string, n *tree.Node) cpio.Entry {
+	switch n.Type {
+	case tar.TypeDir:
+		return cpio.Dir(p, n.Mode)
+	case tar.TypeChar:
+		return cpio.Char(p, n.Mode, uint32(n.Major), uint32(n.Minor))
+	default:
+		return cpio.File(p, n.Mode, n.Content.Size, n.Content.Open())
+	}
+}

@@ -1,0 +1,140 @@
+package image
+
+import (
+	"context"
+	"crypto"
+	"errors"
+	"fmt"
+
+	"holdfast/internal/atomicfile"
+	"holdfast/internal/boot/efivar"
+	"holdfast/internal/boot/uki"
+	"holdfast/internal/progress"
+	"holdfast/internal/sign"
+)
+
+// MachineOptions are Options with what only machine images have.
+type MachineOptions struct {
+	Options
+	// Keys sign the UKI; without them it stays unsigned, and the predicted
+	// PCRs are those of a boot with Secure Boot off.
+	Keys *Keys
+	// Firmware are the code volumes (OVMF_CODE*.fd) to predict PCRs for.
+	Firmware []string
+	// Signers sign reference.json; there may be none.
+	Signers []sign.Signer
+	// Sqfstar is the program that makes the root; by default the one in PATH.
+	Sqfstar string
+}
+
+// Keys are what a machine's Secure Boot is enrolled with, and the private
+// half of db.
+type Keys struct {
+	Enrolled efivar.Keys
+	DB       crypto.Signer
+}
+
+// BuildMachine makes a machine image: the folder that
+// docs/formats/machine-image.md describes.
+func BuildMachine(ctx context.Context, o MachineOptions) (*Machine, error) {
+	if o.Recipe == nil || o.Recipe.Machine == nil {
+		return nil, errors.New("image: the recipe says nothing of a machine")
+	}
+	b, err := newBuild(ctx, o.Options)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	f, err := newFolder(o.Output)
+	if err != nil {
+		return nil, err
+	}
+	defer f.discard()
+	if err := b.Archive.Fetch(ctx, append(b.Lock.Packages[:len(b.Lock.Packages):len(b.Lock.Packages)], b.Lock.Boot...)); err != nil {
+		return nil, err
+	}
+	m, err := (&machineBuild{build: b, folder: f, opts: o}).run(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("build %s: %w", b.Recipe.Name, err)
+	}
+	return m, nil
+}
+
+// A machineBuild is one machine image being made.
+type machineBuild struct {
+	*build
+	folder *folder
+	opts   MachineOptions
+}
+
+func (m *machineBuild) run(ctx context.Context) (*Machine, error) {
+	if arch := m.Lock.Architecture; arch != "amd64" {
+		return nil, fmt.Errorf("architecture %s: machine images are built for amd64 only", arch)
+	}
+	k, err := m.kernel(ctx)
+	if err != nil {
+		return nil, err
+	}
+	initrd, err := m.initramfs(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	root, err := m.root(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	image, err := m.uki(k, initrd, root)
+	if err != nil {
+		return nil, err
+	}
+	disk, err := m.disk(ctx, image, root)
+	if err != nil {
+		return nil, err
+	}
+	described, err := m.describe(k, image, root, disk)
+	if err != nil {
+		return nil, err
+	}
+	return described, m.folder.commit()
+}
+
+// cmdline is the recipe's with the root hash, the one thing that changes with
+// every other root.
+func (m *machineBuild) cmdline(root *root) string {
+	line := "holdfast.roothash=" + root.Hash()
+	if m.Recipe.Machine.Cmdline != "" {
+		line = m.Recipe.Machine.Cmdline + " " + line
+	}
+	return line
+}
+
+// uki joins stub, kernel, initramfs and command line, signs them when there
+// are keys, and writes uki.efi.
+func (m *machineBuild) uki(k *kernel, initrd []byte, root *root) ([]byte, error) {
+	step := m.Progress.Start("join kernel image", 0, progress.None)
+	image, err := uki.Build(k.stub, []uki.Section{
+		{Name: uki.OSRelease, Data: m.osRelease()},
+		{Name: uki.Cmdline, Data: []byte(m.cmdline(root))},
+		{Name: uki.Initrd, Data: initrd},
+		{Name: uki.Linux, Data: k.image},
+	})
+	if err == nil && m.opts.Keys != nil {
+		image, err = uki.Sign(image, m.opts.Keys.Enrolled.DB, m.opts.Keys.DB)
+	}
+	if err == nil {
+		err = atomicfile.WriteFile(m.folder.path(ukiFile), image, 0o644)
+	}
+	if err != nil {
+		step.Fail()
+		return nil, fmt.Errorf("kernel image: %w", err)
+	}
+	step.Done(fmt.Sprintf("%.1f MB", float64(len(image))/1e6))
+	return image, nil
+}
+
+// osRelease tells a boot menu what the image is: os-release(5).
+func (m *machineBuild) osRelease() []byte {
+	return fmt.Appendf(nil, "ID=holdfast\nNAME=Holdfast\nPRETTY_NAME=\"Holdfast %s\"\nIMAGE_ID=%s\nIMAGE_VERSION=%s\n",
+		m.Recipe.Name, m.Recipe.Name, m.Lock.Date.UTC().Format("20060102T150405Z"))
+}

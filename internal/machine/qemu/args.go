@@ -1,0 +1,116 @@
+package qemu
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"holdfast/internal/api"
+	"holdfast/internal/machine"
+)
+
+// The descriptors that the QEMU process inherits, in the order of
+// exec.Cmd.ExtraFiles. Each is one end of a socket pair.
+const (
+	fdConsole = 3 + iota
+	fdControl
+	fdStdio
+	fdMonitor
+	fdTPM // only with a TPM
+)
+
+// Files in a machine's folder.
+const (
+	VarsFile     = "vars.fd"  // its UEFI variables
+	InitDataFile = "initdata" // the document it was given
+	LogFile      = "qemu.log" // what QEMU complained of
+	lockFile     = "lock"
+)
+
+// arguments gives QEMU's command line for a complete spec. Accel is decided.
+func arguments(s machine.Spec, accel machine.Accel) []string {
+	args := []string{
+		"-name", escape(s.Name), "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
+		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+		"-m", strconv.Itoa(s.Memory), "-smp", strconv.Itoa(s.CPUs),
+		"-chardev", socket("console", fdConsole), "-serial", "chardev:console",
+		"-chardev", socket("monitor", fdMonitor), "-mon", "chardev=monitor,mode=control",
+		"-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng",
+	}
+	args = append(args, accelArgs(accel)...)
+	args = append(args, bootArgs(s)...)
+	args = append(args, serialArgs()...)
+	args = append(args, netArgs(s.Ports)...)
+	if s.Disk != "" {
+		args = append(args, "-blockdev", fileNode("disk", s.Disk, true), "-device", "virtio-blk-pci,drive=disk,bootindex=0")
+	}
+	if s.TPM != nil {
+		args = append(args, "-chardev", socket("tpm", fdTPM), "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm")
+	}
+	if s.InitData != nil {
+		args = append(args, "-fw_cfg", "name="+api.InitDataFile+",file="+escape(filepath.Join(s.Folder, InitDataFile)))
+	}
+	return args
+}
+
+func accelArgs(accel machine.Accel) []string {
+	if accel == machine.AccelKVM {
+		return []string{"-accel", "kvm", "-cpu", "host"}
+	}
+	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
+}
+
+// bootArgs say how the machine starts. With Secure Boot, only code in system
+// management mode may write the variables' flash.
+func bootArgs(s machine.Spec) []string {
+	if k := s.Kernel; k != nil {
+		args := []string{"-machine", "q35", "-kernel", k.Image, "-append", k.Cmdline}
+		if k.Initrd != "" {
+			args = append(args, "-initrd", k.Initrd)
+		}
+		return args
+	}
+	smm := "off"
+	if s.Firmware.SecureBoot {
+		smm = "on"
+	}
+	return []string{
+		"-machine", "q35,smm=" + smm + ",pflash0=code,pflash1=vars",
+		"-global", "driver=cfi.pflash01,property=secure,value=" + smm,
+		"-global", "ICH9-LPC.disable_s3=1",
+		"-boot", "menu=off,strict=on",
+		"-blockdev", fileNode("code", s.Firmware.Code, true),
+		"-blockdev", fileNode("vars", filepath.Join(s.Folder, VarsFile), false),
+	}
+}
+
+func serialArgs() []string {
+	return []string{
+		"-device", "virtio-serial-pci",
+		"-chardev", socket("control", fdControl), "-device", "virtserialport,chardev=control,name=" + api.ControlPort,
+		"-chardev", socket("stdio", fdStdio), "-device", "virtserialport,chardev=stdio,name=" + api.StdioPort,
+	}
+}
+
+func netArgs(ports []machine.Forward) []string {
+	var user strings.Builder
+	user.WriteString("user,id=net,ipv6=off")
+	for _, p := range ports {
+		fmt.Fprintf(&user, ",hostfwd=%s:%s:%d-:%d", p.Proto, p.HostIP, p.HostPort, p.GuestPort)
+	}
+	return []string{"-netdev", user.String(), "-device", "virtio-net-pci,netdev=net,romfile="}
+}
+
+func socket(id string, fd int) string { return fmt.Sprintf("socket,id=%s,fd=%d", id, fd) }
+
+func fileNode(name, path string, readOnly bool) string {
+	mode := "off"
+	if readOnly {
+		mode = "on"
+	}
+	return fmt.Sprintf("driver=file,node-name=%s,read-only=%s,filename=%s", name, mode, escape(path))
+}
+
+// escape doubles commas, which separate QEMU's options.
+func escape(s string) string { return strings.ReplaceAll(s, ",", ",,") }

@@ -1,0 +1,120 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/BurntSushi/toml"
+
+	"holdfast/internal/api"
+)
+
+// fwcfgDir is where the module qemu_fw_cfg shows what the host handed over.
+const fwcfgDir = "/sys/firmware/qemu_fw_cfg/by_name"
+
+// maxInitData bounds the document: it is read before anything is known of it.
+const maxInitData = 1 << 20
+
+// A Measurer extends the digest of the configuration into the register that
+// evidence shows (PCR 8), once, with a logged event.
+type Measurer interface {
+	MeasureInitData(ctx context.Context, document []byte) (sum [sha256.Size]byte, err error)
+}
+
+// configure reads the configuration document, measures it, and only then
+// looks into it.
+func configure(ctx context.Context, m Measurer, dir string) (document []byte, c api.GuestConfig, err error) {
+	document, err = readInitData(filepath.Join(dir, api.InitDataFile))
+	if err != nil {
+		return nil, c, err
+	}
+	if m == nil {
+		return nil, c, errors.New("nothing to measure the configuration with")
+	}
+	if _, err := m.MeasureInitData(ctx, document); err != nil {
+		return nil, c, err
+	}
+	c, err = parseInitData(document)
+	return document, c, err
+}
+
+// readInitData asks for the size first: the kernel reads the device byte by
+// byte, again from its start for every page.
+func readInitData(dir string) ([]byte, error) {
+	size, err := readInt(filepath.Join(dir, "size"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("the host handed over no %s", api.InitDataFile)
+	case err != nil:
+		return nil, err
+	case size <= 0 || size > maxInitData:
+		return nil, fmt.Errorf("%s has %d bytes, want 1 to %d", api.InitDataFile, size, maxInitData)
+	}
+	f, err := os.Open(filepath.Join(dir, "raw"))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	document := make([]byte, size)
+	if _, err := io.ReadFull(f, document); err != nil {
+		return nil, fmt.Errorf("read %s: %w", api.InitDataFile, err)
+	}
+	return document, nil
+}
+
+// parseInitData is strict: what was measured and is not understood might have
+// been meant as a restriction.
+// https://github.com/confidential-containers/trustee/blob/main/kbs/docs/initdata.md
+func parseInitData(document []byte) (c api.GuestConfig, err error) {
+	var d struct {
+		Version   string            `toml:"version"`
+		Algorithm string            `toml:"algorithm"`
+		Data      map[string]string `toml:"data"`
+	}
+	meta, err := toml.Decode(string(document), &d)
+	if err != nil {
+		return c, fmt.Errorf("init-data: %w", err)
+	}
+	if extra := meta.Undecoded(); len(extra) > 0 {
+		return c, fmt.Errorf("init-data: unknown key %q", extra[0].String())
+	}
+	switch text, ok := d.Data[api.GuestConfigKey]; {
+	case d.Version != "0.1.0":
+		return c, fmt.Errorf("init-data: version %q, want 0.1.0", d.Version)
+	case d.Algorithm != "sha256":
+		return c, fmt.Errorf("init-data: algorithm %q, want sha256", d.Algorithm)
+	case !ok:
+		return c, fmt.Errorf("init-data: no %q in [data]", api.GuestConfigKey)
+	case len(d.Data) > 1:
+		return c, fmt.Errorf("init-data: [data] has more than %q", api.GuestConfigKey)
+	default:
+		return parseGuestConfig([]byte(text))
+	}
+}
+
+func parseGuestConfig(text []byte) (c api.GuestConfig, err error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&c); err != nil {
+		return c, fmt.Errorf("%s: %w", api.GuestConfigKey, err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return c, fmt.Errorf("%s: something follows the configuration", api.GuestConfigKey)
+	}
+	for _, call := range c.Control {
+		switch call {
+		case api.CallSignal, api.CallStop, api.CallStdin:
+		default:
+			return c, fmt.Errorf("%s: unknown control call %q", api.GuestConfigKey, call)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,113 @@
+// Package node is the life of process 1: from the kernel's first instruction
+// to the end of the one workload that the measured configuration names.
+//
+// Every stage either completes or ends the machine with a reason; nothing of
+// the configuration is used before it was measured, and nothing of the disk
+// before its hash was checked.
+package node
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/internal/api"
+)
+
+// A Config holds what a machine is made of.
+type Config struct {
+	Console  io.Writer // nil: standard error, which is the kernel's console
+	Measurer Measurer
+	// Prepare does ahead what takes long and needs neither network nor
+	// configuration: making keys in the TPM.
+	Prepare func(ctx context.Context) error
+	// Workload is what the machine is for. An error that has a method
+	// Refused() api.RefusedDetail says itself at which stage it was refused.
+	Workload func(ctx context.Context, j Job) (api.ExitDetail, error)
+}
+
+// A Job is what the workload is given.
+type Job struct {
+	Config    api.GuestConfig
+	Document  []byte // the measured configuration, as the host handed it over
+	Stage     func(name, text, digest string)
+	Started   func() // to be called when the workload runs
+	Processes *Reaper
+	Stdio     [3]*os.File
+	Signals   <-chan unix.Signal // for the workload, from the host
+	Stop      <-chan struct{}    // closed when the host asks for the end
+	Resolver  string             // path of what DHCP said of name servers
+}
+
+// machine is what the stages find out and share.
+type machine struct {
+	Config
+	*reporter
+	processes  *Reaper
+	background sync.WaitGroup
+	document   []byte
+	guest      api.GuestConfig
+}
+
+// patience is how long the host may take to read the last words.
+const patience = 3 * time.Second
+
+// Run lives the machine's life and turns it off.
+func Run(ctx context.Context, c Config) {
+	if c.Console == nil {
+		c.Console = os.Stderr
+	}
+	r := &reporter{console: c.Console, control: newControl()}
+	exit, err := live(ctx, c, r)
+	if err != nil {
+		r.refused(refusal(err))
+	} else {
+		r.line("exited: code %d %s", exit.Code, exit.Signal)
+		r.control.send(api.EventExited, exit)
+	}
+	r.control.finish(patience)
+	powerOff()
+}
+
+// powerOff gives the hypervisor a moment to carry what the ports hold.
+func powerOff() {
+	time.Sleep(20 * time.Millisecond)
+	unix.Sync()
+	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+}
+
+// live runs the stages and then the workload.
+func live(ctx context.Context, c Config, r *reporter) (exit api.ExitDetail, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	m := &machine{Config: c, reporter: r, processes: NewReaper()}
+	defer m.background.Wait()
+	defer cancel()
+	err = safely(func() error {
+		if err := m.begin(); err != nil {
+			return err
+		}
+		m.background.Go(func() { m.processes.Run(ctx) })
+		if err := m.prepare(ctx); err != nil {
+			return err
+		}
+		exit, err = m.work(ctx)
+		return err
+	})
+	return exit, err
+}
+
+// safely turns a panic into an error: process 1 must end the machine in order.
+func safely(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
+}

@@ -1,0 +1,78 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/internal/devmapper"
+)
+
+const (
+	newRoot    = "/newroot"
+	rootOption = "holdfast.roothash"
+)
+
+// mountRoot finds the disk that carries the tree of the root hash, lets the
+// kernel check every block of it, and mounts it for switchRoot.
+func mountRoot(ctx context.Context) (rootHash string, err error) {
+	line, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return "", err
+	}
+	root, err := parseRootHash(string(line))
+	if err != nil {
+		return "", err
+	}
+	p, err := awaitPartitions(ctx, root)
+	if err != nil {
+		return "", err
+	}
+	device, err := openVerity(root, p)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(newRoot, 0o755); err != nil {
+		return "", err
+	}
+	if err := unix.Mount(device, newRoot, "squashfs", unix.MS_RDONLY|unix.MS_NODEV, ""); err != nil {
+		return "", fmt.Errorf("mount squashfs of %s: %w", device, err)
+	}
+	return hex.EncodeToString(root[:]), nil
+}
+
+// parseRootHash finds holdfast.roothash on a kernel command line. Two of them
+// are refused: it would not be clear which one the signer meant.
+func parseRootHash(line string) (root [32]byte, err error) {
+	var found []string
+	for _, word := range strings.Fields(line) {
+		if v, ok := strings.CutPrefix(word, rootOption+"="); ok {
+			found = append(found, v)
+		}
+	}
+	if len(found) != 1 {
+		return root, fmt.Errorf("kernel command line has %d %s=, want one", len(found), rootOption)
+	}
+	b, err := hex.DecodeString(found[0])
+	if err != nil || len(b) != len(root) {
+		return root, fmt.Errorf("%s=%.80q: want 64 hex digits", rootOption, found[0])
+	}
+	return [32]byte(b), nil
+}
+
+func openVerity(root [32]byte, p partitions) (string, error) {
+	f, err := os.Open(p.hash)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	s, err := devmapper.ReadSuperblock(f)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", p.hash, err)
+	}
+	return devmapper.Create("root", devmapper.Verity(p.data, p.hash, root, s))
+}

@@ -1,0 +1,172 @@
+// Package sign makes and checks signed statements: "key K says V of digest D".
+//
+// A statement is an in-toto Statement v1 in a DSSE envelope, and the key that
+// signed it is certified by one root. Every record that Holdfast writes for
+// others to believe has this form, so one verb can follow them all.
+//
+//	https://github.com/in-toto/attestation/blob/v1.1.0/spec/v1/statement.md
+//	https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md
+package sign
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// The types that envelope and statement carry.
+const (
+	StatementType = "https://in-toto.io/Statement/v1"
+	PayloadType   = "application/vnd.in-toto+json"
+)
+
+// What a verifier may branch on.
+var (
+	ErrUnsigned  = errors.New("nobody signed it")
+	ErrUntrusted = errors.New("no signature by a key that the given root certifies")
+)
+
+// A Subject is what a statement speaks of.
+type Subject struct {
+	Name   string            `json:"name"`
+	Digest map[string]string `json:"digest"` // algorithm to hex
+}
+
+// A Statement says Predicate of its subjects.
+type Statement struct {
+	Type          string          `json:"_type"`
+	Subject       []Subject       `json:"subject"`
+	PredicateType string          `json:"predicateType"`
+	Predicate     json.RawMessage `json:"predicate"`
+}
+
+// NewStatement says predicate, which is marshalled, of subjects.
+func NewStatement(predicateType string, predicate any, subjects ...Subject) (Statement, error) {
+	raw, err := json.Marshal(predicate)
+	if err != nil {
+		return Statement{}, err
+	}
+	return Statement{Type: StatementType, Subject: subjects, PredicateType: predicateType, Predicate: raw}, nil
+}
+
+// An Envelope is a statement with the signatures over its exact bytes.
+type Envelope struct {
+	PayloadType string      `json:"payloadType"`
+	Payload     []byte      `json:"payload"`
+	Signatures  []Signature `json:"signatures"`
+}
+
+// A Signature is one key's word. The certificate rides along, so that a
+// reader needs the root and nothing else.
+type Signature struct {
+	KeyID       string `json:"keyid"` // sha256 of the SubjectPublicKeyInfo, in hex
+	Sig         []byte `json:"sig"`
+	Certificate []byte `json:"cert"` // DER
+}
+
+// A Signer holds an Ed25519 key and the root's certificate for it. Ed25519,
+// because equal statements must have equal signatures.
+type Signer struct {
+	Key         ed25519.PrivateKey
+	Certificate *x509.Certificate
+}
+
+// Seal puts s into an envelope, signed by each of signers (there may be none).
+func Seal(s Statement, signers ...Signer) (Envelope, error) {
+	payload, err := json.Marshal(s)
+	if err != nil {
+		return Envelope{}, err
+	}
+	return SealPayload(payload, signers...), nil
+}
+
+// SealPayload is Seal for a statement that is already marshalled.
+func SealPayload(payload []byte, signers ...Signer) Envelope {
+	env := Envelope{PayloadType: PayloadType, Payload: payload, Signatures: []Signature{}}
+	for _, k := range signers {
+		env.Signatures = append(env.Signatures, Signature{
+			KeyID:       KeyID(k.Certificate),
+			Sig:         ed25519.Sign(k.Key, preAuthEncoding(PayloadType, payload)),
+			Certificate: k.Certificate.Raw,
+		})
+	}
+	return env
+}
+
+// KeyID names the key in a certificate.
+func KeyID(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)
+	return hex.EncodeToString(sum[:])
+}
+
+// Open returns the statement in env if a key that roots certify at that time
+// signed it, and that key's certificate.
+func Open(env Envelope, roots *x509.CertPool, at time.Time) (Statement, *x509.Certificate, error) {
+	if len(env.Signatures) == 0 {
+		return Statement{}, nil, ErrUnsigned
+	}
+	if env.PayloadType != PayloadType {
+		return Statement{}, nil, fmt.Errorf("payload type %q: want %s", env.PayloadType, PayloadType)
+	}
+	for _, s := range env.Signatures {
+		if cert, err := s.verify(env.Payload, roots, at); err == nil {
+			st, err := parseStatement(env.Payload)
+			return st, cert, err
+		}
+	}
+	return Statement{}, nil, ErrUntrusted
+}
+
+// Peek returns the statement without believing it.
+func Peek(env Envelope) (Statement, error) { return parseStatement(env.Payload) }
+
+// ParseEnvelope reads an envelope strictly.
+func ParseEnvelope(raw []byte) (Envelope, error) {
+	var env Envelope
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&env); err != nil {
+		return Envelope{}, fmt.Errorf("DSSE envelope: %w", err)
+	}
+	return env, nil
+}
+
+func (s Signature) verify(payload []byte, roots *x509.CertPool, at time.Time) (*x509.Certificate, error) {
+	cert, err := x509.ParseCertificate(s.Certificate)
+	if err != nil {
+		return nil, err
+	}
+	opts := x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}
+	if _, err := cert.Verify(opts); err != nil {
+		return nil, err
+	}
+	key, ok := cert.PublicKey.(ed25519.PublicKey)
+	if !ok || !ed25519.Verify(key, preAuthEncoding(PayloadType, payload), s.Sig) {
+		return nil, ErrUntrusted
+	}
+	return cert, nil
+}
+
+func parseStatement(payload []byte) (Statement, error) {
+	var s Statement
+	if err := json.Unmarshal(payload, &s); err != nil {
+		return Statement{}, fmt.Errorf("in-toto statement: %w", err)
+	}
+	if s.Type != StatementType {
+		return Statement{}, fmt.Errorf("in-toto statement: type %q: want %s", s.Type, StatementType)
+	}
+	return s, nil
+}
+
+// preAuthEncoding is the PAE of the DSSE protocol: what is really signed.
+func preAuthEncoding(payloadType string, payload []byte) []byte {
+	b := []byte("DSSEv1 " + strconv.Itoa(len(payloadType)) + " " + payloadType + " " + strconv.Itoa(len(payload)) + " ")
+	return append(b, payload...)
+}

@@ -1,0 +1,46 @@
+package sign
+
+import (
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"testing"
+	"time"
+)
+
+// The example of the DSSE protocol, https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md#test-vectors.
+func TestPreAuthEncodingIsTheProtocols(t *testing.T) {
+	got := string(preAuthEncoding("http://example.com/HelloWorld", []byte("hello world")))
+	if want := "DSSEv1 29 http://example.com/HelloWorld 11 hello world"; got != want {
+		t.Fatalf("got %q, want %q", got, want)
+	}
+}
+
+func TestUnsignedIsNotUntrusted(t *testing.T) {
+	st, err := NewStatement("urn:test", struct{}{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	env, err := Seal(st)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Open(env, x509.NewCertPool(), time.Now()); !errors.Is(err, ErrUnsigned) {
+		t.Fatalf("got %v, want ErrUnsigned", err)
+	}
+}
+
+func FuzzOpen(f *testing.F) {
+	f.Add([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{"keyid":"","sig":"","cert":""}]}`))
+	raw, _ := hex.DecodeString("7b7d")
+	f.Add(raw)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		env, err := ParseEnvelope(b)
+		if err != nil {
+			return
+		}
+		if _, _, err := Open(env, x509.NewCertPool(), time.Unix(0, 0)); err == nil {
+			t.Fatal("opened with no root")
+		}
+	})
+}
