@@ -48,10 +48,8 @@ func (c compiler) check(ctx context.Context, want string) error {
 // build compiles package pkg of module into the file out. The module "." is
 // the one that holds the recipe's folder; any other is module@version.
 func (c compiler) build(ctx context.Context, module, pkg, out string) error {
-	dir, err := c.dir, error(nil)
-	if module == "." {
-		dir, err = moduleRoot(c.dir)
-	} else {
+	dir, err := moduleRoot(c.dir)
+	if module != "." {
 		dir, err = c.require(ctx, module)
 		defer os.RemoveAll(dir)
 	}
