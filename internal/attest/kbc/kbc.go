@@ -137,12 +137,10 @@ func plain(name string) bool {
 	return name != "" && name != "." && name != ".." && strings.TrimFunc(name, allowed) == ""
 }
 
-// Close forgets the key and the token. Nothing can be fetched afterwards.
+// Close forgets the key and the token; Go has no means to wipe them. Nothing
+// can be fetched afterwards.
 func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.key != nil {
-		clear(c.key.D.Bits()) //nolint:staticcheck // deprecated for arithmetic; nothing else wipes a key
-	}
 	c.key, c.session = nil, session{}
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,17 +21,51 @@ import (
 	"holdfast/internal/swtpm"
 )
 
-// device boots a fresh TPM and a verifier that trusts it.
+// device boots a TPM of its own and makes a verifier that trusts it.
 func device(t *testing.T) (*swtpm.TPM, *verify.Verifier) {
+	t.Helper()
+	return start(t, manufacture(t, t.TempDir()))
+}
+
+// The TPM of the tests that leave it as it is.
+var (
+	sharedOnce sync.Once
+	sharedDir  string
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	_ = os.RemoveAll(sharedDir)
+	os.Exit(code)
+}
+
+// shared boots one TPM for all.
+func shared(t *testing.T) (*swtpm.TPM, *verify.Verifier) {
+	t.Helper()
+	sharedOnce.Do(func() {
+		dir, err := os.MkdirTemp("", "tpm-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		sharedDir = dir
+	})
+	return start(t, manufacture(t, sharedDir))
+}
+
+func manufacture(t *testing.T, dir string) swtpm.Config {
 	t.Helper()
 	if err := swtpm.Installed(); err != nil {
 		t.Skipf("%v; run it with: apt-get install swtpm swtpm-tools", err)
 	}
-	dir := t.TempDir()
 	c := swtpm.Config{Dir: filepath.Join(dir, "tpm"), CADir: filepath.Join(dir, "ca")}
 	if err := swtpm.Manufacture(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+func start(t *testing.T, c swtpm.Config) (*swtpm.TPM, *verify.Verifier) {
+	t.Helper()
 	ca, err := swtpm.CA(c.CADir)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +128,7 @@ func TestEndorsementKeyIsDerivedAgainWhenNoneWasLeft(t *testing.T) {
 }
 
 func TestCloseLeavesNothingInTheTPM(t *testing.T) {
-	d, v := device(t)
+	d, v := shared(t)
 	for range 4 { // a TPM has room for three keys
 		a := tpm.New(tpm.Config{TPM: d})
 		if err := prove(t, a, v); err != nil {
@@ -115,7 +151,7 @@ func TestCloseLeavesNothingInTheTPM(t *testing.T) {
 }
 
 func TestPrepareIsDoneOnce(t *testing.T) {
-	d, _ := device(t)
+	d, _ := shared(t)
 	a := tpm.New(tpm.Config{TPM: d})
 	defer a.Close()
 	start := time.Now()
@@ -158,7 +194,7 @@ func (r *restless) Send(command []byte) ([]byte, error) {
 }
 
 func TestPCRThatChangesBetweenQuoteAndReadIsQuotedAgain(t *testing.T) {
-	d, v := device(t)
+	d, v := shared(t)
 	r := &restless{TPM: d, quotes: 2}
 	a := tpm.New(tpm.Config{TPM: r})
 	defer a.Close()
