@@ -132,6 +132,6 @@ func auditClaims(claims map[string]any) *api.AuditClaims {
 			out.PCRs[fmt.Sprint(n)] = value
 		}
 	}
-	out.EK, _ = claims["ek_fingerprint"].(string)
+	out.EK, _ = claims["ek_certificate"].(string)
 	return out
 }

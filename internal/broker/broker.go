@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/attest"
 )
 
 // Config is what a broker needs. Dir, TokenKey and at least one verifier must
@@ -32,7 +33,7 @@ type Config struct {
 	// nobody administers this broker over the network.
 	AdminKeys []crypto.PublicKey
 
-	Verifiers map[string]Verifier // by name of the TEE: "tpm"
+	Verifiers []attest.Verifier // of the kinds of evidence that are accepted
 
 	// VerifyReference checks the signatures of an envelope of reference values
 	// and returns its content. Without it no image can be trusted.
@@ -49,15 +50,16 @@ type Config struct {
 
 // A Broker is an http.Handler. Two brokers may share a folder.
 type Broker struct {
-	cfg      Config
-	log      *slog.Logger
-	store    *store
-	audit    *auditLog
-	tokens   *tokenMaker
-	sessions *sessions
-	policies policies
-	counts   counters
-	mux      *http.ServeMux
+	cfg       Config
+	verifiers map[string]attest.Verifier // by name of the TEE
+	log       *slog.Logger
+	store     *store
+	audit     *auditLog
+	tokens    *tokenMaker
+	sessions  *sessions
+	policies  policies
+	counts    counters
+	mux       *http.ServeMux
 }
 
 // New makes a broker and its folder. It starts nothing: serve it with
@@ -80,8 +82,12 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, store: store, audit: audit,
-		tokens:   &tokenMaker{key: cfg.TokenKey, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now},
-		sessions: &sessions{max: cfg.MaxSessions, life: cfg.SessionLife, now: cfg.Now, all: map[string]*session{}},
+		verifiers: map[string]attest.Verifier{},
+		tokens:    &tokenMaker{key: cfg.TokenKey, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now},
+		sessions:  &sessions{max: cfg.MaxSessions, life: cfg.SessionLife, now: cfg.Now, all: map[string]*session{}},
+	}
+	for _, v := range cfg.Verifiers {
+		b.verifiers[v.TEE()] = v
 	}
 	b.routes()
 	return b, nil

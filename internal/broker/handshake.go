@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
@@ -11,12 +10,10 @@ import (
 	"io"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 
-	"github.com/gowebpki/jcs"
-
 	"holdfast/internal/api"
+	"holdfast/internal/attest"
 )
 
 // Bounds on what a stranger may send. Trustee's is 2 MiB for everything
@@ -25,10 +22,6 @@ const (
 	maxRequest     = 64 << 10
 	maxAttestation = 2 << 20
 )
-
-// hashAlgorithm is what runtime data is hashed with, for every TEE but SE
-// (kbs/src/attestation/coco/builtin.rs).
-const hashAlgorithm = "sha384"
 
 // authRefusal and attestRefusal begin as Trustee's do and then say why.
 func authRefusal(format string, args ...any) *problem {
@@ -71,21 +64,33 @@ func (b *Broker) postAuth(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return authRefusal("%w", err)
 	}
-	verifier, ok := b.cfg.Verifiers[request.TEE]
+	verifier, ok := b.verifiers[request.TEE]
 	if !ok {
 		return authRefusal("TEE %q is not supported by this broker", request.TEE)
 	}
-	s := &session{tee: request.TEE, nonce: base64.StdEncoding.EncodeToString(randomBytes(32)), offer: params.Activation}
-	answer, err := challenge(verifier, params, s)
+	s := &session{tee: request.TEE, nonce: base64.StdEncoding.EncodeToString(randomBytes(32)), offered: offered(params)}
+	if s.proof, err = verifier.Begin(*params); err != nil {
+		entry := api.AuditEntry{Action: "auth", Peer: r.RemoteAddr, Offered: s.offered}
+		return b.conclude(r.Context(), entry, authRefusal("%w", err))
+	}
+	extra, err := json.Marshal(s.proof.Challenge())
 	if err != nil {
-		return authRefusal("%w", err)
+		return err
 	}
 	if err := b.sessions.add(s); err != nil {
 		return err
 	}
 	http.SetCookie(w, s.cookie(r.TLS != nil))
-	writeJSON(w, http.StatusOK, answer)
+	writeJSON(w, http.StatusOK, api.KBSChallenge{Nonce: s.nonce, ExtraParams: extra})
 	return nil
+}
+
+// offered names the TPM that a request claims to have.
+func offered(params *api.RequestParams) string {
+	if params.Activation == nil {
+		return ""
+	}
+	return digestOf(params.Activation.EKCertificate)
 }
 
 // exactVersion is Trustee's VERSION_REQ "=0.4.0": build metadata is ignored, a
@@ -110,26 +115,6 @@ func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 	return &request, params, nil
 }
 
-// challenge makes the answer to a request and notes in s what it expects back.
-func challenge(v Verifier, params *api.RequestParams, s *session) (*api.KBSChallenge, error) {
-	var out api.ChallengeParams
-	if slices.ContainsFunc(params.SupportedHashAlgorithms, func(name string) bool { return strings.EqualFold(name, hashAlgorithm) }) {
-		out.SelectedHashAlgorithm = hashAlgorithm
-	}
-	if params.Activation != nil {
-		secret, activation, err := v.Challenge(params.Activation)
-		if err != nil {
-			return nil, fmt.Errorf("tpm-activation: %w", err)
-		}
-		s.secret, out.Activation = secret, activation
-	}
-	raw, err := json.Marshal(out)
-	if err != nil {
-		return nil, err
-	}
-	return &api.KBSChallenge{Nonce: s.nonce, ExtraParams: raw}, nil
-}
-
 // postAttest judges evidence: POST /kbs/v0/attest.
 func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
 	body, err := readBody(w, r, maxAttestation)
@@ -144,7 +129,7 @@ func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && s.id == "" {
 		return err // nobody we talked with: not a decision
 	}
-	entry := api.AuditEntry{Action: "attest", Session: s.reference(), Peer: r.RemoteAddr}
+	entry := api.AuditEntry{Action: "attest", Session: s.reference(), Peer: r.RemoteAddr, Offered: s.offered}
 	var token string
 	if err == nil {
 		token, err = b.judge(r.Context(), s, body, &entry)
@@ -178,9 +163,6 @@ func (b *Broker) conclude(ctx context.Context, entry api.AuditEntry, err error) 
 
 // judge goes from an attestation to a token, noting in entry what it learns.
 func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.AuditEntry) (string, error) {
-	if s.offer != nil {
-		entry.Offered = digestOf(s.offer.EKCertificate)
-	}
 	a, err := parseAttestation(body, s.nonce)
 	if err != nil {
 		return "", attestRefusal("%w", err)
@@ -188,14 +170,11 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	if a.initData != nil {
 		entry.InitData = a.initData.digest
 	}
-	if s.offer == nil {
-		return "", attestRefusal("the request offered no tpm-activation, so nothing ties its attestation key to a TPM")
-	}
-	evidence := Evidence{Primary: a.TEEEvidence.Primary, RuntimeDigest: a.digest, Offer: s.offer, Secret: s.secret}
+	bound := attest.Binding{RuntimeDigest: a.digest}
 	if a.initData != nil {
-		evidence.InitData = a.initData.sum
+		bound.InitDataDigest = a.initData.sum
 	}
-	claims, err := b.cfg.Verifiers[s.tee].Verify(ctx, evidence)
+	claims, err := s.proof.Verify(a.TEEEvidence.Primary, bound)
 	if err != nil {
 		return "", attestRefusal("verify TEE evidence failed: %w", err)
 	}
@@ -235,23 +214,6 @@ func parseAttestation(body []byte, nonce string) (*attestation, error) {
 	if a.initData, err = parseInitData(a.InitData); err != nil {
 		return nil, err
 	}
-	a.digest, err = runtimeDigest(a.RuntimeData, a.TEEEvidence.Additional)
+	a.digest, err = attest.RuntimeDigest(a.RuntimeData, a.TEEEvidence.Additional)
 	return &a, err
-}
-
-// runtimeDigest is what evidence must be bound to: SHA-384 over the RFC 8785
-// form of these three fields (kbs/src/attestation/backend.rs).
-func runtimeDigest(data api.RuntimeData, additional string) ([]byte, error) {
-	raw, err := json.Marshal(map[string]any{
-		"tee-pubkey": data.TEEPubKey, "nonce": data.Nonce, "additional-evidence": additional,
-	})
-	if err != nil {
-		return nil, err
-	}
-	canonical, err := jcs.Transform(raw)
-	if err != nil {
-		return nil, fmt.Errorf("runtime-data: %w", err)
-	}
-	sum := sha512.Sum384(canonical)
-	return sum[:], nil
 }

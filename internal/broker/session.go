@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/attest"
 )
 
 // cookieName is Trustee's (kbs/src/attestation/session.rs).
@@ -20,8 +21,8 @@ type session struct {
 	id      string
 	tee     string
 	nonce   string
-	offer   *api.ActivationOffer
-	secret  []byte // what only the offered TPM can recover
+	offered string         // digest of the offered endorsement certificate
+	proof   attest.Session // waits for the evidence; gone once it was used
 	expires time.Time
 	used    bool   // the nonce was answered, well or badly
 	again   bool   // and then once more
@@ -120,7 +121,9 @@ func (t *sessions) use(id string) (session, error) {
 		return *s, err
 	}
 	s.used = true
-	return *s, nil
+	out := *s
+	s.proof = nil
+	return out, nil
 }
 
 func (t *sessions) attested(id, token string) {

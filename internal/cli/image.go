@@ -12,7 +12,8 @@ import (
 )
 
 func (a *app) imageVerbs() *cobra.Command {
-	return group("image", "Lock, build, encrypt, move and inspect images", a.imageLock(), a.imageBuild())
+	return group("image", "Lock, build, encrypt, move and inspect images", a.imageLock(), a.imageBuild(),
+		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect())
 }
 
 // sourceFlags are the flags of verbs that fetch packages.

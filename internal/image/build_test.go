@@ -6,7 +6,9 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,9 +22,11 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/blob/dir"
+	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/verity"
 	"holdfast/internal/deb"
 	"holdfast/internal/image/recipe"
+	"holdfast/internal/keys"
 	"holdfast/internal/oci"
 	"holdfast/internal/sign"
 )
@@ -279,7 +283,7 @@ func TestMissingToolIsNamedWithItsPackage(t *testing.T) {
 	o := MachineOptions{Options: helloOptions(t), Sqfstar: "no-such-sqfstar"}
 	_, err := BuildMachine(t.Context(), o)
 	var missing *MissingToolError
-	if !errors.As(err, &missing) || missing.Package != "squashfs-tools" {
+	if !errors.As(err, &missing) || missing.Hint() != "apt-get install squashfs-tools" {
 		t.Fatalf("got %v, want a MissingToolError", err)
 	}
 	o.Go = "no-such-go"
@@ -298,4 +302,37 @@ func TestRottenPackageIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "unpack hello 1: ") {
 		t.Fatalf("got %v, want the package named", err)
 	}
+}
+
+// secureBoot is a set of keys as "holdfast key init" makes them.
+func secureBoot(t *testing.T) *Keys {
+	t.Helper()
+	ring, err := keys.Init(t.Context(), filepath.Join(t.TempDir(), "keys"), date)
+	check(t, err)
+	cert := func(name string) *x509.Certificate { return ring.Pair(name).Certificate }
+	return &Keys{
+		Enrolled: efivar.Keys{PK: cert(keys.PK), KEK: cert(keys.KEK), DB: cert(keys.DB)},
+		DB:       ring.Pair(keys.DB).Key,
+	}
+}
+
+func TestKeysChangeTheSignatureAndNotTheRoot(t *testing.T) {
+	needs(t, "sqfstar", "squashfs-tools")
+	needs(t, "sbverify", "sbsigntool")
+	plain, err := BuildMachine(t.Context(), MachineOptions{Options: helloOptions(t)})
+	check(t, err)
+	k := secureBoot(t)
+	signed, err := BuildMachine(t.Context(), MachineOptions{Options: helloOptions(t), Keys: k})
+	check(t, err)
+	again, err := BuildMachine(t.Context(), MachineOptions{Options: helloOptions(t), Keys: k})
+	check(t, err)
+	if plain.RootHash != signed.RootHash || plain.UKI.Digest == signed.UKI.Digest || !signed.Signed {
+		t.Errorf("got %+v and %+v, want one root and two kernel images", plain, signed)
+	}
+	if signed.Disk.Digest != again.Disk.Digest {
+		t.Errorf("got disks %s and %s with the same keys, want one", signed.Disk.Digest, again.Disk.Digest)
+	}
+	cert := filepath.Join(t.TempDir(), "db.pem")
+	check(t, os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: k.Enrolled.DB.Raw}), 0o600))
+	run(t, "sbverify", "--cert", cert, signed.UKIPath())
 }

@@ -95,7 +95,7 @@ func (c compiler) run(ctx context.Context, dir string, args ...string) (string, 
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		return "", &MissingToolError{Tool: c.tool, Package: "golang-go"}
+		return "", &MissingToolError{Tool: c.tool, Install: "install Go from https://go.dev/dl"}
 	}
 	if err != nil {
 		return "", fmt.Errorf("go %s: %w: %s", args[0], err, strings.TrimSpace(problems.String()))

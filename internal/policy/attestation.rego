@@ -8,7 +8,7 @@
 # input
 #   tee             "tpm"
 #   claims          what the verifier found: pcr00 … pcr23 (64 hex digits),
-#                   ak_public, init_data (PCR 8), report_data, ek_fingerprint …
+#                   ak_public, init_data (PCR 8), report_data, ek_certificate …
 #   init_data       absent when the machine sent none
 #     digest        "sha256:…" of the whole document; PCR 8 was checked against it
 #     data          its table of strings

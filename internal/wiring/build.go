@@ -36,6 +36,7 @@ type Sources struct {
 type Builder struct {
 	Installation Installation
 	Sources      Sources
+	Node         string // the holdfast-node program built beside this one; may be empty
 	Progress     progress.Reporter
 	Log          *slog.Logger
 }

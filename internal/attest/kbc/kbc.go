@@ -44,7 +44,7 @@ type Config struct {
 // A Client talks to one broker. Its methods may be called from several
 // goroutines.
 type Client struct {
-	Config
+	config  Config
 	mu      sync.Mutex // guards all below
 	key     *ecdsa.PrivateKey
 	session session
@@ -64,7 +64,7 @@ func New(c Config) (*Client, error) {
 	}
 	c.URL = strings.TrimSuffix(c.URL, "/")
 	c.HTTP = unredirected(c.HTTP)
-	return &Client{Config: c, key: key}, nil
+	return &Client{config: c, key: key}, nil
 }
 
 // unredirected refuses to follow redirects: the broker is the one configured.

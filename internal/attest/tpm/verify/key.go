@@ -87,8 +87,8 @@ func rsassaSHA256(scheme tpm2.TPMTRSAScheme) error {
 	return nil
 }
 
-// parseSPKI reads a key as evidence carries it.
-func parseSPKI(text string) (publicKey, error) {
+// ParseKey reads a key as evidence carries it.
+func ParseKey(text string) (publicKey, error) {
 	der, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: ak_public: %w", attest.ErrMalformed, err)

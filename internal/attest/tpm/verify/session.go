@@ -22,7 +22,7 @@ func (s *session) Verify(evidence json.RawMessage, bound attest.Binding) (attest
 	if err != nil {
 		return nil, err
 	}
-	key, err := parseSPKI(e.AKPublic)
+	key, err := ParseKey(e.AKPublic)
 	if err != nil {
 		return nil, err
 	}

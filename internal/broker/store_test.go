@@ -1,0 +1,237 @@
+package broker
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/elliptic"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/internal/api"
+)
+
+func TestStateIsPrivate(t *testing.T) {
+	b := newBench(t, nil)
+	b.furnish()
+	check(t, filepath.WalkDir(b.cfg.Dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %o", path, info.Mode().Perm())
+		}
+		return nil
+	}))
+}
+
+func TestTwoBrokersShareAFolder(t *testing.T) {
+	one := newBench(t, nil)
+	two := newBench(t, func(c *Config) { c.Dir, c.TokenKey = one.cfg.Dir, one.cfg.TokenKey })
+	if !bytes.Equal(one.audit.key, two.audit.key) {
+		t.Fatal("the two have different audit keys")
+	}
+	var all sync.WaitGroup
+	for i := range 20 {
+		b := []*bench{one, two}[i%2]
+		all.Go(func() {
+			if err := b.admin.SetResource(t.Context(), fmt.Sprintf("default/key/%d", i), []byte("x")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	paths, err := two.admin.Resources(t.Context())
+	if err != nil || len(paths) != 20 {
+		t.Fatalf("got %d resources, %v, want 20", len(paths), err)
+	}
+	if lines := one.auditLog(); len(lines) != 20 {
+		t.Fatalf("got %d lines of audit log, want 20", len(lines))
+	}
+}
+
+// TestTornLineIsLeftAlone: a crash cut a line off; what follows is readable.
+func TestTornLineIsLeftAlone(t *testing.T) {
+	b := newBench(t, nil)
+	b.furnish()
+	path := filepath.Join(b.cfg.Dir, AuditFile)
+	before, err := os.ReadFile(path)
+	check(t, err)
+	check(t, os.WriteFile(path, append(before, `{"time":"2026`...), 0o600))
+	check(t, b.admin.SetResource(t.Context(), "a/b/c", []byte("x")))
+	after, err := os.ReadFile(path)
+	check(t, err)
+	if !bytes.HasPrefix(after, append(before, "{\"time\":\"2026\n"...)) {
+		t.Fatalf("got %s", after)
+	}
+	lines := strings.Split(strings.TrimSpace(string(after)), "\n")
+	var e api.AuditEntry
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &e); err != nil || e.Resource != "a/b/c" {
+		t.Fatalf("got last line %s, %v", lines[len(lines)-1], err)
+	}
+}
+
+func TestValueDigestTellsValuesApartAndNothingElse(t *testing.T) {
+	l, err := openAudit(t.TempDir(), time.Now)
+	check(t, err)
+	same := l.digest("a/b/c", []byte("1234"))
+	if l.digest("a/b/c", []byte("1234")) != same {
+		t.Error("equal values differ")
+	}
+	if l.digest("a/b/c", []byte("1235")) == same || l.digest("a/b/d", []byte("1234")) == same {
+		t.Error("different values or paths agree")
+	}
+	if strings.Contains(same, digestOf([]byte("1234"))[7:]) {
+		t.Error("the digest is a bare hash, which can be guessed")
+	}
+}
+
+// writerEnv makes this test binary a writer that is killed: see below.
+const writerEnv = "BROKER_TEST_WRITE_TO"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(writerEnv); dir != "" {
+		writeForEver(dir)
+	}
+	os.Exit(m.Run())
+}
+
+// writeForEver sets resources and says so once each is acknowledged.
+func writeForEver(dir string) {
+	s, err := openStore(dir)
+	if err != nil {
+		panic(err)
+	}
+	l, err := openAudit(dir, time.Now)
+	if err != nil {
+		panic(err)
+	}
+	ctx, big := context.Background(), bytes.Repeat([]byte("x"), 100<<10)
+	for i := 0; ; i++ {
+		r := Resource(fmt.Sprintf("default/key/%d", i))
+		if err := l.append(ctx, api.AuditEntry{Action: "set-resource", Resource: string(r)}); err != nil {
+			panic(err)
+		}
+		if err := s.put(ctx, s.resourcePath(r), big); err != nil {
+			panic(err)
+		}
+		fmt.Println(r)
+	}
+}
+
+func TestKillLosesNothingAcknowledged(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "broker")
+	for round := range 5 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), writerEnv+"="+dir)
+		out, err := cmd.StdoutPipe()
+		check(t, err)
+		check(t, cmd.Start())
+		var acknowledged []string
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if acknowledged = append(acknowledged, lines.Text()); len(acknowledged) == 3+round {
+				check(t, cmd.Process.Kill()) // in the midst of a later write
+			}
+		}
+		_ = cmd.Wait() // it was killed
+		s, err := openStore(dir)
+		check(t, err)
+		log, err := os.ReadFile(filepath.Join(dir, AuditFile))
+		check(t, err)
+		for _, path := range acknowledged {
+			if value, err := s.resource(Resource(path)); err != nil || len(value) != 100<<10 {
+				t.Fatalf("%s was acknowledged: got %d bytes, %v", path, len(value), err)
+			}
+			if !bytes.Contains(log, []byte(`"`+path+`"`)) {
+				t.Fatalf("%s was acknowledged but is not in the audit log", path)
+			}
+		}
+		// Whole or absent, acknowledged or not; and nobody waits for the dead.
+		list, err := s.resources()
+		check(t, err)
+		for _, path := range list {
+			if value, err := s.resource(Resource(path)); err != nil || len(value) != 100<<10 {
+				t.Fatalf("%s is not whole: %d bytes, %v", path, len(value), err)
+			}
+		}
+		check(t, s.put(t.Context(), s.resourcePath("default/after/kill"), bytes.Repeat([]byte("x"), 100<<10)))
+		t.Logf("%d acknowledged", len(acknowledged))
+	}
+}
+
+func TestResourcePaths(t *testing.T) {
+	for text, want := range map[string]Resource{
+		"default/key/x":        "default/key/x",
+		"kbs:///default/key/x": "default/key/x",
+		// The rest is Trustee's own list (resource/backend.rs).
+		"123--_default/1Abff-_/___-afds44BC": "123--_default/1Abff-_/___-afds44BC",
+		"1.ok/2ok./3...":                     "1.ok/2ok./3...",
+		"/1/2":                               "", "/repo/type/tag": "", "1/2": "", ".1.ok/2ok./3...": "", "1.ok/.2ok./3...": "", "1.ok/2ok./.3...": "",
+		"": "", "a/b/c/d": "", "a/b/": "", "a//c": "", "a/b/ç": "", "a/b/c\x00": "", "a/b/c\n": "", "kbs://host/a/b/c": "", "http:///a/b/c": "",
+		"a/b/" + strings.Repeat("x", maxPart+1): "",
+	} {
+		got, err := ParseResource(text)
+		if got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: got %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
+func FuzzParseResource(f *testing.F) {
+	f.Add("kbs:///default/key/x")
+	f.Add("../../etc")
+	f.Fuzz(func(t *testing.T, text string) {
+		r, err := ParseResource(text)
+		if err != nil {
+			return
+		}
+		if !filepath.IsLocal(string(r)) || filepath.Clean(string(r)) != string(r) || strings.Count(string(r), "/") != 2 {
+			t.Fatalf("%q became %q", text, r)
+		}
+	})
+}
+
+func FuzzParseRequest(f *testing.F) {
+	f.Add([]byte(`{"version":"0.4.0","tee":"tpm","extra-params":{"tpm-activation":{"ak-public":"AAA="}}}`))
+	f.Add([]byte(`{"version":"0.4.0","tee":"tpm","extra-params":""}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		request, params, err := parseRequest(body)
+		if err == nil && (params == nil || !strings.HasPrefix(request.Version, "0.4.0")) {
+			t.Fatalf("got %+v, %+v", request, params)
+		}
+	})
+}
+
+func FuzzParseAttestation(f *testing.F) {
+	_, jwk := ecJWK(f, elliptic.P256(), "P-256")
+	good, _ := json.Marshal(api.KBSAttestation{
+		InitData:    &api.InitDataMessage{Format: "toml", Body: initDataBody},
+		RuntimeData: api.RuntimeData{Nonce: "n", TEEPubKey: jwk},
+		TEEEvidence: api.CompositeEvidence{Primary: json.RawMessage("{}")},
+	})
+	f.Add(good)
+	f.Add([]byte("{}"))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		a, err := parseAttestation(body, "n")
+		if err == nil && (len(a.digest) != 48 || a.RuntimeData.Nonce != "n") {
+			t.Fatalf("got %+v", a)
+		}
+		if err == nil && a.initData != nil {
+			if command := a.initData.allowCommand(); strings.ContainsAny(command, "$`;&|<>\n'\"\\") {
+				t.Fatalf("got a command that must not be pasted: %q", command)
+			}
+		}
+	})
+}

@@ -1,0 +1,111 @@
+package broker
+
+import (
+	"crypto/elliptic"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v3/jwa"
+	"github.com/veraison/ear"
+
+	"holdfast/internal/api"
+)
+
+func sampleResult(t *testing.T) result {
+	_, jwk := ecJWK(t, elliptic.P256(), "P-256")
+	return result{
+		session: "0123", tee: "tpm",
+		trust:    map[string]int8{"hardware": 2, "executables": 3, "configuration": 2},
+		claims:   map[string]any{"pcr11": pcr("b"), "init_data": "08", "report_data": "09"},
+		initData: &initData{digest: initDataDigest, data: map[string]string{"a": "b"}},
+		runtime:  api.RuntimeData{Nonce: "n", TEEPubKey: jwk},
+	}
+}
+
+// TestVeraisonReadsOurTokens checks against the reference implementation of EAR.
+func TestVeraisonReadsOurTokens(t *testing.T) {
+	m := &tokenMaker{key: newKey(t), issuer: "holdfast", life: time.Minute, now: time.Now}
+	token, err := m.issue(sampleResult(t))
+	check(t, err)
+	var got ear.AttestationResult
+	if err := got.Verify([]byte(token), jwa.ES256(), &m.key.PublicKey); err != nil {
+		t.Fatal(err)
+	}
+	cpu := got.Submods["cpu0"]
+	if *got.Profile != ear.EatTrusteeProfile || *cpu.Status != ear.TrustTierAffirming || cpu.TrustVector.Executables != 3 || *cpu.AppraisalPolicyID != "default" {
+		t.Fatalf("got %+v", got)
+	}
+	evidence := *cpu.VeraisonAnnotatedEvidence
+	device, _ := evidence["tpm"].(map[string]any)
+	if evidence["init_data"] != "08" || evidence["report_data"] != "09" || device["pcr11"] != pcr("b") || evidence["init_data_digest"] != initDataDigest {
+		t.Fatalf("got evidence %+v", evidence)
+	}
+	if _, err := m.verify(token); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTokenHasTrusteesMembers compares with example.token.json of Trustee
+// (attestation-service/docs): a reader of those finds the same names.
+func TestTokenHasTrusteesMembers(t *testing.T) {
+	m := &tokenMaker{key: newKey(t), issuer: "holdfast", life: time.Minute, now: time.Now}
+	token, err := m.issue(sampleResult(t))
+	check(t, err)
+	v, err := m.verify(token)
+	check(t, err)
+	for _, name := range []string{"eat_profile", "iat", "exp", "iss", "ear.verifier-id", "submods"} {
+		if v.claims[name] == nil {
+			t.Errorf("the token has no %s", name)
+		}
+	}
+	cpu := v.claims["submods"].(map[string]any)["cpu0"].(map[string]any)
+	evidence := cpu[earClaims].(map[string]any)
+	for _, name := range []string{"init_data", "init_data_claims", "report_data", "runtime_data_claims"} {
+		if evidence[name] == nil {
+			t.Errorf("the evidence has no %s", name)
+		}
+	}
+	if vector := cpu["ear.trustworthiness-vector"].(map[string]any); len(vector) != 8 {
+		t.Errorf("got vector %v, want all eight claims", vector)
+	}
+	head, _, _ := strings.Cut(token, ".")
+	var header struct {
+		Alg, Typ string
+		JWK      map[string]string
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(head)
+	check(t, err)
+	check(t, json.Unmarshal(raw, &header))
+	if header.Alg != "ES256" || header.Typ != "JWT" || header.JWK["crv"] != "P-256" || header.JWK["d"] != "" {
+		t.Errorf("got header %s", raw)
+	}
+}
+
+func TestStatusIsTheWorstTier(t *testing.T) {
+	for want, trust := range map[string]map[string]int8{
+		"none":            nil,
+		"affirming":       {"hardware": 2, "executables": 31, "file-system": -2},
+		"warning":         {"hardware": 2, "executables": 33},
+		"contraindicated": {"hardware": 97, "executables": 33, "configuration": 2},
+	} {
+		if got := status(trust); got != want {
+			t.Errorf("%v: got %s, want %s", trust, got, want)
+		}
+	}
+	if got := status(map[string]int8{"sourced-data": -128}); got != "contraindicated" {
+		t.Errorf("-128: got %s", got)
+	}
+}
+
+func FuzzVerifyToken(f *testing.F) {
+	f.Add("a.b.c")
+	f.Fuzz(func(t *testing.T, token string) {
+		m := &tokenMaker{key: newKey(t), issuer: "holdfast", life: time.Minute, now: time.Now}
+		if _, err := m.verify(token); err == nil {
+			t.Fatal("a token that was never issued was accepted")
+		}
+	})
+}
