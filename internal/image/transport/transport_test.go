@@ -272,3 +272,58 @@ func TestPlainHTTPIsForLoopbackOnly(t *testing.T) {
 		}
 	}
 }
+
+// Whoever can write to the registry alters ciphertext and makes every digest
+// right again: only the MAC is left to tell.
+func TestAlteredLayerWithRightDigestsIsRefused(t *testing.T) {
+	dir, sealed := t.TempDir(), t.TempDir()
+	sample(t, dir, "", "amd64", zstdLayer)
+	to, key, _, _ := jweKeys(t)
+	if _, err := Encrypt(t.Context(), LayoutRef(dir, ""), LayoutRef(sealed, ""), []enc.Recipient{to}, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	img, err := open(t.Context(), LayoutRef(sealed, ""), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := createLayout(t.Context(), LayoutRef(sealed, "altered"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, old := img.manifest, img.manifest.Layers[1]
+	whole, _ := os.ReadFile(filepath.Join(sealed, "blobs", "sha256", old.Digest.Encoded()))
+	m.Layers[1] = add(t, w, old.MediaType, flip(whole, len(whole)-1))
+	m.Layers[1].Annotations = old.Annotations
+	if _, _, err := w.finish(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	out := t.TempDir()
+	if _, err := Decrypt(t.Context(), LayoutRef(sealed, "altered"), LayoutRef(out, ""), []enc.Key{key}, Options{}); !errors.Is(err, enc.ErrMAC) {
+		t.Fatalf("got %v, want ErrMAC", err)
+	}
+	if _, err := Inspect(t.Context(), LayoutRef(out, ""), Options{}); !errors.Is(err, ErrNotFound) {
+		t.Fatalf("got %v, want no image", err)
+	}
+}
+
+func TestNamesBelowNamesAndTagsTakenOver(t *testing.T) {
+	host, dir := serve(t), t.TempDir()
+	sample(t, dir, "one", "amd64", gzipLayer)
+	sample(t, dir, "two", "amd64", zstdLayer)
+	one, two := copyImage(t, "oci:"+dir+":one", host+"/a:v1"), copyImage(t, "oci:"+dir+":two", host+"/a/b:v1")
+	if inspect(t, host+"/a:v1").Digest != one.Digest || inspect(t, host+"/a/b:v1").Digest != two.Digest {
+		t.Error("a and a/b are not kept apart")
+	}
+	copyImage(t, "oci:"+dir+":two", host+"/a:v1")
+	if got := inspect(t, host+"/a:v1"); got.Digest != two.Digest {
+		t.Errorf("the tag still names %s", got.Digest)
+	}
+	if got := inspect(t, host+"/a@"+string(one.Digest)); got.Digest != one.Digest {
+		t.Errorf("the old image is gone: %+v", got)
+	}
+	_, err := Copy(t.Context(), LayoutRef(dir, "one"), target1(t, host+"/a/blobs:v1"), Options{})
+	if err == nil || !strings.Contains(err.Error(), "NAME_INVALID") {
+		t.Errorf("a/blobs: got %v, want NAME_INVALID", err)
+	}
+}
