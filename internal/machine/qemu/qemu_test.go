@@ -7,16 +7,17 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/boot/verity"
 	"holdfast/internal/machine"
 )
 
@@ -146,13 +147,51 @@ func TestEndsAreRecognised(t *testing.T) {
 		"off":    machine.PoweredOff,
 	} {
 		t.Run(mode, func(t *testing.T) {
-			o := wait(t, start(t, machine.Spec{Kernel: guest(t, mode)}))
-			if o.Reason != want {
-				t.Errorf("got %s (%s), want %s", o.Reason, o, want)
-			}
-			t.Log(o)
+			checkEnd(t, start(t, machine.Spec{Kernel: guest(t, mode)}), want)
 		})
 	}
+}
+
+func TestAlteredBlockStopsTheMachineAndIsNamed(t *testing.T) {
+	const blocks = 256
+	for name, flipped := range map[string]int{"data": 100, "metadata": blocks + 2} {
+		t.Run(name, func(t *testing.T) {
+			root, disk := verityDisk(t, blocks, flipped)
+			mode := fmt.Sprintf("verity:%x:%d", root, blocks)
+			o := checkEnd(t, start(t, machine.Spec{Kernel: guest(t, mode), Disk: disk}), machine.VerityCorruption)
+			if o.Corrupt != nil && o.Corrupt.Metadata != (name == "metadata") {
+				t.Errorf("got %+v, want a block of %s", o.Corrupt, name)
+			}
+		})
+	}
+}
+
+// verityDisk is a disk of some data blocks and then their hash tree, with a
+// bit flipped in one block.
+func verityDisk(t *testing.T, blocks, flipped int) (root [32]byte, path string) {
+	t.Helper()
+	data := make([]byte, blocks*verity.BlockSize)
+	for i := range data {
+		data[i] = byte(i / verity.BlockSize)
+	}
+	tree, err := verity.Build(bytes.NewReader(data), verity.Params{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := append(data, tree.Device()...)
+	disk[flipped*verity.BlockSize] ^= 1
+	return tree.Root, diskOf(t, func(w io.Writer) error { _, err := w.Write(disk); return err })
+}
+
+// checkEnd waits for the machine and judges how it ended.
+func checkEnd(t *testing.T, m *machine.Machine, want machine.Reason) machine.Outcome {
+	t.Helper()
+	o := wait(t, m)
+	t.Logf("after %.1fs: %s", time.Since(m.Started()).Seconds(), o)
+	if o.Reason != want {
+		t.Errorf("got %s, want %s", o.Reason, want)
+	}
+	return o
 }
 
 func TestMachineThatNeverSpokeIsKilledAtOnce(t *testing.T) {
@@ -208,19 +247,6 @@ func startBare(t *testing.T, spec machine.Spec) (*machine.Machine, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec.Disk = filepath.Join(t.TempDir(), "disk")
-	if err := os.WriteFile(spec.Disk, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	spec.Firmware, spec.Accel = needFirmware(t), machine.AccelTCG
+	spec.Disk, spec.Firmware, spec.Accel = emptyDisk(t), needFirmware(t), machine.AccelTCG
 	return q.Start(t.Context(), spec)
-}
-
-func needFirmware(t testing.TB) *machine.Firmware {
-	t.Helper()
-	f, err := FindFirmware()
-	if err != nil {
-		t.Skipf("needs firmware: %v", err)
-	}
-	return &f
 }

@@ -13,12 +13,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
+	"holdfast/internal/devmapper"
 )
 
 func main() {
@@ -35,10 +37,14 @@ func main() {
 }
 
 func act(mode string) {
+	mode, rest, _ := strings.Cut(mode, ":")
 	switch mode {
 	case "talk":
 		loadModules()
 		talk()
+	case "verity":
+		loadModules()
+		readVerity(rest)
 	case "refuse":
 		fmt.Println("holdfast: refused: root: no verity root of that hash")
 	case "hang":
@@ -73,6 +79,22 @@ func talk() {
 			return
 		}
 	}
+}
+
+// readVerity reads a verity device to its end. Its tree, under the root hash
+// ROOT, follows the data's BLOCKS on the same disk.
+func readVerity(rootAndBlocks string) {
+	root, blocks, _ := strings.Cut(rootAndBlocks, ":")
+	count, err := strconv.ParseUint(blocks, 10, 32)
+	must(err)
+	dev, err := devmapper.Create("root", devmapper.Target{
+		Length: count * devmapper.BlockSize / devmapper.Sector,
+		Type:   "verity",
+		Params: fmt.Sprintf("1 /dev/vda /dev/vda 4096 4096 %d %d sha256 %s - 1 panic_on_corruption", count, count+1, root),
+	})
+	must(err)
+	data, err := os.ReadFile(dev)
+	fmt.Println("init: verity read", len(data), err)
 }
 
 func stage(w io.Writer, name, digest string) {

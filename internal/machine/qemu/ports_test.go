@@ -1,0 +1,48 @@
+package qemu
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"holdfast/internal/machine"
+)
+
+func TestForwardsAreReadFromQEMUsTable(t *testing.T) {
+	// Printed by QEMU 7.2 and libslirp 4.7.
+	const table = "Hub -1 (net):\r\n" +
+		"  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n" +
+		"  UDP[HOST_FORWARD]  14               * 40000       10.0.2.15    53     0     0\r\n" +
+		"  TCP[ESTABLISHED]   15       127.0.0.1 34557       10.0.2.15  6379     0     0\r\n" +
+		"  TCP[HOST_FORWARD]  13       127.0.0.1 34557       10.0.2.15  6379     0     0\r\n"
+	want := []machine.Forward{
+		{HostIP: netip.MustParseAddr("0.0.0.0"), HostPort: 40000, GuestPort: 53, Proto: "udp"},
+		{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: 34557, GuestPort: 6379, Proto: "tcp"},
+	}
+	if got := parseUsernet(table); !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestCommasInPathsDoNotBecomeOptions(t *testing.T) {
+	spec := machine.Spec{
+		Name: "a,b", Folder: "/x", InitData: []byte{},
+		Disk: "/d,read-only=off", Kernel: &machine.Kernel{Image: "/k"}, Memory: 64, CPUs: 1,
+	}
+	args := arguments(spec, machine.AccelTCG)
+	for _, want := range []string{"a,,b", "driver=file,node-name=disk,read-only=on,filename=/d,,read-only=off"} {
+		if !slices.Contains(args, want) {
+			t.Errorf("no %q in %q", want, args)
+		}
+	}
+}
+
+func TestMissingFirmwareNamesThePackage(t *testing.T) {
+	_, err := findFirmware(t.TempDir())
+	if missing, ok := err.(*MissingError); !ok || missing.Package != "ovmf" || len(missing.Looked) == 0 {
+		t.Errorf("got %v, want one that names ovmf", err)
+	}
+	if _, err := New(Config{Binary: "/no/qemu"}); err == nil {
+		t.Error("a QEMU that does not exist was found")
+	}
+}
