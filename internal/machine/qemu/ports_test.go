@@ -12,12 +12,11 @@ func TestForwardsAreReadFromQEMUsTable(t *testing.T) {
 	// Printed by QEMU 7.2 and libslirp 4.7.
 	const table = "Hub -1 (net):\r\n" +
 		"  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ\r\n" +
-		"  UDP[HOST_FORWARD]  14               * 40000       10.0.2.15    53     0     0\r\n" +
-		"  TCP[ESTABLISHED]   15       127.0.0.1 34557       10.0.2.15  6379     0     0\r\n" +
-		"  TCP[HOST_FORWARD]  13       127.0.0.1 34557       10.0.2.15  6379     0     0\r\n"
+		"  TCP[HOST_FORWARD]   3       127.0.0.1 40773       10.0.2.15  6379     0     0\r\n" +
+		"  UDP[HOST_FORWARD]   9               * 51395       10.0.2.15    53     0     0\r\n"
 	want := []machine.Forward{
-		{HostIP: netip.MustParseAddr("0.0.0.0"), HostPort: 40000, GuestPort: 53, Proto: "udp"},
-		{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: 34557, GuestPort: 6379, Proto: "tcp"},
+		{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: 40773, GuestPort: 6379, Proto: "tcp"},
+		{HostIP: netip.MustParseAddr("0.0.0.0"), HostPort: 51395, GuestPort: 53, Proto: "udp"},
 	}
 	if got := parseUsernet(table); !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)

@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/boot/verity"
 	"holdfast/internal/machine"
+	"holdfast/internal/swtpm"
 )
 
 // start starts a machine under emulation, and kills what a test leaves.
@@ -79,13 +80,16 @@ func TestMachineTalksServesAndStopsInGoodOrder(t *testing.T) {
 	doc := []byte("version = \"0.1.0\"\n")
 	m := start(t, machine.Spec{
 		Name: "talk,er", Kernel: guest(t, "talk"), InitData: doc,
-		Ports: []machine.Forward{{GuestPort: 7}},
+		Ports: []machine.Forward{{GuestPort: 7}}, TPM: newTPM(t),
 	})
 	stages := until(t, m, api.EventStarted)
 	t.Logf("workload started after %s", time.Since(m.Started()))
 	sum := sha256.Sum256(doc)
 	if got, want := stages["config"].Digest, "sha256:"+hex.EncodeToString(sum[:]); got != want {
 		t.Errorf("init-data in the machine: got %s, want %s", got, want)
+	}
+	if got := stages["tpm"].Text; got != "2" {
+		t.Errorf("TPM in the machine: got %q, want version 2", got)
 	}
 	checkPort(t, m.Ports()[0])
 	checkEcho(t, m.Stdio())
@@ -94,6 +98,24 @@ func TestMachineTalksServesAndStopsInGoodOrder(t *testing.T) {
 	if o.Reason != machine.PoweredOff || o.Exit == nil || o.Exit.Code != 7 {
 		t.Errorf("got %+v, want powered off with exit code 7", o)
 	}
+}
+
+// newTPM makes and starts a TPM. The machine that gets it closes it.
+func newTPM(t *testing.T) machine.TPM {
+	t.Helper()
+	if err := swtpm.Installed(); err != nil {
+		t.Skipf("needs swtpm: %v", err)
+	}
+	dir := t.TempDir()
+	config := swtpm.Config{Dir: filepath.Join(dir, "tpm"), CADir: filepath.Join(dir, "ca")}
+	if err := swtpm.Manufacture(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	p, err := swtpm.Start(context.WithoutCancel(t.Context()), config.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func checkPort(t *testing.T, port machine.Forward) {

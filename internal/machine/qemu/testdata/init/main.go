@@ -60,9 +60,11 @@ func act(mode string) {
 // talk is the smallest machine that keeps to the protocols.
 func talk() {
 	control, stdio := openPort(api.ControlPort), openPort(api.StdioPort)
-	stage(control, "config", digest("/sys/firmware/qemu_fw_cfg/by_name/"+api.InitDataFile+"/raw"))
+	stage(control, api.StageDetail{Name: "config", Digest: digest("/sys/firmware/qemu_fw_cfg/by_name/" + api.InitDataFile + "/raw")})
+	version, _ := os.ReadFile("/sys/class/tpm/tpm0/tpm_version_major")
+	stage(control, api.StageDetail{Name: "tpm", Text: strings.TrimSpace(string(version))})
 	network()
-	stage(control, "network", "")
+	stage(control, api.StageDetail{Name: "network"})
 	go echo(stdio)
 	send(control, api.Event{Event: api.EventStarted})
 	for lines := bufio.NewScanner(control); lines.Scan(); {
@@ -97,12 +99,13 @@ func readVerity(rootAndBlocks string) {
 	fmt.Println("init: verity read", len(data), err)
 }
 
-func stage(w io.Writer, name, digest string) {
+func stage(w io.Writer, d api.StageDetail) {
 	var now unix.Timespec
 	must(unix.ClockGettime(unix.CLOCK_BOOTTIME, &now))
-	detail, _ := json.Marshal(api.StageDetail{Name: name, UptimeMillis: now.Nano() / 1e6, Digest: digest})
+	d.UptimeMillis = now.Nano() / 1e6
+	detail, _ := json.Marshal(d)
 	send(w, api.Event{Event: api.EventStage, Detail: detail})
-	fmt.Println("holdfast: stage " + name + ":")
+	fmt.Println("holdfast: stage " + d.Name + ":")
 }
 
 func send(w io.Writer, e api.Event) {
