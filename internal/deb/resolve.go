@@ -40,7 +40,14 @@ func (u *Universe) Resolve(req Request) ([]*Package, error) {
 		}
 	}
 	for _, p := range slices.Clone(r.trail) {
-		if err := r.satisfyAll(p); err != nil {
+		if err := r.close(p); err != nil {
+			return nil, err
+		}
+	}
+	for len(r.choices) > 0 {
+		next := r.choices[0]
+		r.choices = r.choices[1:]
+		if err := r.settle(next, true); err != nil {
 			return nil, err
 		}
 	}
@@ -48,15 +55,23 @@ func (u *Universe) Resolve(req Request) ([]*Package, error) {
 	return r.trail, nil
 }
 
-// A resolver chooses packages depth first, and takes a choice back when what
-// it needs cannot be had.
+// A resolver takes first what is certain, then makes the choices that are
+// left in the order in which they came up. A choice that leads to a conflict
+// is taken back for the next alternative.
 type resolver struct {
 	*Universe
 	chosen   map[string]*Package
 	trail    []*Package // the chosen, in the order of choice
 	excluded map[string]bool
+	choices  []choice   // put off
 	absent   []*Package // what the excluded packages would provide
 	budget   int        // choices left: a bound on taking back
+}
+
+// A choice is a group of alternatives that a package needs one of.
+type choice struct {
+	by    *Package
+	group []Relation
 }
 
 var errBudget = errors.New("the dependencies are too tangled: too many choices were tried")
@@ -92,6 +107,9 @@ func (r *resolver) choose(p *Package) error {
 	if r.budget--; r.budget < 0 {
 		return errBudget
 	}
+	if other := r.chosen[p.Name]; other != nil {
+		return fmt.Errorf("both %s and %s are needed", other, p)
+	}
 	for _, other := range r.trail {
 		if err := r.conflict(p, other); err != nil {
 			return err
@@ -117,61 +135,76 @@ func (r *resolver) conflict(a, b *Package) error {
 	return nil
 }
 
-func (r *resolver) satisfyAll(p *Package) error {
+// close takes what p needs without a choice, and all that follows from it. Real
+// choices wait until everything that is certain is known.
+func (r *resolver) close(p *Package) error {
 	rel, err := p.parsed(r.arch)
 	if err != nil {
 		return err
 	}
 	for _, group := range rel.depends {
-		if err := r.satisfy(p, group); err != nil {
+		if err := r.settle(choice{p, group}, false); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// satisfy makes sure that one alternative of group is chosen.
-func (r *resolver) satisfy(by *Package, group []Relation) error {
-	if slices.ContainsFunc(group, r.held) {
+// settle makes sure that one alternative is chosen. A real choice is put off
+// unless it is time to choose.
+func (r *resolver) settle(c choice, choose bool) error {
+	if slices.ContainsFunc(c.group, r.held) {
+		return nil
+	}
+	list := r.alternatives(c)
+	if len(list) == 0 {
+		return r.missing(c.group[0], c.by, c.group[1:]...)
+	}
+	if len(list) > 1 && !choose {
+		r.choices = append(r.choices, c)
 		return nil
 	}
 	var problem error
-	for _, want := range group {
-		for _, p := range r.candidates(want) {
-			mark := len(r.trail)
-			err := r.take(p, by, want)
-			if err == nil || errors.Is(err, errBudget) {
-				return err
-			}
-			problem = firstError(problem, err)
-			r.takeBack(mark)
+	for _, p := range list {
+		trail, choices := len(r.trail), len(r.choices)
+		err := r.take(p)
+		if err == nil || errors.Is(err, errBudget) {
+			return err
 		}
+		problem = firstError(problem, err)
+		r.takeBack(trail, choices)
 	}
-	if problem != nil {
-		return problem
-	}
-	return r.missing(group[0], by, group[1:]...)
+	return problem
 }
 
-// take chooses p, which by wants, with all that it needs.
-func (r *resolver) take(p, by *Package, want Relation) error {
-	if r.excluded[p.Name] {
-		return r.missing(want, by)
+// alternatives gives the packages that could settle c, each in the best
+// version only, the preferred first.
+func (r *resolver) alternatives(c choice) []*Package {
+	var list []*Package
+	for _, want := range c.group {
+		for _, p := range r.candidates(want) {
+			named := func(q *Package) bool { return q.Name == p.Name }
+			if !r.excluded[p.Name] && !slices.ContainsFunc(list, named) {
+				list = append(list, p)
+			}
+		}
 	}
-	if other := r.chosen[p.Name]; other != nil {
-		return fmt.Errorf("%s needs %s, but %s is needed too", by, want, other)
-	}
+	return list
+}
+
+// take chooses p with all that certainly follows.
+func (r *resolver) take(p *Package) error {
 	if err := r.choose(p); err != nil {
 		return err
 	}
-	return r.satisfyAll(p)
+	return r.close(p)
 }
 
-func (r *resolver) takeBack(mark int) {
-	for _, p := range r.trail[mark:] {
+func (r *resolver) takeBack(trail, choices int) {
+	for _, p := range r.trail[trail:] {
 		delete(r.chosen, p.Name)
 	}
-	r.trail = r.trail[:mark]
+	r.trail, r.choices = r.trail[:trail], r.choices[:choices]
 }
 
 // held says whether what was chosen, or excluded, satisfies want.

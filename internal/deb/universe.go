@@ -55,6 +55,24 @@ func (u *Universe) Newest(name string) (*Package, error) {
 	return nil, u.missing(Relation{Name: name}, nil)
 }
 
+// Best gives the package that r names or that provides it, in the newest
+// version it admits; none is a *MissingError.
+func (u *Universe) Best(r Relation) (*Package, error) {
+	if list := u.candidates(r); len(list) > 0 {
+		return list[0], nil
+	}
+	return nil, u.missing(r, nil)
+}
+
+// Depends gives what p needs (Pre-Depends and Depends): of each group, one.
+func (u *Universe) Depends(p *Package) ([][]Relation, error) {
+	rel, err := p.parsed(u.arch)
+	if err != nil {
+		return nil, err
+	}
+	return rel.depends, nil
+}
+
 // candidates gives the packages that satisfy r, the preferred first: the newest
 // version of the package itself, older ones, then those that provide it.
 func (u *Universe) candidates(r Relation) []*Package {

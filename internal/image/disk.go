@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,7 +49,7 @@ func (m *machineBuild) writeDisk(ctx context.Context, uki []byte, r *root, step 
 	if err := gpt.Write(f, layout); err != nil {
 		return nil, err
 	}
-	if err := f.Truncate(layout.Size()); err != nil {
+	if err := errors.Join(f.Truncate(layout.Size()), f.Sync()); err != nil {
 		return nil, err
 	}
 	return describeDisk(ctx, f, layout.Size())

@@ -62,21 +62,20 @@ func (f *folder) path(elem ...string) string {
 // commit gives the folder its name; an older image there is replaced in one step.
 func (f *folder) commit() error {
 	err := unix.Renameat2(unix.AT_FDCWD, f.tmp, unix.AT_FDCWD, f.final, unix.RENAME_NOREPLACE)
-	if !errors.Is(err, fs.ErrExist) {
-		return wrapPath("rename", f.final, err)
+	if errors.Is(err, fs.ErrExist) {
+		if err := mayReplace(f.final); err != nil {
+			return err
+		}
+		err = unix.Renameat2(unix.AT_FDCWD, f.tmp, unix.AT_FDCWD, f.final, unix.RENAME_EXCHANGE)
 	}
-	if err := mayReplace(f.final); err != nil {
+	if err != nil {
+		return &fs.PathError{Op: "rename", Path: f.final, Err: err}
+	}
+	parent, err := os.Open(filepath.Dir(f.final))
+	if err != nil {
 		return err
 	}
-	err = unix.Renameat2(unix.AT_FDCWD, f.tmp, unix.AT_FDCWD, f.final, unix.RENAME_EXCHANGE)
-	return wrapPath("rename", f.final, err)
-}
-
-func wrapPath(op, path string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return &fs.PathError{Op: op, Path: path, Err: err}
+	return errors.Join(parent.Sync(), parent.Close())
 }
 
 // discard removes what is left: everything before commit, the replaced image after it.

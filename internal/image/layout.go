@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -40,14 +41,15 @@ func (c Compression) mediaType() string {
 	return v1.MediaTypeImageLayerZstd
 }
 
-// writer compresses into w. One goroutine, so that blocks never depend on
-// how many processors there are.
+// writer compresses into w, as small as it can: images are made once, and what
+// guests fetch, decrypt and unpack is dear. One goroutine, so that blocks never
+// depend on how many processors there are.
 func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
 	switch c {
 	case Gzip:
 		return gzip.NewWriterLevel(w, gzip.BestCompression)
 	case Zstd, "":
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBetterCompression), zstd.WithEncoderConcurrency(1))
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
 	default:
 		return nil, fmt.Errorf("compression %q: want zstd or gzip", string(c))
 	}
@@ -94,7 +96,7 @@ func (l *layout) layer(ctx context.Context, t *tree.Tree, date time.Time, c Comp
 		return v1.Descriptor{}, "", err
 	}
 	d := v1.Descriptor{MediaType: c.mediaType(), Size: size, Digest: digest.Digest(sumOf(packed))}
-	if err := f.Chmod(0o644); err != nil {
+	if err := errors.Join(f.Chmod(0o644), f.Sync()); err != nil {
 		return v1.Descriptor{}, "", err
 	}
 	return d, sumOf(plain), os.Rename(f.Name(), l.path("blobs", "sha256", d.Digest.Encoded()))

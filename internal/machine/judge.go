@@ -70,7 +70,7 @@ func (m *Machine) ended(exited Exited) Reason {
 	switch {
 	case m.exit != nil:
 		return PoweredOff
-	case m.killed:
+	case m.killed && exited.Code != 0: // it may have been quicker
 		return Killed
 	case exited.Code != 0:
 		return Died

@@ -17,7 +17,7 @@ var (
 
 	// EDK II, MdeModulePkg/Universal/BdsDxe/BdsEntry.c and UefiBootManagerLib/BmBoot.c.
 	bootDenied = regexp.MustCompile(`BdsDxe: failed to (?:load|start) .*: (?:Access Denied|Security Violation)`)
-	bootNone   = regexp.MustCompile(`BdsDxe: No bootable option or device was found`)
+	bootNone   = regexp.MustCompile(`BdsDxe: (?:No bootable option or device was found|starting \S+ "EFI Internal Shell")`)
 
 	// Linux, drivers/md/dm-verity-target.c: verity_handle_err.
 	verityBad = regexp.MustCompile(`device-mapper: verity: (\S{1,64}): (data|metadata) block ([0-9]{1,19}) is corrupted`)

@@ -15,9 +15,6 @@ import (
 	"holdfast/internal/api"
 )
 
-// maxCall bounds a line of the host's.
-const maxCall = 16 << 10
-
 // control is the machine's end of the control channel. It denies by default:
 // before the configuration was measured and read, status is all there is.
 type control struct {
@@ -127,7 +124,7 @@ func (c *control) finish(patience time.Duration) {
 
 // read answers calls until the port ends.
 func (c *control) read(r io.Reader) error {
-	lines := bufio.NewReaderSize(r, maxCall)
+	lines := bufio.NewReaderSize(r, api.MaxLine)
 	for {
 		line, err := lines.ReadSlice('\n')
 		switch {
@@ -137,7 +134,7 @@ func (c *control) read(r io.Reader) error {
 			if err := skipLine(lines); err != nil {
 				return err
 			}
-			c.queue(refuseCall(0, fmt.Errorf("a call has at most %d bytes", maxCall)))
+			c.queue(refuseCall(0, fmt.Errorf("a call has at most %d bytes", api.MaxLine)))
 		default:
 			return err
 		}

@@ -26,7 +26,7 @@ const maxInitData = 1 << 20
 // A Measurer extends the digest of the configuration into the register that
 // evidence shows (PCR 8), once, with a logged event.
 type Measurer interface {
-	Measure(ctx context.Context, sum [sha256.Size]byte) error
+	MeasureInitData(ctx context.Context, document []byte) (sum [sha256.Size]byte, err error)
 }
 
 // configure reads the configuration document, measures it, and only then
@@ -39,8 +39,8 @@ func configure(ctx context.Context, m Measurer, dir string) (document []byte, c 
 	if m == nil {
 		return nil, c, errors.New("nothing to measure the configuration with")
 	}
-	if err := m.Measure(ctx, sha256.Sum256(document)); err != nil {
-		return nil, c, fmt.Errorf("measure: %w", err)
+	if _, err := m.MeasureInitData(ctx, document); err != nil {
+		return nil, c, err
 	}
 	c, err = parseInitData(document)
 	return document, c, err

@@ -25,7 +25,7 @@ type Config struct {
 	Console  io.Writer // nil: standard error, which is the kernel's console
 	Measurer Measurer
 	// Prepare does ahead what takes long and needs neither network nor
-	// configuration, such as making keys in the TPM. May be nil.
+	// configuration: making keys in the TPM.
 	Prepare func(ctx context.Context) error
 	// Workload is what the machine is for. An error that has a method
 	// Refused() api.RefusedDetail says itself at which stage it was refused.

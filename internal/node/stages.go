@@ -40,14 +40,11 @@ func (m *machine) begin() error {
 // to the root.
 func (m *machine) prepare(ctx context.Context) error {
 	group, within := errgroup.WithContext(ctx)
-	for _, s := range []stage{{"root", m.root}, {"config", m.config}} {
+	for _, s := range []stage{{"root", m.root}, {"config", m.config}, {"keys", m.keys}} {
 		group.Go(func() error { return safely(func() error { return m.complete(within, s) }) })
 	}
 	// The lease is kept beyond this stage, so it has the machine's context.
 	group.Go(func() error { return safely(func() error { return m.complete(ctx, stage{"network", m.network}) }) })
-	if m.Prepare != nil {
-		group.Go(func() error { return safely(func() error { return m.Prepare(within) }) })
-	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -80,4 +77,8 @@ func (m *machine) config(ctx context.Context) (text, digest string, err error) {
 	m.document, m.guest, err = configure(ctx, m.Measurer, fwcfgDir)
 	m.control.allow(m.guest.Control)
 	return "configuration measured into PCR 8", string(oci.SHA256(m.document)), err
+}
+
+func (m *machine) keys(ctx context.Context) (text, digest string, err error) {
+	return "keys made ahead", "", m.Prepare(ctx)
 }

@@ -10,9 +10,6 @@ import (
 	"holdfast/internal/api"
 )
 
-// maxFrame bounds what one frame carries, either way.
-const maxFrame = 64 << 10
-
 const frameHeader = 5
 
 // frames writes frames of several streams to one port.
@@ -48,15 +45,15 @@ func (f *frames) copy(stream byte, r io.Reader) {
 }
 
 // readFrame reads one frame of the host's into buffer, which has room for
-// maxFrame bytes.
+// api.MaxFrame bytes.
 func readFrame(r io.Reader, buffer []byte) (stream byte, payload []byte, err error) {
 	var head [frameHeader]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, nil, err
 	}
 	size := binary.BigEndian.Uint32(head[1:])
-	if size > maxFrame {
-		return 0, nil, fmt.Errorf("frame of %d bytes: want at most %d", size, maxFrame)
+	if size > api.MaxFrame {
+		return 0, nil, fmt.Errorf("frame of %d bytes: want at most %d", size, api.MaxFrame)
 	}
 	payload = buffer[:size]
 	_, err = io.ReadFull(r, payload)
@@ -68,7 +65,7 @@ func readFrame(r io.Reader, buffer []byte) (stream byte, payload []byte, err err
 // input comes this way.
 func feed(port io.Reader, stdin *os.File) error {
 	defer stdin.Close()
-	buffer := make([]byte, maxFrame)
+	buffer := make([]byte, api.MaxFrame)
 	for {
 		stream, payload, err := readFrame(port, buffer)
 		switch {

@@ -1,10 +1,15 @@
 package recipe
 
 import (
-	"context"
+	"bytes"
 	"errors"
+	"fmt"
+	"os"
 	"time"
 
+	"gopkg.in/yaml.v3"
+
+	"holdfast/internal/atomicfile"
 	"holdfast/internal/deb"
 	"holdfast/internal/oci"
 )
@@ -29,35 +34,78 @@ type Index struct {
 	SHA256 string `yaml:"sha256"`
 }
 
-// Load reads and validates the recipe at path, a file or the folder of a
-// recipe.yaml.
-func Load(path string) (*Recipe, error) { return nil, errors.New("not yet") }
+const lockVersion = 1
 
-// Digest names the recipe and the source files it refers to.
-func (r *Recipe) Digest() (oci.Digest, error) { return "", errors.New("not yet") }
+// A ChangedError says that a recipe is not what its lock was made from.
+type ChangedError struct{ Recipe, Locked oci.Digest }
 
-// Dir is the folder of the recipe, which Source files are relative to.
-func (r *Recipe) Dir() string { return "" }
-
-// LockPath is where the recipe's lock belongs: recipe.lock beside it.
-func (r *Recipe) LockPath() string { return "" }
-
-// ReadLock reads the lock at path.
-func ReadLock(path string) (*Lock, error) { return nil, errors.New("not yet") }
-
-// Write writes the lock to path, as one step.
-func (l *Lock) Write(path string) error { return errors.New("not yet") }
-
-// Matches says, as an error, that the lock is not of r as it is now.
-func (l *Lock) Matches(r *Recipe) error { return errors.New("not yet") }
-
-// A Locker turns recipes into locks.
-type Locker struct {
-	Archive *deb.Archive
-	Go      string // toolchain for programs, as "go1.26.8"; by default this program's own
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("the recipe changed since it was locked (it is %s, the lock is of %s): lock it again with \"holdfast image lock\"",
+		e.Recipe.Short(), e.Locked.Short())
 }
 
-// Lock resolves r against the archive as it is today.
-func (l Locker) Lock(ctx context.Context, r *Recipe) (*Lock, error) {
-	return nil, errors.New("not yet")
+// Matches says, as a *ChangedError, that the lock is not of r as it is now.
+func (l *Lock) Matches(r *Recipe) error {
+	now, err := r.Digest()
+	if err != nil {
+		return err
+	}
+	if now != l.Recipe {
+		return fmt.Errorf("%s: %w", r.path, &ChangedError{Recipe: now, Locked: l.Recipe})
+	}
+	return nil
+}
+
+// ReadLock reads the lock at path, and refuses what no Locker writes.
+func ReadLock(path string) (*Lock, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	l := &Lock{}
+	if err := decode(b, l); err != nil {
+		return nil, fmt.Errorf("%s%w", path, err)
+	}
+	if err := l.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return l, nil
+}
+
+func (l *Lock) check() error {
+	if l.Version != lockVersion {
+		return fmt.Errorf("version %d, this program reads %d: lock the recipe again", l.Version, lockVersion)
+	}
+	if _, err := oci.ParseDigest(string(l.Recipe)); err != nil {
+		return fmt.Errorf("recipe: %w", err)
+	}
+	if l.Date.IsZero() || l.Date.Nanosecond() != 0 {
+		return errors.New("date is missing or not in whole seconds")
+	}
+	for _, list := range [][]deb.Pin{l.Packages, l.Boot} {
+		for i, p := range list {
+			if err := p.Check(); err != nil {
+				return err
+			}
+			if i > 0 && list[i-1].Name >= p.Name {
+				return fmt.Errorf("package %s: the list is not sorted by name", p.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// Write writes the lock to path, as one step. The same lock is the same bytes.
+func (l *Lock) Write(path string) error {
+	var b bytes.Buffer
+	b.WriteString("# Written by \"holdfast image lock\"; do not edit.\n")
+	e := yaml.NewEncoder(&b)
+	e.SetIndent(2)
+	if err := errors.Join(e.Encode(l), e.Close()); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	if err := atomicfile.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	return nil
 }

@@ -36,8 +36,8 @@ const (
 )
 
 // Accel decides how machines are executed. For AccelAuto it probes KVM by
-// running a guest, since a KVM that opens may still run nothing, and says so
-// in the log when it falls back to emulation.
+// running a guest, since a KVM that opens may still run nothing, or more
+// slowly than emulation, and says so in the log when it falls back.
 func (q *QEMU) Accel(ctx context.Context, want machine.Accel) (machine.Accel, error) {
 	if want == machine.AccelTCG {
 		return want, nil

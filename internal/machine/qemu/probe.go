@@ -12,21 +12,24 @@ import (
 )
 
 // probe runs the boot sector under KVM. Only ctx ending is an error: a guest
-// that hangs is an answer.
+// that hangs is an answer, and so is one that emulation would outrun.
 func probe(ctx context.Context, binary, key string) (answer, error) {
-	reason, err := runSector(ctx, binary, machine.AccelKVM)
+	reason, err := runSector(ctx, binary, machine.AccelKVM, probeLoops)
 	return answer{Key: key, Works: err == nil && reason == "", Reason: reason}, err
 }
 
 // runSector runs the boot sector and tells what went wrong, if anything.
-func runSector(ctx context.Context, binary string, accel machine.Accel) (reason string, err error) {
+func runSector(ctx context.Context, binary string, accel machine.Accel, loops uint32) (reason string, err error) {
 	dir, err := os.MkdirTemp("", "holdfast-probe-")
 	if err != nil {
 		return "", err
 	}
 	defer os.RemoveAll(dir)
 	image := filepath.Join(dir, "sector")
-	if err := os.WriteFile(image, bootSector(), 0o600); err != nil {
+	if err := os.WriteFile(image, bootSector(loops), 0o600); err != nil {
+		return "", err
+	}
+	if err := os.Truncate(image, 1<<20); err != nil { // SeaBIOS boots no disk without a cylinder
 		return "", err
 	}
 	p, err := spawn(binary, probeArgs(image, accel), nil)
@@ -41,7 +44,7 @@ func runSector(ctx context.Context, binary string, accel machine.Accel) (reason 
 	case <-hung.C:
 		p.kill()
 		<-p.done
-		return strings.TrimSpace(fmt.Sprintf("a test guest hung for %s %s", probeLimit, complaint(p.exited))), nil
+		return fmt.Sprintf("a test guest did not do the work of 0.1s in %s%s", probeLimit, complaint(p.exited)), nil
 	case <-ctx.Done():
 		p.kill()
 		<-p.done
@@ -63,7 +66,7 @@ func probeReason(e machine.Exited) string {
 	if e.Code == probeExit {
 		return ""
 	}
-	return "a test guest did not run: " + e.Status + " " + complaint(e)
+	return "a test guest did not run: " + e.Status + complaint(e)
 }
 
 // complaint gives the first line that QEMU complained with, in brackets.
@@ -72,5 +75,5 @@ func complaint(e machine.Exited) string {
 	if line == "" {
 		return ""
 	}
-	return "(" + machine.Printable(line) + ")"
+	return " (" + machine.Printable(line) + ")"
 }

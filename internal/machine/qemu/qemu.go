@@ -46,30 +46,21 @@ const startLimit = 20 * time.Second
 // until it ends, is stopped, or this process ends. Errors that a caller may
 // test for: *PortTakenError, *InUseError, *NoKVMError.
 func (q *QEMU) Start(ctx context.Context, spec machine.Spec) (*machine.Machine, error) {
-	m, err := q.start(ctx, spec)
-	if err != nil {
-		return nil, fmt.Errorf("start machine %s: %w", spec.Name, err)
-	}
-	return m, nil
-}
-
-func (q *QEMU) start(ctx context.Context, given machine.Spec) (*machine.Machine, error) {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
-	held := &holdings{tpm: given.TPM}
-	m, err := q.prepare(ctx, given, held)
-	if err != nil {
-		return nil, errors.Join(err, held.Close())
+	held := &holdings{tpm: spec.TPM}
+	spec, err := spec.Complete()
+	if err == nil {
+		var m *machine.Machine
+		if m, err = q.prepare(ctx, spec, held); err == nil {
+			return m, nil
+		}
 	}
-	return m, nil
+	return nil, fmt.Errorf("start machine %s: %w", spec.Name, errors.Join(err, held.Close()))
 }
 
 // prepare does all that can be done, and can fail, before QEMU runs.
-func (q *QEMU) prepare(ctx context.Context, given machine.Spec, held *holdings) (*machine.Machine, error) {
-	spec, err := given.Complete()
-	if err != nil {
-		return nil, err
-	}
+func (q *QEMU) prepare(ctx context.Context, spec machine.Spec, held *holdings) (*machine.Machine, error) {
 	if err := takeFolder(&spec, held); err != nil {
 		return nil, err
 	}

@@ -7,16 +7,78 @@ package machine
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"holdfast/internal/api"
+	"holdfast/internal/attest/kbc"
+	"holdfast/internal/guest"
 	"holdfast/internal/node"
+	"holdfast/internal/oci"
 )
 
 // Run is the whole life of process 1. When it returns, the machine is off.
 func Run() {
+	hardware := new(lateTPM)
 	node.Run(context.Background(), node.Config{
-		Workload: func(context.Context, node.Job) (api.ExitDetail, error) {
-			return api.ExitDetail{}, &node.Refusal{Stage: "pull", Err: errors.New("not built yet")}
+		Measurer: hardware,
+		Prepare:  hardware.Prepare,
+		Workload: func(ctx context.Context, j node.Job) (api.ExitDetail, error) {
+			exit, err := runGuest(ctx, hardware, j)
+			return exit, refusal(err, j.Document)
 		},
 	})
 }
+
+func runGuest(ctx context.Context, hardware *lateTPM, j node.Job) (exit api.ExitDetail, err error) {
+	registry, err := pinned(j.Config.Registry)
+	if err != nil {
+		return exit, &node.Refusal{Stage: "config", Err: fmt.Errorf("registry: %w", err)}
+	}
+	c := guest.Config{
+		Guest: j.Config, HTTP: registry, Processes: j.Processes,
+		Stdio: j.Stdio, Signals: j.Signals, Stop: j.Stop, Stage: j.Stage, Started: j.Started, Resolver: j.Resolver,
+	}
+	if j.Config.Broker.URL == "" {
+		return guest.Run(ctx, c)
+	}
+	broker, err := newBroker(hardware, j)
+	if err != nil {
+		return exit, &node.Refusal{Stage: "config", Err: fmt.Errorf("broker: %w", err)}
+	}
+	defer broker.Close()
+	c.Broker = broker
+	return guest.Run(ctx, c)
+}
+
+func newBroker(hardware *lateTPM, j node.Job) (*kbc.Client, error) {
+	attester, err := hardware.open()
+	if err != nil {
+		return nil, err
+	}
+	client, err := pinned(j.Config.Broker)
+	if err != nil {
+		return nil, err
+	}
+	return kbc.New(kbc.Config{URL: j.Config.Broker.URL, HTTP: client, Attester: attester, InitData: j.Document})
+}
+
+// refusal adds the configuration's digest to what the broker refused: the
+// host may want to have it authorised.
+func refusal(err error, document []byte) error {
+	var problem *kbc.Problem
+	var r interface{ Refused() api.RefusedDetail }
+	if !errors.As(err, &problem) || !errors.As(err, &r) {
+		return err
+	}
+	d := r.Refused()
+	d.InitDataDigest = string(oci.SHA256(document))
+	return &brokerRefusal{err, d}
+}
+
+type brokerRefusal struct {
+	error
+	detail api.RefusedDetail
+}
+
+func (r *brokerRefusal) Refused() api.RefusedDetail { return r.detail }
+func (r *brokerRefusal) Unwrap() error              { return r.error }

@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/broker/admin"
+	"holdfast/internal/image"
+)
+
+func (a *app) brokerVerbs() *cobra.Command {
+	return group("broker", "Say what the broker releases to whom",
+		a.brokerTrust(), a.brokerAllow(), a.brokerSet(), a.brokerList(), a.brokerAudit())
+}
+
+// brokerFlags give the broker to administer: the installation's own, in this
+// process, or a served one.
+func (a *app) brokerFlags(c *cobra.Command) func(context.Context) (*admin.Client, error) {
+	var url string
+	c.Flags().StringVar(&url, "broker", "", "URL of a broker that is served elsewhere (default: this installation's own)")
+	return func(ctx context.Context) (*admin.Client, error) {
+		dir, err := a.installation()
+		if err != nil {
+			return nil, err
+		}
+		ring, err := dir.Ring(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if url != "" {
+			return dir.RemoteAdmin(ring, url), nil
+		}
+		return dir.Admin(ring)
+	}
+}
+
+// brokerVerb is a verb that asks the broker one thing.
+func (a *app) brokerVerb(c *cobra.Command, do func(ctx context.Context, b *admin.Client, args []string) error) *cobra.Command {
+	c.Long += "\n\nExit codes: 0 done, 1 failed, 2 usage, 3 the broker refused."
+	broker := a.brokerFlags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		b, err := broker(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return do(cmd.Context(), b, args)
+	}
+	return c
+}
+
+func (a *app) brokerTrust() *cobra.Command {
+	return a.brokerVerb(&cobra.Command{
+		Use:     "trust IMAGE|FILE",
+		Short:   "Trust a machine image by its signed reference values",
+		Long:    "Trusts the reference values in FILE, or in reference.json of the machine image\nfolder IMAGE. Their signature must be by a key that this installation's root\ncertifies.",
+		Example: "  holdfast broker trust guest\n  holdfast broker trust guest/reference.json --broker https://broker.example:8080",
+		Args:    cobra.ExactArgs(1),
+	}, func(ctx context.Context, b *admin.Client, args []string) error {
+		path := args[0]
+		if m, err := image.ReadMachine(path); err == nil {
+			path = m.ReferencePath()
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if err := b.Trust(ctx, raw); err != nil {
+			return fmt.Errorf("trust %s: %w", args[0], err)
+		}
+		return a.answer(map[string]string{"trusted": path}, func(w io.Writer) { fmt.Fprintf(w, "trusted %s\n", path) })
+	})
+}
+
+func (a *app) brokerAllow() *cobra.Command {
+	var resources []string
+	c := &cobra.Command{
+		Use:     "allow DIGEST --resource PATH…",
+		Short:   "Authorise a machine's configuration to have resources",
+		Long:    "Authorises the configuration (init-data document) with the digest sha256:… to be\ngiven the named resources and no others. Authorising it again replaces the list.",
+		Example: "  holdfast broker allow sha256:9ab0… --resource default/key/redis --resource redis/secret/password",
+		Args:    cobra.ExactArgs(1),
+	}
+	c.Flags().StringArrayVar(&resources, "resource", nil, "REPOSITORY/TYPE/TAG; may be repeated")
+	return a.brokerVerb(c, func(ctx context.Context, b *admin.Client, args []string) error {
+		if err := b.Allow(ctx, args[0], resources); err != nil {
+			return err
+		}
+		return a.answer(map[string]any{"configuration": args[0], "resources": resources}, func(w io.Writer) {
+			fmt.Fprintf(w, "authorised %s for %d resources\n", args[0], len(resources))
+		})
+	})
+}
+
+func (a *app) brokerSet() *cobra.Command {
+	return a.brokerVerb(&cobra.Command{
+		Use:     "set PATH FILE",
+		Short:   "Store a secret",
+		Long:    "Stores the content of FILE (- for standard input) as the resource\nREPOSITORY/TYPE/TAG.",
+		Example: "  holdfast broker set redis/secret/password password.txt",
+		Args:    cobra.ExactArgs(2),
+	}, func(ctx context.Context, b *admin.Client, args []string) error {
+		value, err := a.readFile(args[1])
+		if err != nil {
+			return err
+		}
+		if err := b.SetResource(ctx, args[0], value); err != nil {
+			return fmt.Errorf("set %s: %w", args[0], err)
+		}
+		return a.answer(map[string]string{"resource": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "stored %s\n", args[0]) })
+	})
+}
+
+func (a *app) readFile(path string) ([]byte, error) {
+	if path == "-" {
+		return io.ReadAll(a.Stdin)
+	}
+	return os.ReadFile(filepath.Clean(path))
+}
+
+func (a *app) brokerList() *cobra.Command {
+	return a.brokerVerb(&cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List resources, trusted images and authorised configurations",
+		Long:    "Lists the names of resources (never their values), the trusted machine images and\nthe authorised configurations.",
+		Example: "  holdfast broker list --json",
+		Args:    cobra.NoArgs,
+	}, func(ctx context.Context, b *admin.Client, _ []string) error {
+		resources, err := b.Resources(ctx)
+		if err != nil {
+			return err
+		}
+		images, err := b.Images(ctx)
+		if err != nil {
+			return err
+		}
+		configurations, err := b.Configurations(ctx)
+		if err != nil {
+			return err
+		}
+		answer := map[string]any{"resources": resources, "images": images, "configurations": configurations}
+		return a.answer(answer, func(w io.Writer) {
+			for _, r := range resources {
+				fmt.Fprintf(w, "resource       %s\n", r)
+			}
+			for _, i := range images {
+				fmt.Fprintf(w, "image          %s  %s\n", i.Values.Image, i.Values.UKI)
+			}
+			for _, c := range configurations {
+				fmt.Fprintf(w, "configuration  %s  may have %d resources\n", c.Digest, len(c.Resources))
+			}
+		})
+	})
+}
+
+func (a *app) brokerAudit() *cobra.Command {
+	return a.brokerVerb(&cobra.Command{
+		Use:     "audit",
+		Short:   "Print the audit log: one JSON line for each decision",
+		Long:    "Prints the audit log, oldest first. It holds no secret.",
+		Example: "  holdfast broker audit | jq 'select(.decision == \"refuse\")'",
+		Args:    cobra.NoArgs,
+	}, func(ctx context.Context, b *admin.Client, _ []string) error {
+		log, err := b.Audit(ctx)
+		if err != nil {
+			return err
+		}
+		defer log.Close()
+		_, err = io.Copy(a.Stdout, log)
+		return err
+	})
+}

@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/image/transport"
+	"holdfast/internal/wiring"
+)
+
+const referenceHelp = `
+References: oci:DIR[:NAME] or a folder (OCI layout), docker-archive:FILE, a
+FILE.tar or - (docker save), HOST[:PORT]/NAME[:TAG|@DIGEST] (registry).
+`
+
+// transportFlags are the flags of verbs that move images.
+func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error) {
+	var ca string
+	c.Flags().StringVar(&ca, "ca", "", "PEM file of a further certificate authority for registries")
+	return func() (transport.Options, error) {
+		o := transport.Options{Stdin: a.Stdin, Progress: a.progress()}
+		if ca == "" {
+			return o, nil
+		}
+		pem, err := os.ReadFile(ca)
+		o.CA = pem
+		return o, err
+	}
+}
+
+func (a *app) imagePush() *cobra.Command { return a.copyVerb("push", "SRC", "REGISTRY-REF") }
+func (a *app) imagePull() *cobra.Command { return a.copyVerb("pull", "REGISTRY-REF", "DST") }
+
+// copyVerb is push or pull: the same work, told from the side of the person.
+func (a *app) copyVerb(verb, from, to string) *cobra.Command {
+	c := &cobra.Command{
+		Use:   verb + " " + from + " " + to,
+		Short: strings.ToUpper(verb[:1]) + verb[1:] + " an image between a layout or archive and a registry",
+		Long: `Copies an image, checking every byte against the digest that names it; what the
+destination has is not sent again, and the image takes its name last.
+` + referenceHelp + `
+Exit codes: 0 copied, 1 failed, 2 usage, 3 content does not match its digest.`,
+		Args: cobra.ExactArgs(2),
+	}
+	c.Example = "  holdfast image push oci:redis 127.0.0.1:5000/redis:7"
+	if verb == "pull" {
+		c.Example = "  holdfast image pull 127.0.0.1:5000/redis:7 oci:redis"
+	}
+	options := a.transportFlags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		o, err := options()
+		if err != nil {
+			return err
+		}
+		src, err := transport.Parse(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		dst, err := transport.ParseTarget(args[1])
+		if err != nil {
+			return usageError{err}
+		}
+		r, err := transport.Copy(cmd.Context(), src, dst, o)
+		if err != nil {
+			return err
+		}
+		return a.answer(r, func(w io.Writer) { fmt.Fprintf(w, "%s: %s, %s\n", r.Reference, r.Digest, size(r.Size)) })
+	}
+	return c
+}
+
+func (a *app) imageInspect() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "inspect REF",
+		Short: "Show what an image is made of and who can decrypt it",
+		Long:  "Shows an image's digest, layers, encryption and configuration without reading its layers.\n" + referenceHelp + "\nExit codes: 0 shown, 1 failed, 2 usage.",
+		Example: "  holdfast image inspect oci:redis\n" +
+			"  holdfast image inspect --json 127.0.0.1:5000/redis:7",
+		Args: cobra.ExactArgs(1),
+	}
+	options := a.transportFlags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		o, err := options()
+		if err != nil {
+			return err
+		}
+		ref, err := transport.Parse(args[0])
+		if err != nil {
+			return usageError{err}
+		}
+		img, err := transport.Inspect(cmd.Context(), ref, o)
+		if err != nil {
+			return err
+		}
+		return a.answer(img, func(w io.Writer) { printImage(w, img) })
+	}
+	return c
+}
+
+func printImage(w io.Writer, img transport.Image) {
+	fmt.Fprintf(w, "%s\n  digest    %s\n  platform  %s\n  size      %s\n", img.Reference, img.Digest, img.Platform, size(img.Size))
+	fmt.Fprintf(w, "  runs      %s\n", strings.Join(append(img.Config.Entrypoint, img.Config.Cmd...), " "))
+	for _, l := range img.Layers {
+		fmt.Fprintf(w, "  layer     %s  %s  %s\n", l.Digest.Short(), size(l.Size), l.MediaType)
+		for _, k := range l.Keys {
+			fmt.Fprintf(w, "            opens with %s\n", strings.TrimSpace(k.Scheme+" "+k.ID))
+		}
+		if l.Problem != "" {
+			fmt.Fprintf(w, "            %s\n", l.Problem)
+		}
+	}
+}
+
+func (a *app) imageEncrypt() *cobra.Command {
+	var recipients []string
+	c := &cobra.Command{
+		Use:   "encrypt SRC DST --recipient WHO",
+		Short: "Encrypt an image's layers for key holders or for a broker's resource",
+		Long: `Encrypts each layer with AES-256-CTR and HMAC-SHA256 in the form that skopeo,
+containerd and Confidential Containers read. A recipient is
+
+  jwe:FILE                       the holder of the private key to this public key (PEM)
+  kbs:///REPOSITORY/TYPE/TAG     machines to which the broker gives this resource
+  kbs                            the same, under a name that is picked
+
+A kbs key is made and put at this installation's broker.
+` + referenceHelp + `
+Exit codes: 0 encrypted, 1 failed, 2 usage.`,
+		Example: "  holdfast image encrypt oci:redis oci:redis-enc --recipient kbs:///default/key/redis\n" +
+			"  holdfast image encrypt redis.tar 127.0.0.1:5000/redis:enc --recipient jwe:alice.pem",
+		Args: cobra.ExactArgs(2),
+	}
+	c.Flags().StringArrayVarP(&recipients, "recipient", "r", nil, "who may decrypt; may be repeated")
+	_ = c.MarkFlagRequired("recipient")
+	options := a.transportFlags(c)
+	admin := a.brokerFlags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		o, err := options()
+		if err != nil {
+			return err
+		}
+		broker, err := admin(cmd.Context())
+		if err != nil {
+			return err
+		}
+		e, err := wiring.Encrypt(cmd.Context(), broker, wiring.Encryption{
+			Source: args[0], Target: args[1], Recipients: recipients, Options: o,
+		})
+		if err != nil {
+			return err
+		}
+		return a.answer(e, func(w io.Writer) {
+			fmt.Fprintf(w, "%s: %s\n", e.Reference, e.Digest)
+			for _, k := range e.Keys {
+				fmt.Fprintf(w, "  opens with %s\n", k)
+			}
+		})
+	}
+	return c
+}
+
+func (a *app) imageDecrypt() *cobra.Command {
+	var files []string
+	c := &cobra.Command{
+		Use:   "decrypt SRC DST --key FILE",
+		Short: "Decrypt an image with a private key",
+		Long: `Decrypts the layers that are encrypted for the holder of a private key (PEM or
+JWK). A layer whose MAC is wrong is refused, and nothing is written.
+` + referenceHelp + `
+Exit codes: 0 decrypted, 1 failed, 2 usage, 3 a layer was altered or no key fits.`,
+		Example: "  holdfast image decrypt oci:redis-enc oci:redis --key alice.key",
+		Args:    cobra.ExactArgs(2),
+	}
+	c.Flags().StringArrayVarP(&files, "key", "k", nil, "file of a private key; may be repeated")
+	_ = c.MarkFlagRequired("key")
+	options := a.transportFlags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		o, err := options()
+		if err != nil {
+			return err
+		}
+		r, err := wiring.Decrypt(cmd.Context(), args[0], args[1], files, o)
+		if err != nil {
+			return err
+		}
+		return a.answer(r, func(w io.Writer) { fmt.Fprintf(w, "%s: %s\n", r.Reference, r.Digest) })
+	}
+	return c
+}

@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/keys"
+	"holdfast/internal/wiring"
+)
+
+func (a *app) serveVerb() *cobra.Command {
+	var cfg wiring.ServeConfig
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the registry and the broker",
+		Long: `Serves the installation's registry (OCI distribution API) and broker (KBS
+protocol 0.4.0) until it is told to stop. On loopback they speak plain HTTP
+unless --tls is given; on any other address always TLS, with a certificate of
+the installation's own CA (keys/tls.crt).
+
+SIGTERM and Ctrl-C answer the requests under way, then stop.
+
+Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
+		Example: "  holdfast serve\n  holdfast serve --registry-listen 0.0.0.0:5000 --broker-listen 0.0.0.0:8080",
+		Args:    cobra.NoArgs,
+	}
+	c.Flags().StringVar(&cfg.RegistryListen, "registry-listen", "127.0.0.1:5000", "address of the registry")
+	c.Flags().StringVar(&cfg.BrokerListen, "broker-listen", "127.0.0.1:8080", "address of the broker")
+	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		dir, err := a.installation()
+		if err != nil {
+			return err
+		}
+		ring, err := dir.Ring(cmd.Context())
+		if err != nil {
+			return err
+		}
+		cfg.Log = slog.New(slog.NewTextHandler(a.Stderr, nil))
+		s, err := dir.Serve(ring, cfg)
+		if err != nil {
+			return err
+		}
+		ready := map[string]string{"registry": s.RegistryURL(), "broker": s.BrokerURL(), "ca": dir.Keys() + "/" + keys.TLS + ".crt"}
+		if err := a.answer(ready, func(w io.Writer) {
+			fmt.Fprintf(w, "registry %s\nbroker   %s\n", s.RegistryURL(), s.BrokerURL())
+		}); err != nil {
+			return err
+		}
+		<-cmd.Context().Done()
+		return s.Close()
+	}
+	return c
+}

@@ -1,0 +1,121 @@
+package guest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"holdfast/internal/atomicfile"
+)
+
+// memoryReserve is what the machine keeps for itself when the workload takes
+// all it may.
+const memoryReserve = 48 << 20
+
+// writeBundle adds runc's config.json, and the files that the container gets
+// from the guest, to a bundle that has its rootfs.
+func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
+	t, err := openTree(b.path("rootfs"))
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	s := spec{image: g.image.config.Config, process: g.Guest.Process}
+	if s.user, err = lookUp(t, s.image.User); err != nil {
+		return err
+	}
+	if _, err := t.folder(s.cwd(), true); err != nil {
+		return fmt.Errorf("working directory: %w", err)
+	}
+	if s.hostname, err = os.Hostname(); err != nil {
+		return err
+	}
+	if s.memory, err = availableMemory(); err != nil {
+		return err
+	}
+	if s.binds, err = g.writeFiles(b, s, secrets); err != nil {
+		return err
+	}
+	config, err := s.build()
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(config)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(b.path("config.json"), text, 0o600)
+}
+
+// writeFiles makes the files that are bound into the container.
+func (g *guest) writeFiles(b *bundle, s spec, secrets map[string][]byte) ([]specs.Mount, error) {
+	resolver, err := os.ReadFile(g.Resolver)
+	if err != nil {
+		return nil, err
+	}
+	hosts := fmt.Sprintf("127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.1.1\t%s\n", s.hostname)
+	dir := b.path("etc")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	var mounts []specs.Mount
+	for name, content := range map[string]string{"resolv.conf": string(resolver), "hosts": hosts, "hostname": s.hostname + "\n"} {
+		if err := atomicfile.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			return nil, err
+		}
+		mounts = append(mounts, bind(filepath.Join(dir, name), "/etc/"+name))
+	}
+	if len(secrets) == 0 {
+		return mounts, nil
+	}
+	at := b.path("secrets")
+	return append(mounts, bind(at, "/run/secrets", "ro", "noexec")), writeSecrets(at, s.user, secrets)
+}
+
+func bind(from, to string, options ...string) specs.Mount {
+	return specs.Mount{Destination: to, Type: "bind", Source: from, Options: append([]string{"bind", "nosuid", "nodev"}, options...)}
+}
+
+// writeSecrets writes files that only the workload's user reads. The folder
+// is in memory, as all of the bundle.
+func writeSecrets(dir string, u user, secrets map[string][]byte) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for name, content := range secrets {
+		path := filepath.Join(dir, name)
+		if err := atomicfile.WriteFile(path, content, 0o400); err != nil {
+			return err
+		}
+		if err := os.Chown(path, int(u.uid), int(u.gid)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// availableMemory is what the workload may take: all that is left now, save a
+// reserve. Beyond it the kernel kills in the workload's cgroup, and says so.
+func availableMemory() (int64, error) {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if value, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			if err != nil || kib<<10 <= 2*memoryReserve {
+				return 0, errors.Join(fmt.Errorf("%d KiB of memory are left: give the machine more", kib), err)
+			}
+			return kib<<10 - memoryReserve, nil
+		}
+	}
+	return 0, unix.ENOENT
+}

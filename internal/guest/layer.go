@@ -1,0 +1,110 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"holdfast/internal/enc"
+)
+
+// unpack makes the container's root: all layers in a staging folder, which
+// gets the root's name when every one of them was found genuine.
+func (g *guest) unpack(ctx context.Context, b *bundle) error {
+	staging := b.path("staging")
+	if err := os.Mkdir(staging, 0o755); err != nil {
+		return err
+	}
+	t, err := openTree(staging)
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	for i, l := range g.image.manifest.Layers {
+		if err := g.layer(ctx, l, newUnpacker(t, i > 0)); err != nil {
+			return fmt.Errorf("layer %d of %d (%.19s): %w", i+1, len(g.image.manifest.Layers), l.Digest, err)
+		}
+	}
+	return os.Rename(staging, b.path("rootfs"))
+}
+
+// layer is one pipe: body, digest, decryption with MAC, decompression, files.
+// The verdict on the whole layer outranks whatever the altered content of it
+// made the later parts complain about.
+func (g *guest) layer(ctx context.Context, l v1.Descriptor, u *unpacker) error {
+	d, err := checkDigest(l)
+	if err != nil {
+		return err
+	}
+	body, err := g.registry.open(ctx, "blobs", d)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	ahead := readAhead(verify(body, d, l.Size))
+	defer ahead.Close()
+	plain, err := g.decrypt(ctx, l, ahead)
+	if err != nil {
+		return err
+	}
+	unpacked := unpackFrom(plain, l.MediaType, u)
+	if _, err := io.Copy(io.Discard, plain); err != nil {
+		return err
+	}
+	return unpacked
+}
+
+// decrypt returns r itself when the layer is not encrypted: its digest alone
+// vouches for it then.
+func (g *guest) decrypt(ctx context.Context, l v1.Descriptor, r io.Reader) (io.Reader, error) {
+	if !enc.IsEncrypted(l.MediaType) {
+		return r, nil
+	}
+	if g.Broker == nil {
+		return nil, errors.New("it is encrypted, and there is no broker to ask for the key")
+	}
+	options, err := enc.Unwrap(ctx, l.Annotations, enc.BrokerKey(g.Broker.Resource))
+	if err != nil {
+		return nil, err
+	}
+	return enc.Decrypt(r, options)
+}
+
+func unpackFrom(r io.Reader, mediaType string, u *unpacker) error {
+	archive, err := decompress(r, mediaType)
+	if err != nil {
+		return err
+	}
+	defer archive.Close()
+	return u.unpack(archive)
+}
+
+// maxWindow bounds the memory that a zstd layer may ask for.
+const maxWindow = 128 << 20
+
+// decompress reads what image-spec 1.1, "Image Layer Filesystem Changeset",
+// allows, and Docker's name for it.
+func decompress(r io.Reader, mediaType string) (io.ReadCloser, error) {
+	kind := strings.TrimSuffix(mediaType, enc.Suffix)
+	switch {
+	case strings.Contains(kind, "nondistributable") || strings.Contains(kind, "foreign"):
+	case strings.HasSuffix(kind, ".tar"):
+		return io.NopCloser(r), nil
+	case strings.HasSuffix(kind, ".tar+gzip") || strings.HasSuffix(kind, ".tar.gzip"):
+		return gzip.NewReader(r)
+	case strings.HasSuffix(kind, ".tar+zstd"):
+		d, err := zstd.NewReader(r, zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecoderConcurrency(1))
+		if err != nil {
+			return nil, err
+		}
+		return d.IOReadCloser(), nil
+	}
+	return nil, fmt.Errorf("media type %.100q: want a tar layer, plain, gzip or zstd", mediaType)
+}

@@ -1,0 +1,128 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// A guest is a Config at work.
+type guest struct {
+	Config
+	registry *registry
+	image    *image // once pulled
+}
+
+func newGuest(c Config) (*guest, error) {
+	if c.Dir == "" {
+		c.Dir = "/run/holdfast"
+	}
+	if c.Runtime == "" {
+		c.Runtime = "/usr/sbin/runc"
+	}
+	switch {
+	case c.HTTP == nil || c.Processes == nil:
+		return nil, errors.New("guest: HTTP and Processes are required")
+	case c.Guest.Process.Terminal:
+		return nil, errors.New("a terminal is not supported")
+	case c.Broker == nil && len(c.Guest.Secrets) > 0:
+		return nil, errors.New("there are secrets, but no broker to ask")
+	}
+	for _, s := range c.Guest.Secrets {
+		if err := checkSecretName(s.Name); err != nil {
+			return nil, err
+		}
+	}
+	r, err := newRegistry(c.Guest.Registry.URL, c.HTTP, c.Guest.Image)
+	return &guest{Config: c, registry: r}, err
+}
+
+// A bundle is the folder that runc runs.
+type bundle struct{ dir string }
+
+func (b *bundle) path(name string) string { return filepath.Join(b.dir, name) }
+
+// prepare makes the bundle: manifest and proof at once, then layers and
+// secrets at once.
+func (g *guest) prepare(ctx context.Context) (*bundle, error) {
+	if err := g.mountMemory(); err != nil {
+		return nil, &Refusal{"pull", err}
+	}
+	b := &bundle{dir: g.Dir}
+	if err := together(ctx, g.pullManifest, g.attest); err != nil {
+		return nil, err
+	}
+	secrets := make(map[string][]byte)
+	err := together(ctx,
+		func(ctx context.Context) error { return refuse("pull", g.unpack(ctx, b)) },
+		func(ctx context.Context) error { return refuse("secrets", g.fetchSecrets(ctx, secrets)) })
+	if err != nil {
+		return nil, err
+	}
+	g.Stage("pull", fmt.Sprintf("%d layers verified and unpacked", len(g.image.manifest.Layers)), string(g.image.digest))
+	return b, refuse("run", g.writeBundle(b, secrets))
+}
+
+func together(ctx context.Context, all ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, f := range all {
+		group.Go(func() error { return f(ctx) })
+	}
+	return group.Wait()
+}
+
+// mountMemory mounts the file system that holds the container. A quarter of
+// the machine's memory is left for the programs.
+func (g *guest) mountMemory() error {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(g.Dir, 0o700); err != nil {
+		return err
+	}
+	size := uint64(info.Totalram) * uint64(info.Unit) / 4 * 3
+	if err := unix.Mount("tmpfs", g.Dir, "tmpfs", unix.MS_NODEV, fmt.Sprintf("mode=0700,size=%d", size)); err != nil {
+		return fmt.Errorf("mount %s: %w", g.Dir, err)
+	}
+	return nil
+}
+
+func (g *guest) attest(ctx context.Context) error {
+	if g.Broker == nil {
+		return nil
+	}
+	if err := g.Broker.Attest(ctx); err != nil {
+		return &Refusal{"attest", err}
+	}
+	g.Stage("attest", "the broker accepted this machine's evidence", "")
+	return nil
+}
+
+func (g *guest) pullManifest(ctx context.Context) (err error) {
+	g.image, err = g.registry.image(ctx)
+	return refuse("pull", err)
+}
+
+func (g *guest) fetchSecrets(ctx context.Context, into map[string][]byte) error {
+	for _, s := range g.Guest.Secrets {
+		content, err := g.Broker.Resource(ctx, s.Resource)
+		if err != nil {
+			return fmt.Errorf("%s from %s: %w", s.Name, s.Resource, err)
+		}
+		into[s.Name] = content
+	}
+	return nil
+}
+
+func checkSecretName(name string) error {
+	if name == "" || name == "." || name == ".." || len(name) > 255 || name != filepath.Base(name) {
+		return fmt.Errorf("secret name %.80q: want a file name", name)
+	}
+	return nil
+}

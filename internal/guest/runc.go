@@ -1,0 +1,131 @@
+package guest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/internal/api"
+)
+
+const (
+	containerID = "workload"
+	cgroup      = "/workload" // below the root of the hierarchy
+	cgroupRoot  = "/sys/fs/cgroup"
+)
+
+// grace is how long a workload may take to end when it is asked to.
+const grace = 10 * time.Second
+
+// A workload runs.
+type workload struct {
+	pid  int
+	end  <-chan unix.WaitStatus
+	stop unix.Signal // that asks it to end
+}
+
+// start lets runc start the container and leave: its first process becomes a
+// child of process 1, which so learns how exactly it ended.
+func (g *guest) start(b *bundle) (*workload, error) {
+	log, pidFile := b.path("runc.log"), b.path("pid")
+	argv := []string{g.Runtime, "--root", b.path("runc"), "--log", log, "--log-format", "json",
+		"run", "--detach", "--bundle", b.dir, "--pid-file", pidFile, containerID}
+	_, end, err := g.Processes.Start(argv, &os.ProcAttr{Dir: "/", Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Files: g.Stdio[:]})
+	if err != nil {
+		return nil, err
+	}
+	if status := <-end; status.ExitStatus() != 0 {
+		return nil, fmt.Errorf("runc: %s", lastWords(log))
+	}
+	w := &workload{stop: stopSignal(g.image.config.Config.StopSignal)}
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		return nil, err
+	}
+	if w.pid, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Base(pidFile), err)
+	}
+	w.end, err = g.Processes.Adopt(w.pid)
+	return w, err
+}
+
+// lastWords finds what runc complained of last.
+func lastWords(log string) string {
+	text, err := os.ReadFile(log)
+	if err != nil {
+		return err.Error()
+	}
+	words := "it failed without a word"
+	for line := range strings.Lines(string(text)) {
+		var entry struct{ Level, Msg string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Level == "error" {
+			words = entry.Msg
+		}
+	}
+	return words
+}
+
+// stopSignal reads the image's STOPSIGNAL: a name or a number.
+func stopSignal(s string) unix.Signal {
+	if n := unix.SignalNum(s); n != 0 {
+		return n
+	}
+	if n := unix.SignalNum("SIG" + s); n != 0 {
+		return n
+	}
+	if n, err := strconv.Atoi(s); err == nil && n > 0 && n <= 64 {
+		return unix.Signal(n)
+	}
+	return unix.SIGTERM
+}
+
+// supervise passes signals on until the workload ends. Asked to stop, it asks
+// the workload first and ends it after the grace period.
+func (w *workload) supervise(signals <-chan unix.Signal, stop <-chan struct{}) api.ExitDetail {
+	var kill <-chan time.Time
+	for {
+		select {
+		case status := <-w.end:
+			return exitDetail(status, oomKilled(filepath.Join(cgroupRoot, cgroup, "memory.events")))
+		case s := <-signals:
+			_ = unix.Kill(w.pid, s)
+		case <-stop:
+			stop, kill = nil, time.After(grace)
+			_ = unix.Kill(w.pid, w.stop)
+		case <-kill:
+			_ = unix.Kill(w.pid, unix.SIGKILL)
+		}
+	}
+}
+
+// exitDetail has the code that a shell would show.
+func exitDetail(s unix.WaitStatus, oom bool) api.ExitDetail {
+	d := api.ExitDetail{Code: s.ExitStatus(), OOMKilled: oom}
+	if s.Signaled() {
+		d.Code = 128 + int(s.Signal())
+		d.Signal = unix.SignalName(s.Signal())
+	}
+	return d
+}
+
+// oomKilled reads the cgroup's count of processes killed for want of memory
+// (Linux, Documentation/admin-guide/cgroup-v2.rst, memory.events).
+func oomKilled(path string) bool {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false
+	}
+	for line := range strings.Lines(string(text)) {
+		if count, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			return strings.TrimSpace(count) != "0"
+		}
+	}
+	return false
+}

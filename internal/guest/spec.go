@@ -1,0 +1,128 @@
+package guest
+
+import (
+	"errors"
+	"path"
+	"strings"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"holdfast/internal/api"
+)
+
+// defaultPath is what an image without a PATH gets.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// A spec is what runc's config.json is made of.
+type spec struct {
+	image    v1.ImageConfig
+	process  api.Process
+	user     user
+	hostname string
+	memory   int64         // limit in bytes
+	binds    []specs.Mount // files of the guest's
+}
+
+// build is as restrictive as the usual engines' default, and without leave to
+// gain privileges. The network namespace is the machine's: the machine is
+// there for this workload alone.
+func (s spec) build() (*specs.Spec, error) {
+	args := s.args()
+	if len(args) == 0 {
+		return nil, errors.New("neither image nor configuration says what to run")
+	}
+	return &specs.Spec{
+		Version:  "1.0.2",
+		Root:     &specs.Root{Path: "rootfs"},
+		Hostname: s.hostname,
+		Process: &specs.Process{
+			User:            specs.User{UID: s.user.uid, GID: s.user.gid, AdditionalGids: s.user.groups},
+			Args:            args,
+			Env:             s.env(),
+			Cwd:             s.cwd(),
+			Capabilities:    s.capabilities(),
+			NoNewPrivileges: true,
+			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 1 << 20, Soft: 1 << 20}},
+		},
+		Mounts: append(kernelMounts(), s.binds...),
+		Linux: &specs.Linux{
+			CgroupsPath:   cgroup,
+			Resources:     &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &s.memory}, Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
+			Namespaces:    []specs.LinuxNamespace{{Type: "pid"}, {Type: "ipc"}, {Type: "uts"}, {Type: "mount"}, {Type: "cgroup"}},
+			MaskedPaths:   maskedPaths,
+			ReadonlyPaths: readonlyPaths,
+		},
+	}, nil
+}
+
+// args are entrypoint and arguments, each as the configuration overrides it.
+// A new entrypoint drops the image's arguments, as docker run does.
+func (s spec) args() []string {
+	entrypoint, args := s.image.Entrypoint, s.image.Cmd
+	if len(s.process.Entrypoint) > 0 {
+		entrypoint, args = s.process.Entrypoint, nil
+	}
+	if len(s.process.Args) > 0 {
+		args = s.process.Args
+	}
+	return append(append([]string(nil), entrypoint...), args...)
+}
+
+// env lets the configuration's variables replace the image's.
+func (s spec) env() []string {
+	home := s.user.home
+	if home == "" {
+		home = "/"
+	}
+	var env []string
+	index := make(map[string]int)
+	all := append([]string{defaultPath, "HOME=" + home, "HOSTNAME=" + s.hostname}, s.image.Env...)
+	for _, v := range append(all, s.process.Env...) {
+		name, _, _ := strings.Cut(v, "=")
+		if i, ok := index[name]; ok {
+			env[i] = v
+			continue
+		}
+		index[name] = len(env)
+		env = append(env, v)
+	}
+	return env
+}
+
+func (s spec) cwd() string { return path.Clean("/" + s.image.WorkingDir) }
+
+// capabilities are docker's default set. The kernel takes them from whoever
+// is not root when the program is executed.
+func (s spec) capabilities() *specs.LinuxCapabilities {
+	c := &specs.LinuxCapabilities{Bounding: capabilities}
+	if s.user.uid == 0 {
+		c.Effective, c.Permitted = capabilities, capabilities
+	}
+	return c
+}
+
+var capabilities = []string{
+	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
+	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+}
+
+var maskedPaths = []string{
+	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
+	"/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+}
+
+var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
+
+func kernelMounts() []specs.Mount {
+	return []specs.Mount{
+		{Destination: "/proc", Type: "proc", Source: "proc", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+		{Destination: "/dev/pts", Type: "devpts", Source: "devpts",
+			Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}},
+		{Destination: "/dev/shm", Type: "tmpfs", Source: "shm", Options: []string{"nosuid", "noexec", "nodev", "mode=1777", "size=65536k"}},
+		{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue", Options: []string{"nosuid", "noexec", "nodev"}},
+		{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
+		{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "ro"}},
+	}
+}

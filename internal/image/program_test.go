@@ -1,0 +1,63 @@
+package image
+
+import (
+	"archive/zip"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// goProxy serves one module from files: https://go.dev/ref/mod#goproxy-protocol
+func goProxy(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	dir := filepath.Join(root, "example.org", "tool", "@v")
+	check(t, os.MkdirAll(dir, 0o755))
+	check(t, os.WriteFile(filepath.Join(dir, "v1.2.3.info"), []byte(`{"Version":"v1.2.3"}`), 0o644))
+	check(t, os.WriteFile(filepath.Join(dir, "v1.2.3.mod"), []byte("module example.org/tool\n"), 0o644))
+	f, err := os.Create(filepath.Join(dir, "v1.2.3.zip"))
+	check(t, err)
+	z := zip.NewWriter(f)
+	for name, content := range map[string]string{
+		"go.mod": "module example.org/tool\n", "cmd/x/main.go": "package main\n\nfunc main() {}\n",
+	} {
+		w, err := z.Create("example.org/tool@v1.2.3/" + name)
+		check(t, err)
+		_, err = w.Write([]byte(content))
+		check(t, err)
+	}
+	check(t, errors.Join(z.Close(), f.Close()))
+	return "file://" + root
+}
+
+func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
+	t.Setenv("GOPROXY", goProxy(t))
+	t.Setenv("GONOSUMDB", "example.org")
+	t.Setenv("GOMODCACHE", t.TempDir())
+	t.Cleanup(func() { run(t, "go", "clean", "-modcache") }) // its files are read-only
+	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
+	out := filepath.Join(t.TempDir(), "x")
+	check(t, c.build(t.Context(), "example.org/tool@v1.2.3", "example.org/tool/cmd/x", out))
+	listed := string(run(t, "go", "version", "-m", out))
+	for _, want := range []string{runtime.Version(), "example.org/tool\tv1.2.3", "CGO_ENABLED=0", "-trimpath=true"} {
+		if !strings.Contains(listed, want) {
+			t.Errorf("got\n%swant %q in it", listed, want)
+		}
+	}
+	for _, module := range []string{"example.org/tool", "example.org/tool@latest"} {
+		if err := c.build(t.Context(), module, "example.org/tool/cmd/x", out); err == nil {
+			t.Errorf("module %s: built without a version", module)
+		}
+	}
+}
+
+func TestProgramWithoutAModuleIsExplained(t *testing.T) {
+	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir()}
+	err := c.build(t.Context(), ".", "./cmd/x", filepath.Join(t.TempDir(), "x"))
+	if err == nil || !strings.Contains(err.Error(), "no go.mod") {
+		t.Fatalf("got %v, want the missing go.mod named", err)
+	}
+}

@@ -1,0 +1,226 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/machine"
+)
+
+// start starts a machine under emulation, and kills what a test leaves.
+func start(t testing.TB, spec machine.Spec) *machine.Machine {
+	t.Helper()
+	needQEMU(t)
+	q, err := New(Config{Linger: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Folder, spec.Accel, spec.Memory = filepath.Join(t.TempDir(), "m"), machine.AccelTCG, 512
+	m, err := q.Start(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		m.Kill()
+		o := wait(t, m)
+		if t.Failed() {
+			t.Logf("outcome: %s\n%s", o, strings.Join(o.Console, "\n"))
+		}
+	})
+	return m
+}
+
+func wait(t testing.TB, m *machine.Machine) machine.Outcome {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	defer cancel()
+	o, err := m.Wait(ctx)
+	if err != nil {
+		t.Fatalf("machine still runs: %v\n%s", err, strings.Join(m.Console(), "\n"))
+	}
+	return o
+}
+
+// until reads events up to the named one and returns its detail.
+func until(t testing.TB, m *machine.Machine, event string) (stages map[string]api.StageDetail) {
+	t.Helper()
+	stages = map[string]api.StageDetail{}
+	for e := range m.Events() {
+		if e.Event == api.EventStage {
+			var d api.StageDetail
+			if err := json.Unmarshal(e.Detail, &d); err != nil {
+				t.Fatal(err)
+			}
+			stages[d.Name] = d
+		}
+		if e.Event == event {
+			return stages
+		}
+	}
+	t.Fatalf("machine ended before event %s", event)
+	return nil
+}
+
+func TestMachineTalksServesAndStopsInGoodOrder(t *testing.T) {
+	doc := []byte("version = \"0.1.0\"\n")
+	m := start(t, machine.Spec{
+		Name: "talk,er", Kernel: guest(t, "talk"), InitData: doc,
+		Ports: []machine.Forward{{GuestPort: 7}},
+	})
+	stages := until(t, m, api.EventStarted)
+	t.Logf("workload started after %s", time.Since(m.Started()))
+	sum := sha256.Sum256(doc)
+	if got, want := stages["config"].Digest, "sha256:"+hex.EncodeToString(sum[:]); got != want {
+		t.Errorf("init-data in the machine: got %s, want %s", got, want)
+	}
+	checkPort(t, m.Ports()[0])
+	checkEcho(t, m.Stdio())
+	checkCalls(t, m)
+	o := m.Stop(t.Context())
+	if o.Reason != machine.PoweredOff || o.Exit == nil || o.Exit.Code != 7 {
+		t.Errorf("got %+v, want powered off with exit code 7", o)
+	}
+}
+
+func checkPort(t *testing.T, port machine.Forward) {
+	t.Helper()
+	if port.HostPort == 0 {
+		t.Fatal("no host port was picked")
+	}
+	c, err := net.Dial("tcp", netip.AddrPortFrom(port.HostIP, port.HostPort).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got, _ := io.ReadAll(c); string(got) != "hello\n" {
+		t.Errorf("published port says %q, want hello", got)
+	}
+}
+
+func checkEcho(t *testing.T, s *machine.Stdio) {
+	t.Helper()
+	input := bytes.Repeat([]byte("0123456789abcdef"), 3*api.MaxFrame/16)
+	sent := make(chan error, 1)
+	go func() {
+		_, err := s.Write(input)
+		sent <- errors.Join(err, s.CloseInput())
+	}()
+	var stdout, stderr bytes.Buffer
+	if err := errors.Join(s.Copy(&stdout, &stderr), <-sent); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(stdout.Bytes(), input) || stderr.Len() != 0 {
+		t.Errorf("echo: got %d and %d bytes, want %d and none", stdout.Len(), stderr.Len(), len(input))
+	}
+}
+
+func checkCalls(t *testing.T, m *machine.Machine) {
+	t.Helper()
+	if _, err := m.Call(t.Context(), api.Call{Call: api.CallStatus}); err != nil {
+		t.Error(err)
+	}
+	var refused *machine.CallError
+	if _, err := m.Call(t.Context(), api.Call{Call: api.CallSignal}); !errors.As(err, &refused) {
+		t.Errorf("call signal: got %v, want a refusal", err)
+	}
+}
+
+func TestEndsAreRecognised(t *testing.T) {
+	for mode, want := range map[string]machine.Reason{
+		"panic":  machine.KernelPanic,
+		"refuse": machine.Refused,
+		"reset":  machine.Reset,
+		"off":    machine.PoweredOff,
+	} {
+		t.Run(mode, func(t *testing.T) {
+			o := wait(t, start(t, machine.Spec{Kernel: guest(t, mode)}))
+			if o.Reason != want {
+				t.Errorf("got %s (%s), want %s", o.Reason, o, want)
+			}
+			t.Log(o)
+		})
+	}
+}
+
+func TestMachineThatNeverSpokeIsKilledAtOnce(t *testing.T) {
+	m := start(t, machine.Spec{Kernel: guest(t, "hang")})
+	begin := time.Now()
+	if o := m.Stop(t.Context()); o.Reason != machine.Killed {
+		t.Errorf("got %s, want killed", o)
+	}
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+}
+
+func TestTakenPortIsNamed(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	addr := l.Addr().(*net.TCPAddr).AddrPort()
+	port := machine.Forward{HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: addr.Port(), GuestPort: 80}
+	_, err = startBare(t, machine.Spec{Folder: t.TempDir(), Ports: []machine.Forward{port}})
+	var taken *PortTakenError
+	if !errors.As(err, &taken) || !strings.Contains(err.Error(), addr.String()) {
+		t.Fatalf("got %v, want an error that names %s", err, addr)
+	}
+}
+
+func TestFolderIsUsedByOneMachineAtATime(t *testing.T) {
+	dir := t.TempDir()
+	m, err := startBare(t, machine.Spec{Folder: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var inUse *InUseError
+	if _, err := startBare(t, machine.Spec{Folder: dir}); !errors.As(err, &inUse) {
+		t.Errorf("second machine: got %v, want in use", err)
+	}
+	m.Kill()
+	wait(t, m)
+	m, err = startBare(t, machine.Spec{Folder: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Kill()
+	wait(t, m)
+}
+
+// startBare starts a machine that has nothing useful to boot.
+func startBare(t *testing.T, spec machine.Spec) (*machine.Machine, error) {
+	t.Helper()
+	q, err := New(Config{Binary: needQEMU(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec.Disk = filepath.Join(t.TempDir(), "disk")
+	if err := os.WriteFile(spec.Disk, make([]byte, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	spec.Firmware, spec.Accel = needFirmware(t), machine.AccelTCG
+	return q.Start(t.Context(), spec)
+}
+
+func needFirmware(t testing.TB) *machine.Firmware {
+	t.Helper()
+	f, err := FindFirmware()
+	if err != nil {
+		t.Skipf("needs firmware: %v", err)
+	}
+	return &f
+}

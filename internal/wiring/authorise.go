@@ -1,0 +1,175 @@
+package wiring
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"holdfast/internal/api"
+	"holdfast/internal/keys"
+)
+
+// kbsScheme begins the name of a resource at the machine's own broker.
+const kbsScheme = "kbs:///"
+
+// authorise writes the machine's configuration, puts the secrets at the
+// broker and, when the broker is this run's, has its administrator authorise
+// exactly that configuration for exactly those resources.
+func (s *session) authorise(ctx context.Context) error {
+	for _, secret := range s.Secrets {
+		s.secrets = append(s.secrets, api.SecretRef{Name: secret.Name, Resource: kbsScheme + s.secretPath(secret.Name)})
+	}
+	var err error
+	if s.config, err = s.initData(); err != nil {
+		return err
+	}
+	s.report.Configuration = s.configDigest()
+	if s.Attack.Configuration != nil {
+		defer func() { s.config = s.Attack.Configuration(s.config) }()
+	}
+	if s.Broker != nil {
+		return s.checkForeign()
+	}
+	return s.register(ctx)
+}
+
+// checkForeign says what a run with somebody else's broker cannot do.
+func (s *session) checkForeign() error {
+	if len(s.Secrets) > 0 {
+		return errors.New("secrets go to this run's own broker: with another one its administrator sets them")
+	}
+	return nil
+}
+
+func (s *session) register(ctx context.Context) error {
+	broker := s.services.admin()
+	reference, err := os.ReadFile(s.guest.ReferencePath())
+	if err != nil {
+		return err
+	}
+	if err := broker.Trust(ctx, reference); err != nil {
+		return fmt.Errorf("trust machine image %s: %w", s.guest.Name, err)
+	}
+	for _, secret := range s.Secrets {
+		if err := broker.SetResource(ctx, s.secretPath(secret.Name), secret.Value); err != nil {
+			return fmt.Errorf("put secret %s at the broker: %w", secret.Name, err)
+		}
+	}
+	have, err := broker.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	resources := s.resources()
+	for _, path := range resources {
+		if !slices.Contains(have, path) {
+			return &NoResourceError{Image: s.Image, Resource: path}
+		}
+	}
+	if err := broker.Allow(ctx, s.configDigest(), resources); err != nil {
+		return fmt.Errorf("authorise the configuration: %w", err)
+	}
+	return nil
+}
+
+// A NoResourceError says that an image needs a key that the broker lacks.
+type NoResourceError struct{ Image, Resource string }
+
+func (e *NoResourceError) Error() string {
+	return fmt.Sprintf("image %s needs %s%s, which the broker does not have", e.Image, kbsScheme, e.Resource)
+}
+
+// withdraw ends what register began. A broker that cannot be told any more
+// keeps an authorisation for a configuration that names this run's ports and
+// certificates, so nothing is lost.
+func (s *session) withdraw() {
+	if s.Broker != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	broker := s.services.admin()
+	err := broker.Withdraw(ctx, s.report.Configuration)
+	for _, secret := range s.Secrets {
+		err = errors.Join(err, broker.DeleteResource(ctx, s.secretPath(secret.Name)))
+	}
+	if err != nil && s.Log != nil {
+		s.Log.Warn("broker keeps what this run registered", "err", err)
+	}
+}
+
+func (s *session) secretPath(name string) string { return s.Name + "/secret/" + name }
+
+// resources lists all that the workload may have.
+func (s *session) resources() []string {
+	var list []string
+	for _, kid := range s.workload.keys {
+		list = append(list, strings.TrimPrefix(kid, kbsScheme))
+	}
+	for _, secret := range s.Secrets {
+		list = append(list, s.secretPath(secret.Name))
+	}
+	return list
+}
+
+func (s *session) configDigest() string {
+	sum := sha256.Sum256(s.config)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// initData is the KBS init-data document with our configuration in it.
+// https://github.com/confidential-containers/trustee/blob/main/kbs/docs/initdata.md
+func (s *session) initData() ([]byte, error) {
+	ca := string(s.ring.CertificatePEM(keys.TLS))
+	control := []string{api.CallSignal, api.CallStop}
+	if s.Interactive {
+		control = append(control, api.CallStdin)
+	}
+	cfg := api.GuestConfig{
+		Image:    fmt.Sprintf("%s:%d/%s@%s", guestGateway, s.services.registry.port, s.workload.name, s.workload.image.Digest),
+		Registry: api.Endpoint{URL: fmt.Sprintf("https://%s:%d", guestGateway, s.services.registry.port), CA: ca},
+		Broker:   api.Endpoint{URL: fmt.Sprintf("https://%s:%d", guestGateway, s.services.broker.port), CA: ca},
+		Process:  api.Process{Args: s.Args, Entrypoint: s.Entrypoint, Env: s.Env},
+		Secrets:  s.secrets,
+		Control:  control,
+	}
+	if s.Broker != nil {
+		cfg.Broker = *s.Broker
+	}
+	raw, err := json.MarshalIndent(cfg, "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	return encodeInitData(string(raw))
+}
+
+func encodeInitData(config string) ([]byte, error) {
+	var buf bytes.Buffer
+	doc := struct {
+		Version   string            `toml:"version"`
+		Algorithm string            `toml:"algorithm"`
+		Data      map[string]string `toml:"data"`
+	}{"0.1.0", "sha256", map[string]string{api.GuestConfigKey: config}}
+	err := toml.NewEncoder(&buf).Encode(doc)
+	return buf.Bytes(), err
+}
+
+// extended is what PCR 8 shows when digest, as sha256:…, was extended into it
+// once and alone.
+func extended(digest string) string {
+	raw, err := hex.DecodeString(strings.TrimPrefix(digest, "sha256:"))
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(append(make([]byte, sha256.Size), raw...))
+	return hex.EncodeToString(sum[:])
+}

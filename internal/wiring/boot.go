@@ -1,0 +1,103 @@
+package wiring
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/machine"
+	"holdfast/internal/machine/qemu"
+	"holdfast/internal/progress"
+	"holdfast/internal/swtpm"
+)
+
+// stopTime is how long a workload may take to end after it was asked to.
+const stopTime = 15 * time.Second
+
+// boot runs the machine to its end. When ctx ends, the workload is asked to
+// stop, and how it then ends is the outcome.
+func (s *session) boot(ctx context.Context) (machine.Outcome, error) {
+	m, err := s.start(ctx)
+	if err != nil {
+		return machine.Outcome{}, err
+	}
+	events := make(chan struct{})
+	go func() { defer close(events); s.follow(m) }()
+	output := make(chan error, 1)
+	go func() { output <- m.Stdio().Copy(s.Stdout, s.Stderr) }()
+	if s.Interactive {
+		go feed(m.Stdio(), s.Stdin)
+	}
+	outcome, err := m.Wait(ctx)
+	if err != nil {
+		outcome = s.stop(m)
+	}
+	<-events
+	if err := <-output; err != nil {
+		return outcome, fmt.Errorf("the workload's output: %w", err)
+	}
+	return outcome, nil
+}
+
+func (s *session) start(ctx context.Context) (*machine.Machine, error) {
+	q, err := qemu.New(qemu.Config{AccelFile: s.Installation.accelFile(), Logger: s.Log})
+	if err != nil {
+		return nil, err
+	}
+	// The TPM must outlive ctx: a machine that is asked to stop still runs.
+	tpm, err := swtpm.Start(context.WithoutCancel(ctx), s.path("tpm"))
+	if err != nil {
+		return nil, err
+	}
+	return q.Start(ctx, machine.Spec{
+		Name: s.Name, Folder: s.path("machine"), Disk: s.guest.DiskPath(),
+		Memory: s.Memory, CPUs: s.CPUs, Accel: s.Accel, Firmware: &s.firmware,
+		TPM: tpm, InitData: s.config, Ports: s.Publish, Console: s.Console,
+	})
+}
+
+func (s *session) stop(m *machine.Machine) machine.Outcome {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	defer cancel()
+	return m.Stop(ctx)
+}
+
+// feed gives the workload its standard input. It ends with the input, or at
+// the first write after the machine is gone; a terminal cannot be interrupted
+// while it is read, so nobody waits for it.
+func feed(to *machine.Stdio, from io.Reader) {
+	if _, err := io.Copy(to, from); err == nil {
+		_ = to.CloseInput()
+	}
+}
+
+// follow shows the stages of the machine's life and keeps them for the report.
+func (s *session) follow(m *machine.Machine) {
+	step := s.Progress.Start("boot the machine", 0, progress.None)
+	step.Note("firmware checks and measures the image")
+	running := false
+	for e := range m.Events() {
+		switch e.Event {
+		case api.EventStage:
+			var d api.StageDetail
+			if json.Unmarshal(e.Detail, &d) == nil {
+				s.report.Stages = append(s.report.Stages, Stage{d.Name, d.Text, time.Since(m.Started())})
+				step.Note(machine.Printable(d.Name + ": " + d.Text))
+			}
+		case api.EventStarted:
+			running = true
+			after := time.Since(m.Started())
+			s.report.StartedAfter = after
+			step.Done("the workload runs")
+			if s.Started != nil {
+				s.Started(&Running{Ports: m.Ports(), After: after})
+			}
+		}
+	}
+	if !running {
+		step.Fail()
+	}
+}

@@ -1,0 +1,123 @@
+package wiring
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"holdfast/internal/broker/admin"
+	"holdfast/internal/enc"
+	"holdfast/internal/enc/jwe"
+	"holdfast/internal/image/transport"
+)
+
+// An Encryption says what to encrypt for whom.
+type Encryption struct {
+	Source, Target string
+	// Recipients are "jwe:FILE", a public key, or "kbs:///REPOSITORY/TYPE/TAG",
+	// a resource that the broker shall have; "kbs" alone picks a name.
+	Recipients []string
+	Options    transport.Options
+}
+
+// An Encrypted image and the broker resources that open it.
+type Encrypted struct {
+	transport.Result
+	Keys []string `json:"keys"`
+}
+
+const kekSize = 32
+
+// Encrypt encrypts an image. New keys go to the broker before any byte is
+// encrypted under them, so no image is ever left without its key.
+func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (*Encrypted, error) {
+	src, err := transport.Parse(e.Source)
+	if err != nil {
+		return nil, err
+	}
+	dst, err := transport.ParseTarget(e.Target)
+	if err != nil {
+		return nil, err
+	}
+	out := &Encrypted{Keys: []string{}}
+	var recipients []enc.Recipient
+	for _, word := range e.Recipients {
+		r, kid, err := recipient(ctx, broker, word)
+		if err != nil {
+			return nil, err
+		}
+		recipients = append(recipients, r)
+		if kid != "" {
+			out.Keys = append(out.Keys, kid)
+		}
+	}
+	out.Result, err = transport.Encrypt(ctx, src, dst, recipients, e.Options)
+	return out, err
+}
+
+func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Recipient, kid string, err error) {
+	if file, ok := strings.CutPrefix(word, "jwe:"); ok {
+		public, err := os.ReadFile(file)
+		if err != nil {
+			return nil, "", err
+		}
+		r, err = jwe.Recipient(public)
+		if err != nil {
+			err = fmt.Errorf("recipient %s: %w", word, err)
+		}
+		return r, "", err
+	}
+	if word == "kbs" {
+		word = kbsScheme + "default/key/" + strings.ToLower(rand.Text()[:12])
+	}
+	if err := enc.CheckKID(word); err != nil {
+		return nil, "", fmt.Errorf("recipient %q: want jwe:FILE, kbs or kbs:///REPOSITORY/TYPE/TAG: %w", word, err)
+	}
+	kek, err := newKEK(ctx, broker, strings.TrimPrefix(word, kbsScheme))
+	return enc.BrokerRecipient(word, kek), word, err
+}
+
+// newKEK makes a key and gives it to the broker, unless it has one of that
+// name: an image may need that.
+func newKEK(ctx context.Context, broker *admin.Client, path string) ([]byte, error) {
+	have, err := broker.Resources(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(have, path) {
+		return nil, fmt.Errorf("broker has %s%s already, and images may need it: choose another name", kbsScheme, path)
+	}
+	kek := make([]byte, kekSize)
+	if _, err := rand.Read(kek); err != nil {
+		return nil, err
+	}
+	return kek, broker.SetResource(ctx, path, kek)
+}
+
+// Decrypt decrypts an image with private keys, files each.
+func Decrypt(ctx context.Context, source, target string, keyFiles []string, o transport.Options) (transport.Result, error) {
+	src, err := transport.Parse(source)
+	if err != nil {
+		return transport.Result{}, err
+	}
+	dst, err := transport.ParseTarget(target)
+	if err != nil {
+		return transport.Result{}, err
+	}
+	var keys []enc.Key
+	for _, file := range keyFiles {
+		private, err := os.ReadFile(file)
+		if err != nil {
+			return transport.Result{}, err
+		}
+		key, err := jwe.Key(private)
+		if err != nil {
+			return transport.Result{}, fmt.Errorf("key %s: %w", file, err)
+		}
+		keys = append(keys, key)
+	}
+	return transport.Decrypt(ctx, src, dst, keys, o)
+}

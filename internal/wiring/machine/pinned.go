@@ -1,0 +1,29 @@
+package machine
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net/http"
+	"time"
+
+	"holdfast/internal/api"
+)
+
+// silence is how long a service may take to begin an answer.
+const silence = 30 * time.Second
+
+// pinned is a client for which only the endpoint's own CA vouches. It asks no
+// proxy, and speaks HTTP/1.1: one request after the other is what a guest does.
+func pinned(e api.Endpoint) (*http.Client, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(e.CA)) {
+		return nil, errors.New("the configuration holds no CA certificate for it")
+	}
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
+		TLSHandshakeTimeout:   silence,
+		ResponseHeaderTimeout: silence,
+		DisableCompression:    true,
+	}}, nil
+}

@@ -1,0 +1,196 @@
+package wiring
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/sign"
+)
+
+// A Report is the chain of one run, from what was measured to what was
+// released. It holds digests and names, never a secret.
+type Report struct {
+	Name          string    `json:"name"`
+	Workload      Workload  `json:"workload"`
+	Machine       Guest     `json:"machine"`
+	Configuration string    `json:"configuration"` // sha256:… of the init-data document
+	Endorsement   string    `json:"endorsement,omitempty"`
+	Measured      []Measure `json:"measured"`
+	Decisions     []Release `json:"decisions"`
+	Stages        []Stage   `json:"stages"`
+	// StartedAfter is from the machine's start to the workload's.
+	StartedAfter time.Duration `json:"started_after_ns"`
+	Outcome      string        `json:"outcome"`
+	Logs         string        `json:"logs,omitempty"` // kept when the machine did not end well
+}
+
+// Workload names what was to run.
+type Workload struct {
+	Image     string   `json:"image"`
+	Digest    string   `json:"digest"`
+	Encrypted bool     `json:"encrypted"`
+	Keys      []string `json:"keys"` // broker resources that its layers need
+}
+
+// Guest names the machine image.
+type Guest struct {
+	Image    string `json:"image"`
+	UKI      string `json:"uki"`
+	RootHash string `json:"root_hash"`
+}
+
+// A Measure is one PCR: what the machine's TPM signed, and what was expected.
+type Measure struct {
+	PCR      int    `json:"pcr"`
+	Meaning  string `json:"meaning"`
+	Value    string `json:"value"`
+	Expected string `json:"expected"`
+}
+
+// Good says whether the machine showed what was expected.
+func (m Measure) Good() bool { return m.Value == m.Expected }
+
+// A Release is one decision of the broker.
+type Release struct {
+	Action   string   `json:"action"`
+	Decision string   `json:"decision"`
+	Resource string   `json:"resource,omitempty"`
+	Session  string   `json:"session"`
+	Reasons  []string `json:"reasons,omitempty"`
+}
+
+// A Stage is a step of the machine's life that was completed.
+type Stage struct {
+	Name  string        `json:"name"`
+	Text  string        `json:"text"`
+	After time.Duration `json:"after_ns"` // since the machine was started
+}
+
+// conclude fills the report from the broker's audit log and the reference
+// values.
+func (s *session) conclude() error {
+	img := s.workload.image
+	s.report.Workload = Workload{Image: s.Image, Digest: string(img.Digest), Encrypted: img.Encrypted, Keys: s.workload.keys}
+	s.report.Machine = Guest{Image: s.guest.Name, UKI: string(s.guest.UKI.Digest), RootHash: s.guest.RootHash}
+	if s.Broker != nil {
+		return nil
+	}
+	expected, err := s.expected()
+	if err != nil {
+		return err
+	}
+	entries, err := s.decisions(context.Background())
+	if err != nil {
+		return fmt.Errorf("read the audit log: %w", err)
+	}
+	for _, e := range entries {
+		s.report.Decisions = append(s.report.Decisions, Release{e.Action, e.Decision, e.Resource, e.Session, e.Reasons})
+		if e.Claims != nil {
+			s.report.Endorsement = e.Claims.EK
+			s.report.Measured = measures(e.Claims.PCRs, expected)
+		}
+	}
+	return nil
+}
+
+// decisions are those about this run's configuration.
+func (s *session) decisions(ctx context.Context) ([]api.AuditEntry, error) {
+	log, err := s.services.admin().Audit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	all, err := readAudit(log)
+	if err != nil {
+		return nil, err
+	}
+	sessions := map[string]bool{}
+	var mine []api.AuditEntry
+	for _, e := range all {
+		if e.InitData == s.configDigest() && e.Session != "" {
+			sessions[e.Session] = true
+		}
+		if sessions[e.Session] {
+			mine = append(mine, e)
+		}
+	}
+	return mine, nil
+}
+
+func readAudit(r io.Reader) ([]api.AuditEntry, error) {
+	var list []api.AuditEntry
+	scan := bufio.NewScanner(r)
+	scan.Buffer(nil, 1<<20)
+	for scan.Scan() {
+		var e api.AuditEntry
+		if err := json.Unmarshal(scan.Bytes(), &e); err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, scan.Err()
+}
+
+// meanings of the PCRs that policy judges, in the order of the boot.
+var meanings = map[int]string{
+	4:  "what the firmware started",
+	7:  "Secure Boot: state, keys, signer",
+	11: "kernel, initramfs, command line",
+	8:  "the configuration",
+	12: "command-line overrides: none",
+	13: "system extensions: none",
+}
+
+// expected are the PCRs that a boot of the machine image with this run's
+// firmware and configuration must show.
+func (s *session) expected() (map[int]string, error) {
+	raw, err := os.ReadFile(s.guest.ReferencePath())
+	if err != nil {
+		return nil, err
+	}
+	env, err := sign.ParseEnvelope(raw)
+	if err != nil {
+		return nil, err
+	}
+	st, err := sign.Peek(env)
+	if err != nil {
+		return nil, err
+	}
+	var values api.ReferenceValues
+	if err := json.Unmarshal(st.Predicate, &values); err != nil {
+		return nil, err
+	}
+	expected := map[int]string{8: extended(s.report.Configuration)}
+	collect(expected, values.PCRs)
+	for _, f := range values.Firmware {
+		if f.SecureBoot {
+			collect(expected, f.PCRs)
+		}
+	}
+	return expected, nil
+}
+
+func collect(into map[int]string, from map[string]string) {
+	for number, value := range from {
+		if n, err := strconv.Atoi(number); err == nil {
+			into[n] = value
+		}
+	}
+}
+
+func measures(pcrs map[string]string, expected map[int]string) []Measure {
+	var list []Measure
+	for n, meaning := range meanings {
+		list = append(list, Measure{PCR: n, Meaning: meaning, Value: pcrs[strconv.Itoa(n)], Expected: expected[n]})
+	}
+	slices.SortFunc(list, func(a, b Measure) int { return a.PCR - b.PCR })
+	return list
+}

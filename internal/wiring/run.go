@@ -1,0 +1,274 @@
+package wiring
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/internal/api"
+	"holdfast/internal/image"
+	"holdfast/internal/image/transport"
+	"holdfast/internal/keys"
+	"holdfast/internal/machine"
+	"holdfast/internal/machine/qemu"
+	"holdfast/internal/progress"
+	"holdfast/internal/swtpm"
+)
+
+// A Run says which workload to run in a machine of its own.
+type Run struct {
+	Builder
+	Image      string // reference, layout, archive ("-" is Stdin), or a recipe's folder
+	Name       string // of the run; no other of that name may be under way
+	Guest      string // the machine: its recipe's folder, or a built machine image
+	Args       []string
+	Entrypoint []string
+	Env        []string
+	Secrets    []Secret
+	Publish    []machine.Forward
+	Memory     int // MiB
+	CPUs       int
+	Accel      machine.Accel
+
+	// Stdin is the archive when Image is "-", else the workload's standard
+	// input if Interactive.
+	Stdin          io.Reader
+	Interactive    bool
+	Stdout, Stderr io.Writer
+
+	// Broker is another broker than the one this run starts. Its administrator
+	// has to authorise the configuration; the run cannot.
+	Broker *api.Endpoint
+
+	// Started is told of the machine when its workload runs.
+	Started func(*Running)
+	// Console gets what the machine writes to its serial port.
+	Console io.Writer
+	// Attack plays the attacker in demonstrations and tests.
+	Attack Attack
+}
+
+// A Secret is a value that only the proven workload finds, in
+// /run/secrets/NAME.
+type Secret struct {
+	Name  string
+	Value []byte
+}
+
+// LogValue keeps the value out of logs.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.Name) }
+
+// String keeps the value out of everything else that prints.
+func (s Secret) String() string { return s.Name }
+
+// Running is what a caller may know of a machine whose workload runs.
+type Running struct {
+	Ports []machine.Forward
+	After time.Duration // since the machine was started
+}
+
+// A Result is how a run ended, and the chain that led there.
+type Result struct {
+	Outcome machine.Outcome
+	Report  *Report
+}
+
+// A session is one run under way.
+type session struct {
+	Run
+	ring     *keys.Ring
+	folder   string
+	guest    *image.Machine
+	workload *workload
+	services *Services
+	firmware machine.Firmware
+	secrets  []api.SecretRef
+	config   []byte // the init-data document
+	report   *Report
+}
+
+// Run starts what is needed, boots the machine and follows it to its end.
+func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error) {
+	s := &session{Run: r, folder: i.Machine(r.Name), report: &Report{Name: r.Name}}
+	s.Progress = progress.Or(r.Progress)
+	release, err := s.claim()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, release()) }()
+	if s.ring, err = i.Ring(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx); err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.services.Close()) }()
+	if err := s.authorise(ctx); err != nil {
+		return nil, err
+	}
+	defer s.withdraw()
+	outcome, err := s.boot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.report.Outcome = outcome.String()
+	if err := s.conclude(); err != nil {
+		return nil, err
+	}
+	return &Result{Outcome: outcome, Report: s.report}, s.tidy(outcome)
+}
+
+// tidy removes what the run made, but for the machine's logs when it ended
+// otherwise than by its workload's end.
+func (s *session) tidy(o machine.Outcome) error {
+	if o.Reason == machine.PoweredOff && o.Exit != nil {
+		return os.RemoveAll(s.folder)
+	}
+	s.report.Logs = s.path("machine")
+	var err error
+	for _, name := range []string{"registry", "image", "tpm"} {
+		err = errors.Join(err, os.RemoveAll(s.path(name)))
+	}
+	return err
+}
+
+// claim takes the run's folder for this process, empty.
+func (s *session) claim() (release func() error, err error) {
+	if err := checkName(s.Name); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(s.folder), 0o700); err != nil {
+		return nil, err
+	}
+	unlock, err := tryLock(s.folder + ".lock")
+	if err != nil {
+		return nil, fmt.Errorf("a run named %s is under way: %w", s.Name, err)
+	}
+	if err := os.RemoveAll(s.folder); err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	return unlock, os.MkdirAll(s.folder, 0o700)
+}
+
+// prepare makes the parts that do not depend on one another, at once.
+func (s *session) prepare(ctx context.Context) error {
+	var err error
+	if s.firmware, err = qemu.FindFirmware(); err != nil {
+		return err
+	}
+	if s.firmware.Vars, err = s.Installation.preparedVars(s.ring, s.firmware.Vars); err != nil {
+		return err
+	}
+	if s.Attack.Firmware != nil {
+		s.Attack.Firmware(&s.firmware)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		tpm := swtpm.Config{Dir: s.path("tpm"), CADir: s.Installation.TPMAuthority()}
+		return swtpm.Manufacture(gctx, tpm)
+	})
+	g.Go(func() (err error) { s.guest, err = s.machineImage(gctx); return err })
+	g.Go(func() (err error) { s.workload, err = s.fetch(gctx); return err })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	if s.Attack.Registry != nil {
+		if err := s.Attack.Registry(s.path("registry"), s.workload.layers); err != nil {
+			return err
+		}
+	}
+	s.services, err = s.Installation.Serve(s.ring, ServeConfig{
+		RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TLS: true,
+		RegistryDir: s.path("registry"), Log: s.Log,
+	})
+	return err
+}
+
+func (s *session) path(name string) string { return filepath.Join(s.folder, name) }
+
+// A workload is the image to run, as the machine's registry has it.
+type workload struct {
+	name   string
+	image  transport.Image
+	keys   []string // kbs:/// resources that its layers need
+	layers []transport.Layer
+}
+
+// fetch brings the image into the registry of this run.
+func (s *session) fetch(ctx context.Context) (*workload, error) {
+	src, err := s.source(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := "workload/" + s.Name
+	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
+	opts := transport.Options{Stdin: s.Stdin, Progress: s.Progress, TempDir: s.folder, Logger: s.Log}
+	if err := os.MkdirAll(filepath.Dir(dst.Path), 0o700); err != nil {
+		return nil, err
+	}
+	if _, err := transport.Copy(ctx, src, dst, opts); err != nil {
+		return nil, err
+	}
+	img, err := transport.Inspect(ctx, dst, opts)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := brokerKeys(img)
+	return &workload{name: name, image: img, keys: keys, layers: img.Layers}, err
+}
+
+// source is what Image names; a recipe is built first.
+func (s *session) source(ctx context.Context) (transport.Ref, error) {
+	if !isRecipe(s.Image) {
+		return transport.Parse(s.Image)
+	}
+	dir := s.path("image")
+	err := s.Fresh(ctx, s.Image, func(l LockedRecipe) error {
+		_, err := s.OCI(ctx, l, dir)
+		return err
+	})
+	return transport.LayoutRef(dir, ""), err
+}
+
+func isRecipe(path string) bool {
+	_, err := os.Stat(filepath.Join(path, "recipe.yaml"))
+	return err == nil
+}
+
+// brokerKeys lists the broker resources that decrypt img. Every encrypted
+// layer must have one: the machine has no other keys.
+func brokerKeys(img transport.Image) ([]string, error) {
+	seen := map[string]bool{}
+	var list []string
+	for _, l := range img.Layers {
+		if !l.Encrypted {
+			continue
+		}
+		kid := brokerKey(l)
+		if kid == "" {
+			return nil, fmt.Errorf("image %s: layer %s is encrypted for nobody that a broker speaks for: want a kbs:/// key",
+				img.Reference, l.Digest.Short())
+		}
+		if !seen[kid] {
+			seen[kid] = true
+			list = append(list, kid)
+		}
+	}
+	return list, nil
+}
+
+func brokerKey(l transport.Layer) string {
+	for _, k := range l.Keys {
+		if len(k.ID) > len(kbsScheme) && k.ID[:len(kbsScheme)] == kbsScheme {
+			return k.ID
+		}
+	}
+	return ""
+}

@@ -1,0 +1,184 @@
+package wiring
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm/verify"
+	"holdfast/internal/broker"
+	"holdfast/internal/broker/admin"
+	"holdfast/internal/keys"
+	"holdfast/internal/registry"
+	"holdfast/internal/sign"
+	"holdfast/internal/swtpm"
+)
+
+// guestGateway is where a machine on QEMU's user network finds its host.
+const guestGateway = "10.0.2.2"
+
+// ServeConfig says where to listen. An address that others can reach is
+// always spoken to by TLS.
+type ServeConfig struct {
+	RegistryListen, BrokerListen string
+	TLS                          bool // on loopback, too
+	RegistryDir                  string
+	Log                          *slog.Logger
+}
+
+// Services are a registry and a broker that answer.
+type Services struct {
+	registry, broker *server
+	handler          *registry.Registry
+	ring             *keys.Ring
+}
+
+// Serve starts the registry and the broker of the installation.
+func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
+	b, err := i.newBroker(ring, c.Log)
+	if err != nil {
+		return nil, err
+	}
+	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), Logger: c.Log})
+	if err != nil {
+		return nil, fmt.Errorf("open registry: %w", err)
+	}
+	s := &Services{handler: reg, ring: ring}
+	if s.registry, err = i.listen(ring, "registry", c.RegistryListen, reg, c.TLS); err != nil {
+		return nil, errors.Join(err, reg.Close())
+	}
+	if s.broker, err = i.listen(ring, "broker", c.BrokerListen, b, c.TLS); err != nil {
+		return nil, errors.Join(err, s.registry.close(), reg.Close())
+	}
+	return s, nil
+}
+
+func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handler, secure bool) (*server, error) {
+	if isLoopback(address) && !secure {
+		return listen(name, address, h, nil)
+	}
+	hosts := []string{"localhost", "127.0.0.1", "::1", guestGateway}
+	if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
+		hosts = append(hosts, host)
+	}
+	if name, err := os.Hostname(); err == nil {
+		hosts = append(hosts, name)
+	}
+	cert, err := ring.Server(time.Now(), hosts...)
+	if err != nil {
+		return nil, err
+	}
+	return listen(name, address, h, &cert)
+}
+
+// RegistryURL and BrokerURL are where the services answer.
+func (s *Services) RegistryURL() string { return s.registry.url }
+func (s *Services) BrokerURL() string   { return s.broker.url }
+
+// Close drains both.
+func (s *Services) Close() error {
+	return errors.Join(s.registry.close(), s.broker.close(), s.handler.Close())
+}
+
+// admin speaks to the broker as its administrator.
+func (s *Services) admin() *admin.Client { return newAdmin(s.ring, s.broker.url, "run") }
+
+func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
+	pool := x509.NewCertPool()
+	pool.AddCert(ring.Pair(keys.TLS).Certificate)
+	return &admin.Client{
+		URL: url, Key: ring.Pair(keys.Admin).Key, Name: name,
+		HTTP: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
+	}
+}
+
+// Admin administers the installation's broker in this process, over the same
+// API as if it were served.
+func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
+	b, err := i.newBroker(ring, nil)
+	if err != nil {
+		return nil, err
+	}
+	client := newAdmin(ring, "http://broker.localhost", "cli")
+	client.HTTP = &http.Client{Transport: inProcess{b}}
+	return client, nil
+}
+
+// RemoteAdmin administers the broker at url with the installation's keys.
+func (i Installation) RemoteAdmin(ring *keys.Ring, url string) *admin.Client {
+	return newAdmin(ring, url, "cli")
+}
+
+// inProcess answers requests without a network.
+type inProcess struct{ handler http.Handler }
+
+func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	w := httptest.NewRecorder()
+	t.handler.ServeHTTP(w, r)
+	return w.Result(), nil
+}
+
+// newBroker opens the installation's broker: it trusts the installation's
+// TPM authority, administrators and image key, and nobody else.
+func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, error) {
+	return broker.New(broker.Config{
+		Dir: i.Broker(), TokenKey: ring.Pair(keys.Token).Key.(*ecdsa.PrivateKey),
+		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
+		Verifiers: []attest.Verifier{tpmVerifier{i}},
+		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
+			return openReference(raw, ring.RootPool(), time.Now())
+		},
+		Log: log,
+	})
+}
+
+// A tpmVerifier trusts the TPM authority that the installation has when it is
+// asked: the first software TPM made here makes it, maybe after the broker
+// was started.
+type tpmVerifier struct{ installation Installation }
+
+func (v tpmVerifier) TEE() string { return "tpm" }
+
+func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
+	roots, err := swtpm.CA(v.installation.TPMAuthority())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
+	}
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := verify.New(verify.Config{Roots: roots})
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Begin(request)
+}
+
+// openReference believes reference values that a key under roots signed.
+func openReference(raw []byte, roots *x509.CertPool, at time.Time) (*api.ReferenceValues, error) {
+	env, err := sign.ParseEnvelope(raw)
+	if err != nil {
+		return nil, err
+	}
+	st, _, err := sign.Open(env, roots, at)
+	if err != nil {
+		return nil, fmt.Errorf("reference values: %w", err)
+	}
+	if st.PredicateType != api.ReferenceType {
+		return nil, fmt.Errorf("statement says %s: want %s", st.PredicateType, api.ReferenceType)
+	}
+	values := &api.ReferenceValues{}
+	return values, json.Unmarshal(st.Predicate, values)
+}
