@@ -1,11 +1,138 @@
 package cli
 
-import "errors"
+import (
+	"errors"
+	"strings"
+	"syscall"
 
+	"holdfast/internal/broker/admin"
+	"holdfast/internal/deb"
+	"holdfast/internal/enc"
+	"holdfast/internal/image"
+	"holdfast/internal/image/recipe"
+	"holdfast/internal/image/transport"
+	"holdfast/internal/keys"
+	"holdfast/internal/machine"
+	"holdfast/internal/machine/qemu"
+	"holdfast/internal/sign"
+	"holdfast/internal/swtpm"
+	"holdfast/internal/wiring"
+)
+
+// explain gives an error's exit code and what a person can do about it.
 func explain(err error) (code int, hint string) {
-	var u usageError
-	if errors.As(err, &u) {
-		return exitUsage, "holdfast VERB --help"
+	var usage usageError
+	var run runError
+	var refused refusedError
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage, "the verb's --help says what it takes"
+	case errors.As(err, &refused):
+		return exitRunRefused, refused.hint()
+	case errors.As(err, &run):
+		_, hint = explainCause(run.error)
+		return exitRunFailed, hint
 	}
-	return exitFailed, ""
+	return explainCause(err)
+}
+
+func explainCause(err error) (code int, hint string) {
+	if code, hint, ok := explainMissing(err); ok {
+		return code, hint
+	}
+	if code, hint, ok := explainLock(err); ok {
+		return code, hint
+	}
+	if isRefusal(err) {
+		return exitRefused, ""
+	}
+	return exitFailed, hintFor(err)
+}
+
+// explainMissing knows what is not installed.
+func explainMissing(err error) (code int, hint string, ok bool) {
+	var tool *image.MissingToolError
+	var machinery *qemu.MissingError
+	var tpm *swtpm.MissingError
+	switch {
+	case errors.As(err, &tool):
+		return exitMissing, tool.Hint(), true
+	case errors.As(err, &machinery):
+		return exitMissing, "apt-get install " + machinery.Package, true
+	case errors.As(err, &tpm):
+		return exitMissing, "apt-get install " + strings.Join(tpm.Packages(), " "), true
+	}
+	return 0, "", false
+}
+
+// explainLock knows the ways in which a lock can be of no use.
+func explainLock(err error) (code int, hint string, ok bool) {
+	const relock = `run "holdfast image lock" on the recipe`
+	var gone *deb.StaleError
+	var changed *recipe.ChangedError
+	var never *wiring.NoLockError
+	var toolchain *image.ToolchainError
+	switch {
+	case errors.As(err, &gone):
+		return exitStale, relock + "; mirrors drop a package when a newer one replaces it", true
+	case errors.As(err, &changed):
+		return exitStale, relock, true
+	case errors.As(err, &never):
+		return exitFailed, `run "holdfast image lock ` + never.Recipe + `"`, true
+	case errors.As(err, &toolchain):
+		return exitStale, toolchain.Hint(), true
+	}
+	return 0, "", false
+}
+
+// isRefusal tells errors that mean: it did not verify, or somebody said no.
+func isRefusal(err error) bool {
+	var answer *admin.RefusedError
+	var signature *deb.SignatureError
+	for _, target := range []error{transport.ErrDigest, enc.ErrMAC, enc.ErrNoKey, sign.ErrUnsigned, sign.ErrUntrusted} {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return errors.As(err, &answer) || errors.As(err, &signature)
+}
+
+// hintFor knows what helps with common failures.
+func hintFor(err error) string {
+	var port *wiring.PortTakenError
+	var hostPort *qemu.PortTakenError
+	var resource *wiring.NoResourceError
+	var kvm *qemu.NoKVMError
+	switch {
+	case errors.As(err, &port):
+		return "choose another with --" + port.Service + "-listen, or :0 for any free one"
+	case errors.As(err, &hostPort):
+		return "publish on another port, or leave the host port out to have one picked"
+	case errors.As(err, &resource):
+		return `run "holdfast broker set ` + resource.Resource + ` FILE", or encrypt the image here`
+	case errors.As(err, &kvm):
+		return "--accel auto runs without it, slower"
+	case errors.Is(err, syscall.ENOSPC):
+		return "free some space there, or choose another folder with --state; nothing half-written was left"
+	case errors.Is(err, keys.ErrExist):
+		return `"holdfast key list" shows them`
+	case errors.Is(err, wiring.ErrBusy):
+		return "give this one another --name"
+	}
+	return ""
+}
+
+// hint says where to look after a machine that did not run its workload.
+func (e refusedError) hint() string {
+	if o := e.outcome; o.Reason == machine.Refused && o.Refusal.InitDataDigest != "" {
+		allow := "holdfast broker allow " + e.report.Configuration
+		for _, r := range e.report.Resources {
+			allow += " --resource " + r
+		}
+		return "an administrator of the broker can authorise the configuration: " + allow
+	}
+	if e.report.Logs != "" {
+		return "the machine's console and logs are in " + e.report.Logs
+	}
+	return ""
 }

@@ -13,7 +13,7 @@ import (
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 // realArchive is Debian's, by the mirror of this machine's apt sources.
-func realArchive(t *testing.T) *Archive {
+func realArchive(t testing.TB) *Archive {
 	t.Helper()
 	sources, err := ReadSources("/etc/apt")
 	if err != nil {
@@ -33,7 +33,7 @@ func realArchive(t *testing.T) *Archive {
 	return a
 }
 
-func newArchive(t *testing.T, cfg Config) *Archive {
+func newArchive(t testing.TB, cfg Config) *Archive {
 	t.Helper()
 	if cfg.Store == nil {
 		cfg.Store = newStore(t, t.TempDir())
@@ -48,7 +48,7 @@ func newArchive(t *testing.T, cfg Config) *Archive {
 	return a
 }
 
-func newStore(t *testing.T, root string) blob.Store {
+func newStore(t testing.TB, root string) blob.Store {
 	t.Helper()
 	s, err := dir.New(root)
 	if err != nil {

@@ -9,8 +9,10 @@ package deb
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"time"
 
 	"holdfast/internal/blob"
@@ -62,10 +64,13 @@ type Config struct {
 // An Archive is a Debian archive as a Config describes it.
 type Archive struct{ cfg Config }
 
-// New fills in what cfg leaves open.
+// New fills in what cfg leaves open, and refuses a Mirror that is no web address.
 func New(cfg Config) (*Archive, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("deb: no store to keep packages in")
+	}
+	if u, err := url.Parse(cfg.Mirror); cfg.Mirror != "" && (err != nil || u.Host == "" || !web(u.Scheme)) {
+		return nil, fmt.Errorf("mirror %q: want for example https://HOST/debian", cfg.Mirror)
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -83,3 +88,5 @@ func New(cfg Config) (*Archive, error) {
 	cfg.Stall = cmp.Or(cfg.Stall, 30*time.Second)
 	return &Archive{cfg: cfg}, nil
 }
+
+func web(scheme string) bool { return scheme == "http" || scheme == "https" }

@@ -109,8 +109,9 @@ func (a *Archive) suiteAt(ctx context.Context, root, suite, arch string, keys op
 	return found, nil
 }
 
-// forms of an index that are read, the preferred first: xz is the smallest.
-var forms = []string{".xz", ".gz"}
+// forms of an index that are read, the preferred first: unpacking xz takes four
+// times as long, at every lock, and saves a quarter of one download.
+var forms = []string{".gz", ".xz"}
 
 func (a *Archive) index(ctx context.Context, base, suite string, rel *release, name string) (*Index, error) {
 	for _, form := range forms {

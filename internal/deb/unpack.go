@@ -72,8 +72,12 @@ func ReadControl(r io.Reader) (Paragraph, error) {
 // tar finds the member name, compressed or not, behind the version that
 // begins every .deb (deb(5)).
 func (a *arReader) tar(name string) (io.Reader, error) {
-	if first, err := a.next(); err != nil || first != "debian-binary" {
-		return nil, errors.Join(errNotDeb, err)
+	first, err := a.next()
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	if first != "debian-binary" {
+		return nil, fmt.Errorf("%w: it does not begin with debian-binary", errNotDeb)
 	}
 	version, err := io.ReadAll(io.LimitReader(a.body, 64))
 	if err != nil || !strings.HasPrefix(string(version), "2.") {

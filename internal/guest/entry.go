@@ -92,8 +92,8 @@ func (u *unpacker) describe(h *tar.Header, dir int, base string) error {
 	return unix.UtimesNanoAt(dir, base, times[:], unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// setTimes sets the times of folders, which each entry in them had changed.
-func (u *unpacker) setTimes() error {
+// finish sets the times of folders, which each entry in them had changed.
+func (u *unpacker) finish() error {
 	for _, f := range u.times {
 		dir, base, err := u.tree.at(f.name, false)
 		if err == nil {

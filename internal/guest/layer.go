@@ -27,10 +27,14 @@ func (g *guest) unpack(ctx context.Context, b *bundle) error {
 		return err
 	}
 	defer t.Close()
+	u := newUnpacker(t)
 	for i, l := range g.image.manifest.Layers {
-		if err := g.layer(ctx, l, newUnpacker(t, i > 0)); err != nil {
+		if err := g.layer(ctx, l, u); err != nil {
 			return fmt.Errorf("layer %d of %d (%.19s): %w", i+1, len(g.image.manifest.Layers), l.Digest, err)
 		}
+	}
+	if err := u.finish(); err != nil {
+		return err
 	}
 	return os.Rename(staging, b.path("rootfs"))
 }

@@ -12,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// An unpacker applies one layer to a tree: image-spec 1.1, "Applying
-// Changesets".
+// An unpacker applies layers to a tree, one after the other: image-spec 1.1,
+// "Applying Changesets".
 type unpacker struct {
 	tree   *tree
-	made   map[string]bool // names of this layer; nil when there is nothing below it
+	made   map[string]bool // names of this layer
 	times  []folderTime
 	buffer []byte
 }
@@ -27,22 +27,16 @@ type folderTime struct {
 	time [2]unix.Timespec
 }
 
-// newUnpacker applies to a tree; over says that it holds layers already.
-func newUnpacker(t *tree, over bool) *unpacker {
-	u := &unpacker{tree: t, buffer: make([]byte, 256<<10)}
-	if over {
-		u.made = make(map[string]bool)
-	}
-	return u
-}
+func newUnpacker(t *tree) *unpacker { return &unpacker{tree: t, buffer: make([]byte, 256<<10)} }
 
-// unpack applies all entries of an archive.
+// unpack applies the next layer.
 func (u *unpacker) unpack(archive io.Reader) error {
+	u.made = make(map[string]bool)
 	r := tar.NewReader(archive)
 	for {
 		h, err := r.Next()
 		if err == io.EOF {
-			return u.setTimes()
+			return nil
 		}
 		if err != nil {
 			return err
@@ -71,9 +65,7 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	if err != nil || !made {
 		return err
 	}
-	if u.made != nil {
-		u.made[clean(h.Name)] = true
-	}
+	u.made[clean(h.Name)] = true
 	return u.describe(h, dir, base)
 }
 

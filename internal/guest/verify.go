@@ -3,6 +3,7 @@ package guest
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -14,7 +15,7 @@ import (
 type DigestError struct{ Got, Want oci.Digest }
 
 func (e *DigestError) Error() string {
-	return fmt.Sprintf("digest is %.19s…, the manifest says %.19s…: altered on the way or in the registry", e.Got, e.Want)
+	return fmt.Sprintf("digest is %s, expected %s: altered in the registry or on the way", e.Got, e.Want)
 }
 
 // verify returns a reader that ends in io.EOF only when r had exactly the
@@ -46,7 +47,7 @@ func (v *verifier) Read(p []byte) (int, error) {
 	case v.left > 0:
 		return n, fmt.Errorf("%d bytes are missing: %w", v.left, io.ErrUnexpectedEOF)
 	case v.left < 0:
-		return 0, fmt.Errorf("it is longer than the manifest says")
+		return 0, errors.New("it is longer than the manifest says")
 	case got != v.want:
 		return 0, &DigestError{Got: got, Want: v.want}
 	}

@@ -283,7 +283,7 @@ func TestMissingToolIsNamedWithItsPackage(t *testing.T) {
 	o := MachineOptions{Options: helloOptions(t), Sqfstar: "no-such-sqfstar"}
 	_, err := BuildMachine(t.Context(), o)
 	var missing *MissingToolError
-	if !errors.As(err, &missing) || missing.Package != "squashfs-tools" {
+	if !errors.As(err, &missing) || missing.Hint() != "apt-get install squashfs-tools" {
 		t.Fatalf("got %v, want a MissingToolError", err)
 	}
 	o.Go = "no-such-go"

@@ -45,13 +45,13 @@ type Options struct {
 	Progress progress.Reporter // by default silent
 }
 
-// A MissingToolError tells that a program of another package is needed.
-type MissingToolError struct{ Tool, Package string }
+// A MissingToolError tells that a program is needed, and how to get it.
+type MissingToolError struct{ Tool, Install string }
 
 func (e *MissingToolError) Error() string { return fmt.Sprintf("%s: no such program here", e.Tool) }
 
 // Hint says what a person can do.
-func (e *MissingToolError) Hint() string { return "apt-get install " + e.Package }
+func (e *MissingToolError) Hint() string { return e.Install }
 
 // A build is what all images have in common while they are made.
 type build struct {

@@ -48,10 +48,8 @@ func (c compiler) check(ctx context.Context, want string) error {
 // build compiles package pkg of module into the file out. The module "." is
 // the one that holds the recipe's folder; any other is module@version.
 func (c compiler) build(ctx context.Context, module, pkg, out string) error {
-	dir, err := c.dir, error(nil)
-	if module == "." {
-		dir, err = moduleRoot(c.dir)
-	} else {
+	dir, err := moduleRoot(c.dir)
+	if module != "." {
 		dir, err = c.require(ctx, module)
 		defer os.RemoveAll(dir)
 	}
@@ -95,7 +93,7 @@ func (c compiler) run(ctx context.Context, dir string, args ...string) (string, 
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, fs.ErrNotExist) {
-		return "", &MissingToolError{Tool: c.tool, Package: "golang-go"}
+		return "", &MissingToolError{Tool: c.tool, Install: "install Go from https://go.dev/dl"}
 	}
 	if err != nil {
 		return "", fmt.Errorf("go %s: %w: %s", args[0], err, strings.TrimSpace(problems.String()))

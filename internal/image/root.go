@@ -57,7 +57,7 @@ func (m *machineBuild) squash(ctx context.Context, path string) error {
 	name := cmp.Or(m.opts.Sqfstar, "sqfstar")
 	tool, err := exec.LookPath(name)
 	if err != nil {
-		return &MissingToolError{Tool: name, Package: "squashfs-tools"}
+		return &MissingToolError{Tool: name, Install: "apt-get install squashfs-tools"}
 	}
 	date := strconv.FormatInt(m.Lock.Date.Unix(), 10)
 	cmd := exec.CommandContext(ctx, tool, "-quiet", "-no-progress", "-exit-on-error", "-mem", "256M",

@@ -49,8 +49,12 @@ func (r *reporter) Stage(name, text, digest string) {
 	r.control.send(api.EventStage, d)
 }
 
+// maxReason bounds what one line tells: reasons may hold foreign words.
+const maxReason = 4 << 10
+
 // refused is the last thing that is said.
 func (r *reporter) refused(d api.RefusedDetail) {
+	d.Reason = d.Reason[:min(len(d.Reason), maxReason)]
 	r.line("refused: %s: %s", d.Stage, d.Reason)
 	r.control.send(api.EventRefused, d)
 }

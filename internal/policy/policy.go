@@ -147,7 +147,6 @@ func (p *Policy) evaluate(ctx context.Context, input any, data map[string]any) (
 	}
 	results, err := rego.New(
 		rego.Compiler(p.compiler),
-		rego.Capabilities(capabilities()),
 		rego.Store(inmem.NewFromObject(plain)),
 		rego.Query("data.policy"),
 		rego.Input(input),

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 
@@ -29,7 +28,7 @@ func (d *durable) WriteHeader(status int) {
 	switch {
 	case d.body.exceeded:
 		d.mute = true
-		refuseSize(d.ResponseWriter, 0)
+		refuseSize(d.ResponseWriter)
 		return
 	case status == http.StatusCreated:
 		if err := d.sync(); err != nil {
@@ -68,13 +67,6 @@ func (d *durable) sync() error {
 	return nil
 }
 
-// repositoryOf takes the repository out of a path that the library accepted,
-// cleaning it as the library does.
-func repositoryOf(p string) string {
-	p = strings.TrimPrefix(path.Clean("/"+p), "/v2/")
-	return p[:max(0, strings.LastIndex(p, "/manifests/"), strings.LastIndex(p, "/blobs/"))]
-}
-
 func syncFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -97,7 +89,7 @@ func sweep(dir string) error {
 			return fs.SkipDir
 		case entry.IsDir() && entry.Name() == "blobs":
 			return fs.SkipDir
-		case !entry.IsDir() && strings.HasPrefix(entry.Name(), "index.json."):
+		case !entry.IsDir() && (strings.HasPrefix(entry.Name(), "index.json.") || strings.HasPrefix(entry.Name(), ".tmp-")):
 			return os.Remove(path)
 		}
 		return nil

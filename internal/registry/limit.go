@@ -4,9 +4,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 )
 
@@ -37,7 +37,7 @@ func (r *Registry) limit(w http.ResponseWriter, q *http.Request) (*limited, bool
 		left = r.config.MaxBlob - sent(q)
 	}
 	if q.ContentLength > left {
-		refuseSize(w, left)
+		refuseSize(w)
 		return nil, false
 	}
 	body := &limited{ReadCloser: q.Body, left: left}
@@ -56,10 +56,14 @@ func sent(q *http.Request) int64 {
 	return state.Offset
 }
 
-func refuseSize(w http.ResponseWriter, limit int64) {
-	w.Header().Set("Content-Type", "application/json")
+func refuseSize(w http.ResponseWriter) {
 	w.Header().Set("Connection", "close")
-	w.WriteHeader(http.StatusRequestEntityTooLarge)
-	_, _ = io.WriteString(w, `{"errors":[{"code":"SIZE_INVALID","message":"larger than the `+
-		strconv.FormatInt(max(limit, 0), 10)+` bytes that this registry accepts"}]}`)
+	refuse(w, http.StatusRequestEntityTooLarge, "SIZE_INVALID", "larger than this registry accepts")
+}
+
+// refuse answers as the distribution spec wants errors.
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `{"errors":[{"code":%q,"message":%q}]}`, code, message)
 }

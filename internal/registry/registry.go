@@ -52,6 +52,9 @@ type Registry struct {
 	readOnly *bool // the library's own; true silences its collector
 	unlock   func() error
 
+	known  sync.Map   // name → *sync.Once that had the library read it
+	making sync.Mutex // held while a repository is made
+
 	mu     sync.RWMutex // held by each request; guards closed
 	closed bool
 }
@@ -66,7 +69,8 @@ func New(c Config) (*Registry, error) {
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	r := &Registry{config: c, readOnly: &c.ReadOnly, unlock: func() error { return nil }}
+	readOnly := c.ReadOnly
+	r := &Registry{config: c, readOnly: &readOnly, unlock: func() error { return nil }}
 	if err := r.takeFolder(); err != nil {
 		return nil, fmt.Errorf("registry %s: %w", c.Dir, err)
 	}
@@ -124,15 +128,23 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, "registry is shutting down", http.StatusServiceUnavailable)
 		return
 	}
-	if q.Method == http.MethodGet || q.Method == http.MethodHead {
+	switch {
+	case !reads(q) && r.config.ReadOnly:
+		refuse(w, http.StatusForbidden, "DENIED", "registry is read-only")
+	case !r.admit(w, q):
+	case reads(q):
 		r.api.ServeHTTP(w, q)
-		return
+	default:
+		r.push(w, q)
 	}
-	body, ok := r.limit(w, q)
-	if !ok {
-		return
+}
+
+func reads(q *http.Request) bool { return q.Method == http.MethodGet || q.Method == http.MethodHead }
+
+func (r *Registry) push(w http.ResponseWriter, q *http.Request) {
+	if body, ok := r.limit(w, q); ok {
+		r.api.ServeHTTP(&durable{ResponseWriter: w, dir: r.config.Dir, path: q.URL.Path, body: body, log: r.config.Logger}, q)
 	}
-	r.api.ServeHTTP(&durable{ResponseWriter: w, dir: r.config.Dir, path: q.URL.Path, body: body, log: r.config.Logger}, q)
 }
 
 // Close waits for the requests under way, so shut the HTTP server down first,

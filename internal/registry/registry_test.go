@@ -277,3 +277,21 @@ func TestWrongBytesAreNeverStored(t *testing.T) {
 		t.Fatalf("stored %v", blobs)
 	}
 }
+
+func TestUnknownRepositoriesCostNothing(t *testing.T) {
+	dir := t.TempDir()
+	c, r := start(t, Config{Dir: dir})
+	for _, path := range []string{"/v2/none/manifests/v1", "/v2/none/blobs/" + digestOf(nil), "/v2/none/tags/list", "/v2/none/referrers/" + digestOf(nil)} {
+		c.want(c.do("GET", path, "", nil), http.StatusNotFound)
+	}
+	c.want(c.do("POST", "/v2/app/blobs/uploads/?from=none&mount="+digestOf(nil), "", nil), http.StatusAccepted)
+	r.known.Range(func(name, _ any) bool {
+		if name != "app" {
+			t.Errorf("%s is remembered", name)
+		}
+		return true
+	})
+	if entries, _ := filepath.Glob(filepath.Join(dir, "[a-z]*")); len(entries) != 1 {
+		t.Errorf("made %v, want app alone", entries)
+	}
+}

@@ -67,8 +67,8 @@ func manufacture(ctx context.Context, dir, ca string) error {
 	if err != nil {
 		return err
 	}
-	work, err := os.MkdirTemp(dir, ".new-*")
-	if err != nil {
+	work := filepath.Join(dir, ".new")
+	if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o700)); err != nil { // a killed run leaves one
 		return err
 	}
 	defer os.RemoveAll(work)

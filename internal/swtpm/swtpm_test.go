@@ -43,6 +43,29 @@ func manufacture(t *testing.T) swtpm.Config {
 	return c
 }
 
+// shared is one TPM for the tests that leave it as it is.
+var shared struct {
+	once sync.Once
+	swtpm.Config
+	err error
+}
+
+func sharedTPM(t *testing.T) swtpm.Config {
+	t.Helper()
+	needSwtpm(t)
+	shared.once.Do(func() {
+		var dir string
+		if dir, shared.err = os.MkdirTemp("", "swtpm-test-"); shared.err == nil {
+			shared.Config = swtpm.Config{Dir: filepath.Join(dir, "tpm"), CADir: filepath.Join(dir, "ca")}
+			shared.err = swtpm.Manufacture(t.Context(), shared.Config)
+		}
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	return shared.Config
+}
+
 func TestManufactureIsRepeatableAndSafeInParallel(t *testing.T) {
 	c := manufacture(t)
 	before, err := os.ReadFile(filepath.Join(c.Dir, "tpm2-00.permall"))
@@ -69,7 +92,7 @@ func TestManufactureIsRepeatableAndSafeInParallel(t *testing.T) {
 }
 
 func TestCAIsIssuerThenRoot(t *testing.T) {
-	c := manufacture(t)
+	c := sharedTPM(t)
 	bundle, err := swtpm.CA(c.CADir)
 	if err != nil {
 		t.Fatal(err)
@@ -97,7 +120,7 @@ func TestCAIsAbsentBeforeTheFirstTPM(t *testing.T) {
 }
 
 func TestOpenedTPMAnswersAndEndsOnClose(t *testing.T) {
-	c := manufacture(t)
+	c := sharedTPM(t)
 	tpm, err := swtpm.Open(t.Context(), c.Dir)
 	if err != nil {
 		t.Fatal(err)
@@ -115,7 +138,7 @@ func TestOpenedTPMAnswersAndEndsOnClose(t *testing.T) {
 }
 
 func TestStartedTPMHasAControlChannel(t *testing.T) {
-	c := manufacture(t)
+	c := sharedTPM(t)
 	p, err := swtpm.Start(t.Context(), c.Dir)
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +168,7 @@ func TestStartedTPMHasAControlChannel(t *testing.T) {
 }
 
 func TestOneTPMIsNotServedTwice(t *testing.T) {
-	c := manufacture(t)
+	c := sharedTPM(t)
 	p, err := swtpm.Start(t.Context(), c.Dir)
 	if err != nil {
 		t.Fatal(err)
@@ -202,11 +225,15 @@ func TestMain(m *testing.M) {
 		_, _ = os.Stdout.WriteString(p.ControlSocket() + "\n")
 		select {}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if shared.Dir != "" {
+		_ = os.RemoveAll(filepath.Dir(shared.Dir))
+	}
+	os.Exit(code)
 }
 
 func TestTPMDiesWithItsStarter(t *testing.T) {
-	c := manufacture(t)
+	c := sharedTPM(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)

@@ -58,7 +58,7 @@ func (c *Client) handshake(ctx context.Context) (*session, error) {
 
 // request opens the handshake and returns the broker's nonce and challenge.
 func (c *Client) request(ctx context.Context, s *session) (string, *api.ChallengeParams, error) {
-	offer, err := c.Attester.Offer(ctx)
+	offer, err := c.config.Attester.Offer(ctx)
 	if err != nil {
 		return "", nil, err
 	}
@@ -70,7 +70,7 @@ func (c *Client) request(ctx context.Context, s *session) (string, *api.Challeng
 		return "", nil, err
 	}
 	var challenge api.KBSChallenge
-	request := api.KBSRequest{Version: api.KBSVersion, TEE: c.Attester.TEE(), ExtraParams: extra}
+	request := api.KBSRequest{Version: api.KBSVersion, TEE: c.config.Attester.TEE(), ExtraParams: extra}
 	if err := c.post(ctx, s, "/auth", request, &challenge); err != nil {
 		return "", nil, err
 	}
@@ -108,13 +108,13 @@ func (c *Client) prove(ctx context.Context, nonce string, params *api.ChallengeP
 	if err != nil {
 		return nil, err
 	}
-	evidence, err := c.Attester.Evidence(ctx, digest, params.Activation)
+	evidence, err := c.config.Attester.Evidence(ctx, digest, params.Activation)
 	if err != nil {
 		return nil, err
 	}
 	proof := &api.KBSAttestation{RuntimeData: data, TEEEvidence: api.CompositeEvidence{Primary: evidence}}
-	if c.InitData != nil {
-		proof.InitData = &api.InitDataMessage{Format: "toml", Body: string(c.InitData)}
+	if c.config.InitData != nil {
+		proof.InitData = &api.InitDataMessage{Format: "toml", Body: string(c.config.InitData)}
 	}
 	return proof, nil
 }

@@ -3,12 +3,14 @@ package kbc
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"holdfast/internal/api"
@@ -38,10 +40,7 @@ func (p *Problem) Error() string {
 // Kind is the type of the problem without its common prefix, "PolicyDeny" for
 // one.
 func (p *Problem) Kind() string {
-	if len(p.Type) > len(api.ProblemPrefix) && p.Type[:len(api.ProblemPrefix)] == api.ProblemPrefix {
-		return p.Type[len(api.ProblemPrefix):]
-	}
-	return p.Type
+	return strings.TrimPrefix(p.Type, api.ProblemPrefix)
 }
 
 // expired says that a new handshake may help.
@@ -54,11 +53,10 @@ func (p *Problem) expired() bool {
 func (c *Client) retry(ctx context.Context, step func() error) error {
 	for wait := pause; ; wait *= 2 {
 		err := step()
-		var broken *url.Error
-		if !errors.As(err, &broken) || ctx.Err() != nil || wait >= pause<<(tries-1) {
+		if !broken(err) || ctx.Err() != nil || wait >= pause<<(tries-1) {
 			return err
 		}
-		c.Log.Warn("broker cannot be reached, trying again", "err", err)
+		c.config.Log.Warn("broker cannot be reached, trying again", "err", err)
 		select {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
@@ -67,12 +65,19 @@ func (c *Client) retry(ctx context.Context, step func() error) error {
 	}
 }
 
+// broken says that the connection failed, and not for being another's.
+func broken(err error) bool {
+	var transport *url.Error
+	var untrusted *tls.CertificateVerificationError
+	return errors.As(err, &transport) && !errors.As(err, &untrusted)
+}
+
 func (c *Client) post(ctx context.Context, s *session, path string, body, answer any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL+api.KBSPrefix+path, bytes.NewReader(data))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.config.URL+api.KBSPrefix+path, bytes.NewReader(data))
 	if err != nil {
 		return err
 	}
@@ -93,7 +98,7 @@ func (c *Client) do(request *http.Request, s *session) ([]byte, error) {
 	for _, cookie := range s.cookies {
 		request.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
 	}
-	response, err := c.HTTP.Do(request)
+	response, err := c.config.HTTP.Do(request)
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ type Config struct {
 // A Client talks to one broker. Its methods may be called from several
 // goroutines.
 type Client struct {
-	Config
+	config  Config
 	mu      sync.Mutex // guards all below
 	key     *ecdsa.PrivateKey
 	session session
@@ -64,7 +64,7 @@ func New(c Config) (*Client, error) {
 	}
 	c.URL = strings.TrimSuffix(c.URL, "/")
 	c.HTTP = unredirected(c.HTTP)
-	return &Client{Config: c, key: key}, nil
+	return &Client{config: c, key: key}, nil
 }
 
 // unredirected refuses to follow redirects: the broker is the one configured.
@@ -137,12 +137,10 @@ func plain(name string) bool {
 	return name != "" && name != "." && name != ".." && strings.TrimFunc(name, allowed) == ""
 }
 
-// Close forgets the key and the token. Nothing can be fetched afterwards.
+// Close forgets the key and the token; Go has no means to wipe them. Nothing
+// can be fetched afterwards.
 func (c *Client) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.key != nil {
-		clear(c.key.D.Bits()) //nolint:staticcheck // deprecated for arithmetic; nothing else wipes a key
-	}
 	c.key, c.session = nil, session{}
 }

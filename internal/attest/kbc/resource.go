@@ -18,7 +18,7 @@ func (c *Client) resource(ctx context.Context, path string) ([]byte, error) {
 	}
 	var body []byte
 	err := c.retry(ctx, func() error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+api.KBSPrefix+"/resource/"+path, nil)
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.config.URL+api.KBSPrefix+"/resource/"+path, nil)
 		if err != nil {
 			return err
 		}

@@ -15,14 +15,20 @@ import (
 // is empty, then the signature that admitted the UKI. TCG PC Client Platform
 // Firmware Profile, sections 3.3.4.8 and 9.2.6.
 func secureBoot(b Boot) ([]Event, error) {
-	enabled := []byte{0}
-	content := map[string][]byte{}
 	if b.Keys != nil {
 		if err := uki.Verify(b.UKI, b.Keys.DB); err != nil {
 			return nil, err
 		}
+	}
+	return policyEvents(b.Keys), nil
+}
+
+func policyEvents(keys *efivar.Keys) []Event {
+	enabled := []byte{0}
+	content := map[string][]byte{}
+	if keys != nil {
 		enabled[0] = 1
-		for _, v := range b.Keys.Variables() {
+		for _, v := range keys.Variables() {
 			content[v.Name] = v.Data
 		}
 	}
@@ -34,12 +40,12 @@ func secureBoot(b Boot) ([]Event, error) {
 		events = append(events, variable(VariableConfig, efivar.Database, name, content[name]))
 	}
 	events = append(events, separator(7))
-	if b.Keys != nil {
-		authority := variable(VariableAuthority, efivar.Database, "db", efivar.SignatureData(b.Keys.Owner, b.Keys.DB))
-		authority.Name = fmt.Sprintf("db certificate %q admits the UKI", b.Keys.DB.Subject.CommonName)
-		events = append(events, authority)
+	if keys == nil {
+		return events
 	}
-	return events, nil
+	authority := variable(VariableAuthority, efivar.Database, "db", efivar.SignatureData(keys.Owner, keys.DB))
+	authority.Name = fmt.Sprintf("db certificate %q admits the UKI", keys.DB.Subject.CommonName)
+	return append(events, authority)
 }
 
 // variable is the measurement of a UEFI_VARIABLE_DATA: section 10.2.6.

@@ -139,6 +139,7 @@ type console struct {
 	refused bool // firmware said Access Denied
 	lines   []string
 	init    time.Duration // until init ran
+	vars    []byte        // the variables as the boot left them
 }
 
 // boot starts a machine with Secure Boot's firmware on a copy of vars and
@@ -169,8 +170,8 @@ func boot(t *testing.T, disk string, vars []byte) *console {
 	start(t, vm)
 	c := watch(t, out)
 	_ = vm.Process.Kill()
-	if vars, err := os.ReadFile(varsPath); err == nil {
-		_ = os.WriteFile(filepath.Join(filepath.Dir(disk), "vars.after"), vars, 0o600)
+	if c.vars, err = os.ReadFile(varsPath); err != nil {
+		t.Fatal(err)
 	}
 	return c
 }

@@ -53,6 +53,8 @@ var (
 	// repositoryForm is the distribution spec's grammar of names; it admits
 	// neither "." nor ".." as a part.
 	repositoryForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	// tagForm is the distribution spec's too.
+	tagForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 	// nameForm is that of org.opencontainers.image.ref.name.
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9]+([-._:@+/]+[A-Za-z0-9]+)*$`)
 )
@@ -159,6 +161,9 @@ func parseRemote(s string) (Ref, error) {
 	}
 	if !repositoryForm.MatchString(remote.Context().RepositoryStr()) {
 		return Ref{}, fmt.Errorf("repository %q: want lower-case letters and digits, with . _ - / between", remote.Context().RepositoryStr())
+	}
+	if tag, ok := remote.(name.Tag); ok && !tagForm.MatchString(tag.TagStr()) {
+		return Ref{}, fmt.Errorf("tag %.40q: want letters, digits, and then _ . - too", tag.TagStr())
 	}
 	return Ref{Kind: Registry, Remote: remote}, nil
 }

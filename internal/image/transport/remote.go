@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -118,6 +119,10 @@ func (u upload) Uncompressed() (io.ReadCloser, error) { return nil, errors.ErrUn
 
 // explain turns a registry's answer into a sentence.
 func explain(err error) error {
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return fmt.Errorf("the registry cannot be reached: %w", dial)
+	}
 	var answer *rtransport.Error
 	if !errors.As(err, &answer) {
 		return err

@@ -84,29 +84,11 @@ func newAccounts(users []recipe.User, groups []recipe.Group) *accounts {
 		}
 	}
 	for _, g := range append([]recipe.Group{{Name: "root"}, {Name: "nogroup", GID: 65534}}, groups...) {
-		a.group(g)
-	}
-	for _, u := range a.users {
-		if !a.hasGID(u.GID) {
-			a.group(recipe.Group{Name: u.Name, GID: u.GID})
+		if _, known := a.gids[g.Name]; !known {
+			a.groups, a.gids[g.Name] = append(a.groups, g), g.GID
 		}
 	}
 	return a
-}
-
-func (a *accounts) group(g recipe.Group) {
-	if _, known := a.gids[g.Name]; !known {
-		a.groups, a.gids[g.Name] = append(a.groups, g), g.GID
-	}
-}
-
-func (a *accounts) hasGID(gid int) bool {
-	for _, g := range a.groups {
-		if g.GID == gid {
-			return true
-		}
-	}
-	return false
 }
 
 // id is the number of a user or group, given by name or already as a number.

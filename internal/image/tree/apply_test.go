@@ -24,7 +24,7 @@ func read(t *testing.T, tr *Tree, path string) string {
 func loaded(t *testing.T, text string) *recipe.Recipe {
 	t.Helper()
 	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "recipe.yaml"), []byte("name: x\nsuite: bookworm\narchitecture: amd64\npackages: [p]\n"+text), 0o600))
+	must(t, os.WriteFile(filepath.Join(dir, "recipe.yaml"), []byte("name: x\nsuite: bookworm\narchitecture: amd64\npackages: [pkg]\n"+text), 0o600))
 	must(t, os.WriteFile(filepath.Join(dir, "beside.conf"), []byte("beside\n"), 0o600))
 	r, err := recipe.Load(dir)
 	must(t, err)
@@ -38,7 +38,7 @@ func TestRecipeHasTheLastWord(t *testing.T) {
 	must(t, addFile(t, tr, s, "p", "usr/share/doc/p/copyright", "doc"))
 	must(t, tr.Apply(loaded(t, `
 users: [{name: redis, uid: 999, gid: 998, home: /data}]
-groups: [{name: web, gid: 33}]
+groups: [{name: web, gid: 33}, {name: data, gid: 998}]
 directories: [{path: /data, mode: 0750, owner: redis, group: web}]
 files:
 - {path: /etc/x.conf, content: "the recipe's", mode: 0600, owner: redis}
@@ -51,7 +51,7 @@ remove: [/usr/share/doc/**]
 		"usr/lib/beside.conf": "beside\n",
 		"etc/passwd": "root:x:0:0::/root:/usr/sbin/nologin\nnobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\n" +
 			"redis:x:999:998::/data:/usr/sbin/nologin\n",
-		"etc/group":  "root:x:0:\nnogroup:x:65534:\nweb:x:33:\nredis:x:998:\n",
+		"etc/group":  "root:x:0:\nnogroup:x:65534:\nweb:x:33:\ndata:x:998:\n",
 		"etc/shadow": "root:!*:::::::\nnobody:!*:::::::\nredis:!*:::::::\n",
 	} {
 		if got := read(t, tr, path); got != want {

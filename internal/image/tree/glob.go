@@ -9,7 +9,8 @@ import (
 // Remove deletes every path that a pattern matches and, when it is a
 // directory, all it holds. A pattern is an absolute path whose components may
 // hold *, ? and [a-z]; a component ** stands for any number of components,
-// none included. So /usr/share/doc/** takes the folder and all under it.
+// none included. So /usr/share/doc/** takes the folder and all under it. Paths
+// are real ones: /usr/lib/x, never /lib/x.
 func (t *Tree) Remove(patterns ...string) error {
 	for _, p := range patterns {
 		want := strings.Split(strings.TrimPrefix(p, "/"), "/")

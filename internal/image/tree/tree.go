@@ -173,7 +173,7 @@ const maxLinks = 40
 func (t *Tree) resolve(p string) (string, error) {
 	clean := strings.TrimPrefix(p, "/")
 	if !fs.ValidPath(clean) || clean == "." || strings.ContainsRune(clean, 0) {
-		return "", fmt.Errorf("path %.200q: want a path inside the tree, without . or ..", p)
+		return "", fmt.Errorf("path %.200q: want one inside the tree, free of dots that lead elsewhere", p)
 	}
 	rest, done := strings.Split(clean, "/"), ""
 	for links := 0; len(rest) > 1; {

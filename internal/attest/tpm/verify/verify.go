@@ -6,6 +6,13 @@
 // which signs nothing but the TPM's own statements, signed the PCRs and the
 // handshake's nonce. The event log explains PCR values and is believed only as
 // far as it replays to them.
+//
+// The claims are, in hex where they are bytes: report_data (the quote's nonce),
+// init_data (PCR 8), ak_public and pcr00 to pcr23, as Trustee names them; ours
+// are init_data_digest, ak_name, ek_certificate (SHA-256 of it) and tpm
+// (manufacturer, model, version). A log adds event_log_pcrs (the PCRs it
+// explains), secure_boot, boot_programs and uki_sections, each only if it tells.
+// Policy should judge PCRs by reference values, and use these to explain.
 package verify
 
 import (

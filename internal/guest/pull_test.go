@@ -1,0 +1,207 @@
+package guest
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/opencontainers/go-digest"
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"holdfast/internal/enc"
+	"holdfast/internal/oci"
+)
+
+const (
+	plainLayer = v1.MediaTypeImageLayer
+	gzipLayer  = v1.MediaTypeImageLayerGzip
+	zstdLayer  = v1.MediaTypeImageLayerZstd
+)
+
+func TestLayersOfEveryKindAreUnpacked(t *testing.T) {
+	needRoot(t)
+	s, kek := newShelf(t), bytes.Repeat([]byte{7}, 32)
+	secret, annotations := encrypted(t, zstandard(t, archive(t, tar.Header{Name: "secret", Linkname: "s"})), kek)
+	sealed := s.putLayer(zstdLayer+enc.Suffix, secret)
+	sealed.Annotations = annotations
+	name := s.putImage(t,
+		s.putLayer(plainLayer, archive(t, tar.Header{Name: "plain", Linkname: "p"})),
+		s.putLayer(gzipLayer, gzipped(t, archive(t, tar.Header{Name: "gzip", Linkname: "g"}))),
+		s.putLayer("application/vnd.docker.image.rootfs.diff.tar.gzip", gzipped(t, archive(t, tar.Header{Name: "docker", Linkname: "d"}))),
+		s.putLayer(zstdLayer, zstandard(t, archive(t, tar.Header{Name: "zstd", Linkname: "z"}))),
+		sealed)
+	rootfs, err := s.pull(t, name, fakeBroker{keyName: kek})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"plain", "gzip", "docker", "zstd", "secret"} {
+		if b, err := os.ReadFile(filepath.Join(rootfs, file)); err != nil || string(b) != file[:1] {
+			t.Errorf("%s: got %q, %v", file, b, err)
+		}
+	}
+}
+
+// refused checks that pulling fails with want in its words and that nothing
+// took the place of the container's root.
+func refused(t *testing.T, s *shelf, name string, b Broker, want string) error {
+	t.Helper()
+	rootfs, err := s.pull(t, name, b)
+	if err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want %q", err, want)
+	}
+	if _, err := os.Stat(rootfs); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s: there is a root: %v", want, err)
+	}
+	return err
+}
+
+func flip(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 1
+	return b
+}
+
+func TestEveryFlippedByteOfALayerIsRefusedByDigest(t *testing.T) {
+	needRoot(t)
+	s := newShelf(t)
+	layer := gzipped(t, archive(t, tar.Header{Name: "a", Linkname: strings.Repeat("content", 20)}))
+	d := s.putLayer(gzipLayer, layer)
+	name := s.putImage(t, s.putLayer(plainLayer, archive(t)), d)
+	for at := range layer {
+		s.content[oci.Digest(d.Digest)] = flip(layer, at)
+		err := refused(t, s, name, nil, "layer 2 of 2 (sha256:")
+		var altered *DigestError
+		if !errors.As(err, &altered) {
+			t.Errorf("byte %d: got %v, want a DigestError", at, err)
+		}
+	}
+}
+
+// The registry's operator may change a manifest too, but then it is not the
+// one that the configuration pins; an image made wrong from the start is what
+// remains for the MAC.
+func TestEveryFlippedByteOfACiphertextIsRefusedByMAC(t *testing.T) {
+	needRoot(t)
+	s, kek := newShelf(t), bytes.Repeat([]byte{7}, 32)
+	secret, annotations := encrypted(t, gzipped(t, archive(t, tar.Header{Name: "a", Linkname: "secret"})), kek)
+	for at := range secret {
+		d := s.putLayer(gzipLayer+enc.Suffix, flip(secret, at))
+		d.Annotations = annotations
+		if err := refused(t, s, s.putImage(t, d), fakeBroker{keyName: kek}, "layer 1 of 1"); !errors.Is(err, enc.ErrMAC) {
+			t.Errorf("byte %d: got %v, want ErrMAC", at, err)
+		}
+	}
+}
+
+func TestShortenedLengthenedAndMissingAreRefused(t *testing.T) {
+	needRoot(t)
+	s := newShelf(t)
+	layer := archive(t, tar.Header{Name: "a", Linkname: "x"})
+	d := s.putLayer(plainLayer, layer)
+	name := s.putImage(t, d)
+	for want, content := range map[string][]byte{
+		"1024 bytes are missing":              layer[:len(layer)-1024],
+		"it is longer than the manifest says": append(bytes.Clone(layer), 0),
+	} {
+		s.content[oci.Digest(d.Digest)] = content
+		_ = refused(t, s, name, nil, want)
+	}
+	delete(s.content, oci.Digest(d.Digest))
+	_ = refused(t, s, name, nil, "404 Not Found")
+}
+
+// A connection that breaks is no end of the layer, wherever it breaks.
+func TestBrokenConnectionIsNoEnd(t *testing.T) {
+	b := bytes.Repeat([]byte{1}, 3*chunkSize/2)
+	for _, cut := range []error{io.ErrUnexpectedEOF, errors.New("reset")} {
+		r := readAhead(io.MultiReader(bytes.NewReader(b), iotest.ErrReader(cut)))
+		got, err := io.ReadAll(r)
+		if !errors.Is(err, cut) || len(got) != len(b) {
+			t.Errorf("got %d bytes and %v, want %d and %v", len(got), err, len(b), cut)
+		}
+		_ = r.Close()
+	}
+}
+
+func TestAlteredManifestAndConfigAreRefused(t *testing.T) {
+	s := newShelf(t)
+	name := s.putImage(t, s.putLayer(plainLayer, archive(t)))
+	for d, b := range s.content {
+		s.content[d] = append(bytes.Clone(b), ' ')
+		if bytes.HasPrefix(b, []byte("{")) {
+			_ = refused(t, s, name, nil, "expected "+string(d))
+		}
+		s.content[d] = b
+	}
+}
+
+func TestEncryptedImageNeedsTheBrokersKey(t *testing.T) {
+	needRoot(t)
+	s := newShelf(t)
+	secret, annotations := encrypted(t, archive(t), bytes.Repeat([]byte{7}, 32))
+	d := s.putLayer(plainLayer+enc.Suffix, secret)
+	d.Annotations = annotations
+	name := s.putImage(t, d)
+	_ = refused(t, s, name, nil, "no broker to ask for the key")
+	_ = refused(t, s, name, fakeBroker{}, "fetch "+keyName)
+	_ = refused(t, s, name, fakeBroker{keyName: bytes.Repeat([]byte{8}, 32)}, "does not open the layer key")
+}
+
+func TestIndexLeadsToThisMachinesManifest(t *testing.T) {
+	needRoot(t)
+	s := newShelf(t)
+	name := s.putImage(t, s.putLayer(plainLayer, archive(t, tar.Header{Name: "here"})))
+	_, pinned, _ := strings.Cut(name, "@")
+	platform := func(arch string) v1.Descriptor {
+		return v1.Descriptor{Digest: digest.Digest(pinned), Platform: &v1.Platform{OS: "linux", Architecture: arch}}
+	}
+	index := s.putJSON(t, v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{platform(runtime.GOARCH)}})
+	rootfs, err := s.pull(t, "r/app@"+string(index.Digest), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(rootfs, "here")); err != nil {
+		t.Error(err)
+	}
+	other := s.putJSON(t, v1.Index{MediaType: v1.MediaTypeImageIndex, Manifests: []v1.Descriptor{platform("s390x")}})
+	_ = refused(t, s, "r/app@"+string(other.Digest), nil, "no manifest for linux/")
+}
+
+func TestRegistryMayNotRedirect(t *testing.T) {
+	s := newShelf(t)
+	s.Config.Handler = http.RedirectHandler("https://elsewhere.example/", http.StatusFound)
+	_, err := s.pull(t, "r/app@sha256:"+strings.Repeat("0", 64), nil)
+	if err == nil || !strings.Contains(err.Error(), "redirects to elsewhere.example") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestNameHasToBePinned(t *testing.T) {
+	pin := "@sha256:" + strings.Repeat("0", 64)
+	if repository, d, err := parseName("10.0.2.2:5000/a/b-c_d" + pin); err != nil || repository != "a/b-c_d" || "@"+string(d) != pin {
+		t.Errorf("got %q, %q, %v", repository, d, err)
+	}
+	for _, name := range []string{"", "r/app", "r/app:latest", "app" + pin, "r/../app" + pin, "r/App" + pin, "r/app?x" + pin,
+		"r/app" + pin[:70], "r/app@sha512:" + strings.Repeat("0", 128)} {
+		if _, _, err := parseName(name); err == nil {
+			t.Errorf("%q was accepted", name)
+		}
+	}
+}
+
+func TestOnlyHTTPSIsSpoken(t *testing.T) {
+	for _, endpoint := range []string{"", "http://r:5000", "https://", "r:5000"} {
+		if _, err := newRegistry(endpoint, http.DefaultClient, "r/app@sha256:"+strings.Repeat("0", 64)); err == nil {
+			t.Errorf("%q was accepted", endpoint)
+		}
+	}
+}

@@ -1,0 +1,321 @@
+// Package chain boots real machines and shows that the chain holds, and that
+// each break of it is refused for the right reason.
+//
+// It needs QEMU, OVMF and swtpm; make test installs them.
+package chain
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/image"
+	"holdfast/internal/image/transport"
+	"holdfast/internal/keys"
+	"holdfast/internal/machine"
+	"holdfast/internal/machine/qemu"
+	"holdfast/internal/swtpm"
+	"holdfast/internal/wiring"
+)
+
+const root = "../.."
+
+// A bench is what the tests share: one installation with a machine image and
+// a workload, both built once.
+type bench struct {
+	builder wiring.Builder
+	ring    *keys.Ring
+	guest   *image.Machine
+	redis   string // an OCI layout
+}
+
+var shared = sync.OnceValues(newBench)
+
+func newBench() (*bench, error) {
+	dir := os.Getenv("HOLDFAST_STATE")
+	if dir == "" {
+		dir = filepath.Join(root, ".holdfast")
+	}
+	i, err := wiring.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	ctx := context.Background()
+	ring, err := i.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{
+		builder: wiring.Builder{Installation: i, Node: filepath.Join(root, "bin", "holdfast-node")},
+		ring:    ring, redis: filepath.Join(i.Dir(), "test", "redis"),
+	}
+	if b.guest, err = b.builder.Guest(ctx, filepath.Join(root, "images", "guest"), ring); err != nil {
+		return nil, err
+	}
+	err = b.builder.Fresh(ctx, filepath.Join(root, "images", "redis"), func(l wiring.LockedRecipe) error {
+		_, err := b.builder.OCI(ctx, l, b.redis)
+		return err
+	})
+	return b, err
+}
+
+func needs(t testing.TB) *bench {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("boots machines: run without -short")
+	}
+	if _, err := qemu.New(qemu.Config{}); err != nil {
+		t.Skip(err, "(make test installs it)")
+	}
+	if _, err := qemu.FindFirmware(); err != nil {
+		t.Skip(err, "(make test installs it)")
+	}
+	if err := swtpm.Installed(); err != nil {
+		t.Skip(err, "(make test installs it)")
+	}
+	b, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// run is a run whose workload prints Redis's version and ends.
+func (b *bench) run(t testing.TB, out io.Writer) wiring.Run {
+	name := strings.ToLower(t.Name())
+	name = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' {
+			return r
+		}
+		return -1
+	}, name)
+	return wiring.Run{
+		Builder: b.builder, Image: "oci:" + b.redis, Name: name[max(0, len(name)-32):], Guest: b.guest.Dir,
+		Args: []string{"--version"}, Entrypoint: []string{"redis-server"}, Stdout: out, Stderr: out,
+	}
+}
+
+func start(t testing.TB, b *bench, r wiring.Run) *wiring.Result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	result, err := b.builder.Installation.Run(ctx, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// refused wants the machine's own refusal at stage, for a reason with want.
+func refused(t *testing.T, r *wiring.Result, stage, want string) {
+	t.Helper()
+	o := r.Outcome
+	if o.Reason != machine.Refused {
+		t.Fatalf("got %s, want a refusal at stage %s\n%s", o, stage, strings.Join(o.Console, "\n"))
+	}
+	if o.Refusal.Stage != stage || !strings.Contains(o.Refusal.Reason, want) {
+		t.Fatalf("got %s, want stage %s and %q", o, stage, want)
+	}
+}
+
+// denied wants a decision of the broker, in its audit log, against this run.
+func denied(t *testing.T, r *wiring.Result, want string) {
+	t.Helper()
+	for _, d := range r.Report.Decisions {
+		if d.Decision == api.AuditRefuse && strings.Contains(strings.Join(d.Reasons, "; "), want) {
+			return
+		}
+	}
+	t.Fatalf("got decisions %+v, want a refusal with %q in the audit log", r.Report.Decisions, want)
+}
+
+func TestTheChainHoldsAndAnAlteredLayerNeverRuns(t *testing.T) {
+	b := needs(t)
+	t.Parallel()
+	d, err := b.builder.Installation.Demonstrate(t.Context(), wiring.Demo{
+		Builder: b.builder, Guest: filepath.Join(root, "images", "guest"), Redis: filepath.Join(root, "images", "redis"),
+		Say: t.Logf,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(d.Good.Measured) != 6 {
+		t.Fatalf("got %d measured PCRs, want 6", len(d.Good.Measured))
+	}
+	for _, m := range d.Good.Measured {
+		if !m.Good() || m.Value == "" {
+			t.Errorf("PCR %d (%s): got %s, predicted %s", m.PCR, m.Meaning, m.Value, m.Expected)
+		}
+	}
+	if got := strings.Join(d.Talk, "\n"); !strings.Contains(got, "GET chain → holds") {
+		t.Errorf("got %s, want Redis's answer", got)
+	}
+	if !strings.Contains(d.Refusal, "altered") {
+		t.Errorf("got refusal %q, want one that says altered", d.Refusal)
+	}
+	for _, d := range d.Bad.Stages {
+		if d.Name == "run" {
+			t.Error("the altered image reached the stage run")
+		}
+	}
+}
+
+func TestOutputExitCodeAndSecretAreTheWorkloads(t *testing.T) {
+	b := needs(t)
+	t.Parallel()
+	var out bytes.Buffer
+	r := b.run(t, &out)
+	r.Secrets = []wiring.Secret{{Name: "extra.conf", Value: []byte("this-directive-does-not-exist 1\n")}}
+	r.Args = []string{"/run/secrets/extra.conf"}
+	result := start(t, b, r)
+	if o := result.Outcome; o.Reason != machine.PoweredOff || o.Exit == nil || o.Exit.Code != 1 {
+		t.Fatalf("got %s, want exit code 1\n%s", o, strings.Join(o.Console, "\n"))
+	}
+	if !strings.Contains(out.String(), "this-directive-does-not-exist") {
+		t.Fatalf("got output %q, want Redis's complaint about the line in the secret", out.String())
+	}
+	if _, err := os.Stat(b.builder.Installation.Machine(r.Name)); !os.IsNotExist(err) {
+		t.Errorf("the run's folder is still there: %v", err)
+	}
+}
+
+func TestFirmwareRefusesAUKIWeDidNotSign(t *testing.T) {
+	b := needs(t)
+	t.Parallel()
+	other, err := keys.Init(t.Context(), filepath.Join(t.TempDir(), "keys"), time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := b.run(t, io.Discard)
+	r.Guest = b.copyGuest(t)
+	replaceUKI(t, r.Guest, other, nil)
+	result := start(t, b, r)
+	if o := result.Outcome; o.Reason != machine.FirmwareRefused || !strings.Contains(o.Words, "Access Denied") {
+		t.Fatalf("got %s, want the firmware's refusal", o)
+	}
+	if len(result.Report.Decisions) != 0 {
+		t.Fatalf("got decisions %+v, want the broker never asked", result.Report.Decisions)
+	}
+}
+
+func TestVerityStopsTheMachine(t *testing.T) {
+	b := needs(t)
+	for name, c := range map[string]struct {
+		at    func(size int64) int64
+		after bool // the root was mounted before the block was read
+	}{
+		"when a block read at boot was flipped":    {func(int64) int64 { return 100 }, false},
+		"when a block read only later was flipped": {func(size int64) int64 { return size / 2 }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := b.run(t, io.Discard)
+			r.Guest = b.copyGuest(t)
+			p := partition(t, b.guest, "root")
+			if err := wiring.FlipByte(filepath.Join(r.Guest, "disk.img"), p.Start+c.at(b.guest.Root.Size)); err != nil {
+				t.Fatal(err)
+			}
+			result := start(t, b, r)
+			if o := result.Outcome; o.Reason != machine.VerityCorruption {
+				t.Fatalf("got %s, want verity's stop\n%s", o, strings.Join(o.Console, "\n"))
+			}
+			if mounted := passed(result.Report, "root"); mounted != c.after {
+				t.Fatalf("root was mounted: got %v, want %v", mounted, c.after)
+			}
+		})
+	}
+}
+
+func passed(r *wiring.Report, stage string) bool {
+	for _, s := range r.Stages {
+		if s.Name == stage {
+			return true
+		}
+	}
+	return false
+}
+
+func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
+	b := needs(t)
+	t.Parallel()
+	services, err := b.builder.Installation.Serve(b.ring, wiring.ServeConfig{
+		RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TLS: true, RegistryDir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer services.Close()
+	encrypted := b.encrypted(t)
+	r := b.run(t, io.Discard)
+	r.Image = "oci:" + encrypted
+	r.Broker = &api.Endpoint{
+		URL: strings.Replace(services.BrokerURL(), "127.0.0.1", "10.0.2.2", 1),
+		CA:  string(b.ring.CertificatePEM(keys.TLS)),
+	}
+	result := start(t, b, r)
+	refused(t, result, "attest", "is not authorised")
+	if want := "holdfast broker allow " + result.Report.Configuration; !strings.Contains(result.Outcome.Refusal.Reason, want) {
+		t.Errorf("got %q, want the command %q", result.Outcome.Refusal.Reason, want)
+	}
+	denied(t, result, "is not authorised")
+}
+
+func TestAPlantedCredentialIsSeen(t *testing.T) {
+	b := needs(t)
+	t.Parallel()
+	r := b.run(t, io.Discard)
+	r.Image = "oci:" + b.encrypted(t)
+	r.Guest = b.copyGuest(t)
+	esp := fmt.Sprintf("%s@@%d", filepath.Join(r.Guest, "disk.img"), partition(t, b.guest, "esp").Start)
+	cred := filepath.Join(t.TempDir(), "evil.cred")
+	if err := os.WriteFile(cred, []byte("let me in"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tool(t, "mmd", "-i", esp, "::/LOADER")
+	tool(t, "mmd", "-i", esp, "::/LOADER/CREDENTIALS")
+	tool(t, "mcopy", "-i", esp, cred, "::/LOADER/CREDENTIALS/EVIL.CRE")
+	tool(t, "mren", "-i", esp, "::/LOADER/CREDENTIALS/EVIL.CRE", "evil.cred")
+	result := start(t, b, r)
+	refused(t, result, "attest", "PCR 12")
+	denied(t, result, "PCR 12")
+}
+
+func TestASignedImageNobodyTrustsGetsNothing(t *testing.T) {
+	b := needs(t)
+	t.Parallel()
+	r := b.run(t, io.Discard)
+	r.Image = "oci:" + b.encrypted(t)
+	r.Guest = b.copyGuest(t)
+	replaceUKI(t, r.Guest, b.ring, func(uki []byte) []byte {
+		return bytes.Replace(uki, []byte("console=ttyS0 "), []byte("console=ttyS0\t"), 1)
+	})
+	result := start(t, b, r)
+	refused(t, result, "attest", "PCR 11")
+	denied(t, result, "PCR 11")
+}
+
+// encrypted is the workload encrypted under a key of its own.
+func (b *bench) encrypted(t *testing.T) string {
+	t.Helper()
+	broker, err := b.builder.Installation.Admin(b.ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "encrypted")
+	e, err := wiring.Encrypt(t.Context(), broker, wiring.Encryption{
+		Source: "oci:" + b.redis, Target: "oci:" + dir + ":t", Recipients: []string{"kbs"}, Options: transport.Options{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = broker.DeleteResource(context.Background(), strings.TrimPrefix(e.Keys[0], "kbs:///")) })
+	return dir + ":t"
+}
