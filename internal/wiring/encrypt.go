@@ -3,10 +3,11 @@ package wiring
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
+	"time"
 
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
@@ -32,8 +33,9 @@ type Encrypted struct {
 const kekSize = 32
 
 // Encrypt encrypts an image. New keys go to the broker before any byte is
-// encrypted under them, so no image is ever left without its key.
-func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (*Encrypted, error) {
+// encrypted under them, so no image is ever left without its key; they are
+// taken back when there is no image in the end.
+func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (out *Encrypted, err error) {
 	src, err := transport.Parse(e.Source)
 	if err != nil {
 		return nil, err
@@ -42,12 +44,17 @@ func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (*Encrypte
 	if err != nil {
 		return nil, err
 	}
-	out := &Encrypted{Keys: []string{}}
+	out = &Encrypted{Keys: []string{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, takeBack(broker, out.Keys))
+		}
+	}()
 	var recipients []enc.Recipient
 	for _, word := range e.Recipients {
 		r, kid, err := recipient(ctx, broker, word)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		recipients = append(recipients, r)
 		if kid != "" {
@@ -56,6 +63,16 @@ func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (*Encrypte
 	}
 	out.Result, err = transport.Encrypt(ctx, src, dst, recipients, e.Options)
 	return out, err
+}
+
+// takeBack removes keys that nothing was encrypted for.
+func takeBack(broker *admin.Client, kids []string) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	for _, kid := range kids {
+		err = errors.Join(err, broker.DeleteResource(ctx, strings.TrimPrefix(kid, kbsScheme)))
+	}
+	return err
 }
 
 func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Recipient, kid string, err error) {
@@ -77,24 +94,24 @@ func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Re
 		return nil, "", fmt.Errorf("recipient %q: want jwe:FILE, kbs or kbs:///REPOSITORY/TYPE/TAG: %w", word, err)
 	}
 	kek, err := newKEK(ctx, broker, strings.TrimPrefix(word, kbsScheme))
-	return enc.BrokerRecipient(word, kek), word, err
+	if err != nil {
+		return nil, "", err
+	}
+	return enc.BrokerRecipient(word, kek), word, nil
 }
 
 // newKEK makes a key and gives it to the broker, unless it has one of that
 // name: an image may need that.
 func newKEK(ctx context.Context, broker *admin.Client, path string) ([]byte, error) {
-	have, err := broker.Resources(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if slices.Contains(have, path) {
-		return nil, fmt.Errorf("broker has %s%s already, and images may need it: choose another name", kbsScheme, path)
-	}
 	kek := make([]byte, kekSize)
 	if _, err := rand.Read(kek); err != nil {
 		return nil, err
 	}
-	return kek, broker.SetResource(ctx, path, kek)
+	err := broker.CreateResource(ctx, path, kek)
+	if errors.Is(err, admin.ErrExist) {
+		return nil, fmt.Errorf("broker has %s%s already, and images may need it: choose another name", kbsScheme, path)
+	}
+	return kek, err
 }
 
 // Decrypt decrypts an image with private keys, files each.
