@@ -13,7 +13,7 @@ var (
 	ErrAttestationKey = errors.New("evidence is by another key than the one offered")
 	ErrActivation     = errors.New("attestation key is not proven to be in the endorsed device")
 	ErrSignature      = errors.New("signature does not verify")
-	ErrNonce          = errors.New("evidence is not for this handshake")
+	ErrNonce          = errors.New("evidence is not for this handshake: its quote is over another nonce or ephemeral key")
 	ErrPCRSelection   = errors.New("quote does not cover PCRs 0 to 23 of the SHA-256 bank")
 	ErrPCRDigest      = errors.New("PCR values are not the quoted ones")
 	ErrInitData       = errors.New("init-data was not measured, alone, into PCR 8")

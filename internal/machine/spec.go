@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"path/filepath"
 )
 
 // A Spec says what machine to start. Only Folder, and one of Firmware and
 // Kernel, must be set.
 type Spec struct {
-	Name   string // for logs; default "machine"
+	Name   string // for logs and errors; default: the folder's name
 	Folder string // its state and logs; made with mode 0700, used by one machine at a time
 	Disk   string // raw disk image; the machine sees it read-only, nothing ever writes it
 
@@ -97,7 +98,7 @@ func ParseAccel(name string) (Accel, error) {
 // Complete checks a spec and returns it with the defaults filled in.
 func (s Spec) Complete() (Spec, error) {
 	if s.Name == "" {
-		s.Name = "machine"
+		s.Name = filepath.Base(s.Folder)
 	}
 	if s.Memory == 0 {
 		s.Memory = 1024

@@ -252,6 +252,19 @@ func TestTrusteePolicyCompilesAndDecides(t *testing.T) {
 	}
 }
 
+func BenchmarkAttestation(b *testing.B) {
+	p, err := Compile("test.rego", Attestation)
+	if err != nil {
+		b.Fatal(err)
+	}
+	in, data := machine(nil), trusted(boot(true, pcr("4"), pcr("7")))
+	for b.Loop() {
+		if d, err := p.Decide(context.Background(), in, data); err != nil || !d.Allow {
+			b.Fatal(d, err)
+		}
+	}
+}
+
 func FuzzCompile(f *testing.F) {
 	f.Add(Attestation)
 	f.Add(Resource)

@@ -128,17 +128,18 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		http.Error(w, "registry is shutting down", http.StatusServiceUnavailable)
 		return
 	}
-	reads := q.Method == http.MethodGet || q.Method == http.MethodHead
 	switch {
-	case !reads && r.config.ReadOnly:
+	case !reads(q) && r.config.ReadOnly:
 		refuse(w, http.StatusForbidden, "DENIED", "registry is read-only")
 	case !r.admit(w, q):
-	case reads:
+	case reads(q):
 		r.api.ServeHTTP(w, q)
 	default:
 		r.push(w, q)
 	}
 }
+
+func reads(q *http.Request) bool { return q.Method == http.MethodGet || q.Method == http.MethodHead }
 
 func (r *Registry) push(w http.ResponseWriter, q *http.Request) {
 	if body, ok := r.limit(w, q); ok {

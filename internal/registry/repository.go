@@ -49,11 +49,15 @@ func (r *Registry) admit(w http.ResponseWriter, q *http.Request) bool {
 	if name == "" {
 		return true
 	}
-	if !validName(name) {
+	valid := validName(name)
+	if !valid && !reads(q) {
 		refuse(w, http.StatusBadRequest, "NAME_INVALID", "repository name is not allowed")
 		return false
 	}
-	err := r.know(name, q.Method == http.MethodPost)
+	err := fs.ErrNotExist
+	if valid {
+		err = r.know(name, q.Method == http.MethodPost)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "repository does not exist")
 		return false

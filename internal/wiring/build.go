@@ -20,6 +20,7 @@ import (
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/keys"
+	"holdfast/internal/machine"
 	"holdfast/internal/machine/qemu"
 	"holdfast/internal/progress"
 	"holdfast/internal/sign"
@@ -232,4 +233,14 @@ func (i Installation) preparedVars(ring *keys.Ring, template string) (string, er
 		return "", err
 	}
 	return path, atomicfile.WriteFile(path, volume, 0o600)
+}
+
+// Firmware is this host's, with the ring's keys enrolled.
+func (i Installation) Firmware(ring *keys.Ring) (machine.Firmware, error) {
+	fw, err := qemu.FindFirmware()
+	if err != nil {
+		return fw, err
+	}
+	fw.Vars, err = i.preparedVars(ring, fw.Vars)
+	return fw, err
 }

@@ -17,7 +17,6 @@ import (
 	"holdfast/internal/image/transport"
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
-	"holdfast/internal/machine/qemu"
 	"holdfast/internal/progress"
 	"holdfast/internal/swtpm"
 )
@@ -160,10 +159,7 @@ func (s *session) claim() (release func() error, err error) {
 // prepare makes the parts that do not depend on one another, at once.
 func (s *session) prepare(ctx context.Context) error {
 	var err error
-	if s.firmware, err = qemu.FindFirmware(); err != nil {
-		return err
-	}
-	if s.firmware.Vars, err = s.Installation.preparedVars(s.ring, s.firmware.Vars); err != nil {
+	if s.firmware, err = s.Installation.Firmware(s.ring); err != nil {
 		return err
 	}
 	if s.Attack.Firmware != nil {

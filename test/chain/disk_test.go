@@ -54,7 +54,7 @@ func replaceUKI(t *testing.T, dir string, ring *keys.Ring, change func([]byte) [
 	tool(t, "mcopy", "-o", "-i", esp, bare, "::/EFI/BOOT/BOOTX64.EFI")
 }
 
-func partition(t *testing.T, m *image.Machine, name string) image.Partition {
+func partition(t testing.TB, m *image.Machine, name string) image.Partition {
 	t.Helper()
 	for _, p := range m.Disk.Partitions {
 		if p.Name == name {
@@ -65,7 +65,7 @@ func partition(t *testing.T, m *image.Machine, name string) image.Partition {
 	return image.Partition{}
 }
 
-func tool(t *testing.T, name string, args ...string) {
+func tool(t testing.TB, name string, args ...string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
 		t.Skipf("%s is not installed: make test installs it", name)

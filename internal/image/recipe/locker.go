@@ -29,7 +29,7 @@ func (k Locker) Lock(ctx context.Context, r *Recipe) (*Lock, error) {
 	}
 	u, err := k.Archive.Indexes(ctx, r.Suite, r.Architecture)
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", r.Name, err)
+		return nil, err
 	}
 	l := &Lock{Version: lockVersion, Recipe: digest, Suite: r.Suite, Architecture: r.Architecture,
 		Go: cmp.Or(k.Go, runtime.Version())}
@@ -38,7 +38,7 @@ func (k Locker) Lock(ctx context.Context, r *Recipe) (*Lock, error) {
 		l.Boot, err = boot(u, r.Machine)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", r.Name, err)
+		return nil, err
 	}
 	return l, nil
 }

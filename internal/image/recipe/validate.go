@@ -8,7 +8,6 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 )
 
@@ -16,7 +15,6 @@ var (
 	nameForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 	suiteForm   = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 	packageForm = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`) // Debian Policy 5.6.1
-	accountForm = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 	moduleForm  = regexp.MustCompile(`^(\.|[A-Za-z0-9][A-Za-z0-9._~/-]*@v[0-9][A-Za-z0-9.+-]*)$`)
 	goPkgForm   = regexp.MustCompile(`^(\.|\./|[A-Za-z0-9])[A-Za-z0-9._~/-]*$`)
 	kmodForm    = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
@@ -65,44 +63,6 @@ func (r *Recipe) checkHead() error {
 	return nil
 }
 
-func (r *Recipe) checkAccounts() error {
-	names, ids := map[string]bool{}, map[int]bool{}
-	for _, u := range r.Users {
-		if err := account("users", u.Name, u.UID, names, ids); err != nil {
-			return err
-		}
-		if err := errors.Join(cleanPath("users: home", u.Home), cleanPath("users: shell", u.Shell)); err != nil {
-			return firstOf(err)
-		}
-		if u.GID != 0 && !slices.ContainsFunc(r.Groups, func(g Group) bool { return g.GID == u.GID }) {
-			return fmt.Errorf("users: %s: gid %d is not among groups", u.Name, u.GID)
-		}
-	}
-	names, ids = map[string]bool{}, map[int]bool{}
-	for _, g := range r.Groups {
-		if err := account("groups", g.Name, g.GID, names, ids); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-const maxID = 1<<31 - 2
-
-func account(list, name string, id int, names map[string]bool, ids map[int]bool) error {
-	if err := match(accountForm, list+": name", name, "redis"); err != nil {
-		return err
-	}
-	if id < 0 || id > maxID {
-		return fmt.Errorf("%s: %s: id %d: want 0 to %d", list, name, id, maxID)
-	}
-	if names[name] || ids[id] {
-		return fmt.Errorf("%s: %s: its name or id %d is there twice", list, name, id)
-	}
-	names[name], ids[id] = true, true
-	return nil
-}
-
 func (r *Recipe) checkPaths() error {
 	seen := map[string]bool{}
 	claim := func(list, p string) error {
@@ -145,43 +105,6 @@ func (f File) checkContent() error {
 		return fmt.Errorf("files: %s: source %q: want a file beside the recipe", f.Path, f.Source)
 	}
 	return nil
-}
-
-func (r *Recipe) checkOwners() error {
-	users, groups := []string{"root"}, []string{"root"}
-	for _, u := range r.Users {
-		users = append(users, u.Name)
-	}
-	for _, g := range r.Groups {
-		groups = append(groups, g.Name)
-	}
-	check := func(path, owner, group string) error {
-		if !slices.Contains(users, owner) {
-			return fmt.Errorf("%s: owner %q is not among users", path, owner)
-		}
-		if !slices.Contains(groups, group) {
-			return fmt.Errorf("%s: group %q is not among groups", path, group)
-		}
-		return nil
-	}
-	for _, d := range r.Directories {
-		if err := check(d.Path, d.Owner, d.Group); err != nil {
-			return err
-		}
-	}
-	for _, f := range r.Files {
-		if err := check(f.Path, f.Owner, f.Group); err != nil {
-			return err
-		}
-	}
-	if r.OCI == nil || r.OCI.User == "" || strings.Trim(r.OCI.User, "0123456789:") == "" {
-		return nil
-	}
-	user, group, named := strings.Cut(r.OCI.User, ":")
-	if !named {
-		group = "root"
-	}
-	return check("oci: user", user, group)
 }
 
 func (r *Recipe) checkPrograms() error {

@@ -43,7 +43,7 @@ func arguments(s machine.Spec, accel machine.Accel) []string {
 	args = append(args, serialArgs()...)
 	args = append(args, netArgs(s.Ports)...)
 	if s.Disk != "" {
-		args = append(args, "-blockdev", fileNode("disk", s.Disk, true), "-device", "virtio-blk-pci,drive=disk,bootindex=0")
+		args = append(args, "-blockdev", fileNode("disk", s.Disk, true), "-device", diskDevice(s))
 	}
 	if s.TPM != nil {
 		args = append(args, "-chardev", socket("tpm", fdTPM), "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm")
@@ -83,6 +83,15 @@ func bootArgs(s machine.Spec) []string {
 		"-blockdev", fileNode("code", s.Firmware.Code, true),
 		"-blockdev", fileNode("vars", filepath.Join(s.Folder, VarsFile), false),
 	}
+}
+
+// diskDevice is the disk, first to boot where there is firmware: a kernel
+// booted directly has taken that place.
+func diskDevice(s machine.Spec) string {
+	if s.Kernel != nil {
+		return "virtio-blk-pci,drive=disk"
+	}
+	return "virtio-blk-pci,drive=disk,bootindex=0"
 }
 
 func serialArgs() []string {

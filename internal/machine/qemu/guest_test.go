@@ -3,26 +3,24 @@ package qemu
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"fmt"
-	"io/fs"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"holdfast/internal/boot/cpio"
+	"holdfast/internal/boot/kmod"
 	"holdfast/internal/machine"
 )
 
-// KernelVariable names the kernel that tests boot: a vmlinuz in a boot
+// kernelVariable names the kernel that tests boot: a vmlinuz in a boot
 // folder, with lib/modules beside that folder, as a package unpacks.
 const kernelVariable = "HOLDFAST_TEST_KERNEL"
-
-// guestModules are what the test's process 1 needs, in the order of loading.
-var guestModules = []string{
-	"virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci",
-	"virtio_console", "failover", "net_failover", "virtio_net", "qemu_fw_cfg",
-}
 
 // testKernel gives a kernel to boot or skips the test.
 func testKernel(t testing.TB) string {
@@ -44,55 +42,68 @@ func guest(t testing.TB, mode string) *machine.Kernel {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the guest's init: %v\n%s", err, out)
 	}
-	files := map[string]string{"init": init}
-	for i, name := range guestModules {
-		files[fmt.Sprintf("modules/%02d-%s.ko", i, name)] = findModule(t, kernel, name)
-	}
 	initrd := filepath.Join(t.TempDir(), "initrd")
+	files := append([]string{init}, modules(t, kernel)...)
 	if err := os.WriteFile(initrd, initramfs(t, files), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &machine.Kernel{Image: kernel, Initrd: initrd, Cmdline: "console=ttyS0 panic=-1 quiet test=" + mode}
+	return &machine.Kernel{Image: kernel, Initrd: initrd, Cmdline: "console=ttyS0 panic=-1 quiet cryptomgr.notests no_timer_check test=" + mode}
 }
 
-func findModule(t testing.TB, kernel, name string) (found string) {
+// modules gives the files of all that the test's process 1 may need, in the
+// order of loading.
+func modules(t testing.TB, kernel string) (files []string) {
 	t.Helper()
 	version := strings.TrimPrefix(filepath.Base(kernel), "vmlinuz-")
 	root := filepath.Join(filepath.Dir(filepath.Dir(kernel)), "lib/modules", version)
-	_ = filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-		if err == nil && filepath.Base(path) == name+".ko" {
-			found = path
-		}
-		return err
-	})
-	if found == "" {
-		t.Fatalf("no module %s under %s", name, root)
+	tree, err := kmod.Open(os.DirFS(root))
+	if err != nil {
+		t.Fatal(err)
 	}
-	return found
+	all, err := tree.Resolve("virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "qemu_fw_cfg", "dm_verity")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range all {
+		files = append(files, filepath.Join(root, m.Path))
+	}
+	return files
 }
 
-// initramfs packs files in the newc form (kernel: buffer-format.rst).
-func initramfs(t testing.TB, files map[string]string) []byte {
+// initramfs packs the init and then the modules, numbered.
+func initramfs(t testing.TB, files []string) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	zip, _ := gzip.NewWriterLevel(&out, gzip.BestSpeed)
-	entry := func(name string, mode int, data []byte) {
-		head := fmt.Sprintf("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00",
-			0, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name)+1, 0, name)
-		fmt.Fprintf(zip, "%s%s", head, make([]byte, -len(head)&3))
-		fmt.Fprintf(zip, "%s%s", data, make([]byte, -len(data)&3))
+	zip, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
+	if err != nil {
+		t.Fatal(err)
 	}
-	entry("modules", 0o040755, nil)
-	for name, path := range files {
+	archive := cpio.NewWriter(zip, time.Unix(0, 0))
+	errs := archive.Add(cpio.Dir("modules", 0o755))
+	for i, path := range files {
 		data, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
+		name := "init"
+		if i > 0 {
+			name = fmt.Sprintf("modules/%02d.ko", i)
 		}
-		entry(name, 0o100755, data)
+		errs = errors.Join(errs, err, archive.Add(cpio.File(name, 0o755, int64(len(data)), bytes.NewReader(data))))
 	}
-	entry("TRAILER!!!", 0, nil)
-	if err := zip.Close(); err != nil {
+	if err := errors.Join(errs, archive.Close(), zip.Close()); err != nil {
 		t.Fatal(err)
 	}
 	return out.Bytes()
+}
+
+// diskOf writes a disk with that content.
+func diskOf(t testing.TB, fill func(io.Writer) error) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "disk.img")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(fill(f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -7,17 +7,19 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/boot/verity"
 	"holdfast/internal/machine"
+	"holdfast/internal/swtpm"
 )
 
 // start starts a machine under emulation, and kills what a test leaves.
@@ -78,13 +80,16 @@ func TestMachineTalksServesAndStopsInGoodOrder(t *testing.T) {
 	doc := []byte("version = \"0.1.0\"\n")
 	m := start(t, machine.Spec{
 		Name: "talk,er", Kernel: guest(t, "talk"), InitData: doc,
-		Ports: []machine.Forward{{GuestPort: 7}},
+		Ports: []machine.Forward{{GuestPort: 7}}, TPM: newTPM(t),
 	})
 	stages := until(t, m, api.EventStarted)
 	t.Logf("workload started after %s", time.Since(m.Started()))
 	sum := sha256.Sum256(doc)
 	if got, want := stages["config"].Digest, "sha256:"+hex.EncodeToString(sum[:]); got != want {
 		t.Errorf("init-data in the machine: got %s, want %s", got, want)
+	}
+	if got := stages["tpm"].Text; got != "2" {
+		t.Errorf("TPM in the machine: got %q, want version 2", got)
 	}
 	checkPort(t, m.Ports()[0])
 	checkEcho(t, m.Stdio())
@@ -93,6 +98,24 @@ func TestMachineTalksServesAndStopsInGoodOrder(t *testing.T) {
 	if o.Reason != machine.PoweredOff || o.Exit == nil || o.Exit.Code != 7 {
 		t.Errorf("got %+v, want powered off with exit code 7", o)
 	}
+}
+
+// newTPM makes and starts a TPM. The machine that gets it closes it.
+func newTPM(t *testing.T) machine.TPM {
+	t.Helper()
+	if err := swtpm.Installed(); err != nil {
+		t.Skipf("needs swtpm: %v", err)
+	}
+	dir := t.TempDir()
+	config := swtpm.Config{Dir: filepath.Join(dir, "tpm"), CADir: filepath.Join(dir, "ca")}
+	if err := swtpm.Manufacture(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	p, err := swtpm.Start(context.WithoutCancel(t.Context()), config.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func checkPort(t *testing.T, port machine.Forward) {
@@ -146,13 +169,51 @@ func TestEndsAreRecognised(t *testing.T) {
 		"off":    machine.PoweredOff,
 	} {
 		t.Run(mode, func(t *testing.T) {
-			o := wait(t, start(t, machine.Spec{Kernel: guest(t, mode)}))
-			if o.Reason != want {
-				t.Errorf("got %s (%s), want %s", o.Reason, o, want)
-			}
-			t.Log(o)
+			checkEnd(t, start(t, machine.Spec{Kernel: guest(t, mode)}), want)
 		})
 	}
+}
+
+func TestAlteredBlockStopsTheMachineAndIsNamed(t *testing.T) {
+	const blocks = 256
+	for name, flipped := range map[string]int{"data": 100, "metadata": blocks + 2} {
+		t.Run(name, func(t *testing.T) {
+			root, disk := verityDisk(t, blocks, flipped)
+			mode := fmt.Sprintf("verity:%x:%d", root, blocks)
+			o := checkEnd(t, start(t, machine.Spec{Kernel: guest(t, mode), Disk: disk}), machine.VerityCorruption)
+			if o.Corrupt != nil && o.Corrupt.Metadata != (name == "metadata") {
+				t.Errorf("got %+v, want a block of %s", o.Corrupt, name)
+			}
+		})
+	}
+}
+
+// verityDisk is a disk of some data blocks and then their hash tree, with a
+// bit flipped in one block.
+func verityDisk(t *testing.T, blocks, flipped int) (root [32]byte, path string) {
+	t.Helper()
+	data := make([]byte, blocks*verity.BlockSize)
+	for i := range data {
+		data[i] = byte(i / verity.BlockSize)
+	}
+	tree, err := verity.Build(bytes.NewReader(data), verity.Params{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := append(data, tree.Device()...)
+	disk[flipped*verity.BlockSize] ^= 1
+	return tree.Root, diskOf(t, func(w io.Writer) error { _, err := w.Write(disk); return err })
+}
+
+// checkEnd waits for the machine and judges how it ended.
+func checkEnd(t *testing.T, m *machine.Machine, want machine.Reason) machine.Outcome {
+	t.Helper()
+	o := wait(t, m)
+	t.Logf("after %.1fs: %s", time.Since(m.Started()).Seconds(), o)
+	if o.Reason != want {
+		t.Errorf("got %s, want %s", o.Reason, want)
+	}
+	return o
 }
 
 func TestMachineThatNeverSpokeIsKilledAtOnce(t *testing.T) {
@@ -208,19 +269,6 @@ func startBare(t *testing.T, spec machine.Spec) (*machine.Machine, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec.Disk = filepath.Join(t.TempDir(), "disk")
-	if err := os.WriteFile(spec.Disk, make([]byte, 1<<20), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	spec.Firmware, spec.Accel = needFirmware(t), machine.AccelTCG
+	spec.Disk, spec.Firmware, spec.Accel = emptyDisk(t), needFirmware(t), machine.AccelTCG
 	return q.Start(t.Context(), spec)
-}
-
-func needFirmware(t testing.TB) *machine.Firmware {
-	t.Helper()
-	f, err := FindFirmware()
-	if err != nil {
-		t.Skipf("needs firmware: %v", err)
-	}
-	return &f
 }

@@ -13,12 +13,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
+	"holdfast/internal/devmapper"
 )
 
 func main() {
@@ -35,10 +37,14 @@ func main() {
 }
 
 func act(mode string) {
+	mode, rest, _ := strings.Cut(mode, ":")
 	switch mode {
 	case "talk":
 		loadModules()
 		talk()
+	case "verity":
+		loadModules()
+		readVerity(rest)
 	case "refuse":
 		fmt.Println("holdfast: refused: root: no verity root of that hash")
 	case "hang":
@@ -54,9 +60,11 @@ func act(mode string) {
 // talk is the smallest machine that keeps to the protocols.
 func talk() {
 	control, stdio := openPort(api.ControlPort), openPort(api.StdioPort)
-	stage(control, "config", digest("/sys/firmware/qemu_fw_cfg/by_name/"+api.InitDataFile+"/raw"))
+	stage(control, api.StageDetail{Name: "config", Digest: digest("/sys/firmware/qemu_fw_cfg/by_name/" + api.InitDataFile + "/raw")})
+	version, _ := os.ReadFile("/sys/class/tpm/tpm0/tpm_version_major")
+	stage(control, api.StageDetail{Name: "tpm", Text: strings.TrimSpace(string(version))})
 	network()
-	stage(control, "network", "")
+	stage(control, api.StageDetail{Name: "network"})
 	go echo(stdio)
 	send(control, api.Event{Event: api.EventStarted})
 	for lines := bufio.NewScanner(control); lines.Scan(); {
@@ -75,12 +83,29 @@ func talk() {
 	}
 }
 
-func stage(w io.Writer, name, digest string) {
+// readVerity reads a verity device to its end. Its tree, under the root hash
+// ROOT, follows the data's BLOCKS on the same disk.
+func readVerity(rootAndBlocks string) {
+	root, blocks, _ := strings.Cut(rootAndBlocks, ":")
+	count, err := strconv.ParseUint(blocks, 10, 32)
+	must(err)
+	dev, err := devmapper.Create("root", devmapper.Target{
+		Length: count * devmapper.BlockSize / devmapper.Sector,
+		Type:   "verity",
+		Params: fmt.Sprintf("1 /dev/vda /dev/vda 4096 4096 %d %d sha256 %s - 1 panic_on_corruption", count, count+1, root),
+	})
+	must(err)
+	data, err := os.ReadFile(dev)
+	fmt.Println("init: verity read", len(data), err)
+}
+
+func stage(w io.Writer, d api.StageDetail) {
 	var now unix.Timespec
 	must(unix.ClockGettime(unix.CLOCK_BOOTTIME, &now))
-	detail, _ := json.Marshal(api.StageDetail{Name: name, UptimeMillis: now.Nano() / 1e6, Digest: digest})
+	d.UptimeMillis = now.Nano() / 1e6
+	detail, _ := json.Marshal(d)
 	send(w, api.Event{Event: api.EventStage, Detail: detail})
-	fmt.Println("holdfast: stage " + name + ":")
+	fmt.Println("holdfast: stage " + d.Name + ":")
 }
 
 func send(w io.Writer, e api.Event) {
