@@ -105,7 +105,7 @@ func (a *app) run(ctx context.Context, r wiring.Run) error {
 	case o.Reason == machine.Killed && ctx.Err() != nil:
 		return exitError(exitRunFailed)
 	}
-	return refusedError{outcome: o, logs: result.Report.Logs}
+	return refusedError{outcome: o, report: result.Report}
 }
 
 func exitCode(e *api.ExitDetail) error {
@@ -123,7 +123,7 @@ func (e runError) Unwrap() error { return e.error }
 // refusedError is a machine that ended without running its workload.
 type refusedError struct {
 	outcome machine.Outcome
-	logs    string
+	report  *wiring.Report
 }
 
 func (e refusedError) Error() string { return "run: " + e.outcome.String() }

@@ -108,12 +108,11 @@ func applyLease(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 	if err := netlink.AddrReplace(link, addr); err != nil {
 		return fmt.Errorf("address %s: %w", addr, err)
 	}
-	for _, gw := range ack.Router() {
-		route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: gw}
+	if gateways := ack.Router(); len(gateways) > 0 {
+		route := &netlink.Route{LinkIndex: link.Attrs().Index, Gw: gateways[0]}
 		if err := netlink.RouteReplace(route); err != nil {
-			return fmt.Errorf("route by %s: %w", gw, err)
+			return fmt.Errorf("route by %s: %w", gateways[0], err)
 		}
-		break
 	}
 	name := ack.HostName()
 	if name == "" {

@@ -33,7 +33,7 @@ func (s *session) authorise(ctx context.Context) error {
 	if s.config, err = s.initData(); err != nil {
 		return err
 	}
-	s.report.Configuration = s.configDigest()
+	s.report.Configuration, s.report.Resources = s.configDigest(), s.resources()
 	if s.Attack.Configuration != nil {
 		defer func() { s.config = s.Attack.Configuration(s.config) }()
 	}
@@ -69,13 +69,12 @@ func (s *session) register(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	resources := s.resources()
-	for _, path := range resources {
+	for _, path := range s.report.Resources {
 		if !slices.Contains(have, path) {
 			return &NoResourceError{Image: s.Image, Resource: path}
 		}
 	}
-	if err := broker.Allow(ctx, s.configDigest(), resources); err != nil {
+	if err := broker.Allow(ctx, s.report.Configuration, s.report.Resources); err != nil {
 		return fmt.Errorf("authorise the configuration: %w", err)
 	}
 	return nil

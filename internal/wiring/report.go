@@ -22,6 +22,7 @@ type Report struct {
 	Workload      Workload  `json:"workload"`
 	Machine       Guest     `json:"machine"`
 	Configuration string    `json:"configuration"` // sha256:… of the init-data document
+	Resources     []string  `json:"resources"`     // what that configuration is to have
 	Endorsement   string    `json:"endorsement,omitempty"`
 	Measured      []Measure `json:"measured"`
 	Decisions     []Release `json:"decisions"`

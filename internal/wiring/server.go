@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"syscall"
@@ -13,6 +15,10 @@ import (
 
 // drainTime is how long requests under way may take when a server stops.
 const drainTime = 10 * time.Second
+
+// quietLog drops what net/http says of clients that break off or do not speak
+// TLS: it is about them, not about us.
+var quietLog = log.New(io.Discard, "", 0)
 
 // A server answers on one address until it is closed.
 type server struct {
@@ -49,7 +55,10 @@ func listen(name, address string, h http.Handler, cert *tls.Certificate) (*serve
 	addr := l.Addr().(*net.TCPAddr)
 	s := &server{
 		name: name, url: scheme + "://" + addr.String(), port: uint16(addr.Port), done: make(chan error, 1),
-		http: &http.Server{Handler: h, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute},
+		http: &http.Server{
+			Handler: h, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute,
+			MaxHeaderBytes: 64 << 10, ErrorLog: quietLog,
+		},
 	}
 	go func() { s.done <- s.http.Serve(l) }()
 	return s, nil
