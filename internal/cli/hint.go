@@ -26,7 +26,7 @@ func explain(err error) (code int, hint string) {
 	var refused refusedError
 	switch {
 	case errors.As(err, &usage):
-		return exitUsage, "the verb's --help says what it takes"
+		return exitUsage, ""
 	case errors.As(err, &refused):
 		return exitRunRefused, refused.hint()
 	case errors.As(err, &run):
@@ -103,7 +103,10 @@ func hintFor(err error) string {
 	var hostPort *qemu.PortTakenError
 	var resource *wiring.NoResourceError
 	var kvm *qemu.NoKVMError
+	var form *recipe.FormError
 	switch {
+	case errors.As(err, &form):
+		return "docs/formats/recipe.md tells what a recipe may say"
 	case errors.As(err, &port):
 		return "choose another with --" + port.Service + "-listen, or :0 for any free one"
 	case errors.As(err, &hostPort):
@@ -114,8 +117,12 @@ func hintFor(err error) string {
 		return "--accel auto runs without it, slower"
 	case errors.Is(err, syscall.ENOSPC):
 		return "free some space there, or choose another folder with --state; nothing half-written was left"
+	case errors.Is(err, keys.ErrNotExist):
+		return `run "holdfast key init"`
 	case errors.Is(err, keys.ErrExist):
 		return `"holdfast key list" shows them`
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return `nobody listens there; "holdfast serve" starts registry and broker`
 	case errors.Is(err, wiring.ErrBusy):
 		return "give this one another --name"
 	}

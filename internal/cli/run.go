@@ -77,6 +77,9 @@ refused because it did not verify, 2 usage.`,
 		if r.Builder, err = a.builder(*sources); err != nil {
 			return runError{err}
 		}
+		if _, err := os.Stat(r.Guest); err != nil {
+			return runError{fmt.Errorf("machine image: %w; --guest names one, or its recipe's folder", err)}
+		}
 		r.Builder.Node = nodeProgram()
 		r.Started = func(running *wiring.Running) { printReady(a.progress(), running) }
 		return a.run(cmd.Context(), r)
@@ -143,8 +146,14 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		r.Console = a.progress()
 	}
 	var err, all error
+	if err = wiring.CheckName(r.Name); err != nil {
+		all = fmt.Errorf("--name: %w", err)
+	}
+	if r.CPUs < 1 {
+		all = errors.Join(all, fmt.Errorf("--cpus %d: want at least 1", r.CPUs))
+	}
 	if r.Accel, err = machine.ParseAccel(f.accel); err != nil {
-		all = errors.Join(all, err)
+		all = errors.Join(all, fmt.Errorf("--accel: %w", err))
 	}
 	if r.Memory, err = parseMemory(f.memory); err != nil {
 		all = errors.Join(all, err)
@@ -162,6 +171,9 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		all = errors.Join(all, errors.New("--interactive: standard input is the image already"))
 	}
 	for _, e := range f.env {
+		if e == "" || e[0] == '=' {
+			all = errors.Join(all, fmt.Errorf("--env %q: want NAME=VALUE or NAME", e))
+		}
 		if !strings.Contains(e, "=") {
 			e += "=" + a.Getenv(e)
 		}
@@ -195,10 +207,11 @@ var secretForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 func parseSecrets(words []string) ([]wiring.Secret, error) {
 	var list []wiring.Secret
-	for _, word := range words {
+	for i, word := range words {
 		name, value, ok := strings.Cut(word, "=")
 		if !ok || !secretForm.MatchString(name) || name == "." || name == ".." {
-			return nil, fmt.Errorf("--secret %.64q: want NAME=VALUE or NAME=@FILE, NAME of letters, digits, dot, underscore, hyphen", name)
+			// The word may be the secret itself, so it is not repeated.
+			return nil, fmt.Errorf("--secret, number %d: want NAME=VALUE or NAME=@FILE, NAME of letters, digits, dot, underscore, hyphen", i+1)
 		}
 		s := wiring.Secret{Name: name, Value: []byte(value)}
 		if file, ok := strings.CutPrefix(value, "@"); ok {
@@ -229,29 +242,36 @@ func parsePublish(words []string) ([]machine.Forward, error) {
 func parseForward(word string) (machine.Forward, error) {
 	ports, proto, _ := strings.Cut(word, "/")
 	f := machine.Forward{Proto: proto}
+	if proto != "" && proto != "tcp" && proto != "udp" {
+		return f, fmt.Errorf("%q is neither tcp nor udp", proto)
+	}
 	parts := strings.Split(ports, ":")
-	guest, err := strconv.ParseUint(parts[len(parts)-1], 10, 16)
-	if err != nil {
+	var err error
+	if f.GuestPort, err = parsePort(parts[len(parts)-1]); err != nil || len(parts) == 1 {
 		return f, err
 	}
-	f.GuestPort = uint16(guest)
-	if len(parts) == 1 {
-		return f, nil
-	}
-	if host := parts[len(parts)-2]; host != "" {
-		n, err := strconv.ParseUint(host, 10, 16)
-		if err != nil {
+	if host := parts[len(parts)-2]; host != "" && host != "0" {
+		if f.HostPort, err = parsePort(host); err != nil {
 			return f, err
 		}
-		f.HostPort = uint16(n)
 	}
 	if len(parts) == 3 {
-		f.HostIP, err = netip.ParseAddr(parts[0])
+		if f.HostIP, err = netip.ParseAddr(parts[0]); err != nil {
+			return f, fmt.Errorf("%q is no IP address", parts[0])
+		}
 	}
 	if len(parts) > 3 {
 		err = errors.New("too many colons")
 	}
 	return f, err
+}
+
+func parsePort(word string) (uint16, error) {
+	n, err := strconv.ParseUint(word, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", word)
+	}
+	return uint16(n), nil
 }
 
 func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {

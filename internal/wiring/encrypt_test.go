@@ -3,6 +3,8 @@ package wiring
 import (
 	"path/filepath"
 	"testing"
+
+	"holdfast/internal/image/transport"
 )
 
 func TestAKeyIsTakenBackWhenNoImageCameOfIt(t *testing.T) {
@@ -19,7 +21,7 @@ func TestAKeyIsTakenBackWhenNoImageCameOfIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := Encryption{
-		Source: "oci:" + filepath.Join(t.TempDir(), "none"), Target: "oci:" + filepath.Join(t.TempDir(), "out"),
+		Source: transport.LayoutRef(filepath.Join(t.TempDir(), "none"), ""), Target: transport.LayoutRef(filepath.Join(t.TempDir(), "out"), ""),
 		Recipients: []string{"kbs:///default/key/one", "kbs"},
 	}
 	if _, err := Encrypt(t.Context(), broker, e); err == nil {

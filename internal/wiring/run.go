@@ -140,7 +140,7 @@ func (s *session) tidy(o machine.Outcome) error {
 
 // claim takes the run's folder for this process, empty.
 func (s *session) claim() (release func() error, err error) {
-	if err := checkName(s.Name); err != nil {
+	if err := CheckName(s.Name); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(s.folder), 0o700); err != nil {
