@@ -22,8 +22,8 @@ type Report struct {
 	Name          string    `json:"name"`
 	Workload      Workload  `json:"workload"`
 	Machine       Guest     `json:"machine"`
-	Configuration string    `json:"configuration"` // sha256:… of the init-data document
-	Resources     []string  `json:"resources"`     // what that configuration is to have
+	Configuration string    `json:"configuration"`         // sha256:… of the init-data document
+	Resources     []string  `json:"resources"`             // what that configuration is to have
 	Endorsement   string    `json:"endorsement,omitempty"` // of the TPM that answered
 	BrokerKey     string    `json:"broker_key,omitempty"`  // that signed the attestation result
 	Measured      []Measure `json:"measured"`
