@@ -19,7 +19,7 @@ const (
 const (
 	CallStatus = "status" // what stage the machine is in
 	CallSignal = "signal" // params {"signal":"SIGTERM"}: to the workload
-	CallStop   = "stop"   // SIGTERM to the workload, power off when it ends
+	CallStop   = "stop"   // the image's stop signal to the workload; power off when it ends
 	CallStdin  = "stdin"  // lets the stdio port carry input
 )
 
