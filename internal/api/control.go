@@ -60,7 +60,8 @@ type StageDetail struct {
 type RefusedDetail struct {
 	Stage  string `json:"stage"`
 	Reason string `json:"reason"`
-	// InitDataDigest is set when the broker does not know the configuration.
+	// InitDataDigest is set when the broker refused: it may have to be told of
+	// the configuration.
 	InitDataDigest string `json:"init_data_digest,omitempty"`
 }
 
