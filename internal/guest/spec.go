@@ -52,6 +52,7 @@ func (s spec) build() (*specs.Spec, error) {
 			Namespaces:    []specs.LinuxNamespace{{Type: "pid"}, {Type: "ipc"}, {Type: "uts"}, {Type: "mount"}, {Type: "cgroup"}},
 			MaskedPaths:   maskedPaths,
 			ReadonlyPaths: readonlyPaths,
+			Seccomp:       seccomp(),
 		},
 	}, nil
 }

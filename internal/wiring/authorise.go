@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ const kbsScheme = "kbs:///"
 // exactly that configuration for exactly those resources.
 func (s *session) authorise(ctx context.Context) error {
 	for _, secret := range s.Secrets {
-		s.secrets = append(s.secrets, api.SecretRef{Name: secret.Name, Resource: kbsScheme + s.secretPath(secret.Name)})
+		s.secrets = append(s.secrets, api.SecretRef{Name: secret.Name, Resource: kbsScheme + s.secretPath(secret)})
 	}
 	var err error
 	if s.config, err = s.initData(); err != nil {
@@ -45,8 +46,11 @@ func (s *session) authorise(ctx context.Context) error {
 
 // checkForeign says what a run with somebody else's broker cannot do.
 func (s *session) checkForeign() error {
-	if len(s.Secrets) > 0 {
-		return errors.New("secrets go to this run's own broker: with another one its administrator sets them")
+	for _, secret := range s.Secrets {
+		if secret.Resource == "" {
+			return fmt.Errorf("secret %s: its value cannot be put at another's broker: name a resource there, as %s=kbs:///REPOSITORY/TYPE/TAG",
+				secret.Name, secret.Name)
+		}
 	}
 	return nil
 }
@@ -61,9 +65,13 @@ func (s *session) register(ctx context.Context) error {
 		return fmt.Errorf("trust machine image %s: %w", s.guest.Name, err)
 	}
 	for _, secret := range s.Secrets {
-		if err := broker.SetResource(ctx, s.secretPath(secret.Name), secret.Value); err != nil {
+		if secret.Resource != "" {
+			continue
+		}
+		if err := broker.SetResource(ctx, s.secretPath(secret), secret.Value); err != nil {
 			return fmt.Errorf("put secret %s at the broker: %w", secret.Name, err)
 		}
+		s.placed = append(s.placed, s.secretPath(secret))
 	}
 	have, err := broker.Resources(ctx)
 	if err != nil {
@@ -77,6 +85,7 @@ func (s *session) register(ctx context.Context) error {
 	if err := broker.Allow(ctx, s.report.Configuration, s.report.Resources); err != nil {
 		return fmt.Errorf("authorise the configuration: %w", err)
 	}
+	s.allowed = true
 	return nil
 }
 
@@ -87,26 +96,34 @@ func (e *NoResourceError) Error() string {
 	return fmt.Sprintf("image %s needs %s%s, which the broker does not have", e.Image, kbsScheme, e.Resource)
 }
 
-// withdraw ends what register began. A broker that cannot be told any more
-// keeps an authorisation for a configuration that names this run's ports and
-// certificates, so nothing is lost.
+// withdraw ends what register began, as far as it came. A broker that cannot
+// be told any more keeps an authorisation for a configuration that names this
+// run's ports and certificates, so nothing is lost.
 func (s *session) withdraw() {
-	if s.Broker != nil {
+	if !s.allowed && len(s.placed) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	broker := s.services.admin()
-	err := broker.Withdraw(ctx, s.report.Configuration)
-	for _, secret := range s.Secrets {
-		err = errors.Join(err, broker.DeleteResource(ctx, s.secretPath(secret.Name)))
+	var err error
+	if s.allowed {
+		err = broker.Withdraw(ctx, s.report.Configuration)
+	}
+	for _, path := range s.placed {
+		err = errors.Join(err, broker.DeleteResource(ctx, path))
 	}
 	if err != nil && s.Log != nil {
 		s.Log.Warn("broker keeps what this run registered", "err", err)
 	}
 }
 
-func (s *session) secretPath(name string) string { return s.Name + "/secret/" + name }
+func (s *session) secretPath(secret Secret) string {
+	if path, ok := strings.CutPrefix(secret.Resource, kbsScheme); ok {
+		return path
+	}
+	return s.Name + "/secret/" + secret.Name
+}
 
 // resources lists all that the workload may have.
 func (s *session) resources() []string {
@@ -115,7 +132,7 @@ func (s *session) resources() []string {
 		list = append(list, strings.TrimPrefix(kid, kbsScheme))
 	}
 	for _, secret := range s.Secrets {
-		list = append(list, s.secretPath(secret.Name))
+		list = append(list, s.secretPath(secret))
 	}
 	return list
 }
@@ -142,13 +159,23 @@ func (s *session) initData() ([]byte, error) {
 		Control:  control,
 	}
 	if s.Broker != nil {
-		cfg.Broker = *s.Broker
+		cfg.Broker = fromInside(*s.Broker)
 	}
 	raw, err := json.MarshalIndent(cfg, "", "  ")
 	if err != nil {
 		return nil, err
 	}
 	return encodeInitData(string(raw))
+}
+
+// fromInside is the endpoint as the machine sees it: what listens on this
+// host's loopback, it finds at its gateway.
+func fromInside(e api.Endpoint) api.Endpoint {
+	u, err := url.Parse(e.URL)
+	if err == nil && isLoopback(u.Host) {
+		e.URL = u.Scheme + "://" + guestGateway + ":" + u.Port()
+	}
+	return e
 }
 
 func encodeInitData(config string) ([]byte, error) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
@@ -45,7 +46,7 @@ func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (_ *Encryp
 	for _, word := range e.Recipients {
 		r, kid, err := recipient(ctx, broker, word)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		recipients = append(recipients, r)
 		if kid != "" {
@@ -56,8 +57,10 @@ func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (_ *Encryp
 	return out, err
 }
 
-func forget(ctx context.Context, broker *admin.Client, keys []string) (err error) {
-	for _, kid := range keys {
+func forget(ctx context.Context, broker *admin.Client, kids []string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, kid := range kids {
 		err = errors.Join(err, broker.DeleteResource(ctx, strings.TrimPrefix(kid, kbsScheme)))
 	}
 	return err

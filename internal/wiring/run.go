@@ -2,6 +2,8 @@ package wiring
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -55,10 +57,12 @@ type Run struct {
 }
 
 // A Secret is a value that only the proven workload finds, in
-// /run/secrets/NAME.
+// /run/secrets/NAME. It is put at this run's broker, or it is a resource that
+// the broker has already.
 type Secret struct {
-	Name  string
-	Value []byte
+	Name     string
+	Value    []byte
+	Resource string // kbs:///REPOSITORY/TYPE/TAG, instead of Value
 }
 
 // LogValue keeps the value out of logs.
@@ -91,6 +95,8 @@ type session struct {
 	secrets  []api.SecretRef
 	config   []byte // the init-data document
 	report   *Report
+	placed   []string // secrets that the broker holds for this run
+	allowed  bool     // the broker authorised the configuration
 }
 
 // Run starts what is needed, boots the machine and follows it to its end.
@@ -101,7 +107,7 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, s.tidy(result), release()) }()
 	if s.ring, err = i.Ring(ctx); err != nil {
 		return nil, err
 	}
@@ -109,10 +115,10 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.services.Close()) }()
+	defer s.withdraw()
 	if err := s.authorise(ctx); err != nil {
 		return nil, err
 	}
-	defer s.withdraw()
 	outcome, err := s.boot(ctx)
 	if err != nil {
 		return nil, err
@@ -121,39 +127,17 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if err := s.conclude(); err != nil {
 		return nil, err
 	}
-	return &Result{Outcome: outcome, Report: s.report}, s.tidy(outcome)
+	return &Result{Outcome: outcome, Report: s.report}, nil
 }
 
 // tidy removes what the run made, but for the machine's logs when it ended
 // otherwise than by its workload's end.
-func (s *session) tidy(o machine.Outcome) error {
-	if o.Reason == machine.PoweredOff && o.Exit != nil {
+func (s *session) tidy(r *Result) error {
+	if r != nil && r.Outcome.Reason == machine.PoweredOff && r.Outcome.Exit != nil {
 		return os.RemoveAll(s.folder)
 	}
 	s.report.Logs = s.path("machine")
-	var err error
-	for _, name := range []string{"registry", "image", "tpm"} {
-		err = errors.Join(err, os.RemoveAll(s.path(name)))
-	}
-	return err
-}
-
-// claim takes the run's folder for this process, empty.
-func (s *session) claim() (release func() error, err error) {
-	if err := CheckName(s.Name); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(s.folder), 0o700); err != nil {
-		return nil, err
-	}
-	unlock, err := tryLock(s.folder + ".lock")
-	if err != nil {
-		return nil, fmt.Errorf("a run named %s is under way: %w", s.Name, err)
-	}
-	if err := os.RemoveAll(s.folder); err != nil {
-		return nil, errors.Join(err, unlock())
-	}
-	return unlock, os.MkdirAll(s.folder, 0o700)
+	return clearFolder(s.folder)
 }
 
 // prepare makes the parts that do not depend on one another, at once.
@@ -181,10 +165,23 @@ func (s *session) prepare(ctx context.Context) error {
 		}
 	}
 	s.services, err = s.Installation.Serve(s.ring, ServeConfig{
-		RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TLS: true,
+		RegistryListen: s.registryAddress(), BrokerListen: "127.0.0.1:0", TLS: true,
 		RegistryDir: s.path("registry"), Log: s.Log,
 	})
 	return err
+}
+
+// registryAddress is the same for the same image: the machine is told of it in
+// its configuration, and another broker's administrator authorises that by its
+// digest. With this run's own broker any free port does as well.
+func (s *session) registryAddress() string {
+	const first, count = 20000, 10000
+	sum := sha256.Sum256([]byte(s.workload.image.Digest))
+	address := fmt.Sprintf("127.0.0.1:%d", first+int(binary.BigEndian.Uint16(sum[:]))%count)
+	if s.Broker == nil && !isFree(address) {
+		return "127.0.0.1:0"
+	}
+	return address
 }
 
 func (s *session) path(name string) string { return filepath.Join(s.folder, name) }
@@ -203,10 +200,10 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := "workload/" + s.Name
+	const name = "workload"
 	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
 	opts := transport.Options{Stdin: s.Stdin, Progress: s.Progress, TempDir: s.folder, Logger: s.Log}
-	if err := os.MkdirAll(filepath.Dir(dst.Path), 0o700); err != nil {
+	if err := os.MkdirAll(s.path("registry"), 0o700); err != nil {
 		return nil, err
 	}
 	if _, err := transport.Copy(ctx, src, dst, opts); err != nil {
