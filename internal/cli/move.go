@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -108,7 +109,13 @@ func (a *app) imageInspect() *cobra.Command {
 	return c
 }
 
-func printImage(w io.Writer, img transport.Image) {
+func printImage(out io.Writer, img transport.Image) {
+	w := &bytes.Buffer{}
+	defer func() {
+		for line := range strings.Lines(w.String()) {
+			fmt.Fprintln(out, printable(line))
+		}
+	}()
 	fmt.Fprintf(w, "%s\n  digest    %s\n  platform  %s\n  size      %s\n", img.Reference, img.Digest, img.Platform, size(img.Size))
 	fmt.Fprintf(w, "  runs      %s\n", strings.Join(append(img.Config.Entrypoint, img.Config.Cmd...), " "))
 	for _, l := range img.Layers {

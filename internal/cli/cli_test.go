@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"holdfast/internal/api"
+	"holdfast/internal/image/transport"
+	"holdfast/internal/machine"
+	"holdfast/internal/wiring"
+)
+
+// call runs the command line and gives its exit code and what it printed.
+func call(ctx context.Context, t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, problems bytes.Buffer
+	state := filepath.Join(t.TempDir(), "state")
+	code = Main(ctx, Process{
+		Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &problems,
+		Getenv: func(name string) string { return map[string]string{"HOLDFAST_STATE": state}[name] },
+	})
+	return code, out.String(), problems.String()
+}
+
+func TestVersionIsTold(t *testing.T) {
+	code, out, _ := call(t.Context(), t, "--version")
+	if code != 0 || !strings.HasPrefix(out, "holdfast version ") {
+		t.Errorf("got %d and %q", code, out)
+	}
+}
+
+func TestAnInterruptedVerbSaysSo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	code, _, problems := call(ctx, t, "broker", "list", "--broker", "http://127.0.0.1:1")
+	if code != exitInterrupted || problems != "holdfast: interrupted\n" {
+		t.Errorf("got %d and %q, want %d", code, problems, exitInterrupted)
+	}
+}
+
+func TestExitCodesOfRunTellARefusalFromAFailure(t *testing.T) {
+	ended := func(r machine.Reason) error {
+		return refusedError{outcome: machine.Outcome{Reason: r, Refusal: &api.RefusedDetail{}, Corrupt: &machine.CorruptBlock{}}, report: &wiring.Report{}}
+	}
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{ended(machine.Refused), exitRunRefused},
+		{ended(machine.FirmwareRefused), exitRunRefused},
+		{ended(machine.VerityCorruption), exitRunRefused},
+		{ended(machine.Died), exitRunFailed},
+		{ended(machine.KernelPanic), exitRunFailed},
+		{runError{fmt.Errorf("copy: %w", transport.ErrDigest)}, exitRunRefused},
+		{runError{errors.New("something else")}, exitRunFailed},
+		{exitCode(&api.ExitDetail{Code: 7}), 7},
+		{exitCode(&api.ExitDetail{Code: 256}), exitRunFailed},
+	} {
+		a := &app{Process: Process{Stderr: &bytes.Buffer{}}}
+		if got := a.report(nil, c.err); got != c.want {
+			t.Errorf("%v: got %d, want %d", c.err, got, c.want)
+		}
+	}
+}
+
+func TestWordsFromElsewhereDoNotReachTheTerminalRaw(t *testing.T) {
+	var problems bytes.Buffer
+	a := &app{Process: Process{Stderr: &problems}}
+	a.report(nil, errors.New("the registry answers \x1b]0;owned\a\x1b[2J no"))
+	var out bytes.Buffer
+	printImage(&out, transport.Image{Platform: "linux/\x1b[2Jamd64", Layers: []transport.Layer{{MediaType: "a\rb"}}})
+	for _, text := range []string{problems.String(), out.String()} {
+		if strings.ContainsAny(text, "\x1b\a\r") || strings.Count(text, "\n") == 0 {
+			t.Errorf("got %q", text)
+		}
+	}
+}
+
+func TestSecretsThatTheBrokerWouldRefuseAreRefusedFirst(t *testing.T) {
+	for _, words := range [][]string{{"a="}, {".a=x"}, {"a=1", "a=2"}, {"a=" + strings.Repeat("x", 2<<20+1)}} {
+		_, err := parseSecrets(words)
+		if err == nil || len(err.Error()) > 100 {
+			t.Errorf("%.20q: got %v, want a short refusal", words, err)
+		}
+	}
+}
+
+func TestWithoutAHomeTheStateIsNeverInTheWorkingFolder(t *testing.T) {
+	a := &app{Process: Process{Getenv: func(string) string { return "" }}}
+	if dir := a.defaultState(); !filepath.IsAbs(dir) {
+		t.Errorf("got %q", dir)
+	}
+}
