@@ -104,11 +104,16 @@ func hintFor(err error) string {
 	var resource *wiring.NoResourceError
 	var kvm *qemu.NoKVMError
 	var form *recipe.FormError
+	var unknown *deb.MissingError
 	switch {
 	case errors.As(err, &form):
 		return "docs/formats/recipe.md tells what a recipe may say"
+	case errors.As(err, &unknown) && unknown.NeededBy != nil:
+		return `the recipe's "exclude" leaves out what is only depended upon`
+	case errors.As(err, &unknown):
+		return "packages.debian.org tells which suites and architectures have a package"
 	case errors.As(err, &port):
-		return "choose another with --" + port.Service + "-listen, or :0 for any free one"
+		return "choose another with --" + port.Service + "-listen; 127.0.0.1:0 is any free one"
 	case errors.As(err, &hostPort):
 		return "publish on another port, or leave the host port out to have one picked"
 	case errors.As(err, &resource):

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -65,17 +64,7 @@ func (s *session) register(ctx context.Context) error {
 			return fmt.Errorf("put secret %s at the broker: %w", secret.Name, err)
 		}
 	}
-	have, err := broker.Resources(ctx)
-	if err != nil {
-		return err
-	}
-	resources := s.resources()
-	for _, path := range resources {
-		if !slices.Contains(have, path) {
-			return &NoResourceError{Image: s.Image, Resource: path}
-		}
-	}
-	if err := broker.Allow(ctx, s.configDigest(), resources); err != nil {
+	if err := broker.Allow(ctx, s.configDigest(), s.resources()); err != nil {
 		return fmt.Errorf("authorise the configuration: %w", err)
 	}
 	return nil

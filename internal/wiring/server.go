@@ -56,11 +56,14 @@ func listen(name, address string, h http.Handler, cert *tls.Certificate) (*serve
 }
 
 // close drains the server: requests under way are answered, new ones are not
-// taken.
+// taken. A client that stalls is cut off when drainTime is over.
 func (s *server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
 	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
