@@ -29,6 +29,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"archive": archive,
 	"flip":    flip,
 	"small":   small,
+	"tools":   tools,
 	"dial":    dial,
 	"term":    term,
 	"begin":   begin,
@@ -209,6 +210,18 @@ func small(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.MkdirAll(dir, 0o755))
 	ts.Check(syscall.Mount("none", dir, "tmpfs", 0, "size="+args[1]))
 	ts.Defer(func() { ts.Check(syscall.Unmount(dir, syscall.MNT_DETACH)) })
+}
+
+// tools NAME… leaves these programs alone on the search path, beside holdfast.
+func tools(ts *testscript.TestScript, _ bool, args []string) {
+	dir, err := os.MkdirTemp(ts.MkAbs("."), "tools")
+	ts.Check(err)
+	for _, name := range append([]string{"holdfast"}, args...) {
+		path, err := exec.LookPath(name)
+		ts.Check(err)
+		ts.Check(os.Symlink(path, filepath.Join(dir, name)))
+	}
+	ts.Setenv("PATH", dir)
 }
 
 const patience = 20 * time.Second
