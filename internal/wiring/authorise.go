@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -70,15 +69,6 @@ func (s *session) register(ctx context.Context) error {
 		}
 		if err := broker.SetResource(ctx, s.secretPath(secret), secret.Value); err != nil {
 			return fmt.Errorf("put secret %s at the broker: %w", secret.Name, err)
-		}
-	}
-	have, err := broker.Resources(ctx)
-	if err != nil {
-		return err
-	}
-	for _, path := range s.report.Resources {
-		if !slices.Contains(have, path) {
-			return &NoResourceError{Image: s.Image, Resource: path}
 		}
 	}
 	if err := broker.Allow(ctx, s.report.Configuration, s.report.Resources); err != nil {
