@@ -114,14 +114,23 @@ func applyLease(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 			return fmt.Errorf("route by %s: %w", gateways[0], err)
 		}
 	}
-	name := ack.HostName()
-	if name == "" {
-		name = defaultHostname
-	}
+	name := hostname(ack.HostName())
 	if err := unix.Sethostname([]byte(name)); err != nil {
 		return fmt.Errorf("host name %q: %w", name, err)
 	}
 	return writeResolver(ack)
+}
+
+// hostname takes what DHCP gave only if it is a plain name: it goes into the
+// workload's /etc/hosts, where a line break would begin another entry.
+func hostname(given string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.'
+	}
+	if given == "" || len(given) > 63 || strings.TrimFunc(given, plain) != "" {
+		return defaultHostname
+	}
+	return given
 }
 
 func writeResolver(ack *dhcpv4.DHCPv4) error {

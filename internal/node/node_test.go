@@ -79,3 +79,17 @@ func TestPanicEndsInOrder(t *testing.T) {
 		t.Errorf("got %+v", d)
 	}
 }
+
+func TestHostNameFromDHCPIsPlainOrOurs(t *testing.T) {
+	for given, want := range map[string]string{
+		"web-1.example":                 "web-1.example",
+		"":                              defaultHostname,
+		"a\n10.6.6.6\tregistry.example": defaultHostname,
+		"a b":                           defaultHostname,
+		strings.Repeat("a", 64):         defaultHostname,
+	} {
+		if got := hostname(given); got != want {
+			t.Errorf("%q: got %q, want %q", given, got, want)
+		}
+	}
+}
