@@ -1,0 +1,38 @@
+package machine
+
+import (
+	"encoding/pem"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"holdfast/internal/api"
+)
+
+func TestOnlyTheConfiguredAuthorityVouchesOverHTTPS(t *testing.T) {
+	s := httptest.NewTLSServer(http.NotFoundHandler())
+	defer s.Close()
+	other := httptest.NewTLSServer(http.NotFoundHandler())
+	defer other.Close()
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	for _, url := range []string{"", "http://10.0.2.2:8080", "HTTP://10.0.2.2", "10.0.2.2:8080", "https:///x", "unix:///run/x"} {
+		if _, err := pinned(api.Endpoint{URL: url, CA: ca}); err == nil {
+			t.Errorf("%q: got a client, want a refusal", url)
+		}
+	}
+	if _, err := pinned(api.Endpoint{URL: s.URL}); err == nil {
+		t.Error("without a CA: got a client, want a refusal")
+	}
+	client, err := pinned(api.Endpoint{URL: s.URL, CA: ca})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := client.Get(s.URL); err != nil {
+		t.Error(err)
+	} else {
+		_ = a.Body.Close()
+	}
+	if client.Transport.(*http.Transport).Proxy != nil {
+		t.Error("a proxy from the environment would be asked")
+	}
+}
