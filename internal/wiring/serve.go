@@ -35,6 +35,7 @@ type ServeConfig struct {
 	RegistryListen, BrokerListen string
 	TLS                          bool // on loopback, too
 	RegistryDir                  string
+	RegistryReadOnly             bool // refuses every push
 	Log                          *slog.Logger
 }
 
@@ -51,7 +52,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	if err != nil {
 		return nil, err
 	}
-	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), Logger: c.Log})
+	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log})
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
