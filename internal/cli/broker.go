@@ -33,7 +33,7 @@ func (a *app) brokerFlags(c *cobra.Command) func(context.Context) (*admin.Client
 			return nil, err
 		}
 		if url != "" {
-			return dir.RemoteAdmin(ring, url), nil
+			return dir.RemoteAdmin(ring, url)
 		}
 		return dir.Admin(ring)
 	}

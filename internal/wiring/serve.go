@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"time"
 
@@ -117,9 +118,15 @@ func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
 	return client, nil
 }
 
-// RemoteAdmin administers the broker at url with the installation's keys.
-func (i Installation) RemoteAdmin(ring *keys.Ring, url string) *admin.Client {
-	return newAdmin(ring, url, "cli")
+// RemoteAdmin administers the broker at address with the installation's keys.
+// Without TLS a secret and the administrator's token would be anybody's on the
+// way, so that is for this machine's own addresses only.
+func (i Installation) RemoteAdmin(ring *keys.Ring, address string) (*admin.Client, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(net.JoinHostPort(u.Hostname(), u.Port()))) {
+		return nil, fmt.Errorf("broker %.80q: want https://HOST:PORT, or http:// on this machine", address)
+	}
+	return newAdmin(ring, address, "cli"), nil
 }
 
 // inProcess answers requests without a network.
