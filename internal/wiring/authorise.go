@@ -106,7 +106,9 @@ func (s *session) withdraw() {
 	}
 }
 
-func (s *session) secretPath(name string) string { return s.Name + "/secret/" + name }
+// secretPath is where a run's own secret is. Its type keeps it apart from what
+// an administrator has set, which a run must neither replace nor delete.
+func (s *session) secretPath(name string) string { return s.Name + "/run-secret/" + name }
 
 // resources lists all that the workload may have.
 func (s *session) resources() []string {
