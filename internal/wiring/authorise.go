@@ -105,11 +105,13 @@ func (s *session) withdraw() {
 	}
 }
 
+// secretPath is where a secret is. The type of a run's own keeps it apart from
+// what an administrator has set, which a run must neither replace nor delete.
 func (s *session) secretPath(secret Secret) string {
 	if path, ok := strings.CutPrefix(secret.Resource, kbsScheme); ok {
 		return path
 	}
-	return s.Name + "/secret/" + secret.Name
+	return s.Name + "/run-secret/" + secret.Name
 }
 
 // resources lists all that the workload may have.

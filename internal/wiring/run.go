@@ -195,7 +195,7 @@ func (s *session) prepare(ctx context.Context) error {
 	}
 	s.services, err = s.Installation.Serve(s.ring, ServeConfig{
 		RegistryListen: s.registryAddress(), BrokerListen: "127.0.0.1:0", TLS: true,
-		RegistryDir: s.path("registry"), Log: s.Log,
+		RegistryDir: s.path("registry"), RegistryReadOnly: true, Log: s.Log, // the workload can reach it
 	})
 	return err
 }
