@@ -172,6 +172,9 @@ func (s *session) prepare(ctx context.Context) error {
 	if s.qemu, err = qemu.New(qemu.Config{AccelFile: s.Installation.accelFile(), Logger: s.Log}); err != nil {
 		return err
 	}
+	if err := swtpm.Installed(); err != nil {
+		return err
+	}
 	if s.firmware, err = s.Installation.Firmware(s.ring); err != nil {
 		return err
 	}
