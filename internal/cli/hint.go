@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -101,7 +102,10 @@ func isRefusal(err error) bool {
 			return true
 		}
 	}
-	return errors.As(err, &answer) || errors.As(err, &signature)
+	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
+		return true
+	}
+	return errors.As(err, &signature)
 }
 
 // hintFor knows what helps with common failures.
@@ -111,17 +115,25 @@ func hintFor(err error) string {
 	var resource *wiring.NoResourceError
 	var kvm *qemu.NoKVMError
 	var form *recipe.FormError
+	var unknown *deb.MissingError
+	var answer *admin.RefusedError
 	switch {
 	case errors.As(err, &form):
 		return "docs/formats/recipe.md tells what a recipe may say"
+	case errors.As(err, &unknown) && unknown.NeededBy != nil:
+		return `the recipe's "exclude" leaves out what is only depended upon`
+	case errors.As(err, &unknown):
+		return "packages.debian.org tells which suites and architectures have a package"
 	case errors.As(err, &port):
-		return "choose another with --" + port.Service + "-listen, or :0 for any free one"
+		return "choose another with --" + port.Service + "-listen; 127.0.0.1:0 is any free one"
 	case errors.As(err, &hostPort):
 		return "publish on another port, or leave the host port out to have one picked"
 	case errors.As(err, &resource):
 		return `run "holdfast broker set ` + resource.Resource + ` FILE", or encrypt the image here`
 	case errors.As(err, &kvm):
 		return "--accel auto runs without it, slower"
+	case errors.As(err, &answer) && answer.Status == http.StatusInsufficientStorage:
+		return "free some space there; nothing half-written was left"
 	case errors.Is(err, syscall.ENOSPC):
 		return "free some space there, or choose other folders with --state and TMPDIR; nothing half-written was left"
 	case errors.Is(err, keys.ErrNotExist):

