@@ -3,10 +3,15 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"holdfast/internal/api"
@@ -94,5 +99,31 @@ func TestWithoutAHomeTheStateIsNeverInTheWorkingFolder(t *testing.T) {
 	a := &app{Process: Process{Getenv: func(string) string { return "" }}}
 	if dir := a.defaultState(); !filepath.IsAbs(dir) {
 		t.Errorf("got %q", dir)
+	}
+}
+
+func TestRegistriesAreGivenTheCredentialsOfDockerLogin(t *testing.T) {
+	var known atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, password, _ := r.BasicAuth()
+		if name != "alice" || password != "wonder" {
+			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		known.Store(true)
+		w.WriteHeader(http.StatusNotFound)
+	}))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	config := t.TempDir()
+	login := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte("alice:wonder")))
+	if err := os.WriteFile(filepath.Join(config, "config.json"), []byte(login), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_CONFIG", config)
+	code, _, problems := call(t.Context(), t, "image", "inspect", host+"/app:v1")
+	if !known.Load() || code != exitFailed || strings.Contains(problems, "wonder") {
+		t.Errorf("known: %v, got %d and %q", known.Load(), code, problems)
 	}
 }

@@ -69,11 +69,14 @@ refused because it did not verify, 2 usage.`,
 	fs.StringVar(&f.broker, "broker", "", "https URL of another broker, whose administrator must authorise the configuration")
 	fs.StringVar(&f.brokerCA, "broker-ca", "", "PEM file of that broker's CA (default: this installation's)")
 	fs.BoolVar(&f.console, "console", false, "show the machine's console on standard error")
-	sources := sourceFlags(c)
+	sources, transport := sourceFlags(c), a.transportFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		r, err := a.understand(f, args)
 		if err != nil {
 			return usageError{err}
+		}
+		if r.Transport, err = transport(); err != nil {
+			return usageError{fmt.Errorf("--ca: %w", err)}
 		}
 		if r.Builder, err = a.builder(*sources); err != nil {
 			return runError{err}

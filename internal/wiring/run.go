@@ -41,6 +41,9 @@ type Run struct {
 	CPUs       int
 	Accel      machine.Accel
 
+	// Transport says how to reach the registry that Image is in.
+	Transport transport.Options
+
 	// Stdin is the archive when Image is "-", else the workload's standard
 	// input if Interactive.
 	Stdin          io.Reader
@@ -212,7 +215,8 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	}
 	const name = "workload"
 	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
-	opts := transport.Options{Stdin: s.Stdin, Progress: s.Progress, TempDir: s.folder, Logger: s.Log}
+	opts := s.Transport
+	opts.Stdin, opts.Progress, opts.TempDir, opts.Logger = s.Stdin, s.Progress, s.folder, s.Log
 	if err := os.MkdirAll(s.path("registry"), 0o700); err != nil {
 		return nil, err
 	}
