@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"holdfast/internal/api"
+	"holdfast/internal/blob"
 	"holdfast/internal/image/transport"
 	"holdfast/internal/machine"
 	"holdfast/internal/wiring"
@@ -48,7 +49,7 @@ func TestAnInterruptedVerbSaysSo(t *testing.T) {
 	}
 }
 
-func TestExitCodesOfRunTellARefusalFromAFailure(t *testing.T) {
+func TestExitCodesTellARefusalFromAFailure(t *testing.T) {
 	ended := func(r machine.Reason) error {
 		return refusedError{outcome: machine.Outcome{Reason: r, Refusal: &api.RefusedDetail{}, Corrupt: &machine.CorruptBlock{}}, report: &wiring.Report{}}
 	}
@@ -63,6 +64,7 @@ func TestExitCodesOfRunTellARefusalFromAFailure(t *testing.T) {
 		{ended(machine.KernelPanic), exitRunFailed},
 		{runError{fmt.Errorf("copy: %w", transport.ErrDigest)}, exitRunRefused},
 		{runError{errors.New("something else")}, exitRunFailed},
+		{fmt.Errorf("package x: %w", &blob.MismatchError{}), exitRefused},
 		{exitCode(&api.ExitDetail{Code: 7}), 7},
 		{exitCode(&api.ExitDetail{Code: 256}), exitRunFailed},
 	} {

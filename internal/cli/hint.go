@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 
+	"holdfast/internal/blob"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/deb"
 	"holdfast/internal/enc"
@@ -105,7 +106,8 @@ func isRefusal(err error) bool {
 	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
 		return true
 	}
-	return errors.As(err, &signature)
+	var mismatch *blob.MismatchError
+	return errors.As(err, &signature) || errors.As(err, &mismatch)
 }
 
 // hintFor knows what helps with common failures.
