@@ -40,10 +40,10 @@ func (a *app) runVerb() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run IMAGE [flags] [-- ARG…]",
 		Short: "Run a container in a machine of its own that proves itself first",
-		Long: `Boots a machine with Secure Boot and a TPM, lets it prove which bytes it runs, and
-runs the container IMAGE in it. Keys of encrypted layers and secrets are released
-only to the proven machine. Registry and broker are started for the run, and the
-machine image is built when it is absent.
+		Long: `Boots a machine with Secure Boot and a TPM, lets it prove which bytes it runs,
+and runs the container IMAGE in it. Keys of encrypted layers and secrets are
+released only to the proven machine. Registry and broker are started for the
+run, and the machine image is built when it is absent.
 
 IMAGE is a registry reference, an OCI layout, an archive of docker save (- for
 standard input), or the folder of a recipe.

@@ -109,6 +109,12 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if s.ring, err = i.Ring(ctx); err != nil {
 		return nil, err
 	}
+	booted := false
+	defer func() {
+		if !booted { // there are no logs that anyone could want
+			err = errors.Join(err, os.RemoveAll(s.folder))
+		}
+	}()
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -117,6 +123,7 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 		return nil, err
 	}
 	defer s.withdraw()
+	booted = true
 	outcome, err := s.boot(ctx)
 	if err != nil {
 		return nil, err

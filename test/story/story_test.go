@@ -3,7 +3,7 @@
 //
 // Beside testscript's own commands a story has those of commands_test.go, an
 // archive of Debian packages of its own ($MIRROR, signed by $KEYRING), and two
-// free addresses ($REGISTRY, $BROKER). Nothing needs a network.
+// free addresses ($REGISTRY, at $PORT, and $BROKER). Nothing needs a network.
 package story
 
 import (
@@ -63,6 +63,11 @@ func setup(env *testscript.Env) error {
 		}
 		env.Setenv(name, address)
 	}
+	_, port, err := net.SplitHostPort(env.Getenv("REGISTRY"))
+	if err != nil {
+		return err
+	}
+	env.Setenv("PORT", port)
 	return nil
 }
 
