@@ -41,7 +41,7 @@ func (a *app) brokerFlags(c *cobra.Command) func(context.Context) (*admin.Client
 			return nil, err
 		}
 		if at != "" {
-			return dir.RemoteAdmin(ring, at), nil
+			return dir.RemoteAdmin(ring, at)
 		}
 		return dir.Admin(ring)
 	}

@@ -143,13 +143,15 @@ func hintFor(err error) string {
 
 // hint says where to look after a machine that did not run its workload.
 func (e refusedError) hint() string {
-	o := e.outcome
-	if o.Reason == machine.Refused && o.Refusal.InitDataDigest != "" {
-		return "an administrator of the broker can authorise the configuration: holdfast broker allow " +
-			machine.Printable(o.Refusal.InitDataDigest) + " --resource REPOSITORY/TYPE/TAG"
+	if o := e.outcome; o.Reason == machine.Refused && o.Refusal.InitDataDigest != "" {
+		allow := "holdfast broker allow " + e.report.Configuration
+		for _, r := range e.report.Resources {
+			allow += " --resource " + r
+		}
+		return "an administrator of the broker can authorise the configuration: " + allow
 	}
-	if e.logs != "" {
-		return "the machine's console and logs are in " + e.logs
+	if e.report.Logs != "" {
+		return "the machine's console and logs are in " + e.report.Logs
 	}
 	return ""
 }

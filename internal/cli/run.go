@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"net/url"
 	"os"
@@ -56,7 +55,7 @@ refused because it did not verify, 2 usage.`,
 	}
 	fs := c.Flags()
 	fs.StringVar(&f.name, "name", "", "name of the run (default: picked)")
-	fs.StringArrayVar(&f.secrets, "secret", nil, "NAME=VALUE or NAME=@FILE: only the proven workload finds it, in /run/secrets/NAME")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "NAME=VALUE, NAME=@FILE, or NAME=kbs:///… for what the broker has: only the proven workload finds it, in /run/secrets/NAME")
 	fs.StringArrayVarP(&f.publish, "publish", "p", nil, "[[IP:]HOSTPORT:]PORT[/udp]: publish a port of the workload")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "NAME=VALUE, or NAME to pass on this process's")
 	fs.StringArrayVar(&f.entrypoint, "entrypoint", nil, "replaces the image's; repeat for its arguments")
@@ -81,7 +80,7 @@ refused because it did not verify, 2 usage.`,
 			return runError{fmt.Errorf("machine image: %w; --guest names one, or its recipe's folder", err)}
 		}
 		r.Builder.Node = nodeProgram()
-		r.Started = func(running *wiring.Running) { printReady(a.progress(), running) }
+		r.Started = a.ready
 		return a.run(cmd.Context(), r)
 	}
 	return c
@@ -108,7 +107,7 @@ func (a *app) run(ctx context.Context, r wiring.Run) error {
 	case o.Reason == machine.Killed && ctx.Err() != nil:
 		return exitError(exitRunFailed)
 	}
-	return refusedError{outcome: o, logs: result.Report.Logs}
+	return refusedError{outcome: o, report: result.Report}
 }
 
 func exitCode(e *api.ExitDetail) error {
@@ -126,7 +125,7 @@ func (e runError) Unwrap() error { return e.error }
 // refusedError is a machine that ended without running its workload.
 type refusedError struct {
 	outcome machine.Outcome
-	logs    string
+	report  *wiring.Report
 }
 
 func (e refusedError) Error() string { return "run: " + e.outcome.String() }
@@ -214,6 +213,9 @@ func parseSecrets(words []string) ([]wiring.Secret, error) {
 			return nil, fmt.Errorf("--secret, number %d: want NAME=VALUE or NAME=@FILE, NAME of letters, digits, dot, underscore, hyphen", i+1)
 		}
 		s := wiring.Secret{Name: name, Value: []byte(value)}
+		if strings.HasPrefix(value, "kbs:///") {
+			s.Value, s.Resource = nil, value
+		}
 		if file, ok := strings.CutPrefix(value, "@"); ok {
 			raw, err := os.ReadFile(file)
 			if err != nil {
@@ -314,9 +316,25 @@ func nodeProgram() string {
 	return filepath.Join(filepath.Dir(exe), "holdfast-node")
 }
 
-// printReady tells what a person wants to know once the workload runs.
-func printReady(w io.Writer, r *wiring.Running) {
+// ready tells what one wants to know once the workload runs.
+func (a *app) ready(r *wiring.Running) {
+	published := []string{}
 	for _, p := range r.Ports {
+		published = append(published, p.String())
+	}
+	w := a.progress()
+	if a.json {
+		fmt.Fprintf(w, "{\"event\":\"started\",\"published\":[%s]}\n", quoted(published))
+		return
+	}
+	for _, p := range published {
 		fmt.Fprintf(w, "  published %s\n", p)
 	}
+}
+
+func quoted(list []string) string {
+	for i, s := range list {
+		list[i] = strconv.Quote(s)
+	}
+	return strings.Join(list, ",")
 }

@@ -47,20 +47,21 @@ type bundle struct{ dir string }
 
 func (b *bundle) path(name string) string { return filepath.Join(b.dir, name) }
 
-// prepare makes the bundle: manifest and proof at once, then layers and
-// secrets at once.
+// prepare makes the bundle. All that can wait for another part is done beside
+// the rest.
 func (g *guest) prepare(ctx context.Context) (*bundle, error) {
 	if err := g.mountMemory(); err != nil {
 		return nil, &Refusal{"pull", err}
 	}
-	b := &bundle{dir: g.Dir}
-	if err := together(ctx, g.pullManifest, g.attest); err != nil {
-		return nil, err
-	}
-	secrets := make(map[string][]byte)
-	err := together(ctx,
-		func(ctx context.Context) error { return refuse("pull", g.unpack(ctx, b)) },
-		func(ctx context.Context) error { return refuse("secrets", g.fetchSecrets(ctx, secrets)) })
+	b, secrets := &bundle{dir: g.Dir}, make(map[string][]byte)
+	err := together(ctx, g.tryRuntime, func(ctx context.Context) error {
+		if err := together(ctx, g.pullManifest, g.attest); err != nil {
+			return err
+		}
+		return together(ctx,
+			func(ctx context.Context) error { return refuse("pull", g.unpack(ctx, b)) },
+			func(ctx context.Context) error { return refuse("secrets", g.fetchSecrets(ctx, secrets)) })
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,26 @@ type workload struct {
 	pid  int
 	end  <-chan unix.WaitStatus
 	stop unix.Signal // that asks it to end
+}
+
+// tryRuntime starts runc once for nothing. Its pages come from the disk through
+// verity and decompression, which takes longer than runc itself; so that
+// happens while the image is on its way.
+func (g *guest) tryRuntime(context.Context) error {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return &Refusal{"run", err}
+	}
+	defer null.Close()
+	attr := &os.ProcAttr{Dir: "/", Files: []*os.File{null, null, null}}
+	_, end, err := g.Processes.Start([]string{g.Runtime, "--version"}, attr)
+	if err != nil {
+		return &Refusal{"run", err}
+	}
+	if status := <-end; status != 0 {
+		return &Refusal{"run", fmt.Errorf("%s --version ended with status %#x", g.Runtime, uint32(status))}
+	}
+	return nil
 }
 
 // start lets runc start the container and leave: its first process becomes a

@@ -25,7 +25,7 @@ func (r replay) SetWriteDeadline(time.Time) error { return nil }
 
 func FuzzControl(f *testing.F) {
 	f.Add([]byte(`{"event":"stage","detail":{"name":"root"}}` + "\n" + `{"event":"reply","id":1}` + "\n"))
-	f.Add(bytes.Repeat([]byte("["), api.MaxLine+1))
+	f.Add(bytes.Repeat([]byte("["), 100))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := newControl(replay{Reader: bytes.NewReader(data)}, slog.New(slog.DiscardHandler), func(e api.Event) {
 			if e.Event == "" || len(e.Detail) > api.MaxLine {

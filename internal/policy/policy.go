@@ -126,7 +126,7 @@ func (p *Policy) Decide(ctx context.Context, input any, data map[string]any) (De
 		err = fmt.Errorf("policy %s: %w", p.name, err)
 		return Decision{Reasons: []string{err.Error()}}, err
 	}
-	d := Decision{Allow: out.Allow, Reasons: out.Reasons, Trust: out.Trust}
+	d := Decision(out)
 	if d.Allow {
 		d.Reasons = nil
 		return d, nil

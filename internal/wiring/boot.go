@@ -79,7 +79,7 @@ func (s *session) follow(m *machine.Machine) {
 		case api.EventStage:
 			var d api.StageDetail
 			if json.Unmarshal(e.Detail, &d) == nil {
-				s.report.Stages = append(s.report.Stages, Stage{d.Name, d.Text, time.Since(m.Started())})
+				s.keepStage(d, time.Since(m.Started()))
 				step.Note(machine.Printable(d.Name + ": " + d.Text))
 			}
 		case api.EventStarted:
@@ -94,5 +94,14 @@ func (s *session) follow(m *machine.Machine) {
 	}
 	if !running {
 		step.Fail()
+	}
+}
+
+// maxStages is more than any machine has: what one sends is its own word.
+const maxStages = 64
+
+func (s *session) keepStage(d api.StageDetail, after time.Duration) {
+	if len(s.report.Stages) < maxStages {
+		s.report.Stages = append(s.report.Stages, Stage{machine.Printable(d.Name), machine.Printable(d.Text), after})
 	}
 }

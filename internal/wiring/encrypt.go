@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
+	"time"
 
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
@@ -57,8 +57,10 @@ func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (_ *Encryp
 	return out, err
 }
 
-func forget(ctx context.Context, broker *admin.Client, keys []string) (err error) {
-	for _, kid := range keys {
+func forget(ctx context.Context, broker *admin.Client, kids []string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, kid := range kids {
 		err = errors.Join(err, broker.DeleteResource(ctx, strings.TrimPrefix(kid, kbsScheme)))
 	}
 	return err
@@ -100,18 +102,15 @@ func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Re
 // newKEK makes a key and gives it to the broker, unless it has one of that
 // name: an image may need that.
 func newKEK(ctx context.Context, broker *admin.Client, path string) ([]byte, error) {
-	have, err := broker.Resources(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if slices.Contains(have, path) {
-		return nil, fmt.Errorf("broker has %s%s already, and images may need it: choose another name", kbsScheme, path)
-	}
 	kek := make([]byte, kekSize)
 	if _, err := rand.Read(kek); err != nil {
 		return nil, err
 	}
-	return kek, broker.SetResource(ctx, path, kek)
+	err := broker.CreateResource(ctx, path, kek)
+	if errors.Is(err, admin.ErrExist) {
+		return nil, fmt.Errorf("broker has %s%s already, and images may need it: choose another name", kbsScheme, path)
+	}
+	return kek, err
 }
 
 // Decrypt decrypts an image with private keys, files each.

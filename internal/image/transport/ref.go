@@ -148,7 +148,7 @@ func parsePath(kind Kind, s string) (Ref, error) {
 	path, name, hasName := strings.Cut(s, ":")
 	ref.Path, ref.Name = path, name
 	if path == "" {
-		return Ref{}, fmt.Errorf("no path after %s:", kind)
+		return Ref{}, fmt.Errorf("no path after the word %s", kind)
 	}
 	if hasName && !nameForm.MatchString(name) {
 		return Ref{}, fmt.Errorf("name %q: want letters and digits, with - . _ : + / between", name)

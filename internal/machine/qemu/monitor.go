@@ -24,6 +24,7 @@ type monitor struct {
 	last    uint64       // the latest command's ID; guarded by mu
 	replies chan message // closed when QEMU is gone
 	gone    chan struct{}
+	halted  func()
 	reset   atomic.Bool // the guest asked for a reset
 }
 
@@ -40,9 +41,11 @@ type message struct {
 	} `json:"data"`
 }
 
-// startMonitor follows what QEMU says until it is gone.
-func startMonitor(conn net.Conn) *monitor {
-	m := &monitor{conn: conn, replies: make(chan message, 1), gone: make(chan struct{})}
+// startMonitor follows what QEMU says until it is gone. A QEMU that halts the
+// guest, as after an internal error of KVM, would wait for a person: halted
+// is to end it.
+func startMonitor(conn net.Conn, halted func()) *monitor {
+	m := &monitor{conn: conn, halted: halted, replies: make(chan message, 1), gone: make(chan struct{})}
 	go m.read()
 	return m
 }
@@ -60,6 +63,8 @@ func (m *monitor) read() {
 		switch {
 		case msg.Event == "SHUTDOWN" && msg.Data.Reason == "guest-reset":
 			m.reset.Store(true)
+		case msg.Event == "STOP":
+			m.halted()
 		case msg.Return != nil || msg.Error != nil:
 			select {
 			case m.replies <- msg:

@@ -85,7 +85,7 @@ func (q *QEMU) launch(ctx context.Context, spec machine.Spec, accel machine.Acce
 		w.close()
 		return nil, err
 	}
-	b := &backend{process: p, wires: w, monitor: startMonitor(w.monitor), holdings: held}
+	b := &backend{process: p, wires: w, monitor: startMonitor(w.monitor, p.kill), holdings: held}
 	err = greet(ctx, b, spec.Ports)
 	if err == nil {
 		var m *machine.Machine

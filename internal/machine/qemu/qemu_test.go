@@ -262,6 +262,16 @@ func TestFolderIsUsedByOneMachineAtATime(t *testing.T) {
 	wait(t, m)
 }
 
+func TestGuestThatQEMUHaltsIsEnded(t *testing.T) {
+	ours, qemus := net.Pipe()
+	halted := make(chan struct{})
+	m := startMonitor(ours, func() { close(halted) })
+	_, _ = io.WriteString(qemus, `{"event": "STOP"}`+"\n")
+	<-halted
+	_ = qemus.Close()
+	<-m.gone
+}
+
 // startBare starts a machine that has nothing useful to boot.
 func startBare(t *testing.T, spec machine.Spec) (*machine.Machine, error) {
 	t.Helper()
