@@ -12,7 +12,7 @@ var deniedCalls = []string{
 	// The kernel itself: modules, kernels, clocks, power, logs.
 	"init_module", "finit_module", "delete_module", "create_module", "query_module", "get_kernel_syms",
 	"kexec_load", "kexec_file_load", "reboot", "syslog", "acct", "swapon", "swapoff", "quotactl", "quotactl_fd",
-	"settimeofday", "stime", "clock_settime", "clock_adjtime", "adjtimex",
+	"settimeofday", "stime", "clock_settime", "clock_adjtime",
 	// Mounts and namespaces.
 	"mount", "umount", "umount2", "pivot_root", "unshare", "setns", "move_mount", "open_tree", "open_tree_attr",
 	"fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",

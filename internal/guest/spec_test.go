@@ -65,6 +65,9 @@ func TestContainerIsConfined(t *testing.T) {
 	if d := s.Linux.Resources.Devices; len(d) != 1 || d[0].Allow || d[0].Access != "rwm" {
 		t.Errorf("devices: got %+v, want all denied", d)
 	}
+	if f := s.Linux.Seccomp; f == nil || !slices.Contains(f.Syscalls[0].Names, "unshare") || f.Syscalls[0].Action != specs.ActErrno {
+		t.Errorf("seccomp: got %+v", f)
+	}
 	if len(s.Linux.Devices) != 0 || !slices.Contains(s.Linux.MaskedPaths, "/proc/kcore") || !slices.Contains(s.Linux.MaskedPaths, "/sys/firmware") {
 		t.Error("the machine shows through")
 	}

@@ -62,7 +62,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 		return nil, errors.Join(err, reg.Close())
 	}
 	if s.broker, err = i.listen(ring, "broker", c.BrokerListen, b, c.TLS); err != nil {
-		return nil, errors.Join(err, s.registry.close(), reg.Close())
+		return nil, errors.Join(err, s.registry.close(0), reg.Close())
 	}
 	return s, nil
 }
@@ -71,18 +71,11 @@ func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handl
 	if isLoopback(address) && !secure {
 		return listen(name, address, h, nil)
 	}
-	hosts := []string{"localhost", "127.0.0.1", "::1", guestGateway}
-	if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
-		hosts = append(hosts, host)
-	}
-	if name, err := os.Hostname(); err == nil {
-		hosts = append(hosts, name)
-	}
-	cert, err := ring.Server(time.Now(), hosts...)
-	if err != nil {
+	certs := &certificates{ring: ring, hosts: hostsOf(address), now: time.Now}
+	if _, err := certs.get(nil); err != nil {
 		return nil, err
 	}
-	return listen(name, address, h, &cert)
+	return listen(name, address, h, certs)
 }
 
 // RegistryURL and BrokerURL are where the services answer.
@@ -91,7 +84,7 @@ func (s *Services) BrokerURL() string   { return s.broker.url }
 
 // Close drains both.
 func (s *Services) Close() error {
-	return errors.Join(s.registry.close(), s.broker.close(), s.handler.Close())
+	return errors.Join(s.registry.close(drainTime), s.broker.close(drainTime), s.handler.Close())
 }
 
 // admin speaks to the broker as its administrator.
