@@ -72,7 +72,7 @@ func newBench(t *testing.T) *bench {
 	q, err := qemu.New(qemu.Config{})
 	firmware, missing := qemu.FindFirmware()
 	if err := errors.Join(err, missing, swtpm.Installed()); err != nil {
-		t.Skip("boots machines: ", err)
+		t.Skipf("boots machines: %v", err)
 	}
 	return &bench{q, firmware, filepath.Join(t.TempDir(), "ca")}
 }
