@@ -19,7 +19,7 @@ const (
 const (
 	CallStatus = "status" // what stage the machine is in
 	CallSignal = "signal" // params {"signal":"SIGTERM"}: to the workload
-	CallStop   = "stop"   // SIGTERM to the workload, power off when it ends
+	CallStop   = "stop"   // the image's stop signal to the workload; power off when it ends
 	CallStdin  = "stdin"  // lets the stdio port carry input
 )
 
@@ -60,7 +60,8 @@ type StageDetail struct {
 type RefusedDetail struct {
 	Stage  string `json:"stage"`
 	Reason string `json:"reason"`
-	// InitDataDigest is set when the broker does not know the configuration.
+	// InitDataDigest is set when the broker refused: it may have to be told of
+	// the configuration.
 	InitDataDigest string `json:"init_data_digest,omitempty"`
 }
 

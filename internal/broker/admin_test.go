@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -219,5 +221,28 @@ func TestAdminTokensAreShortLived(t *testing.T) {
 	late.Now = func() time.Time { return then }
 	if err := late.SetResource(t.Context(), "a/b/c", []byte("x")); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Fatalf("got %v, want expired", err)
+	}
+}
+
+func TestCreateNeverReplacesAResource(t *testing.T) {
+	b := newBench(t, nil)
+	const path = "default/key/one"
+	var won, lost atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			switch err := b.admin.CreateResource(t.Context(), path, bytes.Repeat([]byte{byte(i)}, 32)); {
+			case err == nil:
+				won.Add(1)
+			case errors.Is(err, admin.ErrExist):
+				lost.Add(1)
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if won.Load() != 1 || lost.Load() != 7 {
+		t.Errorf("got %d that made it and %d that found it, want 1 and 7", won.Load(), lost.Load())
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -69,7 +71,7 @@ func (l *auditLog) digest(r Resource, value []byte) string {
 }
 
 func (l *auditLog) append(ctx context.Context, e api.AuditEntry) error {
-	e.Time = l.now().UTC()
+	e.Time, e.Reasons = l.now().UTC(), bounded(e.Reasons)
 	line, err := json.Marshal(e)
 	if err != nil {
 		return err
@@ -81,6 +83,23 @@ func (l *auditLog) append(ctx context.Context, e api.AuditEntry) error {
 		return err
 	}
 	return errors.Join(l.appendLine(append(line, '\n')), unlock())
+}
+
+// Bounds on what is recorded of reasons: they may quote a stranger, and no
+// reader of the log should meet a line of megabytes.
+const (
+	maxReasons = 64
+	maxReason  = 1 << 10
+)
+
+func bounded(reasons []string) []string {
+	out := slices.Clone(reasons[:min(len(reasons), maxReasons)])
+	for i, r := range out {
+		if len(r) > maxReason {
+			out[i] = strings.ToValidUTF8(r[:maxReason], "") + " …"
+		}
+	}
+	return out
 }
 
 func (l *auditLog) appendLine(line []byte) error {
@@ -122,8 +141,9 @@ func tornEnd(f *os.File) (torn bool, size int64, err error) {
 	return last[0] != '\n', size, nil
 }
 
-// auditedPCRs are those that a decision can depend on.
-var auditedPCRs = []int{4, 7, 8, 11, 12, 13}
+// auditedPCRs are those that a decision can depend on, and the firmware's own,
+// which is recorded without being judged.
+var auditedPCRs = []int{0, 4, 7, 8, 11, 12, 13}
 
 func auditClaims(claims map[string]any) *api.AuditClaims {
 	out := &api.AuditClaims{PCRs: map[string]string{}}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"syscall"
 
 	"holdfast/internal/api"
 )
@@ -50,6 +51,9 @@ func (b *Broker) writeProblem(w http.ResponseWriter, r *http.Request, err error)
 	if !errors.As(err, &p) {
 		b.log.Error("broker: request", "method", r.Method, "path", r.URL.Path, "error", err)
 		p = refuse(http.StatusInternalServerError, kindInternal, "the broker could not do it: see its log")
+		if errors.Is(err, syscall.ENOSPC) {
+			p = refuse(http.StatusInsufficientStorage, kindInternal, "no space left where the broker keeps its state")
+		}
 	}
 	if p.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")

@@ -90,7 +90,8 @@ func bearer(r *http.Request) string {
 }
 
 // setResource is POST /kbs/v0/resource/REPOSITORY/TYPE/TAG; the body is the
-// value.
+// value. With "If-None-Match: *" (RFC 9110, 13.1.2) a value that is there stays:
+// a key that was lost could open its images no more.
 func (b *Broker) setResource(w http.ResponseWriter, r *http.Request, actor string) error {
 	path, err := pathOf(r)
 	if err != nil {
@@ -106,7 +107,14 @@ func (b *Broker) setResource(w http.ResponseWriter, r *http.Request, actor strin
 	entry := api.AuditEntry{Action: "set-resource", Actor: actor, Peer: r.RemoteAddr, Resource: string(path),
 		Value: b.audit.digest(path, value)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.store.put(ctx, b.store.resourcePath(path), value)
+		if r.Header.Get("If-None-Match") != "*" {
+			return b.store.put(ctx, b.store.resourcePath(path), value)
+		}
+		err := b.store.create(ctx, b.store.resourcePath(path), value)
+		if errors.Is(err, fs.ErrExist) {
+			return refuse(http.StatusPreconditionFailed, kindInternal, "resource is there already: %s", path)
+		}
+		return err
 	})
 }
 

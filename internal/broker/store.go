@@ -64,6 +64,19 @@ func (s *store) put(ctx context.Context, path string, data []byte) error {
 	})
 }
 
+// create is put, but never in place of what is there: fs.ErrExist.
+func (s *store) create(ctx context.Context, path string, data []byte) error {
+	return s.write(ctx, func() error {
+		if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+			return errors.Join(err, fs.ErrExist)
+		}
+		if err := makeDir(filepath.Dir(path)); err != nil {
+			return err
+		}
+		return atomicfile.WriteFile(path, data, 0o600)
+	})
+}
+
 func (s *store) remove(ctx context.Context, path string) error {
 	return s.write(ctx, func() error {
 		if err := os.Remove(path); err != nil {

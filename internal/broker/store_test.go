@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,6 +81,41 @@ func TestTornLineIsLeftAlone(t *testing.T) {
 	var e api.AuditEntry
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &e); err != nil || e.Resource != "a/b/c" {
 		t.Fatalf("got last line %s, %v", lines[len(lines)-1], err)
+	}
+}
+
+// A stranger's words are in the log, but not megabytes of them: whoever reads
+// it line by line would choke for ever.
+func TestAuditLinesAreBounded(t *testing.T) {
+	b := newBench(t, nil)
+	m := b.machine()
+	m.auth()
+	a := m.attestation()
+	a.InitData.Format = strings.Repeat("é", 700<<10)
+	status, _ := m.call("POST", "/kbs/v0/attest", a)
+	if status != http.StatusUnauthorized {
+		t.Fatalf("got %d, want a refusal", status)
+	}
+	for _, line := range b.auditLog() {
+		if raw, err := json.Marshal(line); err != nil || len(raw) > 64<<10 {
+			t.Errorf("got a line of %d bytes, %v", len(raw), err)
+		}
+	}
+	if e := b.lastEntry(); len(e.Reasons) != 1 || !strings.Contains(e.Reasons[0], "format") {
+		t.Errorf("got reasons of %d entries, want the one about the format", len(e.Reasons))
+	}
+	if got := bounded(make([]string, 1000)); len(got) != maxReasons {
+		t.Errorf("got %d reasons, want %d", len(got), maxReasons)
+	}
+	if bounded(nil) != nil {
+		t.Error("no reasons became some")
+	}
+}
+
+func TestFirmwareIsRecorded(t *testing.T) {
+	c := auditClaims(map[string]any{"pcr00": "aa", "pcr04": "bb", "pcr16": "cc"})
+	if c.PCRs["0"] != "aa" || c.PCRs["4"] != "bb" || len(c.PCRs) != 2 {
+		t.Errorf("got %v, want PCRs 0 and 4", c.PCRs)
 	}
 }
 

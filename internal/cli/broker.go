@@ -4,13 +4,18 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/enc"
 	"holdfast/internal/image"
+	"holdfast/internal/oci"
 )
 
 func (a *app) brokerVerbs() *cobra.Command {
@@ -21,9 +26,12 @@ func (a *app) brokerVerbs() *cobra.Command {
 // brokerFlags give the broker to administer: the installation's own, in this
 // process, or a served one.
 func (a *app) brokerFlags(c *cobra.Command) func(context.Context) (*admin.Client, error) {
-	var url string
-	c.Flags().StringVar(&url, "broker", "", "URL of a broker that is served elsewhere (default: this installation's own)")
+	var at string
+	c.Flags().StringVar(&at, "broker", "", "URL of a broker that is served elsewhere (default: this installation's own)")
 	return func(ctx context.Context) (*admin.Client, error) {
+		if err := checkBrokerURL(at); err != nil {
+			return nil, usageError{err}
+		}
 		dir, err := a.installation()
 		if err != nil {
 			return nil, err
@@ -32,11 +40,35 @@ func (a *app) brokerFlags(c *cobra.Command) func(context.Context) (*admin.Client
 		if err != nil {
 			return nil, err
 		}
-		if url != "" {
-			return dir.RemoteAdmin(ring, url), nil
+		if at != "" {
+			return dir.RemoteAdmin(ring, at)
 		}
 		return dir.Admin(ring)
 	}
+}
+
+// checkBrokerURL keeps secrets off networks that others read.
+func checkBrokerURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err == nil && u.Host != "" {
+		ip := net.ParseIP(u.Hostname())
+		if u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip.IsLoopback()) {
+			return nil
+		}
+	}
+	return fmt.Errorf("--broker %q: want https://HOST:PORT (http:// on loopback only)", text)
+}
+
+// resource reads REPOSITORY/TYPE/TAG, also with kbs:/// before it.
+func resource(word string) (string, error) {
+	path := strings.TrimPrefix(word, "kbs:///")
+	if enc.CheckKID("kbs:///"+path) != nil {
+		return "", usageError{fmt.Errorf("resource %.80q: want REPOSITORY/TYPE/TAG", word)}
+	}
+	return path, nil
 }
 
 // brokerVerb is a verb that asks the broker one thing.
@@ -67,7 +99,7 @@ func (a *app) brokerTrust() *cobra.Command {
 		}
 		raw, err := os.ReadFile(path)
 		if err != nil {
-			return err
+			return fmt.Errorf("trust: %w", err)
 		}
 		if err := b.Trust(ctx, raw); err != nil {
 			return fmt.Errorf("trust %s: %w", args[0], err)
@@ -87,10 +119,20 @@ func (a *app) brokerAllow() *cobra.Command {
 	}
 	c.Flags().StringArrayVar(&resources, "resource", nil, "REPOSITORY/TYPE/TAG; may be repeated")
 	return a.brokerVerb(c, func(ctx context.Context, b *admin.Client, args []string) error {
-		if err := b.Allow(ctx, args[0], resources); err != nil {
-			return err
+		if d, err := oci.ParseDigest(args[0]); err != nil || d.Algorithm() != "sha256" {
+			return usageError{fmt.Errorf("digest %.80q: want sha256: and 64 hex digits", args[0])}
 		}
-		return a.answer(map[string]any{"configuration": args[0], "resources": resources}, func(w io.Writer) {
+		paths := make([]string, len(resources))
+		for i, word := range resources {
+			var err error
+			if paths[i], err = resource(word); err != nil {
+				return err
+			}
+		}
+		if err := b.Allow(ctx, args[0], paths); err != nil {
+			return fmt.Errorf("allow %s: %w", args[0], err)
+		}
+		return a.answer(map[string]any{"configuration": args[0], "resources": paths}, func(w io.Writer) {
 			fmt.Fprintf(w, "authorised %s for %d resources\n", args[0], len(resources))
 		})
 	})
@@ -104,14 +146,18 @@ func (a *app) brokerSet() *cobra.Command {
 		Example: "  holdfast broker set redis/secret/password password.txt",
 		Args:    cobra.ExactArgs(2),
 	}, func(ctx context.Context, b *admin.Client, args []string) error {
-		value, err := a.readFile(args[1])
+		path, err := resource(args[0])
 		if err != nil {
 			return err
 		}
-		if err := b.SetResource(ctx, args[0], value); err != nil {
-			return fmt.Errorf("set %s: %w", args[0], err)
+		value, err := a.readFile(args[1])
+		if err != nil {
+			return fmt.Errorf("set %s: %w", path, err)
 		}
-		return a.answer(map[string]string{"resource": args[0]}, func(w io.Writer) { fmt.Fprintf(w, "stored %s\n", args[0]) })
+		if err := b.SetResource(ctx, path, value); err != nil {
+			return fmt.Errorf("set %s: %w", path, err)
+		}
+		return a.answer(map[string]string{"resource": path}, func(w io.Writer) { fmt.Fprintf(w, "stored %s\n", path) })
 	})
 }
 
@@ -162,7 +208,7 @@ func (a *app) brokerAudit() *cobra.Command {
 	return a.brokerVerb(&cobra.Command{
 		Use:     "audit",
 		Short:   "Print the audit log: one JSON line for each decision",
-		Long:    "Prints the audit log, oldest first. It holds no secret.",
+		Long:    "Prints the audit log, oldest first, as JSON lines with or without --json. It\nholds no secret.",
 		Example: "  holdfast broker audit | jq 'select(.decision == \"refuse\")'",
 		Args:    cobra.NoArgs,
 	}, func(ctx context.Context, b *admin.Client, _ []string) error {

@@ -13,6 +13,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -44,9 +46,13 @@ func Main(ctx context.Context, p Process) int {
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
-	err := root.ExecuteContext(ctx)
+	ran, err := root.ExecuteContextC(ctx)
+	if err != nil && !a.began {
+		err = usageError{err}
+		a.json = a.json || slices.Contains(p.Args, "--json") // the words behind the wrong one were not read
+	}
 	a.closeMeter()
-	return a.report(err)
+	return a.report(ran, err)
 }
 
 // app is one run of the program: its process and its global flags.
@@ -56,6 +62,7 @@ type app struct {
 	json  bool
 	quiet bool
 	meter *meter
+	began bool // a verb took its words: what fails now is not their form
 }
 
 func (a *app) root() *cobra.Command {
@@ -67,6 +74,8 @@ anybody on the way: it composes images from locked packages, boots them with
 Secure Boot and a TPM, lets them prove what they run, and only then releases
 the keys of encrypted workloads.`,
 		Example:           "  holdfast run images/redis\n  holdfast demo",
+		Args:              nounArgs,
+		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
@@ -74,26 +83,22 @@ the keys of encrypted workloads.`,
 	root.PersistentFlags().StringVar(&a.state, "state", a.defaultState(), "folder that holds keys, images, caches and services")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print one JSON object; progress becomes JSON lines on standard error")
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(a.verbs()...)
-	for _, c := range root.Commands() {
-		wrapArgs(c)
-	}
+	a.noteBegin(root)
 	return root
 }
 
-// wrapArgs makes wrong words a usage error, wherever in the tree they are.
-func wrapArgs(c *cobra.Command) {
-	if check := c.Args; check != nil {
-		c.Args = func(cmd *cobra.Command, args []string) error {
-			if err := check(cmd, args); err != nil {
-				return usageError{err}
-			}
-			return nil
+// noteBegin has every verb of c's tree note that it began, which the flag
+// library does only once all words have the right form.
+func (a *app) noteBegin(c *cobra.Command) {
+	if run := c.RunE; run != nil {
+		c.RunE = func(cmd *cobra.Command, args []string) error {
+			a.began = true
+			return run(cmd, args)
 		}
 	}
 	for _, sub := range c.Commands() {
-		wrapArgs(sub)
+		a.noteBegin(sub)
 	}
 }
 
@@ -106,8 +111,9 @@ type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
-// report prints err, with its hint, and says which exit code it is.
-func (a *app) report(err error) int {
+// report prints err, which ran gave, with its hint, and says which exit code
+// it is.
+func (a *app) report(ran *cobra.Command, err error) int {
 	var exit exitError
 	switch {
 	case err == nil:
@@ -116,16 +122,22 @@ func (a *app) report(err error) int {
 		return int(exit)
 	}
 	code, hint := explain(err)
+	if code == exitUsage && hint == "" {
+		hint = `"` + ran.CommandPath() + ` --help" says what it takes`
+	}
+	text := strings.Join(strings.FieldsFunc(err.Error(), isLineBreak), "; ") // joined errors are a line each
 	if a.json {
-		a.printJSON(a.Stderr, map[string]any{"error": err.Error(), "hint": hint, "exit_code": code})
+		a.printJSON(a.Stderr, map[string]any{"error": text, "hint": hint, "exit_code": code})
 		return code
 	}
-	fmt.Fprintf(a.Stderr, "holdfast: %v\n", err)
+	fmt.Fprintf(a.Stderr, "holdfast: %s\n", text)
 	if hint != "" {
 		fmt.Fprintf(a.Stderr, "hint: %s\n", hint)
 	}
 	return code
 }
+
+func isLineBreak(r rune) bool { return r == '\n' || r == '\r' }
 
 // answer prints v as JSON, or lets text say it.
 func (a *app) answer(v any, text func(w io.Writer)) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -77,8 +78,7 @@ func printReport(w io.Writer, r *wiring.Report) {
 		fmt.Fprintf(w, "    encrypted for %s\n", k)
 	}
 	fmt.Fprintf(w, "  configuration   %s\n", r.Configuration)
-	fmt.Fprintf(w, "  TPM             endorsement key %s\n", r.Endorsement)
-	fmt.Fprintf(w, "\n  measured by the machine's TPM, and expected\n")
+	fmt.Fprintf(w, "\n  measured by the machine's TPM, and expected by the reference values\n")
 	for _, m := range r.Measured {
 		verdict := "as expected"
 		if !m.Good() {
@@ -86,9 +86,9 @@ func printReport(w io.Writer, r *wiring.Report) {
 		}
 		fmt.Fprintf(w, "    PCR %-2d  %s  %s: %s\n", m.PCR, m.Value, verdict, m.Meaning)
 	}
-	fmt.Fprintf(w, "\n  decided by the broker, for this machine's session\n")
+	fmt.Fprintf(w, "\n  released\n    by the broker   token key %s\n    to the machine  endorsement key %s\n", r.BrokerKey, r.Endorsement)
 	for _, d := range r.Decisions {
-		fmt.Fprintf(w, "    %-7s %-13s %s\n", d.Decision, d.Action, d.Resource)
+		fmt.Fprintf(w, "    %-7s %s\n", d.Decision, strings.TrimSpace(d.Action+" "+d.Resource))
 	}
 	fmt.Fprintf(w, "\n  workload ran %s after the machine was switched on\n", round(r.StartedAfter))
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"syscall"
 
@@ -26,7 +27,7 @@ func explain(err error) (code int, hint string) {
 	var refused refusedError
 	switch {
 	case errors.As(err, &usage):
-		return exitUsage, "the verb's --help says what it takes"
+		return exitUsage, ""
 	case errors.As(err, &refused):
 		return exitRunRefused, refused.hint()
 	case errors.As(err, &run):
@@ -94,7 +95,10 @@ func isRefusal(err error) bool {
 			return true
 		}
 	}
-	return errors.As(err, &answer) || errors.As(err, &signature)
+	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
+		return true
+	}
+	return errors.As(err, &signature)
 }
 
 // hintFor knows what helps with common failures.
@@ -103,19 +107,34 @@ func hintFor(err error) string {
 	var hostPort *qemu.PortTakenError
 	var resource *wiring.NoResourceError
 	var kvm *qemu.NoKVMError
+	var form *recipe.FormError
+	var unknown *deb.MissingError
+	var answer *admin.RefusedError
 	switch {
+	case errors.As(err, &form):
+		return "docs/formats/recipe.md tells what a recipe may say"
+	case errors.As(err, &unknown) && unknown.NeededBy != nil:
+		return `the recipe's "exclude" leaves out what is only depended upon`
+	case errors.As(err, &unknown):
+		return "packages.debian.org tells which suites and architectures have a package"
 	case errors.As(err, &port):
-		return "choose another with --" + port.Service + "-listen, or :0 for any free one"
+		return "choose another with --" + port.Service + "-listen; 127.0.0.1:0 is any free one"
 	case errors.As(err, &hostPort):
 		return "publish on another port, or leave the host port out to have one picked"
 	case errors.As(err, &resource):
 		return `run "holdfast broker set ` + resource.Resource + ` FILE", or encrypt the image here`
 	case errors.As(err, &kvm):
 		return "--accel auto runs without it, slower"
+	case errors.As(err, &answer) && answer.Status == http.StatusInsufficientStorage:
+		return "free some space there; nothing half-written was left"
 	case errors.Is(err, syscall.ENOSPC):
 		return "free some space there, or choose another folder with --state; nothing half-written was left"
+	case errors.Is(err, keys.ErrNotExist):
+		return `run "holdfast key init"`
 	case errors.Is(err, keys.ErrExist):
 		return `"holdfast key list" shows them`
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return `nobody listens there; "holdfast serve" starts registry and broker`
 	case errors.Is(err, wiring.ErrBusy):
 		return "give this one another --name"
 	}

@@ -36,7 +36,7 @@ func (a *app) imageLock() *cobra.Command {
 		Long: `Reads RECIPE (a recipe.yaml or its folder), resolves its Debian packages from
 indexes whose signatures are checked, and writes recipe.lock beside it.
 
-Exit codes: 0 locked, 1 failed, 2 usage, 5 something is not installed.`,
+Exit codes: 0 locked, 1 failed, 2 usage, 3 a signature or digest is wrong.`,
 		Example: "  holdfast image lock images/redis",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -72,8 +72,8 @@ With --format oci DIR becomes an OCI image layout; with --format machine it
 holds disk.img, uki.efi, image.json and reference.json. A machine image is
 signed with this installation's keys, which are made when there are none.
 
-Exit codes: 0 built, 1 failed, 2 usage, 4 the lock is stale, 5 a tool is not
-installed.`,
+Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
+4 the lock is stale, 5 a tool is not installed.`,
 		Example: "  holdfast image build images/redis --format oci -o redis\n  holdfast image build images/guest --format machine -o guest",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -83,6 +83,9 @@ installed.`,
 	c.Flags().BoolVar(&unsigned, "unsigned", false, "leave a machine image without signatures")
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if format != "" && format != "oci" && format != "machine" {
+			return usageError{fmt.Errorf("--format %q: want oci or machine", format)}
+		}
 		b, err := a.builder(*sources)
 		if err != nil {
 			return err
@@ -97,13 +100,10 @@ installed.`,
 				format = "machine"
 			}
 		}
-		switch format {
-		case "oci":
+		if format == "oci" {
 			return a.buildOCI(cmd, b, l, output)
-		case "machine":
-			return a.buildMachine(cmd, b, l, output, unsigned)
 		}
-		return usageError{fmt.Errorf("format %q: want oci or machine", format)}
+		return a.buildMachine(cmd, b, l, output, unsigned)
 	}
 	return c
 }

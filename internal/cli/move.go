@@ -56,13 +56,9 @@ Exit codes: 0 copied, 1 failed, 2 usage, 3 content does not match its digest.`,
 		if err != nil {
 			return err
 		}
-		src, err := transport.Parse(args[0])
+		src, dst, err := fromTo(args)
 		if err != nil {
-			return usageError{err}
-		}
-		dst, err := transport.ParseTarget(args[1])
-		if err != nil {
-			return usageError{err}
+			return err
 		}
 		r, err := transport.Copy(cmd.Context(), src, dst, o)
 		if err != nil {
@@ -73,11 +69,22 @@ Exit codes: 0 copied, 1 failed, 2 usage, 3 content does not match its digest.`,
 	return c
 }
 
+// fromTo reads the references of a verb that makes one image from another.
+func fromTo(args []string) (src, dst transport.Ref, err error) {
+	if src, err = transport.Parse(args[0]); err != nil {
+		return src, dst, usageError{err}
+	}
+	if dst, err = transport.ParseTarget(args[1]); err != nil {
+		return src, dst, usageError{err}
+	}
+	return src, dst, nil
+}
+
 func (a *app) imageInspect() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show what an image is made of and who can decrypt it",
-		Long:  "Shows an image's digest, layers, encryption and configuration without reading its layers.\n" + referenceHelp + "\nExit codes: 0 shown, 1 failed, 2 usage.",
+		Long:  "Shows an image's digest, layers, encryption and configuration without reading its layers.\n" + referenceHelp + "\nExit codes: 0 shown, 1 failed, 2 usage, 3 content does not match its digest.",
 		Example: "  holdfast image inspect oci:redis\n" +
 			"  holdfast image inspect --json 127.0.0.1:5000/redis:7",
 		Args: cobra.ExactArgs(1),
@@ -129,7 +136,8 @@ containerd and Confidential Containers read. A recipient is
 
 A kbs key is made and put at this installation's broker.
 ` + referenceHelp + `
-Exit codes: 0 encrypted, 1 failed, 2 usage.`,
+Exit codes: 0 encrypted, 1 failed, 2 usage, 3 content does not match its digest,
+or the broker refused.`,
 		Example: "  holdfast image encrypt oci:redis oci:redis-enc --recipient kbs:///default/key/redis\n" +
 			"  holdfast image encrypt redis.tar 127.0.0.1:5000/redis:enc --recipient jwe:alice.pem",
 		Args: cobra.ExactArgs(2),
@@ -143,12 +151,21 @@ Exit codes: 0 encrypted, 1 failed, 2 usage.`,
 		if err != nil {
 			return err
 		}
+		src, dst, err := fromTo(args)
+		if err != nil {
+			return err
+		}
+		for _, word := range recipients {
+			if err := wiring.CheckRecipient(word); err != nil {
+				return usageError{err}
+			}
+		}
 		broker, err := admin(cmd.Context())
 		if err != nil {
 			return err
 		}
 		e, err := wiring.Encrypt(cmd.Context(), broker, wiring.Encryption{
-			Source: args[0], Target: args[1], Recipients: recipients, Options: o,
+			Source: src, Target: dst, Recipients: recipients, Options: o,
 		})
 		if err != nil {
 			return err
@@ -171,7 +188,8 @@ func (a *app) imageDecrypt() *cobra.Command {
 		Long: `Decrypts the layers that are encrypted for the holder of a private key (PEM or
 JWK). A layer whose MAC is wrong is refused, and nothing is written.
 ` + referenceHelp + `
-Exit codes: 0 decrypted, 1 failed, 2 usage, 3 a layer was altered or no key fits.`,
+Exit codes: 0 decrypted, 1 failed, 2 usage, 3 content was altered or no key
+fits.`,
 		Example: "  holdfast image decrypt oci:redis-enc oci:redis --key alice.key",
 		Args:    cobra.ExactArgs(2),
 	}
@@ -183,7 +201,11 @@ Exit codes: 0 decrypted, 1 failed, 2 usage, 3 a layer was altered or no key fits
 		if err != nil {
 			return err
 		}
-		r, err := wiring.Decrypt(cmd.Context(), args[0], args[1], files, o)
+		src, dst, err := fromTo(args)
+		if err != nil {
+			return err
+		}
+		r, err := wiring.Decrypt(cmd.Context(), src, dst, files, o)
 		if err != nil {
 			return err
 		}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"net/url"
 	"os"
@@ -56,7 +55,7 @@ refused because it did not verify, 2 usage.`,
 	}
 	fs := c.Flags()
 	fs.StringVar(&f.name, "name", "", "name of the run (default: picked)")
-	fs.StringArrayVar(&f.secrets, "secret", nil, "NAME=VALUE or NAME=@FILE: only the proven workload finds it, in /run/secrets/NAME")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "NAME=VALUE, NAME=@FILE, or NAME=kbs:///… for what the broker has: only the proven workload finds it, in /run/secrets/NAME")
 	fs.StringArrayVarP(&f.publish, "publish", "p", nil, "[[IP:]HOSTPORT:]PORT[/udp]: publish a port of the workload")
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "NAME=VALUE, or NAME to pass on this process's")
 	fs.StringArrayVar(&f.entrypoint, "entrypoint", nil, "replaces the image's; repeat for its arguments")
@@ -77,8 +76,11 @@ refused because it did not verify, 2 usage.`,
 		if r.Builder, err = a.builder(*sources); err != nil {
 			return runError{err}
 		}
+		if _, err := os.Stat(r.Guest); err != nil {
+			return runError{fmt.Errorf("machine image: %w; --guest names one, or its recipe's folder", err)}
+		}
 		r.Builder.Node = nodeProgram()
-		r.Started = func(running *wiring.Running) { printReady(a.progress(), running) }
+		r.Started = a.ready
 		return a.run(cmd.Context(), r)
 	}
 	return c
@@ -143,8 +145,14 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		r.Console = a.progress()
 	}
 	var err, all error
+	if err = wiring.CheckName(r.Name); err != nil {
+		all = fmt.Errorf("--name: %w", err)
+	}
+	if r.CPUs < 1 {
+		all = errors.Join(all, fmt.Errorf("--cpus %d: want at least 1", r.CPUs))
+	}
 	if r.Accel, err = machine.ParseAccel(f.accel); err != nil {
-		all = errors.Join(all, err)
+		all = errors.Join(all, fmt.Errorf("--accel: %w", err))
 	}
 	if r.Memory, err = parseMemory(f.memory); err != nil {
 		all = errors.Join(all, err)
@@ -162,6 +170,9 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		all = errors.Join(all, errors.New("--interactive: standard input is the image already"))
 	}
 	for _, e := range f.env {
+		if e == "" || e[0] == '=' {
+			all = errors.Join(all, fmt.Errorf("--env %q: want NAME=VALUE or NAME", e))
+		}
 		if !strings.Contains(e, "=") {
 			e += "=" + a.Getenv(e)
 		}
@@ -195,12 +206,16 @@ var secretForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 func parseSecrets(words []string) ([]wiring.Secret, error) {
 	var list []wiring.Secret
-	for _, word := range words {
+	for i, word := range words {
 		name, value, ok := strings.Cut(word, "=")
 		if !ok || !secretForm.MatchString(name) || name == "." || name == ".." {
-			return nil, fmt.Errorf("--secret %.64q: want NAME=VALUE or NAME=@FILE, NAME of letters, digits, dot, underscore, hyphen", name)
+			// The word may be the secret itself, so it is not repeated.
+			return nil, fmt.Errorf("--secret, number %d: want NAME=VALUE or NAME=@FILE, NAME of letters, digits, dot, underscore, hyphen", i+1)
 		}
 		s := wiring.Secret{Name: name, Value: []byte(value)}
+		if strings.HasPrefix(value, "kbs:///") {
+			s.Value, s.Resource = nil, value
+		}
 		if file, ok := strings.CutPrefix(value, "@"); ok {
 			raw, err := os.ReadFile(file)
 			if err != nil {
@@ -229,29 +244,36 @@ func parsePublish(words []string) ([]machine.Forward, error) {
 func parseForward(word string) (machine.Forward, error) {
 	ports, proto, _ := strings.Cut(word, "/")
 	f := machine.Forward{Proto: proto}
+	if proto != "" && proto != "tcp" && proto != "udp" {
+		return f, fmt.Errorf("%q is neither tcp nor udp", proto)
+	}
 	parts := strings.Split(ports, ":")
-	guest, err := strconv.ParseUint(parts[len(parts)-1], 10, 16)
-	if err != nil {
+	var err error
+	if f.GuestPort, err = parsePort(parts[len(parts)-1]); err != nil || len(parts) == 1 {
 		return f, err
 	}
-	f.GuestPort = uint16(guest)
-	if len(parts) == 1 {
-		return f, nil
-	}
-	if host := parts[len(parts)-2]; host != "" {
-		n, err := strconv.ParseUint(host, 10, 16)
-		if err != nil {
+	if host := parts[len(parts)-2]; host != "" && host != "0" {
+		if f.HostPort, err = parsePort(host); err != nil {
 			return f, err
 		}
-		f.HostPort = uint16(n)
 	}
 	if len(parts) == 3 {
-		f.HostIP, err = netip.ParseAddr(parts[0])
+		if f.HostIP, err = netip.ParseAddr(parts[0]); err != nil {
+			return f, fmt.Errorf("%q is no IP address", parts[0])
+		}
 	}
 	if len(parts) > 3 {
 		err = errors.New("too many colons")
 	}
 	return f, err
+}
+
+func parsePort(word string) (uint16, error) {
+	n, err := strconv.ParseUint(word, 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", word)
+	}
+	return uint16(n), nil
 }
 
 func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {
@@ -294,9 +316,25 @@ func nodeProgram() string {
 	return filepath.Join(filepath.Dir(exe), "holdfast-node")
 }
 
-// printReady tells what a person wants to know once the workload runs.
-func printReady(w io.Writer, r *wiring.Running) {
+// ready tells what one wants to know once the workload runs.
+func (a *app) ready(r *wiring.Running) {
+	published := []string{}
 	for _, p := range r.Ports {
+		published = append(published, p.String())
+	}
+	w := a.progress()
+	if a.json {
+		fmt.Fprintf(w, "{\"event\":\"started\",\"published\":[%s]}\n", quoted(published))
+		return
+	}
+	for _, p := range published {
 		fmt.Fprintf(w, "  published %s\n", p)
 	}
+}
+
+func quoted(list []string) string {
+	for i, s := range list {
+		list[i] = strconv.Quote(s)
+	}
+	return strings.Join(list, ",")
 }

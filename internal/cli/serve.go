@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -31,6 +33,11 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	c.Flags().StringVar(&cfg.BrokerListen, "broker-listen", "127.0.0.1:8080", "address of the broker")
 	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		for flag, address := range map[string]string{"registry": cfg.RegistryListen, "broker": cfg.BrokerListen} {
+			if err := checkListen(flag, address); err != nil {
+				return usageError{err}
+			}
+		}
 		dir, err := a.installation()
 		if err != nil {
 			return err
@@ -54,4 +61,15 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 		return s.Close()
 	}
 	return c
+}
+
+func checkListen(service, address string) error {
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("--%s-listen %q: want HOST:PORT, as 127.0.0.1:5000", service, address)
+	}
+	return nil
 }

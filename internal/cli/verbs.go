@@ -2,9 +2,11 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/spf13/cobra"
 
+	"holdfast/internal/nearest"
 	"holdfast/internal/wiring"
 )
 
@@ -19,14 +21,21 @@ func (a *app) installation() (wiring.Installation, error) { return wiring.Open(a
 func group(noun, short string, verbs ...*cobra.Command) *cobra.Command {
 	c := &cobra.Command{
 		Use: noun, Short: short,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("unknown command %q for %q", args[0], "holdfast "+noun)
-			}
-			return nil
-		},
+		Args: nounArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(verbs...)
 	return c
+}
+
+// nounArgs refuses a word that is none of the noun's verbs.
+func nounArgs(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	names := map[string]bool{}
+	for _, sub := range c.Commands() {
+		names[sub.Name()] = true
+	}
+	return fmt.Errorf("unknown command %.40q for %q%s", args[0], c.CommandPath(), nearest.Hint(args[0], maps.Keys(names)))
 }

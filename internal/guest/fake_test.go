@@ -77,6 +77,7 @@ func (s *shelf) putImage(t *testing.T, layers ...v1.Descriptor) string {
 type fakeBroker map[string][]byte
 
 func (fakeBroker) Attest(context.Context) error { return nil }
+func (fakeBroker) Close()                       {}
 func (b fakeBroker) Resource(_ context.Context, uri string) ([]byte, error) {
 	if r, ok := b[uri]; ok {
 		return r, nil

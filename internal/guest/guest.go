@@ -24,6 +24,8 @@ type Broker interface {
 	Attest(ctx context.Context) error
 	// Resource is the content of kbs:///REPOSITORY/TYPE/TAG.
 	Resource(ctx context.Context, uri string) ([]byte, error)
+	// Close forgets what the proof gained: nothing can be fetched afterwards.
+	Close()
 }
 
 // Processes are started and buried by process 1 alone.
@@ -82,6 +84,9 @@ func Run(ctx context.Context, c Config) (api.ExitDetail, error) {
 		return api.ExitDetail{}, &Refusal{"config", err}
 	}
 	bundle, err := g.prepareUnlessStopped(ctx)
+	if g.Broker != nil {
+		g.Broker.Close() // before a workload runs that could be after its token
+	}
 	if err != nil {
 		return api.ExitDetail{}, err
 	}

@@ -24,8 +24,8 @@ type spec struct {
 	binds    []specs.Mount // files of the guest's
 }
 
-// build is as restrictive as the usual engines' default, and without leave to
-// gain privileges. The network namespace is the machine's: the machine is
+// build gives the capabilities and mounts of the usual engines' default, a
+// filter of system calls, and no leave to gain privileges. The network namespace is the machine's: the machine is
 // there for this workload alone.
 func (s spec) build() (*specs.Spec, error) {
 	args := s.args()
@@ -50,6 +50,7 @@ func (s spec) build() (*specs.Spec, error) {
 			CgroupsPath:   cgroup,
 			Resources:     &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &s.memory}, Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
 			Namespaces:    []specs.LinuxNamespace{{Type: "pid"}, {Type: "ipc"}, {Type: "uts"}, {Type: "mount"}, {Type: "cgroup"}},
+			Seccomp:       seccomp(),
 			MaskedPaths:   maskedPaths,
 			ReadonlyPaths: readonlyPaths,
 		},

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
@@ -64,8 +65,39 @@ func TestContainerIsConfined(t *testing.T) {
 	if d := s.Linux.Resources.Devices; len(d) != 1 || d[0].Allow || d[0].Access != "rwm" {
 		t.Errorf("devices: got %+v, want all denied", d)
 	}
+	if f := s.Linux.Seccomp; f == nil || !slices.Contains(f.Syscalls[0].Names, "unshare") || f.Syscalls[0].Action != specs.ActErrno {
+		t.Errorf("seccomp: got %+v", f)
+	}
 	if len(s.Linux.Devices) != 0 || !slices.Contains(s.Linux.MaskedPaths, "/proc/kcore") || !slices.Contains(s.Linux.MaskedPaths, "/sys/firmware") {
 		t.Error("the machine shows through")
+	}
+}
+
+func TestDangerousCallsAreFiltered(t *testing.T) {
+	s, err := spec{image: v1.ImageConfig{Cmd: []string{"/x"}}}.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	filter := s.Linux.Seccomp
+	if filter == nil || len(filter.Architectures) != 3 {
+		t.Fatalf("got filter %+v, want one for each way into the kernel", filter)
+	}
+	denied := map[string]bool{}
+	for _, rule := range filter.Syscalls {
+		if rule.Action != specs.ActErrno || rule.ErrnoRet == nil {
+			t.Errorf("%v: got %s, want an error", rule.Names, rule.Action)
+		}
+		for _, name := range rule.Names {
+			denied[name] = true
+		}
+	}
+	for _, name := range []string{
+		"unshare", "setns", "clone", "clone3", "mount", "bpf", "keyctl", "userfaultfd", "io_uring_setup",
+		"init_module", "finit_module", "kexec_load", "open_by_handle_at", "perf_event_open", "process_vm_readv",
+	} {
+		if !denied[name] {
+			t.Errorf("%s is within reach", name)
+		}
 	}
 }
 

@@ -95,9 +95,34 @@ func TestOutputIsReplacedWholeAndNothingElseIs(t *testing.T) {
 	if list, _ := os.ReadDir(parent); len(list) != 1 {
 		t.Fatalf("got %v, want the image alone", list)
 	}
-	own := filepath.Join(parent, "own")
-	check(t, os.MkdirAll(filepath.Join(own, "precious"), 0o755))
-	if _, err := newLayout(own); !errors.Is(err, ErrNotImage) {
-		t.Fatalf("got %v, want %v", err, ErrNotImage)
+	for _, mark := range []string{"oci-layout", "image.json", "other"} {
+		own := filepath.Join(parent, "own-"+mark)
+		check(t, os.MkdirAll(filepath.Join(own, "precious"), 0o755))
+		check(t, os.WriteFile(filepath.Join(own, mark), []byte("{}"), 0o644))
+		if _, err := newLayout(own); !errors.Is(err, ErrNotImage) {
+			t.Errorf("%s with a folder beside it: got %v, want %v", mark, err, ErrNotImage)
+		}
+	}
+}
+
+func TestAKilledBuildIsSweptAndALiveOneIsNot(t *testing.T) {
+	parent := t.TempDir()
+	live, err := newFolder(filepath.Join(parent, "live"))
+	check(t, err)
+	defer live.discard()
+	dead, err := newFolder(filepath.Join(parent, "dead"))
+	check(t, err)
+	check(t, dead.held.Close()) // as the kernel does when a process ends
+	for _, dir := range []string{live.tmp, dead.tmp} {
+		check(t, os.Chtimes(dir, date, time.Now().Add(-time.Hour)))
+	}
+	next, err := newFolder(filepath.Join(parent, "next"))
+	check(t, err)
+	defer next.discard()
+	if _, err := os.Stat(live.tmp); err != nil {
+		t.Errorf("a build under way was swept: %v", err)
+	}
+	if _, err := os.Stat(dead.tmp); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a killed build is left: %v", err)
 	}
 }

@@ -45,6 +45,9 @@ func BuildMachine(ctx context.Context, o MachineOptions) (*Machine, error) {
 		return nil, err
 	}
 	defer b.close()
+	if _, err := o.sqfstar(); err != nil { // better now than after minutes of downloads
+		return nil, err
+	}
 	f, err := newFolder(o.Output)
 	if err != nil {
 		return nil, err

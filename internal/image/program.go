@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -35,12 +36,16 @@ type compiler struct {
 
 // check compares the toolchain with the lock's version.
 func (c compiler) check(ctx context.Context, want string) error {
-	out, err := c.run(ctx, c.dir, "env", "GOVERSION")
+	out, err := c.run(ctx, c.dir, "env", "GOVERSION", "GOEXPERIMENT")
 	if err != nil {
 		return err
 	}
-	if have := strings.TrimSpace(out); have != want {
+	have, experiment, _ := strings.Cut(strings.TrimSpace(out), "\n")
+	if have != want {
 		return &ToolchainError{Have: have, Want: want}
+	}
+	if experiment != "" {
+		return fmt.Errorf(`go is set to GOEXPERIMENT=%s, which gives other bytes: run "go env -u GOEXPERIMENT"`, experiment)
 	}
 	return nil
 }
@@ -82,11 +87,13 @@ func (c compiler) require(ctx context.Context, module string) (string, error) {
 
 // run calls go with everything fixed that could change its output. GOFLAGS is
 // set to what is wanted anyhow: an empty one would fall back to go's own file
-// of settings.
+// of settings. There is no value of GOEXPERIMENT that means none and leaves no
+// trace in the program, so that is taken out, and check looks into the file.
 func (c compiler) run(ctx context.Context, dir string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.tool, args...)
 	cmd.Dir = dir
-	cmd.Env = append(cmd.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+c.arch, "GOAMD64=v1", "GOARM64=v8.0",
+	inherited := slices.DeleteFunc(cmd.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "GOEXPERIMENT=") })
+	cmd.Env = append(inherited, "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+c.arch, "GOAMD64=v1", "GOARM64=v8.0",
 		"GOFIPS140=off",
 		"GOFLAGS=-trimpath", "GOWORK=off", "GOTOOLCHAIN=local", "GO111MODULE=on")
 	var out, problems bytes.Buffer

@@ -61,3 +61,25 @@ func TestProgramWithoutAModuleIsExplained(t *testing.T) {
 		t.Fatalf("got %v, want the missing go.mod named", err)
 	}
 }
+
+func TestExperimentsOfTheGoToolchainDoNotReachPrograms(t *testing.T) {
+	t.Setenv("GOPROXY", goProxy(t))
+	t.Setenv("GONOSUMDB", "example.org")
+	t.Setenv("GOMODCACHE", t.TempDir())
+	t.Cleanup(func() { run(t, "go", "clean", "-modcache") })
+	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
+	out := filepath.Join(t.TempDir(), "x")
+	t.Setenv("GOEXPERIMENT", "nogreenteagc")
+	check(t, c.build(t.Context(), "example.org/tool@v1.2.3", "example.org/tool/cmd/x", out))
+	if listed := string(run(t, "go", "version", "-m", out)); strings.Contains(listed, "EXPERIMENT") || strings.Contains(listed, "X:") {
+		t.Errorf("got\n%swant no experiment in it", listed)
+	}
+
+	settings := filepath.Join(t.TempDir(), "env")
+	check(t, os.WriteFile(settings, []byte("GOEXPERIMENT=nogreenteagc\n"), 0o644))
+	t.Setenv("GOENV", settings)
+	err := c.check(t.Context(), runtime.Version())
+	if err == nil || !strings.Contains(err.Error(), "go env -u GOEXPERIMENT") {
+		t.Errorf("got %v, want the setting named", err)
+	}
+}

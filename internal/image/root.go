@@ -47,6 +47,15 @@ func (m *machineBuild) root(ctx context.Context) (*root, error) {
 	return r, os.Remove(path)
 }
 
+func (o MachineOptions) sqfstar() (string, error) {
+	name := cmp.Or(o.Sqfstar, "sqfstar")
+	tool, err := exec.LookPath(name)
+	if err != nil {
+		return "", &MissingToolError{Tool: name, Install: "apt-get install squashfs-tools"}
+	}
+	return tool, nil
+}
+
 // squash feeds the tree to sqfstar, with everything fixed that it would take
 // from the clock or the environment (SOURCE_DATE_EPOCH).
 func (m *machineBuild) squash(ctx context.Context, path string) error {
@@ -54,10 +63,9 @@ func (m *machineBuild) squash(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	name := cmp.Or(m.opts.Sqfstar, "sqfstar")
-	tool, err := exec.LookPath(name)
+	tool, err := m.opts.sqfstar()
 	if err != nil {
-		return &MissingToolError{Tool: name, Install: "apt-get install squashfs-tools"}
+		return err
 	}
 	date := strconv.FormatInt(m.Lock.Date.Unix(), 10)
 	cmd := exec.CommandContext(ctx, tool, "-quiet", "-no-progress", "-exit-on-error", "-mem", "256M",
@@ -70,7 +78,7 @@ func (m *machineBuild) squash(ctx context.Context, path string) error {
 	err = feed(cmd, func(w io.Writer) error { return t.WriteTar(io.MultiWriter(w, meter{ctx, step}), m.Lock.Date) })
 	if err != nil {
 		step.Fail()
-		return fmt.Errorf("%s: %w: %s", name, err, strings.TrimSpace(problems.String()))
+		return fmt.Errorf("sqfstar: %w: %s", err, strings.TrimSpace(problems.String()))
 	}
 	step.Done("")
 	return nil

@@ -114,14 +114,22 @@ func applyLease(link netlink.Link, ack *dhcpv4.DHCPv4) error {
 			return fmt.Errorf("route by %s: %w", gateways[0], err)
 		}
 	}
-	name := ack.HostName()
-	if name == "" {
-		name = defaultHostname
-	}
-	if err := unix.Sethostname([]byte(name)); err != nil {
-		return fmt.Errorf("host name %q: %w", name, err)
+	if err := unix.Sethostname([]byte(hostname(ack.HostName()))); err != nil {
+		return fmt.Errorf("host name: %w", err)
 	}
 	return writeResolver(ack)
+}
+
+// hostname takes a name that was given only when it is one (RFC 1123, 2.1):
+// it is written to files whose lines mean something.
+func hostname(given string) string {
+	odd := func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '.')
+	}
+	if given == "" || len(given) > 63 || strings.ContainsFunc(given, odd) {
+		return defaultHostname
+	}
+	return given
 }
 
 func writeResolver(ack *dhcpv4.DHCPv4) error {

@@ -68,7 +68,7 @@ func Run(ctx context.Context, c Config) {
 	if err != nil {
 		r.refused(refusal(err))
 	} else {
-		r.line("exited: code %d %s", exit.Code, exit.Signal)
+		r.line("exited: code %d", exit.Code)
 		r.control.send(api.EventExited, exit)
 	}
 	r.control.finish(patience)

@@ -79,3 +79,13 @@ func TestPanicEndsInOrder(t *testing.T) {
 		t.Errorf("got %+v", d)
 	}
 }
+
+func TestHostNameIsOneOrTheDefault(t *testing.T) {
+	for given, want := range map[string]string{
+		"guest-1.example": "guest-1.example", "": "holdfast", "a\n10.0.0.1 b": "holdfast", "a b": "holdfast", strings.Repeat("x", 64): "holdfast",
+	} {
+		if got := hostname(given); got != want {
+			t.Errorf("%q: got %q, want %q", given, got, want)
+		}
+	}
+}

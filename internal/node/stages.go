@@ -60,7 +60,10 @@ func (m *machine) mounts(context.Context) (text, digest string, err error) {
 
 func (m *machine) modules(context.Context) (text, digest string, err error) {
 	n, err := insertModules()
-	return fmt.Sprintf("%d modules inserted", n), "", err
+	if err == nil {
+		err = sealKernel(sysctlDir)
+	}
+	return fmt.Sprintf("%d modules inserted, and no more from now on", n), "", err
 }
 
 func (m *machine) root(ctx context.Context) (text, digest string, err error) {
@@ -75,8 +78,11 @@ func (m *machine) network(ctx context.Context) (text, digest string, err error) 
 
 func (m *machine) config(ctx context.Context) (text, digest string, err error) {
 	m.document, m.guest, err = configure(ctx, m.Measurer, fwcfgDir)
+	if err != nil {
+		return "", "", err // of a refused configuration nothing is used
+	}
 	m.control.allow(m.guest.Control)
-	return "configuration measured into PCR 8", string(oci.SHA256(m.document)), err
+	return "configuration measured into PCR 8", string(oci.SHA256(m.document)), nil
 }
 
 func (m *machine) keys(ctx context.Context) (text, digest string, err error) {

@@ -8,8 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +27,7 @@ const kbsScheme = "kbs:///"
 // exactly that configuration for exactly those resources.
 func (s *session) authorise(ctx context.Context) error {
 	for _, secret := range s.Secrets {
-		s.secrets = append(s.secrets, api.SecretRef{Name: secret.Name, Resource: kbsScheme + s.secretPath(secret.Name)})
+		s.secrets = append(s.secrets, api.SecretRef{Name: secret.Name, Resource: kbsScheme + s.secretPath(secret)})
 	}
 	var err error
 	if s.config, err = s.initData(); err != nil {
@@ -45,8 +45,11 @@ func (s *session) authorise(ctx context.Context) error {
 
 // checkForeign says what a run with somebody else's broker cannot do.
 func (s *session) checkForeign() error {
-	if len(s.Secrets) > 0 {
-		return errors.New("secrets go to this run's own broker: with another one its administrator sets them")
+	for _, secret := range s.Secrets {
+		if secret.Resource == "" {
+			return fmt.Errorf("secret %s: its value cannot be put at another's broker: name a resource there, as %s=kbs:///REPOSITORY/TYPE/TAG",
+				secret.Name, secret.Name)
+		}
 	}
 	return nil
 }
@@ -61,17 +64,11 @@ func (s *session) register(ctx context.Context) error {
 		return fmt.Errorf("trust machine image %s: %w", s.guest.Name, err)
 	}
 	for _, secret := range s.Secrets {
-		if err := broker.SetResource(ctx, s.secretPath(secret.Name), secret.Value); err != nil {
-			return fmt.Errorf("put secret %s at the broker: %w", secret.Name, err)
+		if secret.Resource != "" {
+			continue
 		}
-	}
-	have, err := broker.Resources(ctx)
-	if err != nil {
-		return err
-	}
-	for _, path := range s.report.Resources {
-		if !slices.Contains(have, path) {
-			return &NoResourceError{Image: s.Image, Resource: path}
+		if err := broker.SetResource(ctx, s.secretPath(secret), secret.Value); err != nil {
+			return fmt.Errorf("put secret %s at the broker: %w", secret.Name, err)
 		}
 	}
 	if err := broker.Allow(ctx, s.report.Configuration, s.report.Resources); err != nil {
@@ -99,14 +96,23 @@ func (s *session) withdraw() {
 	broker := s.services.admin()
 	err := broker.Withdraw(ctx, s.report.Configuration)
 	for _, secret := range s.Secrets {
-		err = errors.Join(err, broker.DeleteResource(ctx, s.secretPath(secret.Name)))
+		if secret.Resource == "" {
+			err = errors.Join(err, broker.DeleteResource(ctx, s.secretPath(secret)))
+		}
 	}
 	if err != nil && s.Log != nil {
 		s.Log.Warn("broker keeps what this run registered", "err", err)
 	}
 }
 
-func (s *session) secretPath(name string) string { return s.Name + "/secret/" + name }
+// secretPath is where a secret is. The type of a run's own keeps it apart from
+// what an administrator has set, which a run must neither replace nor delete.
+func (s *session) secretPath(secret Secret) string {
+	if path, ok := strings.CutPrefix(secret.Resource, kbsScheme); ok {
+		return path
+	}
+	return s.Name + "/run-secret/" + secret.Name
+}
 
 // resources lists all that the workload may have.
 func (s *session) resources() []string {
@@ -115,7 +121,7 @@ func (s *session) resources() []string {
 		list = append(list, strings.TrimPrefix(kid, kbsScheme))
 	}
 	for _, secret := range s.Secrets {
-		list = append(list, s.secretPath(secret.Name))
+		list = append(list, s.secretPath(secret))
 	}
 	return list
 }
@@ -142,13 +148,23 @@ func (s *session) initData() ([]byte, error) {
 		Control:  control,
 	}
 	if s.Broker != nil {
-		cfg.Broker = *s.Broker
+		cfg.Broker = fromInside(*s.Broker)
 	}
 	raw, err := json.MarshalIndent(cfg, "", "  ")
 	if err != nil {
 		return nil, err
 	}
 	return encodeInitData(string(raw))
+}
+
+// fromInside is the endpoint as the machine sees it: what listens on this
+// host's loopback, it finds at its gateway.
+func fromInside(e api.Endpoint) api.Endpoint {
+	u, err := url.Parse(e.URL)
+	if err == nil && isLoopback(u.Host) {
+		e.URL = u.Scheme + "://" + guestGateway + ":" + u.Port()
+	}
+	return e
 }
 
 func encodeInitData(config string) ([]byte, error) {

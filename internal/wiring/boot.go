@@ -9,7 +9,6 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/machine"
-	"holdfast/internal/machine/qemu"
 	"holdfast/internal/progress"
 	"holdfast/internal/swtpm"
 )
@@ -43,16 +42,12 @@ func (s *session) boot(ctx context.Context) (machine.Outcome, error) {
 }
 
 func (s *session) start(ctx context.Context) (*machine.Machine, error) {
-	q, err := qemu.New(qemu.Config{AccelFile: s.Installation.accelFile(), Logger: s.Log})
-	if err != nil {
-		return nil, err
-	}
 	// The TPM must outlive ctx: a machine that is asked to stop still runs.
 	tpm, err := swtpm.Start(context.WithoutCancel(ctx), s.path("tpm"))
 	if err != nil {
 		return nil, err
 	}
-	return q.Start(ctx, machine.Spec{
+	return s.qemu.Start(ctx, machine.Spec{
 		Name: s.Name, Folder: s.path("machine"), Disk: s.guest.DiskPath(),
 		Memory: s.Memory, CPUs: s.CPUs, Accel: s.Accel, Firmware: &s.firmware,
 		TPM: tpm, InitData: s.config, Ports: s.Publish, Console: s.Console,
@@ -84,7 +79,7 @@ func (s *session) follow(m *machine.Machine) {
 		case api.EventStage:
 			var d api.StageDetail
 			if json.Unmarshal(e.Detail, &d) == nil {
-				s.report.Stages = append(s.report.Stages, Stage{d.Name, d.Text, time.Since(m.Started())})
+				s.keepStage(d, time.Since(m.Started()))
 				step.Note(machine.Printable(d.Name + ": " + d.Text))
 			}
 		case api.EventStarted:
@@ -99,5 +94,14 @@ func (s *session) follow(m *machine.Machine) {
 	}
 	if !running {
 		step.Fail()
+	}
+}
+
+// maxStages is more than any machine has: what one sends is its own word.
+const maxStages = 64
+
+func (s *session) keepStage(d api.StageDetail, after time.Duration) {
+	if len(s.report.Stages) < maxStages {
+		s.report.Stages = append(s.report.Stages, Stage{machine.Printable(d.Name), machine.Printable(d.Text), after})
 	}
 }

@@ -55,7 +55,7 @@ func (i Installation) Demonstrate(ctx context.Context, d Demo) (*DemoResult, err
 		return nil, err
 	}
 	e, err := Encrypt(ctx, broker, Encryption{
-		Source: "oci:" + plain, Target: "oci:" + encrypted + ":demo", Recipients: []string{"kbs"},
+		Source: transport.LayoutRef(plain, ""), Target: transport.LayoutRef(encrypted, "demo"), Recipients: []string{"kbs"},
 		Options: transport.Options{Progress: d.Progress},
 	})
 	if err != nil {

@@ -3,10 +3,11 @@ package wiring
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
+	"time"
 
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
@@ -16,7 +17,7 @@ import (
 
 // An Encryption says what to encrypt for whom.
 type Encryption struct {
-	Source, Target string
+	Source, Target transport.Ref
 	// Recipients are "jwe:FILE", a public key, or "kbs:///REPOSITORY/TYPE/TAG",
 	// a resource that the broker shall have; "kbs" alone picks a name.
 	Recipients []string
@@ -32,17 +33,15 @@ type Encrypted struct {
 const kekSize = 32
 
 // Encrypt encrypts an image. New keys go to the broker before any byte is
-// encrypted under them, so no image is ever left without its key.
-func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (*Encrypted, error) {
-	src, err := transport.Parse(e.Source)
-	if err != nil {
-		return nil, err
-	}
-	dst, err := transport.ParseTarget(e.Target)
-	if err != nil {
-		return nil, err
-	}
+// encrypted under them, so no image is ever left without its key; when there
+// is no image in the end, they are taken back.
+func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (_ *Encrypted, err error) {
 	out := &Encrypted{Keys: []string{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, forget(context.WithoutCancel(ctx), broker, out.Keys))
+		}
+	}()
 	var recipients []enc.Recipient
 	for _, word := range e.Recipients {
 		r, kid, err := recipient(ctx, broker, word)
@@ -54,8 +53,25 @@ func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (*Encrypte
 			out.Keys = append(out.Keys, kid)
 		}
 	}
-	out.Result, err = transport.Encrypt(ctx, src, dst, recipients, e.Options)
+	out.Result, err = transport.Encrypt(ctx, e.Source, e.Target, recipients, e.Options)
 	return out, err
+}
+
+func forget(ctx context.Context, broker *admin.Client, kids []string) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, kid := range kids {
+		err = errors.Join(err, broker.DeleteResource(ctx, strings.TrimPrefix(kid, kbsScheme)))
+	}
+	return err
+}
+
+// CheckRecipient says whether word has the form of a recipient.
+func CheckRecipient(word string) error {
+	if strings.HasPrefix(word, "jwe:") || word == "kbs" || enc.CheckKID(word) == nil {
+		return nil
+	}
+	return fmt.Errorf("recipient %q: want jwe:FILE, kbs or kbs:///REPOSITORY/TYPE/TAG", word)
 }
 
 func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Recipient, kid string, err error) {
@@ -73,40 +89,32 @@ func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Re
 	if word == "kbs" {
 		word = kbsScheme + "default/key/" + strings.ToLower(rand.Text()[:12])
 	}
-	if err := enc.CheckKID(word); err != nil {
-		return nil, "", fmt.Errorf("recipient %q: want jwe:FILE, kbs or kbs:///REPOSITORY/TYPE/TAG: %w", word, err)
+	if err := CheckRecipient(word); err != nil {
+		return nil, "", err
 	}
 	kek, err := newKEK(ctx, broker, strings.TrimPrefix(word, kbsScheme))
-	return enc.BrokerRecipient(word, kek), word, err
+	if err != nil {
+		return nil, "", err
+	}
+	return enc.BrokerRecipient(word, kek), word, nil
 }
 
 // newKEK makes a key and gives it to the broker, unless it has one of that
 // name: an image may need that.
 func newKEK(ctx context.Context, broker *admin.Client, path string) ([]byte, error) {
-	have, err := broker.Resources(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if slices.Contains(have, path) {
-		return nil, fmt.Errorf("broker has %s%s already, and images may need it: choose another name", kbsScheme, path)
-	}
 	kek := make([]byte, kekSize)
 	if _, err := rand.Read(kek); err != nil {
 		return nil, err
 	}
-	return kek, broker.SetResource(ctx, path, kek)
+	err := broker.CreateResource(ctx, path, kek)
+	if errors.Is(err, admin.ErrExist) {
+		return nil, fmt.Errorf("broker has %s%s already, and images may need it: choose another name", kbsScheme, path)
+	}
+	return kek, err
 }
 
 // Decrypt decrypts an image with private keys, files each.
-func Decrypt(ctx context.Context, source, target string, keyFiles []string, o transport.Options) (transport.Result, error) {
-	src, err := transport.Parse(source)
-	if err != nil {
-		return transport.Result{}, err
-	}
-	dst, err := transport.ParseTarget(target)
-	if err != nil {
-		return transport.Result{}, err
-	}
+func Decrypt(ctx context.Context, src, dst transport.Ref, keyFiles []string, o transport.Options) (transport.Result, error) {
 	var keys []enc.Key
 	for _, file := range keyFiles {
 		private, err := os.ReadFile(file)

@@ -12,9 +12,9 @@ import (
 
 var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)
 
-// checkName refuses names that would not do as a host name, a folder and a
+// CheckName refuses names that would not do as a host name, a folder and a
 // repository.
-func checkName(name string) error {
+func CheckName(name string) error {
 	if !nameForm.MatchString(name) {
 		return fmt.Errorf("name %q: want 1 to 32 of a-z, 0-9 and inner hyphens", name)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/keys"
 	"holdfast/internal/sign"
 )
 
@@ -21,9 +22,10 @@ type Report struct {
 	Name          string    `json:"name"`
 	Workload      Workload  `json:"workload"`
 	Machine       Guest     `json:"machine"`
-	Configuration string    `json:"configuration"` // sha256:… of the init-data document
-	Resources     []string  `json:"resources"`     // what that configuration is to have
-	Endorsement   string    `json:"endorsement,omitempty"`
+	Configuration string    `json:"configuration"`         // sha256:… of the init-data document
+	Resources     []string  `json:"resources"`             // what that configuration is to have
+	Endorsement   string    `json:"endorsement,omitempty"` // of the TPM that answered
+	BrokerKey     string    `json:"broker_key,omitempty"`  // that signed the attestation result
 	Measured      []Measure `json:"measured"`
 	Decisions     []Release `json:"decisions"`
 	Stages        []Stage   `json:"stages"`
@@ -84,6 +86,7 @@ func (s *session) conclude() error {
 	if s.Broker != nil {
 		return nil
 	}
+	s.report.BrokerKey = sign.KeyID(s.ring.Pair(keys.Token).Certificate)
 	expected, err := s.expected()
 	if err != nil {
 		return err
@@ -132,8 +135,8 @@ func readAudit(r io.Reader) ([]api.AuditEntry, error) {
 	scan.Buffer(nil, 1<<20)
 	for scan.Scan() {
 		var e api.AuditEntry
-		if err := json.Unmarshal(scan.Bytes(), &e); err != nil {
-			return nil, err
+		if json.Unmarshal(scan.Bytes(), &e) != nil {
+			continue // cut off by a crash, and left as it was: nobody was told of it
 		}
 		list = append(list, e)
 	}

@@ -2,12 +2,16 @@ package wiring
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,6 +21,7 @@ import (
 	"holdfast/internal/image/transport"
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
+	"holdfast/internal/machine/qemu"
 	"holdfast/internal/progress"
 	"holdfast/internal/swtpm"
 )
@@ -55,10 +60,12 @@ type Run struct {
 }
 
 // A Secret is a value that only the proven workload finds, in
-// /run/secrets/NAME.
+// /run/secrets/NAME. It is put at this run's broker, or it is a resource that
+// the broker has already.
 type Secret struct {
-	Name  string
-	Value []byte
+	Name     string
+	Value    []byte
+	Resource string // kbs:///REPOSITORY/TYPE/TAG, instead of Value
 }
 
 // LogValue keeps the value out of logs.
@@ -87,6 +94,7 @@ type session struct {
 	guest    *image.Machine
 	workload *workload
 	services *Services
+	qemu     *qemu.QEMU
 	firmware machine.Firmware
 	secrets  []api.SecretRef
 	config   []byte // the init-data document
@@ -101,7 +109,7 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, release()) }()
+	defer func() { err = errors.Join(err, s.tidy(result), release()) }()
 	if s.ring, err = i.Ring(ctx); err != nil {
 		return nil, err
 	}
@@ -121,13 +129,13 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if err := s.conclude(); err != nil {
 		return nil, err
 	}
-	return &Result{Outcome: outcome, Report: s.report}, s.tidy(outcome)
+	return &Result{Outcome: outcome, Report: s.report}, nil
 }
 
 // tidy removes what the run made, but for the machine's logs when it ended
 // otherwise than by its workload's end.
-func (s *session) tidy(o machine.Outcome) error {
-	if o.Reason == machine.PoweredOff && o.Exit != nil {
+func (s *session) tidy(r *Result) error {
+	if r == nil || r.Outcome.Reason == machine.PoweredOff && r.Outcome.Exit != nil {
 		return os.RemoveAll(s.folder)
 	}
 	s.report.Logs = s.path("machine")
@@ -140,25 +148,30 @@ func (s *session) tidy(o machine.Outcome) error {
 
 // claim takes the run's folder for this process, empty.
 func (s *session) claim() (release func() error, err error) {
-	if err := checkName(s.Name); err != nil {
+	if err := CheckName(s.Name); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(s.folder), 0o700); err != nil {
 		return nil, err
 	}
-	unlock, err := tryLock(s.folder + ".lock")
+	lock := s.folder + ".lock"
+	unlock, err := tryLock(lock)
 	if err != nil {
 		return nil, fmt.Errorf("a run named %s is under way: %w", s.Name, err)
 	}
-	if err := os.RemoveAll(s.folder); err != nil {
-		return nil, errors.Join(err, unlock())
+	release = func() error { return errors.Join(os.Remove(lock), unlock()) }
+	if err := errors.Join(os.RemoveAll(s.folder), os.MkdirAll(s.folder, 0o700)); err != nil {
+		return nil, errors.Join(err, release())
 	}
-	return unlock, os.MkdirAll(s.folder, 0o700)
+	return release, nil
 }
 
 // prepare makes the parts that do not depend on one another, at once.
 func (s *session) prepare(ctx context.Context) error {
 	var err error
+	if s.qemu, err = qemu.New(qemu.Config{AccelFile: s.Installation.accelFile(), Logger: s.Log}); err != nil {
+		return err
+	}
 	if s.firmware, err = s.Installation.Firmware(s.ring); err != nil {
 		return err
 	}
@@ -181,10 +194,23 @@ func (s *session) prepare(ctx context.Context) error {
 		}
 	}
 	s.services, err = s.Installation.Serve(s.ring, ServeConfig{
-		RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TLS: true,
-		RegistryDir: s.path("registry"), Log: s.Log,
+		RegistryListen: s.registryAddress(), BrokerListen: "127.0.0.1:0", TLS: true,
+		RegistryDir: s.path("registry"), RegistryReadOnly: true, Log: s.Log, // the workload can reach it
 	})
 	return err
+}
+
+// registryAddress is the same for the same image: the machine is told of it in
+// its configuration, and another broker's administrator authorises that by its
+// digest. With this run's own broker any free port does as well.
+func (s *session) registryAddress() string {
+	const first, count = 20000, 10000
+	sum := sha256.Sum256([]byte(s.workload.image.Digest))
+	address := fmt.Sprintf("127.0.0.1:%d", first+int(binary.BigEndian.Uint16(sum[:]))%count)
+	if s.Broker == nil && !isFree(address) {
+		return "127.0.0.1:0"
+	}
+	return address
 }
 
 func (s *session) path(name string) string { return filepath.Join(s.folder, name) }
@@ -203,10 +229,10 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := "workload/" + s.Name
+	const name = "workload"
 	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
 	opts := transport.Options{Stdin: s.Stdin, Progress: s.Progress, TempDir: s.folder, Logger: s.Log}
-	if err := os.MkdirAll(filepath.Dir(dst.Path), 0o700); err != nil {
+	if err := os.MkdirAll(s.path("registry"), 0o700); err != nil {
 		return nil, err
 	}
 	if _, err := transport.Copy(ctx, src, dst, opts); err != nil {
@@ -217,7 +243,31 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 		return nil, err
 	}
 	keys, err := brokerKeys(img)
-	return &workload{name: name, image: img, keys: keys, layers: img.Layers}, err
+	if err != nil {
+		return nil, err
+	}
+	return &workload{name: name, image: img, keys: keys, layers: img.Layers}, s.checkKeys(ctx, keys)
+}
+
+// checkKeys says early that this run's broker could never give a key.
+func (s *session) checkKeys(ctx context.Context, keys []string) error {
+	if s.Broker != nil || len(keys) == 0 {
+		return nil
+	}
+	broker, err := s.Installation.Admin(s.ring)
+	if err != nil {
+		return err
+	}
+	have, err := broker.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, kid := range keys {
+		if path := strings.TrimPrefix(kid, kbsScheme); !slices.Contains(have, path) {
+			return &NoResourceError{Image: s.Image, Resource: path}
+		}
+	}
+	return nil
 }
 
 // source is what Image names; a recipe is built first.

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"time"
 
@@ -35,6 +36,7 @@ type ServeConfig struct {
 	RegistryListen, BrokerListen string
 	TLS                          bool // on loopback, too
 	RegistryDir                  string
+	RegistryReadOnly             bool // refuses every push
 	Log                          *slog.Logger
 }
 
@@ -51,7 +53,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	if err != nil {
 		return nil, err
 	}
-	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), Logger: c.Log})
+	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log})
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
@@ -60,7 +62,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 		return nil, errors.Join(err, reg.Close())
 	}
 	if s.broker, err = i.listen(ring, "broker", c.BrokerListen, b, c.TLS); err != nil {
-		return nil, errors.Join(err, s.registry.close(), reg.Close())
+		return nil, errors.Join(err, s.registry.close(0), reg.Close())
 	}
 	return s, nil
 }
@@ -69,18 +71,11 @@ func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handl
 	if isLoopback(address) && !secure {
 		return listen(name, address, h, nil)
 	}
-	hosts := []string{"localhost", "127.0.0.1", "::1", guestGateway}
-	if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
-		hosts = append(hosts, host)
-	}
-	if name, err := os.Hostname(); err == nil {
-		hosts = append(hosts, name)
-	}
-	cert, err := ring.Server(time.Now(), hosts...)
-	if err != nil {
+	certs := &certificates{ring: ring, hosts: hostsOf(address), now: time.Now}
+	if _, err := certs.get(nil); err != nil {
 		return nil, err
 	}
-	return listen(name, address, h, &cert)
+	return listen(name, address, h, certs)
 }
 
 // RegistryURL and BrokerURL are where the services answer.
@@ -89,7 +84,7 @@ func (s *Services) BrokerURL() string   { return s.broker.url }
 
 // Close drains both.
 func (s *Services) Close() error {
-	return errors.Join(s.registry.close(), s.broker.close(), s.handler.Close())
+	return errors.Join(s.registry.close(drainTime), s.broker.close(drainTime), s.handler.Close())
 }
 
 // admin speaks to the broker as its administrator.
@@ -116,9 +111,15 @@ func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
 	return client, nil
 }
 
-// RemoteAdmin administers the broker at url with the installation's keys.
-func (i Installation) RemoteAdmin(ring *keys.Ring, url string) *admin.Client {
-	return newAdmin(ring, url, "cli")
+// RemoteAdmin administers the broker at address with the installation's keys.
+// Without TLS a secret and the administrator's token would be anybody's on the
+// way, so that is for this machine's own addresses only.
+func (i Installation) RemoteAdmin(ring *keys.Ring, address string) (*admin.Client, error) {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(net.JoinHostPort(u.Hostname(), u.Port()))) {
+		return nil, fmt.Errorf("broker %.80q: want https://HOST:PORT, or http:// on this machine", address)
+	}
+	return newAdmin(ring, address, "cli"), nil
 }
 
 // inProcess answers requests without a network.

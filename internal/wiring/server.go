@@ -36,8 +36,8 @@ func (e *PortTakenError) Error() string {
 	return fmt.Sprintf("%s: %s is taken by another program", e.Service, e.Address)
 }
 
-// listen starts answering on address; with a certificate it speaks TLS.
-func listen(name, address string, h http.Handler, cert *tls.Certificate) (*server, error) {
+// listen starts answering on address; with certificates it speaks TLS.
+func listen(name, address string, h http.Handler, certs *certificates) (*server, error) {
 	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, &PortTakenError{Service: name, Address: address}
@@ -46,10 +46,10 @@ func listen(name, address string, h http.Handler, cert *tls.Certificate) (*serve
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	scheme := "http"
-	if cert != nil {
+	if certs != nil {
 		scheme = "https"
 		l = tls.NewListener(l, &tls.Config{
-			Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+			GetCertificate: certs.get, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
 		})
 	}
 	addr := l.Addr().(*net.TCPAddr)
@@ -65,11 +65,14 @@ func listen(name, address string, h http.Handler, cert *tls.Certificate) (*serve
 }
 
 // close drains the server: requests under way are answered, new ones are not
-// taken.
-func (s *server) close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+// taken. A client that takes longer than wait is cut off.
+func (s *server) close(wait time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
 	err := s.http.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
 	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
@@ -77,6 +80,15 @@ func (s *server) close() error {
 		return fmt.Errorf("stop %s: %w", s.name, err)
 	}
 	return nil
+}
+
+// isFree says whether a server could listen on address just now.
+func isFree(address string) bool {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }
 
 // isLoopback says whether only this machine can reach address.

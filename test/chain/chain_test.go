@@ -311,7 +311,7 @@ func (b *bench) encrypted(t *testing.T) string {
 	}
 	dir := filepath.Join(t.TempDir(), "encrypted")
 	e, err := wiring.Encrypt(t.Context(), broker, wiring.Encryption{
-		Source: "oci:" + b.redis, Target: "oci:" + dir + ":t", Recipients: []string{"kbs"}, Options: transport.Options{},
+		Source: transport.LayoutRef(b.redis, ""), Target: transport.LayoutRef(dir, "t"), Recipients: []string{"kbs"}, Options: transport.Options{},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -79,7 +80,7 @@ const maxAnswer = 16 << 20
 // do sends body, an io.Reader or something to encode as JSON, and decodes the
 // answer into out unless that is nil.
 func (c *Client) do(ctx context.Context, method, path string, body, out any) error {
-	resp, err := c.send(ctx, method, path, body)
+	resp, err := c.send(ctx, method, path, body, nil)
 	if err != nil {
 		return fmt.Errorf("broker %s: %w", c.URL, err)
 	}
@@ -93,7 +94,7 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any) err
 	return nil
 }
 
-func (c *Client) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, method, path string, body any, header http.Header) (*http.Response, error) {
 	token, err := c.token()
 	if err != nil {
 		return nil, err
@@ -110,6 +111,7 @@ func (c *Client) send(ctx context.Context, method, path string, body any) (*http
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(req.Header, header)
 	req.Header.Set("Authorization", "Bearer "+token)
 	client := c.HTTP
 	if client == nil {
@@ -138,6 +140,23 @@ func refusal(resp *http.Response) error {
 // SetResource stores a secret under REPOSITORY/TYPE/TAG.
 func (c *Client) SetResource(ctx context.Context, path string, value []byte) error {
 	return c.do(ctx, http.MethodPost, api.KBSPrefix+"/resource/"+path, bytes.NewReader(value), nil)
+}
+
+// ErrExist says that a resource is there already.
+var ErrExist = errors.New("the broker has it already")
+
+// CreateResource stores a secret under a path that has none. One that has is
+// left as it is: ErrExist.
+func (c *Client) CreateResource(ctx context.Context, path string, value []byte) error {
+	resp, err := c.send(ctx, http.MethodPost, api.KBSPrefix+"/resource/"+path, bytes.NewReader(value), http.Header{"If-None-Match": {"*"}})
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Status == http.StatusPreconditionFailed {
+		return fmt.Errorf("%s: %w", path, ErrExist)
+	}
+	if err != nil {
+		return fmt.Errorf("broker %s: %w", c.URL, err)
+	}
+	return resp.Body.Close()
 }
 
 // DeleteResource forgets a secret.
@@ -202,7 +221,7 @@ func (c *Client) setPolicy(ctx context.Context, endpoint string, source []byte) 
 // Audit returns the audit log: a line of JSON, an api.AuditEntry, for each
 // decision. The caller closes it.
 func (c *Client) Audit(ctx context.Context) (io.ReadCloser, error) {
-	resp, err := c.send(ctx, http.MethodGet, api.AuditPath, nil)
+	resp, err := c.send(ctx, http.MethodGet, api.AuditPath, nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("broker %s: %w", c.URL, err)
 	}

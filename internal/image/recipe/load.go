@@ -18,6 +18,12 @@ import (
 	"holdfast/internal/oci"
 )
 
+// A FormError says that a file does not have the form of a recipe.
+type FormError struct{ Reason error }
+
+func (e *FormError) Error() string { return e.Reason.Error() }
+func (e *FormError) Unwrap() error { return e.Reason }
+
 // Load reads and validates the recipe at path, a file or the folder of a
 // recipe.yaml, and fills in what it leaves to the defaults.
 func Load(path string) (*Recipe, error) {
@@ -30,11 +36,11 @@ func Load(path string) (*Recipe, error) {
 	}
 	r := &Recipe{path: path}
 	if err := decode(b, r); err != nil {
-		return nil, fmt.Errorf("%s%w", path, err)
+		return nil, &FormError{fmt.Errorf("%s%w", path, err)}
 	}
 	r.setDefaults()
 	if err := r.validate(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, &FormError{fmt.Errorf("%s: %w", path, err)}
 	}
 	return r, nil
 }

@@ -40,7 +40,7 @@ const lockVersion = 1
 type ChangedError struct{ Recipe, Locked oci.Digest }
 
 func (e *ChangedError) Error() string {
-	return fmt.Sprintf("the recipe changed since it was locked (it is %s, the lock is of %s): lock it again with \"holdfast image lock\"",
+	return fmt.Sprintf("the recipe changed since it was locked (it is %s, the lock is of %s)",
 		e.Recipe.Short(), e.Locked.Short())
 }
 

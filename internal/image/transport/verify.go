@@ -54,16 +54,19 @@ func (v *verifier) Read(p []byte) (int, error) {
 	if v.left < 0 {
 		return 0, fmt.Errorf("%w: %s is longer than its descriptor says", ErrDigest, v.want)
 	}
-	if err != io.EOF {
+	switch {
+	case err == nil:
+		return n, nil
+	case v.left > 0 && err == io.EOF:
+		return 0, fmt.Errorf("%w: %s is %d bytes short", ErrDigest, v.want, v.left)
+	case v.left > 0:
 		return n, err
 	}
-	if v.left > 0 {
-		return 0, fmt.Errorf("%w: %s is %d bytes short", ErrDigest, v.want, v.left)
-	}
+	// The registry client checks too, and ends wrong bytes with an error of its own.
 	if got := hex.EncodeToString(v.hash.Sum(nil)); got != v.want.Hex() {
 		return 0, fmt.Errorf("%w: want %s, got %.12s…", ErrDigest, v.want, got)
 	}
-	return n, io.EOF
+	return n, err
 }
 
 func (v *verifier) Close() error { return v.r.Close() }

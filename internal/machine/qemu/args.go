@@ -61,11 +61,12 @@ func accelArgs(accel machine.Accel) []string {
 	return []string{"-accel", "tcg,thread=multi", "-cpu", "max"}
 }
 
-// bootArgs say how the machine starts. With Secure Boot, only code in system
+// bootArgs say how the machine starts. Should QEMU crash, the machine's memory,
+// where the workload lies decrypted, stays out of its core file. With Secure Boot, only code in system
 // management mode may write the variables' flash.
 func bootArgs(s machine.Spec) []string {
 	if k := s.Kernel; k != nil {
-		args := []string{"-machine", "q35", "-kernel", k.Image, "-append", k.Cmdline}
+		args := []string{"-machine", "q35,dump-guest-core=off", "-kernel", k.Image, "-append", k.Cmdline}
 		if k.Initrd != "" {
 			args = append(args, "-initrd", k.Initrd)
 		}
@@ -76,7 +77,7 @@ func bootArgs(s machine.Spec) []string {
 		smm = "on"
 	}
 	return []string{
-		"-machine", "q35,smm=" + smm + ",pflash0=code,pflash1=vars",
+		"-machine", "q35,dump-guest-core=off,smm=" + smm + ",pflash0=code,pflash1=vars",
 		"-global", "driver=cfi.pflash01,property=secure,value=" + smm,
 		"-global", "ICH9-LPC.disable_s3=1",
 		"-boot", "menu=off,strict=on",

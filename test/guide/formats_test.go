@@ -1,0 +1,104 @@
+package guide
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+
+	"holdfast/internal/api"
+)
+
+func page(t *testing.T, name string) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(root, "docs", "formats", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// examples are the blocks of a language.
+func examples(page, language string) []string {
+	var blocks []string
+	for _, m := range regexp.MustCompile("(?s)```"+language+"\n(.*?)```").FindAllStringSubmatch(page, -1) {
+		blocks = append(blocks, m[1])
+	}
+	return blocks
+}
+
+func strictly(t *testing.T, text string, v any) {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(v); err != nil {
+		t.Errorf("%v in %s", err, text)
+	}
+}
+
+func TestExampleConfigurationHasTheDigestAndPCR8ThatThePageSays(t *testing.T) {
+	text := page(t, "guest-configuration.md")
+	document := examples(text, "toml")[0]
+	sum := sha256.Sum256([]byte(document))
+	if want := fmt.Sprintf("\n    sha256:%x\n", sum); !strings.Contains(text, want) {
+		t.Errorf("the example's digest is %s", want)
+	}
+	pcr := sha256.Sum256(append(make([]byte, 32), sum[:]...))
+	if want := fmt.Sprintf("\n    %x\n", pcr); !strings.Contains(text, want) {
+		t.Errorf("the example's PCR 8 is %s", want)
+	}
+	var d struct{ Data map[string]string }
+	if _, err := toml.Decode(document, &d); err != nil {
+		t.Fatal(err)
+	}
+	strictly(t, d.Data[api.GuestConfigKey], new(api.GuestConfig))
+}
+
+// A page's example has every member of its Go type, and no other.
+func TestExampleReferenceValuesAreWhole(t *testing.T) {
+	example := examples(page(t, "reference-values.md"), "json")[0]
+	var v api.ReferenceValues
+	strictly(t, example, &v)
+	again, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, []byte(example)); err != nil {
+		t.Fatal(err)
+	}
+	if compact.String() != string(again) {
+		t.Errorf("got %s, the program writes %s", &compact, again)
+	}
+}
+
+func TestExampleLinesOfTheControlChannelAreRead(t *testing.T) {
+	text := page(t, "control-channel.md")
+	blocks := examples(text, "json")
+	for line := range strings.Lines(blocks[0]) {
+		strictly(t, line, new(api.Call))
+	}
+	details := map[string]any{api.EventStage: new(api.StageDetail), api.EventExited: new(api.ExitDetail)}
+	for line := range strings.Lines(blocks[1]) {
+		var e api.Event
+		strictly(t, line, &e)
+		if detail := details[e.Event]; detail != nil {
+			strictly(t, string(e.Detail), detail)
+		}
+	}
+	for _, name := range []string{
+		api.CallStatus, api.CallSignal, api.CallStop, api.CallStdin, api.EventReply, api.EventStage, api.EventRefused,
+		api.EventStarted, api.EventExited, api.ControlPort, api.StdioPort,
+	} {
+		if !strings.Contains(text, "| `"+name+"` |") {
+			t.Errorf("the page has no row for %s", name)
+		}
+	}
+}
