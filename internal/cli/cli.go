@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +29,8 @@ const (
 	exitRefused = 3 // something did not verify, or somebody said no
 	exitStale   = 4 // a lock names what no mirror has any more
 	exitMissing = 5 // a tool or file that should be installed
+
+	exitInterrupted = 130 // by a signal, as shells have it for Ctrl-C
 )
 
 // A Process is what the operating system gave the program.
@@ -47,6 +50,9 @@ func Main(ctx context.Context, p Process) int {
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	ran, err := root.ExecuteContextC(ctx)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		err = interruptedError{err}
+	}
 	if err != nil && !a.began {
 		err = usageError{err}
 		a.json = a.json || slices.Contains(p.Args, "--json") // the words behind the wrong one were not read
@@ -67,12 +73,15 @@ type app struct {
 
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
-		Use:   "holdfast",
-		Short: "Every byte by its hash, every actor by its key",
+		Use:     "holdfast",
+		Short:   "Every byte by its hash, every actor by its key",
+		Version: version(),
 		Long: `Holdfast takes machines from bare metal to containers that run without trusting
 anybody on the way: it composes images from locked packages, boots them with
 Secure Boot and a TPM, lets them prove what they run, and only then releases
-the keys of encrypted workloads.`,
+the keys of encrypted workloads.
+
+Exit codes are each verb's own; an interrupted one exits with 130.`,
 		Example:           "  holdfast run images/redis\n  holdfast demo",
 		Args:              nounArgs,
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
@@ -102,6 +111,11 @@ func (a *app) noteBegin(c *cobra.Command) {
 	}
 }
 
+// interruptedError is a verb that a signal ended before its work was done.
+type interruptedError struct{ error }
+
+func (interruptedError) Error() string { return "interrupted" }
+
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -125,9 +139,9 @@ func (a *app) report(ran *cobra.Command, err error) int {
 	if code == exitUsage && hint == "" {
 		hint = `"` + ran.CommandPath() + ` --help" says what it takes`
 	}
-	text := strings.Join(strings.FieldsFunc(err.Error(), isLineBreak), "; ") // joined errors are a line each
+	text := printable(strings.Join(strings.FieldsFunc(err.Error(), isLineBreak), "; ")) // joined errors are a line each
 	if a.json {
-		a.printJSON(a.Stderr, map[string]any{"error": text, "hint": hint, "exit_code": code})
+		_ = json.NewEncoder(a.Stderr).Encode(map[string]any{"error": text, "hint": hint, "exit_code": code})
 		return code
 	}
 	fmt.Fprintf(a.Stderr, "holdfast: %s\n", text)
@@ -190,5 +204,12 @@ func (a *app) defaultState() string {
 	if dir := a.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "holdfast")
 	}
-	return filepath.Join(a.Getenv("HOME"), ".local", "share", "holdfast")
+	home := a.Getenv("HOME")
+	if home == "" { // as for a service; never the working directory
+		home = "/root"
+		if u, err := user.Current(); err == nil && u.HomeDir != "" {
+			home = u.HomeDir
+		}
+	}
+	return filepath.Join(home, ".local", "share", "holdfast")
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 
+	"holdfast/internal/blob"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/deb"
 	"holdfast/internal/enc"
@@ -15,6 +16,7 @@ import (
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
 	"holdfast/internal/machine/qemu"
+	"holdfast/internal/registry"
 	"holdfast/internal/sign"
 	"holdfast/internal/swtpm"
 	"holdfast/internal/wiring"
@@ -25,13 +27,19 @@ func explain(err error) (code int, hint string) {
 	var usage usageError
 	var run runError
 	var refused refusedError
+	var interrupted interruptedError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage, ""
+	case errors.As(err, &interrupted):
+		return exitInterrupted, ""
 	case errors.As(err, &refused):
-		return exitRunRefused, refused.hint()
+		return refused.code(), refused.hint()
 	case errors.As(err, &run):
-		_, hint = explainCause(run.error)
+		code, hint = explainCause(run.error)
+		if code == exitRefused {
+			return exitRunRefused, hint
+		}
 		return exitRunFailed, hint
 	}
 	return explainCause(err)
@@ -98,7 +106,8 @@ func isRefusal(err error) bool {
 	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
 		return true
 	}
-	return errors.As(err, &signature)
+	var mismatch *blob.MismatchError
+	return errors.As(err, &signature) || errors.As(err, &mismatch)
 }
 
 // hintFor knows what helps with common failures.
@@ -128,17 +137,28 @@ func hintFor(err error) string {
 	case errors.As(err, &answer) && answer.Status == http.StatusInsufficientStorage:
 		return "free some space there; nothing half-written was left"
 	case errors.Is(err, syscall.ENOSPC):
-		return "free some space there, or choose another folder with --state; nothing half-written was left"
+		return "free some space there, or choose other folders with --state and TMPDIR; nothing half-written was left"
 	case errors.Is(err, keys.ErrNotExist):
 		return `run "holdfast key init"`
 	case errors.Is(err, keys.ErrExist):
 		return `"holdfast key list" shows them`
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return `nobody listens there; "holdfast serve" starts registry and broker`
+	case errors.Is(err, registry.ErrInUse):
+		return "another holdfast serves this folder: stop it, or choose another with --state"
 	case errors.Is(err, wiring.ErrBusy):
 		return "give this one another --name"
 	}
 	return ""
+}
+
+// code tells a refusal from a machine that broke.
+func (e refusedError) code() int {
+	switch e.outcome.Reason {
+	case machine.FirmwareRefused, machine.VerityCorruption, machine.Refused:
+		return exitRunRefused
+	}
+	return exitRunFailed
 }
 
 // hint says where to look after a machine that did not run its workload.

@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/image/transport"
@@ -14,7 +17,8 @@ import (
 
 const referenceHelp = `
 References: oci:DIR[:NAME] or a folder (OCI layout), docker-archive:FILE, a
-FILE.tar or - (docker save), HOST[:PORT]/NAME[:TAG|@DIGEST] (registry).
+FILE.tar or - (docker save), HOST[:PORT]/NAME[:TAG|@DIGEST] (registry, with the
+credentials that "docker login" or "podman login" left).
 `
 
 // transportFlags are the flags of verbs that move images.
@@ -22,7 +26,11 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 	var ca string
 	c.Flags().StringVar(&ca, "ca", "", "PEM file of a further certificate authority for registries")
 	return func() (transport.Options, error) {
-		o := transport.Options{Stdin: a.Stdin, Progress: a.progress()}
+		o := transport.Options{
+			Stdin: a.Stdin, Progress: a.progress(),
+			Keychain: authn.DefaultKeychain, // of "docker login" and "podman login"
+			Proxy:    http.ProxyFromEnvironment,
+		}
 		if ca == "" {
 			return o, nil
 		}
@@ -84,7 +92,7 @@ func (a *app) imageInspect() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show what an image is made of and who can decrypt it",
-		Long:  "Shows an image's digest, layers, encryption and configuration without reading its layers.\n" + referenceHelp + "\nExit codes: 0 shown, 1 failed, 2 usage, 3 content does not match its digest.",
+		Long:  "Shows an image's digest, layers, encryption and configuration without reading\nits layers.\n" + referenceHelp + "\nExit codes: 0 shown, 1 failed, 2 usage, 3 content does not match its digest.",
 		Example: "  holdfast image inspect oci:redis\n" +
 			"  holdfast image inspect --json 127.0.0.1:5000/redis:7",
 		Args: cobra.ExactArgs(1),
@@ -108,7 +116,13 @@ func (a *app) imageInspect() *cobra.Command {
 	return c
 }
 
-func printImage(w io.Writer, img transport.Image) {
+func printImage(out io.Writer, img transport.Image) {
+	w := &bytes.Buffer{}
+	defer func() {
+		for line := range strings.Lines(w.String()) {
+			fmt.Fprintln(out, printable(line))
+		}
+	}()
 	fmt.Fprintf(w, "%s\n  digest    %s\n  platform  %s\n  size      %s\n", img.Reference, img.Digest, img.Platform, size(img.Size))
 	fmt.Fprintf(w, "  runs      %s\n", strings.Join(append(img.Config.Entrypoint, img.Config.Cmd...), " "))
 	for _, l := range img.Layers {

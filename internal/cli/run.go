@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,10 +41,10 @@ func (a *app) runVerb() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run IMAGE [flags] [-- ARG…]",
 		Short: "Run a container in a machine of its own that proves itself first",
-		Long: `Boots a machine with Secure Boot and a TPM, lets it prove which bytes it runs, and
-runs the container IMAGE in it. Keys of encrypted layers and secrets are released
-only to the proven machine. Registry and broker are started for the run, and the
-machine image is built when it is absent.
+		Long: `Boots a machine with Secure Boot and a TPM, lets it prove which bytes it runs,
+and runs the container IMAGE in it. Keys of encrypted layers and secrets are
+released only to the proven machine. Registry and broker are started for the
+run, and the machine image is built when it is absent.
 
 IMAGE is a registry reference, an OCI layout, an archive of docker save (- for
 standard input), or the folder of a recipe.
@@ -67,11 +69,14 @@ refused because it did not verify, 2 usage.`,
 	fs.StringVar(&f.broker, "broker", "", "https URL of another broker, whose administrator must authorise the configuration")
 	fs.StringVar(&f.brokerCA, "broker-ca", "", "PEM file of that broker's CA (default: this installation's)")
 	fs.BoolVar(&f.console, "console", false, "show the machine's console on standard error")
-	sources := sourceFlags(c)
+	sources, transport := sourceFlags(c), a.transportFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		r, err := a.understand(f, args)
 		if err != nil {
 			return usageError{err}
+		}
+		if r.Transport, err = transport(); err != nil {
+			return usageError{fmt.Errorf("--ca: %w", err)}
 		}
 		if r.Builder, err = a.builder(*sources); err != nil {
 			return runError{err}
@@ -93,7 +98,7 @@ func (a *app) run(ctx context.Context, r wiring.Run) error {
 		return runError{err}
 	}
 	if a.json {
-		if err := a.printJSON(a.Stderr, result.Report); err != nil {
+		if err := json.NewEncoder(a.progress()).Encode(result.Report); err != nil {
 			return err
 		}
 	}
@@ -105,7 +110,7 @@ func (a *app) run(ctx context.Context, r wiring.Run) error {
 		}
 		return exitCode(o.Exit)
 	case o.Reason == machine.Killed && ctx.Err() != nil:
-		return exitError(exitRunFailed)
+		return interruptedError{ctx.Err()}
 	}
 	return refusedError{outcome: o, report: result.Report}
 }
@@ -113,6 +118,9 @@ func (a *app) run(ctx context.Context, r wiring.Run) error {
 func exitCode(e *api.ExitDetail) error {
 	if e.Code == 0 {
 		return nil
+	}
+	if e.Code < 0 || e.Code > 255 { // a machine's word: exit(3) would take 256 for 0
+		return runError{fmt.Errorf("the machine says that its workload exited with code %d", e.Code)}
 	}
 	return exitError(e.Code)
 }
@@ -223,9 +231,29 @@ func parseSecrets(words []string) ([]wiring.Secret, error) {
 			}
 			s.Value = raw
 		}
+		if err := checkSecret(s, list); err != nil {
+			return nil, fmt.Errorf("--secret %s: %w", name, err)
+		}
 		list = append(list, s)
 	}
 	return list, nil
+}
+
+// checkSecret refuses early what the broker would refuse once a machine image
+// is built.
+func checkSecret(s wiring.Secret, before []wiring.Secret) error {
+	const most = 2 << 20
+	switch {
+	case slices.ContainsFunc(before, func(b wiring.Secret) bool { return b.Name == s.Name }):
+		return errors.New("is given twice")
+	case strings.HasPrefix(s.Name, "."):
+		return errors.New("begins with a dot")
+	case s.Resource == "" && len(s.Value) == 0:
+		return errors.New("is empty")
+	case len(s.Value) > most:
+		return fmt.Errorf("has %d bytes, more than %d", len(s.Value), most)
+	}
+	return nil
 }
 
 // parsePublish reads [[IP:]HOSTPORT:]PORT[/PROTO], as docker does.

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -193,5 +196,32 @@ func TestCancelledFetchEndsAndLeavesNothingHalf(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(root, "*", "*", ".*")); len(files) > 0 {
 		t.Errorf("got %q left behind", files)
+	}
+}
+
+func TestAMirrorThatCallsGzipAnEncodingIsRead(t *testing.T) {
+	served, pins := pinned(t)
+	mirror, err := url.Parse(served.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := mirror.Path
+	mirror.Path = ""
+	proxy := httputil.NewSingleHostReverseProxy(mirror)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if strings.Contains(r.Request.URL.Path, "Packages") || strings.Contains(r.Request.URL.Path, "by-hash") {
+			r.Header.Set("Content-Encoding", "gzip")
+		}
+		return nil
+	}
+	front := httptest.NewServer(proxy)
+	defer front.Close()
+	a := newArchive(t, Config{Mirror: front.URL + root, Keyring: mirrored(t, served).cfg.Keyring})
+	u, err := indexes(t, a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Newest(pins[0].Name); err != nil {
+		t.Error(err)
 	}
 }

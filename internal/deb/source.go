@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -129,6 +130,9 @@ func (a *Archive) archives(suite string) []string {
 	if a.cfg.Mirror != "" {
 		mirror := strings.TrimRight(a.cfg.Mirror, "/")
 		if kind(suite) == "security" {
+			if u, err := url.Parse(mirror); err != nil || u.Path == "" {
+				return nil // at a host's root, nothing is beside it
+			}
 			mirror += "-security"
 		}
 		return []string{mirror}

@@ -101,3 +101,12 @@ func FuzzSources(f *testing.F) {
 		_ = deb822(uncomment([]byte(sources)))
 	})
 }
+
+func TestAMirrorAtTheRootOfAHostHasNoSecuritySuites(t *testing.T) {
+	for mirror, want := range map[string]int{"http://127.0.0.1:8000": 0, "http://127.0.0.1:8000/debian": 1} {
+		a := newArchive(t, Config{Mirror: mirror})
+		if got := a.archives("bookworm-security"); len(got) != want {
+			t.Errorf("%s: got %v, want %d", mirror, got, want)
+		}
+	}
+}

@@ -55,6 +55,7 @@ func (a *Archive) getOnce(ctx context.Context, url string, step progress.Step, u
 	if err != nil {
 		return err
 	}
+	req.Header.Set("Accept-Encoding", "identity") // else a mirror that calls .gz an encoding has it undone on the way
 	resp, err := a.cfg.Client.Do(req)
 	if err != nil {
 		return passing(ctx, err)

@@ -70,10 +70,12 @@ func (s *session) register(ctx context.Context) error {
 		if err := broker.SetResource(ctx, s.secretPath(secret), secret.Value); err != nil {
 			return fmt.Errorf("put secret %s at the broker: %w", secret.Name, err)
 		}
+		s.placed = append(s.placed, s.secretPath(secret))
 	}
 	if err := broker.Allow(ctx, s.report.Configuration, s.report.Resources); err != nil {
 		return fmt.Errorf("authorise the configuration: %w", err)
 	}
+	s.allowed = true
 	return nil
 }
 
@@ -84,21 +86,22 @@ func (e *NoResourceError) Error() string {
 	return fmt.Sprintf("image %s needs %s%s, which the broker does not have", e.Image, kbsScheme, e.Resource)
 }
 
-// withdraw ends what register began. A broker that cannot be told any more
-// keeps an authorisation for a configuration that names this run's ports and
-// certificates, so nothing is lost.
+// withdraw ends what register began, as far as it came. A broker that cannot
+// be told any more keeps an authorisation for a configuration that names this
+// run's ports and certificates, so nothing is lost.
 func (s *session) withdraw() {
-	if s.Broker != nil {
+	if !s.allowed && len(s.placed) == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	broker := s.services.admin()
-	err := broker.Withdraw(ctx, s.report.Configuration)
-	for _, secret := range s.Secrets {
-		if secret.Resource == "" {
-			err = errors.Join(err, broker.DeleteResource(ctx, s.secretPath(secret)))
-		}
+	var err error
+	if s.allowed {
+		err = broker.Withdraw(ctx, s.report.Configuration)
+	}
+	for _, path := range s.placed {
+		err = errors.Join(err, broker.DeleteResource(ctx, path))
 	}
 	if err != nil && s.Log != nil {
 		s.Log.Warn("broker keeps what this run registered", "err", err)

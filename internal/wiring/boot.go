@@ -25,8 +25,16 @@ func (s *session) boot(ctx context.Context) (machine.Outcome, error) {
 	}
 	events := make(chan struct{})
 	go func() { defer close(events); s.follow(m) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	output := make(chan error, 1)
-	go func() { output <- m.Stdio().Copy(s.Stdout, s.Stderr) }()
+	go func() {
+		err := m.Stdio().Copy(s.Stdout, s.Stderr)
+		if err != nil {
+			cancel() // the workload would wait for ever for somebody to read
+		}
+		output <- err
+	}()
 	if s.Interactive {
 		go feed(m.Stdio(), s.Stdin)
 	}

@@ -46,7 +46,7 @@ func Encrypt(ctx context.Context, broker *admin.Client, e Encryption) (_ *Encryp
 	for _, word := range e.Recipients {
 		r, kid, err := recipient(ctx, broker, word)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		recipients = append(recipients, r)
 		if kid != "" {

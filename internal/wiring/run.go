@@ -41,6 +41,9 @@ type Run struct {
 	CPUs       int
 	Accel      machine.Accel
 
+	// Transport says how to reach the registry that Image is in.
+	Transport transport.Options
+
 	// Stdin is the archive when Image is "-", else the workload's standard
 	// input if Interactive.
 	Stdin          io.Reader
@@ -99,6 +102,8 @@ type session struct {
 	secrets  []api.SecretRef
 	config   []byte // the init-data document
 	report   *Report
+	placed   []string // secrets that the broker holds for this run
+	allowed  bool     // the broker authorised the configuration
 }
 
 // Run starts what is needed, boots the machine and follows it to its end.
@@ -117,10 +122,10 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.services.Close()) }()
+	defer s.withdraw()
 	if err := s.authorise(ctx); err != nil {
 		return nil, err
 	}
-	defer s.withdraw()
 	outcome, err := s.boot(ctx)
 	if err != nil {
 		return nil, err
@@ -139,37 +144,16 @@ func (s *session) tidy(r *Result) error {
 		return os.RemoveAll(s.folder)
 	}
 	s.report.Logs = s.path("machine")
-	var err error
-	for _, name := range []string{"registry", "image", "tpm"} {
-		err = errors.Join(err, os.RemoveAll(s.path(name)))
-	}
-	return err
-}
-
-// claim takes the run's folder for this process, empty.
-func (s *session) claim() (release func() error, err error) {
-	if err := CheckName(s.Name); err != nil {
-		return nil, err
-	}
-	if err := os.MkdirAll(filepath.Dir(s.folder), 0o700); err != nil {
-		return nil, err
-	}
-	lock := s.folder + ".lock"
-	unlock, err := tryLock(lock)
-	if err != nil {
-		return nil, fmt.Errorf("a run named %s is under way: %w", s.Name, err)
-	}
-	release = func() error { return errors.Join(os.Remove(lock), unlock()) }
-	if err := errors.Join(os.RemoveAll(s.folder), os.MkdirAll(s.folder, 0o700)); err != nil {
-		return nil, errors.Join(err, release())
-	}
-	return release, nil
+	return clearFolder(s.folder)
 }
 
 // prepare makes the parts that do not depend on one another, at once.
 func (s *session) prepare(ctx context.Context) error {
 	var err error
 	if s.qemu, err = qemu.New(qemu.Config{AccelFile: s.Installation.accelFile(), Logger: s.Log}); err != nil {
+		return err
+	}
+	if err := swtpm.Installed(); err != nil {
 		return err
 	}
 	if s.firmware, err = s.Installation.Firmware(s.ring); err != nil {
@@ -231,7 +215,8 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	}
 	const name = "workload"
 	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
-	opts := transport.Options{Stdin: s.Stdin, Progress: s.Progress, TempDir: s.folder, Logger: s.Log}
+	opts := s.Transport
+	opts.Stdin, opts.Progress, opts.TempDir, opts.Logger = s.Stdin, s.Progress, s.folder, s.Log
 	if err := os.MkdirAll(s.path("registry"), 0o700); err != nil {
 		return nil, err
 	}

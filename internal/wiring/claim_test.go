@@ -1,0 +1,91 @@
+package wiring
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"holdfast/internal/machine"
+)
+
+// runFolder makes what a run leaves that was killed, with or without the log
+// of a machine.
+func runFolder(t *testing.T, i Installation, name string, booted bool) string {
+	t.Helper()
+	dir := i.Machine(name)
+	files := []string{"registry/workload/index.json", "tpm/tpm2-00.permall", "machine/initdata"}
+	if booted {
+		files = append(files, "machine/"+machine.ConsoleLog)
+	}
+	for _, f := range files {
+		path := filepath.Join(dir, f)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func TestWhatAKilledRunLeavesIsSweptByTheNext(t *testing.T) {
+	i, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive := &session{Run: Run{Name: "alive"}, folder: i.Machine("alive")}
+	release, err := alive.claim()
+	if err != nil {
+		t.Fatal(err)
+	}
+	runFolder(t, i, "alive", true)
+	early, late := runFolder(t, i, "early", false), runFolder(t, i, "late", true)
+
+	next := &session{Run: Run{Name: "next"}, folder: i.Machine("next")}
+	releaseNext, err := next.claim()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{
+		early:                                    false,
+		filepath.Join(late, "tpm"):               false,
+		filepath.Join(late, "registry"):          false,
+		filepath.Join(late, "machine/initdata"):  true,
+		filepath.Join(i.Machine("alive"), "tpm"): true,
+		next.folder:                              true,
+	} {
+		if isThere(path) != want {
+			t.Errorf("%s: is there: %v, want %v", path, !want, want)
+		}
+	}
+	if err := release(); err != nil {
+		t.Error(err)
+	}
+	if err := releaseNext(); err != nil {
+		t.Error(err)
+	}
+	if locks, _ := filepath.Glob(i.Machine("*.lock")); len(locks) > 0 {
+		t.Errorf("locks are left: %v", locks)
+	}
+}
+
+func TestLogsOfOldRunsAreForgotten(t *testing.T) {
+	i, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range keptLogs + 5 {
+		runFolder(t, i, fmt.Sprintf("run-%d", n), true)
+	}
+	sweep(filepath.Dir(i.Machine("x")))
+	if left, _ := filepath.Glob(i.Machine("*")); len(left) != keptLogs {
+		t.Errorf("got %d folders, want %d", len(left), keptLogs)
+	}
+}
