@@ -77,7 +77,8 @@ func newBench(t *testing.T) *bench {
 	return &bench{q, firmware, filepath.Join(t.TempDir(), "ca")}
 }
 
-// testUKI is a UKI whose init prints the PCRs.
+// testUKI is a UKI whose init prints the PCRs, with no word of the kernel's in
+// between.
 func testUKI(t *testing.T) []byte {
 	t.Helper()
 	image, _ := machinetest.Kernel(t)
@@ -89,7 +90,7 @@ func testUKI(t *testing.T) []byte {
 	check(t, err)
 	made, err := uki.Build(stub(t), []uki.Section{
 		{Name: uki.OSRelease, Data: []byte("ID=holdfast-test\n")},
-		{Name: uki.Cmdline, Data: []byte("console=ttyS0 quiet panic=-1")},
+		{Name: uki.Cmdline, Data: []byte("console=ttyS0 loglevel=1 panic=-1")},
 		{Name: uki.Linux, Data: kernel},
 		{Name: uki.Initrd, Data: initrd},
 	})
@@ -179,9 +180,9 @@ func read(t *testing.T, console, vars string) *booted {
 			got.pcrs[pcr] = [32]byte(value)
 		}
 		if text, ok := strings.CutPrefix(line, "LOG "); ok {
-			var err error
-			got.log, err = base64.StdEncoding.DecodeString(strings.TrimSpace(text))
-			check(t, err)
+			if log, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text)); err == nil {
+				got.log = log
+			}
 		}
 	}
 	if len(got.pcrs) != 24 || len(got.log) == 0 {

@@ -18,6 +18,7 @@ func main() {
 		fmt.Printf("PCR %d %s\n", i, strings.TrimSpace(string(read(fmt.Sprintf("/sys/class/tpm/tpm0/pcr-sha256/%d", i)))))
 	}
 	fmt.Println("LOG", base64.StdEncoding.EncodeToString(read("/sys/kernel/security/tpm0/binary_bios_measurements")))
+	_ = unix.IoctlSetInt(1, unix.TCSBRK, 1) // tcdrain(3): what is still to be sent would be lost
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
 
