@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -28,10 +29,14 @@ func Write(path string, perm os.FileMode, fill func(io.Writer) error) error {
 		return err
 	}
 	defer f.Discard()
-	if err := fill(f); err != nil {
-		return err
+	if err = fill(f); err == nil {
+		err = f.Commit()
 	}
-	return f.Commit()
+	var p *fs.PathError
+	if errors.As(err, &p) && p.Path == f.Name() {
+		p.Path = path // which a person knows, unlike the temporary name
+	}
+	return err
 }
 
 // A File is being written and has no name yet. It can be written and seeked

@@ -113,7 +113,7 @@ func (a *app) brokerAllow() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "allow DIGEST --resource PATH…",
 		Short:   "Authorise a machine's configuration to have resources",
-		Long:    "Authorises the configuration (init-data document) with the digest sha256:… to be\ngiven the named resources and no others. Authorising it again replaces the list.",
+		Long:    "Authorises the configuration (init-data document) with the digest sha256:… to\nbe given the named resources and no others. Authorising it again replaces the\nlist.",
 		Example: "  holdfast broker allow sha256:9ab0… --resource default/key/redis --resource redis/secret/password",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -173,7 +173,7 @@ func (a *app) brokerList() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List resources, trusted images and authorised configurations",
-		Long:    "Lists the names of resources (never their values), the trusted machine images and\nthe authorised configurations.",
+		Long:    "Lists the names of resources (never their values), the trusted machine images\nand the authorised configurations.",
 		Example: "  holdfast broker list --json",
 		Args:    cobra.NoArgs,
 	}, func(ctx context.Context, b *admin.Client, _ []string) error {

@@ -92,7 +92,7 @@ func (a *app) imageInspect() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show what an image is made of and who can decrypt it",
-		Long:  "Shows an image's digest, layers, encryption and configuration without reading its layers.\n" + referenceHelp + "\nExit codes: 0 shown, 1 failed, 2 usage, 3 content does not match its digest.",
+		Long:  "Shows an image's digest, layers, encryption and configuration without reading\nits layers.\n" + referenceHelp + "\nExit codes: 0 shown, 1 failed, 2 usage, 3 content does not match its digest.",
 		Example: "  holdfast image inspect oci:redis\n" +
 			"  holdfast image inspect --json 127.0.0.1:5000/redis:7",
 		Args: cobra.ExactArgs(1),

@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 
@@ -70,6 +72,12 @@ func readInitData(dir string) ([]byte, error) {
 	return document, nil
 }
 
+// maxDepth is more than a configuration nests.
+const maxDepth = 16
+
+// initDataKeys are all that a document may have.
+var initDataKeys = []toml.Key{{"version"}, {"algorithm"}, {"data"}, {"data", api.GuestConfigKey}}
+
 // parseInitData is strict: what was measured and is not understood might have
 // been meant as a restriction.
 // https://github.com/confidential-containers/trustee/blob/main/kbs/docs/initdata.md
@@ -83,8 +91,10 @@ func parseInitData(document []byte) (c api.GuestConfig, err error) {
 	if err != nil {
 		return c, fmt.Errorf("init-data: %w", err)
 	}
-	if extra := meta.Undecoded(); len(extra) > 0 {
-		return c, fmt.Errorf("init-data: unknown key %q", extra[0].String())
+	for _, key := range meta.Keys() { // the decoder alone would take "Data" for "data"
+		if !slices.ContainsFunc(initDataKeys, func(known toml.Key) bool { return slices.Equal(known, key) }) {
+			return c, fmt.Errorf("init-data: unknown key %q", key.String())
+		}
 	}
 	switch text, ok := d.Data[api.GuestConfigKey]; {
 	case d.Version != "0.1.0":
@@ -93,14 +103,15 @@ func parseInitData(document []byte) (c api.GuestConfig, err error) {
 		return c, fmt.Errorf("init-data: algorithm %q, want sha256", d.Algorithm)
 	case !ok:
 		return c, fmt.Errorf("init-data: no %q in [data]", api.GuestConfigKey)
-	case len(d.Data) > 1:
-		return c, fmt.Errorf("init-data: [data] has more than %q", api.GuestConfigKey)
 	default:
 		return parseGuestConfig([]byte(text))
 	}
 }
 
 func parseGuestConfig(text []byte) (c api.GuestConfig, err error) {
+	if err := plainNames(json.NewDecoder(bytes.NewReader(text)), maxDepth); err != nil {
+		return c, fmt.Errorf("%s: %w", api.GuestConfigKey, err)
+	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
@@ -117,4 +128,39 @@ func parseGuestConfig(text []byte) (c api.GuestConfig, err error) {
 		}
 	}
 	return c, nil
+}
+
+// plainNames refuses a second spelling of a name, "Image" for "image", and the
+// same name twice: encoding/json takes both, and whoever authorises the
+// document may have read the other one.
+func plainNames(d *json.Decoder, depth int) error {
+	token, err := d.Token()
+	if err == nil && depth == 0 {
+		err = errors.New("values are nested too deep")
+	}
+	if err != nil {
+		return err
+	}
+	open, nested := token.(json.Delim)
+	seen := make(map[string]bool)
+	for nested && d.More() {
+		if open == '{' {
+			name, err := d.Token()
+			if err != nil {
+				return err
+			}
+			text, _ := name.(string)
+			if seen[text] || text != strings.ToLower(text) {
+				return fmt.Errorf("name %.40q is there twice, or not in lower case", text)
+			}
+			seen[text] = true
+		}
+		if err := plainNames(d, depth-1); err != nil {
+			return err
+		}
+	}
+	if nested {
+		_, err = d.Token()
+	}
+	return err
 }

@@ -95,14 +95,20 @@ func TestDocumentHasToBeThereAndBounded(t *testing.T) {
 
 func TestUnknownAndUnsupportedAreRefused(t *testing.T) {
 	for want, change := range map[string][2]string{
-		`version "0.2.0", want 0.1.0`:          {`"0.1.0"`, `"0.2.0"`},
-		`algorithm "sha384", want sha256`:      {`"sha256"`, `"sha384"`},
-		`unknown key "extra"`:                  {`[data]`, "extra = 1\n[data]"},
-		`[data] has more than "holdfast.json"`: {`[data]`, "[data]\n\"aa.toml\" = \"\""},
-		`no "holdfast.json" in [data]`:         {`"holdfast.json"`, `"other.json"`},
-		`unknown field "imagination"`:          {`{"image"`, `{"imagination"`},
-		`something follows the configuration`:  {`}'''`, `} {}'''`},
-		`unknown control call "exec"`:          {`"stop"`, `"exec"`},
+		`version "0.2.0", want 0.1.0`:         {`"0.1.0"`, `"0.2.0"`},
+		`algorithm "sha384", want sha256`:     {`"sha256"`, `"sha384"`},
+		`unknown key "extra"`:                 {`[data]`, "extra = 1\n[data]"},
+		`unknown key "data.\"aa.toml\""`:      {`[data]`, "[data]\n\"aa.toml\" = \"\""},
+		`unknown key "Version"`:               {`[data]`, "Version = \"0.1.0\"\n[data]"},
+		`unknown key "Data"`:                  {`[data]`, "[Data]"},
+		`name "Image" is there twice, or`:     {`"registry"`, `"Image":"r:5000/evil@sha256:00","registry"`},
+		`name "image" is there twice, or`:     {`"registry"`, `"image":"r:5000/evil@sha256:00","registry"`},
+		`name "URL" is there twice, or`:       {`"url"`, `"URL"`},
+		`nested too deep`:                     {`["stop"]`, strings.Repeat("[", 100)},
+		`no "holdfast.json" in [data]`:        {`"holdfast.json" = `, "#"},
+		`unknown field "imagination"`:         {`{"image"`, `{"imagination"`},
+		`something follows the configuration`: {`}'''`, `} {}'''`},
+		`unknown control call "exec"`:         {`"stop"`, `"exec"`},
 	} {
 		_, err := parseInitData([]byte(strings.Replace(goodDocument, change[0], change[1], 1)))
 		if err == nil || !strings.Contains(err.Error(), want) {

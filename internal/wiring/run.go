@@ -140,7 +140,7 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 // tidy removes what the run made, but for the machine's logs when it ended
 // otherwise than by its workload's end.
 func (s *session) tidy(r *Result) error {
-	if r != nil && r.Outcome.Reason == machine.PoweredOff && r.Outcome.Exit != nil {
+	if r == nil || r.Outcome.Reason == machine.PoweredOff && r.Outcome.Exit != nil {
 		return os.RemoveAll(s.folder)
 	}
 	s.report.Logs = s.path("machine")

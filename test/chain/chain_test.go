@@ -265,7 +265,22 @@ func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
 	if want := "holdfast broker allow " + result.Report.Configuration; !strings.Contains(result.Outcome.Refusal.Reason, want) {
 		t.Errorf("got %q, want the command %q", result.Outcome.Refusal.Reason, want)
 	}
-	denied(t, result, "is not authorised")
+	broker, err := b.builder.Installation.Admin(b.ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := broker.Audit(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	audit, err := io.ReadAll(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "configuration " + result.Report.Configuration + " is not authorised"; !bytes.Contains(audit, []byte(want)) {
+		t.Errorf("the audit log does not say %q", want)
+	}
 }
 
 func TestAPlantedCredentialIsSeen(t *testing.T) {

@@ -2,8 +2,9 @@
 // one file for each noun, or for a noun's good days and its bad ones.
 //
 // Beside testscript's own commands a story has those of commands_test.go, an
-// archive of Debian packages of its own ($MIRROR, signed by $KEYRING), and two
-// free addresses ($REGISTRY, $BROKER). Nothing needs a network.
+// archive of Debian packages of its own ($MIRROR, signed by $KEYRING and not by
+// $OTHER_KEYRING), and two free addresses ($REGISTRY, at $PORT, and $BROKER).
+// Nothing needs a network.
 package story
 
 import (
@@ -50,11 +51,13 @@ type archiveKey struct{} // of a story's *debtest.Archive
 type uploadKey struct{}  // of a chan *upload
 
 func setup(env *testscript.Env) error {
-	a := debtest.New(env.T().(testing.TB))
+	t := env.T().(testing.TB)
+	a := debtest.New(t)
 	env.Values[archiveKey{}] = a
 	env.Values[uploadKey{}] = make(chan *upload, 1)
 	env.Setenv("MIRROR", a.URL)
 	env.Setenv("KEYRING", a.Keyring)
+	env.Setenv("OTHER_KEYRING", debtest.WriteKeyring(t, debtest.NewKey(t)))
 	env.Setenv("HOLDFAST_STATE", filepath.Join(env.WorkDir, "state"))
 	for _, name := range []string{"REGISTRY", "BROKER"} {
 		address, err := freeAddress()
@@ -63,6 +66,11 @@ func setup(env *testscript.Env) error {
 		}
 		env.Setenv(name, address)
 	}
+	_, port, err := net.SplitHostPort(env.Getenv("REGISTRY"))
+	if err != nil {
+		return err
+	}
+	env.Setenv("PORT", port)
 	return nil
 }
 

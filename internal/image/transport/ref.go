@@ -65,8 +65,8 @@ var (
 //	docker-archive:FILE[:NAME], a FILE.tar, or -         "docker save"
 //	[HOST[:PORT]/]NAME[:TAG|@DIGEST]                     registry, Docker Hub without HOST
 //
-// A bare word is an OCI layout or a .tar file when there is one of that name,
-// and a name at Docker Hub otherwise.
+// A bare word is an OCI layout when there is one of that name, an archive when
+// it ends in .tar, and a name at Docker Hub otherwise.
 func Parse(s string) (Ref, error) {
 	if len(s) > 4096 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return Ref{}, fmt.Errorf("image %.80q: spaces, control characters or too long", s)
@@ -96,10 +96,20 @@ func parse(s string) (Ref, error) {
 	case isPath(s):
 		return parsePath(kindOfPath(s), s)
 	}
-	if kind := kindOnDisk(s); kind == Layout || kind == Archive && strings.HasSuffix(s, ".tar") {
-		return parsePath(kind, s)
+	if kindOnDisk(s) == Layout {
+		return parsePath(Layout, s)
+	}
+	if file, _, _ := strings.Cut(s, ":"); strings.HasSuffix(file, ".tar") && (kindOnDisk(s) == Archive || !namesHost(s)) {
+		return parsePath(Archive, s)
 	}
 	return parseRemote(s)
+}
+
+// namesHost says whether s begins with a registry's host, and so is no name at
+// Docker Hub.
+func namesHost(s string) bool {
+	host, _, ok := strings.Cut(s, "/")
+	return ok && (strings.ContainsAny(host, ".:") || host == "localhost")
 }
 
 func isPath(s string) bool {
@@ -194,8 +204,7 @@ func (r Ref) checkTarget(s string) error {
 	if _, ok := r.Remote.(name.Digest); ok {
 		return errors.New("a destination cannot be a digest")
 	}
-	host, _, _ := strings.Cut(s, "/")
-	if !strings.HasPrefix(s, "docker://") && (host == s || !strings.ContainsAny(host, ".:") && host != "localhost") {
+	if !strings.HasPrefix(s, "docker://") && !namesHost(s) {
 		return fmt.Errorf("a folder or a registry? Want ./%s, HOST[:PORT]/%s, or docker.io/…", s, s)
 	}
 	return nil
