@@ -181,10 +181,11 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		if e == "" || e[0] == '=' {
 			all = errors.Join(all, fmt.Errorf("--env %q: want NAME=VALUE or NAME", e))
 		}
-		if !strings.Contains(e, "=") {
-			e += "=" + a.Getenv(e)
+		if strings.Contains(e, "=") {
+			r.Env = append(r.Env, e)
+		} else if value := a.Getenv(e); value != "" {
+			r.Env = append(r.Env, e+"="+value)
 		}
-		r.Env = append(r.Env, e)
 	}
 	return r, all
 }
