@@ -14,13 +14,16 @@ const (
 	MaxFrame = 64 << 10 // bytes of data in a stdio frame
 )
 
-// The calls a host may make. Status is always allowed; the others only when
-// the measured configuration lists them.
+// The calls a host may make. Status and goodbye are always allowed; the others
+// only when the measured configuration lists them.
 const (
 	CallStatus = "status" // what stage the machine is in
 	CallSignal = "signal" // params {"signal":"SIGTERM"}: to the workload
 	CallStop   = "stop"   // the image's stop signal to the workload; power off when it ends
-	CallStdin  = "stdin"  // lets the stdio port carry input
+	// CallGoodbye tells a machine whose last event was exited or refused that
+	// the host has it, and all output: it may power off at once.
+	CallGoodbye = "goodbye"
+	CallStdin   = "stdin" // lets the stdio port carry input
 )
 
 // A Call is one line from host to machine.

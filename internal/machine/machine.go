@@ -48,8 +48,10 @@ type Machine struct {
 	control *control
 	stdio   *Stdio
 
-	done    chan struct{}
-	outcome Outcome // set before done is closed
+	gone     chan struct{}  // closed when the backend is
+	goodbyes sync.WaitGroup // of goodbye
+	done     chan struct{}
+	outcome  Outcome // set before done is closed
 
 	mu     sync.Mutex
 	found  Outcome         // the most telling so far; guarded by mu, as are all below
@@ -77,8 +79,8 @@ func Watch(spec Spec, backend Backend, started time.Time, opts Options) (*Machin
 	m := &Machine{
 		spec: spec, backend: backend, started: started,
 		log: opts.Logger.With("machine", spec.Name), linger: opts.Linger,
-		stdio: &Stdio{conn: backend.Stdio()},
-		done:  make(chan struct{}),
+		stdio: newStdio(backend.Stdio()), gone: make(chan struct{}),
+		done: make(chan struct{}),
 	}
 	outs := []io.Writer{&cappedWriter{file, maxConsoleLog}}
 	if spec.Console != nil {
@@ -96,7 +98,9 @@ func (m *Machine) live(logFile io.Closer) {
 	readers.Go(func() { m.complain("console", m.console.read(m.backend.Console())) })
 	readers.Go(func() { m.complain("control channel", m.control.read()) })
 	exited := m.backend.Wait()
+	close(m.gone)
 	readers.Wait()
+	m.goodbyes.Wait()
 	m.complain("console", logFile.Close())
 	m.complain("leftovers", m.backend.Close())
 	m.outcome = m.judge(exited)
@@ -185,6 +189,24 @@ func (m *Machine) sawLine(line string) {
 	}
 }
 
+// outputTime is how long a machine whose workload has ended waits for its
+// output to be copied. Often nobody wants it.
+const outputTime = time.Second
+
+// goodbye lets the machine power off as soon as all that it said is here.
+func (m *Machine) goodbye(wait time.Duration) {
+	select {
+	case <-m.stdio.copied:
+	case <-m.gone:
+	case <-time.After(wait):
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), m.linger)
+	defer cancel()
+	if _, err := m.Call(ctx, api.Call{Call: api.CallGoodbye}); err != nil {
+		m.log.Debug("machine left without a goodbye", "err", err)
+	}
+}
+
 func (m *Machine) sawEvent(event api.Event) {
 	switch event.Event {
 	case api.EventRefused:
@@ -192,10 +214,12 @@ func (m *Machine) sawEvent(event api.Event) {
 		if json.Unmarshal(event.Detail, refusal) == nil {
 			m.note(Outcome{Reason: Refused, Refusal: refusal})
 		}
+		m.goodbyes.Go(func() { m.goodbye(0) })
 	case api.EventExited:
 		exit := &api.ExitDetail{}
 		if json.Unmarshal(event.Detail, exit) == nil {
 			m.noteExit(exit)
 		}
+		m.goodbyes.Go(func() { m.goodbye(outputTime) })
 	}
 }

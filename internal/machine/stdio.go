@@ -15,16 +15,21 @@ import (
 // Stdio is the host's end of the workload's standard streams. Nothing is held
 // back for a caller that does not Copy: the workload waits, as in a pipe.
 type Stdio struct {
-	conn net.Conn
+	conn   net.Conn
+	copied chan struct{} // closed when Copy has all there is
+	once   sync.Once
 
 	mu sync.Mutex // one frame at a time
 }
+
+func newStdio(conn net.Conn) *Stdio { return &Stdio{conn: conn, copied: make(chan struct{})} }
 
 const frameHeader = 5
 
 // Copy writes the workload's output until it closed both streams or the
 // machine ended. A machine that breaks the framing ends it with an error.
 func (s *Stdio) Copy(stdout, stderr io.Writer) error {
+	defer s.once.Do(func() { close(s.copied) })
 	open := map[byte]io.Writer{api.StreamStdout: stdout, api.StreamStderr: stderr}
 	buf := make([]byte, api.MaxFrame)
 	for len(open) > 0 {

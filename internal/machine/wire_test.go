@@ -41,7 +41,7 @@ func FuzzFrames(f *testing.F) {
 	f.Add([]byte("\x01\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var out, errs bytes.Buffer
-		s := &Stdio{conn: replay{Reader: bytes.NewReader(data)}}
+		s := newStdio(replay{Reader: bytes.NewReader(data)})
 		_ = s.Copy(&out, &errs)
 		if out.Len()+errs.Len() > len(data) {
 			t.Errorf("%d bytes became %d", len(data), out.Len()+errs.Len())
@@ -57,7 +57,7 @@ func TestBadFramesEndTheCopyWithAReason(t *testing.T) {
 		"\x01\x00\x00\x00\x05abc":                   "unexpected EOF",
 		"\x01\x00":                                  "unexpected EOF",
 	} {
-		s := &Stdio{conn: replay{Reader: strings.NewReader(data)}}
+		s := newStdio(replay{Reader: strings.NewReader(data)})
 		if err := s.Copy(io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", data, err, want)
 		}

@@ -23,11 +23,13 @@ type control struct {
 	events  chan api.Event
 	closing chan struct{} // closed when no more events will be sent
 	written chan struct{} // closed when no more events will be written
+	goodbye chan struct{} // closed when the host has them all
 
 	mu      sync.Mutex // guards the fields below
 	allowed map[string]bool
 	last    api.StageDetail
 	stopped bool
+	left    bool // the host said goodbye
 }
 
 func newControl() *control {
@@ -37,6 +39,7 @@ func newControl() *control {
 		events:  make(chan api.Event, 64),
 		closing: make(chan struct{}),
 		written: make(chan struct{}),
+		goodbye: make(chan struct{}),
 	}
 }
 
@@ -65,6 +68,8 @@ func (c *control) open(dir string) error {
 	switch {
 	case errors.Is(err, errNoPort):
 		go c.write(io.Discard)
+		close(c.goodbye) // nobody to wait for
+		c.left = true
 		return nil
 	case err != nil:
 		return err
@@ -113,12 +118,17 @@ func (c *control) write(w io.Writer) {
 	}
 }
 
-// finish waits until the host has every event, within reason.
+// finish waits until the host has every event, within reason: what a port has
+// taken may still be on its way when the machine is off.
 func (c *control) finish(patience time.Duration) {
 	close(c.closing)
-	select {
-	case <-c.written:
-	case <-time.After(patience):
+	late := time.After(patience)
+	for _, done := range []chan struct{}{c.written, c.goodbye} {
+		select {
+		case <-done:
+		case <-late:
+			return
+		}
 	}
 }
 
@@ -162,7 +172,7 @@ func (c *control) answer(line []byte) api.Event {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if call.Call != api.CallStatus && !c.allowed[call.Call] {
+	if !alwaysAllowed[call.Call] && !c.allowed[call.Call] {
 		return refuseCall(call.ID, fmt.Errorf("call %.40q is not allowed by the measured configuration", call.Call))
 	}
 	detail, err := c.perform(call)
@@ -172,11 +182,19 @@ func (c *control) answer(line []byte) api.Event {
 	return api.Event{ID: call.ID, Event: api.EventReply, Detail: detail}
 }
 
+var alwaysAllowed = map[string]bool{api.CallStatus: true, api.CallGoodbye: true}
+
 // perform runs an allowed call; mu is held.
 func (c *control) perform(call api.Call) (json.RawMessage, error) {
 	switch call.Call {
 	case api.CallStatus:
 		return json.Marshal(c.last)
+	case api.CallGoodbye:
+		if !c.left {
+			c.left = true
+			close(c.goodbye)
+		}
+		return nil, nil
 	case api.CallSignal:
 		return nil, c.signal(call.Params)
 	case api.CallStop:

@@ -136,3 +136,18 @@ func FuzzCall(f *testing.F) {
 		}
 	})
 }
+
+func TestTheMachineWaitsForAGoodbyeWithinReason(t *testing.T) {
+	c := newControl()
+	go c.write(io.Discard)
+	began := time.Now()
+	c.answer([]byte(`{"id":1,"call":"goodbye"}`))
+	c.answer([]byte(`{"id":2,"call":"goodbye"}`))
+	c.finish(time.Minute)
+	if waited := time.Since(began); waited > 30*time.Second {
+		t.Errorf("waited %s after the goodbye", waited)
+	}
+	silent := newControl()
+	go silent.write(io.Discard)
+	silent.finish(time.Millisecond) // returns although nobody says goodbye
+}
