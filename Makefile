@@ -5,8 +5,8 @@ STATE ?= $(CURDIR)/.holdfast
 GO    ?= go
 
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools squashfs-tools
-TEST_TOOLS = skopeo cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
-             systemd systemd-boot-efi cpio binutils openssl runc redis-tools
+TEST_TOOLS = skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
+             systemd systemd-boot-efi cpio binutils openssl
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
@@ -56,7 +56,7 @@ soak:
 
 # A kernel that tests boot without firmware, unpacked from Debian's package.
 $(KERNEL):
-	@rm -rf $@.new && mkdir -p $@.new && cd $@.new && \
+	@rm -rf $@.new && mkdir -p $@.new && cd $@.new && apt-get -q update && \
 	apt-get -q -o APT::Sandbox::User=root download \
 	  $$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/.*Depends: //p') && \
 	dpkg-deb -x linux-image-*.deb . && rm linux-image-*.deb && mv $@.new $@

@@ -15,12 +15,12 @@ import (
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
 	"holdfast/internal/image"
-	"holdfast/internal/oci"
 )
 
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
-		a.brokerTrust(), a.brokerAllow(), a.brokerSet(), a.brokerList(), a.brokerAudit())
+		a.brokerTrust(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
+		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
@@ -119,8 +119,8 @@ func (a *app) brokerAllow() *cobra.Command {
 	}
 	c.Flags().StringArrayVar(&resources, "resource", nil, "REPOSITORY/TYPE/TAG; may be repeated")
 	return a.brokerVerb(c, func(ctx context.Context, b *admin.Client, args []string) error {
-		if d, err := oci.ParseDigest(args[0]); err != nil || d.Algorithm() != "sha256" {
-			return usageError{fmt.Errorf("digest %.80q: want sha256: and 64 hex digits", args[0])}
+		if _, err := sha256Digest(args[0]); err != nil {
+			return err
 		}
 		paths := make([]string, len(resources))
 		for i, word := range resources {
@@ -139,13 +139,16 @@ func (a *app) brokerAllow() *cobra.Command {
 }
 
 func (a *app) brokerSet() *cobra.Command {
-	return a.brokerVerb(&cobra.Command{
+	var replace bool
+	c := &cobra.Command{
 		Use:     "set PATH FILE",
 		Short:   "Store a secret",
-		Long:    "Stores the content of FILE (- for standard input) as the resource\nREPOSITORY/TYPE/TAG.",
+		Long:    "Stores the content of FILE (- for standard input) as the resource\nREPOSITORY/TYPE/TAG. One that is there is replaced only if --replace is given.",
 		Example: "  holdfast broker set redis/secret/password password.txt",
 		Args:    cobra.ExactArgs(2),
-	}, func(ctx context.Context, b *admin.Client, args []string) error {
+	}
+	c.Flags().BoolVar(&replace, "replace", false, "replace the resource that is there")
+	return a.brokerVerb(c, func(ctx context.Context, b *admin.Client, args []string) error {
 		path, err := resource(args[0])
 		if err != nil {
 			return err
@@ -154,7 +157,7 @@ func (a *app) brokerSet() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("set %s: %w", path, err)
 		}
-		if err := b.SetResource(ctx, path, value); err != nil {
+		if err := store(ctx, b, path, value, replace); err != nil {
 			return fmt.Errorf("set %s: %w", path, err)
 		}
 		return a.answer(map[string]string{"resource": path}, func(w io.Writer) { fmt.Fprintf(w, "stored %s\n", path) })

@@ -67,6 +67,7 @@ type app struct {
 	state string
 	json  bool
 	quiet bool
+	talk  bool // --verbose
 	meter *meter
 	began bool // a verb took its words: what fails now is not their form
 }
@@ -92,6 +93,7 @@ Exit codes are each verb's own; an interrupted one exits with 130.`,
 	root.PersistentFlags().StringVar(&a.state, "state", a.defaultState(), "folder that holds keys, images, caches and services")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print one JSON object; progress becomes JSON lines on standard error")
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
+	root.PersistentFlags().BoolVarP(&a.talk, "verbose", "v", false, "log what is done, and warnings, on standard error")
 	root.AddCommand(a.verbs()...)
 	a.noteBegin(root)
 	return root

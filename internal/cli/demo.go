@@ -49,7 +49,11 @@ not installed.`,
 		out := a.progress()
 		d, err := b.Installation.Demonstrate(cmd.Context(), wiring.Demo{
 			Builder: b, Guest: guest, Redis: redis, Accel: kind,
-			Say: func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) },
+			Say: func(format string, args ...any) {
+				if !a.json && !a.quiet {
+					fmt.Fprintf(out, format+"\n", args...)
+				}
+			},
 		})
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ func sourceFlags(c *cobra.Command) *wiring.Sources {
 
 func (a *app) builder(s wiring.Sources) (wiring.Builder, error) {
 	dir, err := a.installation()
-	return wiring.Builder{Installation: dir, Sources: s, Progress: a.progress()}, err
+	return wiring.Builder{Installation: dir, Sources: s, Progress: a.progress(), Log: a.logger()}, err
 }
 
 func (a *app) imageLock() *cobra.Command {

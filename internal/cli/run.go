@@ -62,7 +62,7 @@ refused because it did not verify, 2 usage.`,
 	fs.StringArrayVarP(&f.env, "env", "e", nil, "NAME=VALUE, or NAME to pass on this process's")
 	fs.StringArrayVar(&f.entrypoint, "entrypoint", nil, "replaces the image's; repeat for its arguments")
 	fs.StringVarP(&f.memory, "memory", "m", "1g", "memory of the machine, as 512m or 2g")
-	fs.IntVar(&f.cpus, "cpus", 2, "processors of the machine")
+	fs.IntVar(&f.cpus, "cpus", 0, "processors of the machine (default: 2, or 1 when they are emulated)")
 	fs.StringVar(&f.accel, "accel", "auto", "auto, kvm or tcg; auto tries what works here")
 	fs.BoolVarP(&f.interactive, "interactive", "i", false, "give the workload standard input (measured: it is part of the configuration)")
 	fs.StringVar(&f.guest, "guest", "", "machine image, or its recipe's folder (default: images/guest here or beside the program)")
@@ -156,8 +156,8 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 	if err = wiring.CheckName(r.Name); err != nil {
 		all = fmt.Errorf("--name: %w", err)
 	}
-	if r.CPUs < 1 {
-		all = errors.Join(all, fmt.Errorf("--cpus %d: want at least 1", r.CPUs))
+	if r.CPUs < 0 || r.CPUs > 64 {
+		all = errors.Join(all, fmt.Errorf("--cpus %d: want 1 to 64", r.CPUs))
 	}
 	if r.Accel, err = machine.ParseAccel(f.accel); err != nil {
 		all = errors.Join(all, fmt.Errorf("--accel: %w", err))
@@ -181,10 +181,11 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		if e == "" || e[0] == '=' {
 			all = errors.Join(all, fmt.Errorf("--env %q: want NAME=VALUE or NAME", e))
 		}
-		if !strings.Contains(e, "=") {
-			e += "=" + a.Getenv(e)
+		if strings.Contains(e, "=") {
+			r.Env = append(r.Env, e)
+		} else if value := a.Getenv(e); value != "" {
+			r.Env = append(r.Env, e+"="+value)
 		}
-		r.Env = append(r.Env, e)
 	}
 	return r, all
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 
 	"github.com/spf13/cobra"
@@ -38,4 +39,13 @@ func nounArgs(c *cobra.Command, args []string) error {
 		names[sub.Name()] = true
 	}
 	return fmt.Errorf("unknown command %.40q for %q%s", args[0], c.CommandPath(), nearest.Hint(args[0], maps.Keys(names)))
+}
+
+// logger writes above the live line; without --verbose it writes warnings only.
+func (a *app) logger() *slog.Logger {
+	level := slog.LevelWarn
+	if a.talk {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(a.progress(), &slog.HandlerOptions{Level: level}))
 }

@@ -62,6 +62,8 @@ func emptyApt(t *testing.T, a *Archive) func(name string) []string {
 		}
 	}
 	run := func(args ...string) string {
+		// Options win over the machine's configuration, which may switch these off.
+		args = append(args, "-o=Dir::Cache::pkgcache=pkgcache.bin", "-o=Dir::Cache::srcpkgcache=srcpkgcache.bin", "-o=Acquire::GzipIndexes=false")
 		cmd := exec.CommandContext(t.Context(), "apt-get", args...)
 		cmd.Env = append(os.Environ(), "APT_CONFIG="+filepath.Join(root, "conf"), "LC_ALL=C")
 		out, err := cmd.CombinedOutput()

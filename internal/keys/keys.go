@@ -121,10 +121,10 @@ func (r *Ring) CertificatePEM(name string) []byte {
 }
 
 // create makes the whole ring beside dir and gives it its name last, so that
-// a folder of keys is complete or absent.
+// a folder of keys is complete or absent. The caller holds the lock.
 func create(dir string, now time.Time) (*Ring, error) {
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".keys-*")
-	if err != nil {
+	tmp := dir + ".new"
+	if err := errors.Join(os.RemoveAll(tmp), os.Mkdir(tmp, 0o700)); err != nil { // a killed process leaves one
 		return nil, err
 	}
 	defer os.RemoveAll(tmp)

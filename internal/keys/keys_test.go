@@ -131,3 +131,20 @@ func TestStatementsOpenWithTheRootOnly(t *testing.T) {
 		t.Fatalf("changed payload: got %v, want ErrUntrusted", err)
 	}
 }
+
+func TestKeysThatAKilledProcessLeftAreRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	if err := os.Mkdir(dir+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir+".new", "root.key"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Init(t.Context(), dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "*"))
+	if err != nil || len(left) != 2 { // the keys and their lock
+		t.Errorf("got %v and %v, want the keys and their lock", left, err)
+	}
+}

@@ -115,11 +115,18 @@ func TestPushedImagesSurviveRestarts(t *testing.T) {
 	again.pull("team/app", "v1", manifest)
 }
 
-// The server is this test binary, killed as soon as a push was answered.
+// The server is this test itself, killed as soon as a push was answered.
 func TestAcknowledgedPushSurvivesKill(t *testing.T) {
+	const variable = "REGISTRY_TEST_DIR"
+	if dir := os.Getenv(variable); dir != "" {
+		c, _ := start(t, Config{Dir: dir})
+		fmt.Println(c.url)
+		time.Sleep(time.Minute)
+		return
+	}
 	dir := t.TempDir()
-	server := exec.Command(os.Args[0], "-test.run=TestServeForAnotherTest")
-	server.Env = append(os.Environ(), "REGISTRY_TEST_DIR="+dir)
+	server := exec.Command(os.Args[0], "-test.run=^TestAcknowledgedPushSurvivesKill$")
+	server.Env = append(os.Environ(), variable+"="+dir)
 	out, err := server.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -145,16 +152,6 @@ func TestAcknowledgedPushSurvivesKill(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "app", "_uploads")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the half blob is still there: %v", err)
 	}
-}
-
-func TestServeForAnotherTest(t *testing.T) {
-	dir := os.Getenv("REGISTRY_TEST_DIR")
-	if dir == "" {
-		t.Skip("part of TestAcknowledgedPushSurvivesKill")
-	}
-	c, _ := start(t, Config{Dir: dir})
-	fmt.Println(c.url)
-	time.Sleep(time.Minute)
 }
 
 func TestNothingIsCollected(t *testing.T) {

@@ -187,8 +187,9 @@ func (b Builder) Fresh(ctx context.Context, path string, build func(LockedRecipe
 		return err
 	}
 	relocked := filepath.Join(b.Installation.Dir(), "locks", l.Lock.Recipe.Hex()+".lock")
-	if again, err := recipe.ReadLock(relocked); err == nil && again.Matches(l.Recipe) == nil && again.Date.After(l.Lock.Date) {
+	if again, err := recipe.ReadLock(relocked); err == nil && again.Matches(l.Recipe) == nil && !again.Date.Before(l.Lock.Date) {
 		l.Lock = again
+		progress.Or(b.Progress).Start("use the fresh lock of "+l.Recipe.Name, 0, progress.None).Done("its own was stale; " + relocked)
 	}
 	err = build(l)
 	if !isStale(err) {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/internal/broker/admin"
 	"holdfast/internal/image/transport"
 	"holdfast/internal/machine"
 	"holdfast/internal/progress"
@@ -39,8 +40,13 @@ const redisPort = 6379
 
 // Demonstrate runs d. An error means that the chain did not hold as it
 // should, in either direction.
-func (i Installation) Demonstrate(ctx context.Context, d Demo) (*DemoResult, error) {
+func (i Installation) Demonstrate(ctx context.Context, d Demo) (_ *DemoResult, err error) {
 	d.Progress = progress.Or(d.Progress)
+	unlock, err := tryLock(i.Lock("demo"))
+	if err != nil {
+		return nil, fmt.Errorf("a demo is under way: %w", err)
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	ring, err := i.Ring(ctx)
 	if err != nil {
 		return nil, err
@@ -50,37 +56,45 @@ func (i Installation) Demonstrate(ctx context.Context, d Demo) (*DemoResult, err
 		return nil, err
 	}
 	d.Say("1. Compose Redis from locked Debian packages, and encrypt it for a key that only the broker has.")
-	plain, encrypted := filepath.Join(i.dir, "demo", "redis"), filepath.Join(i.dir, "demo", "redis-encrypted")
-	if err := d.Fresh(ctx, d.Redis, func(l LockedRecipe) error { _, err := d.OCI(ctx, l, plain); return err }); err != nil {
-		return nil, err
-	}
-	e, err := Encrypt(ctx, broker, Encryption{
-		Source: transport.LayoutRef(plain, ""), Target: transport.LayoutRef(encrypted, "demo"), Recipients: []string{"kbs"},
-		Options: transport.Options{Progress: d.Progress},
-	})
+	e, err := d.compose(ctx, broker)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		_ = broker.DeleteResource(context.WithoutCancel(ctx), strings.TrimPrefix(e.Keys[0], kbsScheme))
-	}()
+	defer func() { err = errors.Join(err, forget(context.WithoutCancel(ctx), broker, e.Keys)) }()
 	d.Say("   %s, opens with %s", e.Digest, e.Keys[0])
 
 	d.Say("2. Boot a machine with Secure Boot and a TPM. It proves itself, gets the key, and runs Redis.")
 	result := &DemoResult{}
-	run := d.run(encrypted + ":demo")
+	run := d.run(e.Reference)
 	if err := d.good(ctx, run, result); err != nil {
 		return nil, err
 	}
 	d.Say("3. The same again, but somebody flips one byte of the image in the registry.")
-	run = d.run(encrypted + ":demo")
+	run = d.run(e.Reference)
 	run.Attack.Registry = FlipLayerByte
 	return result, d.bad(ctx, run, result)
 }
 
+// compose builds Redis and encrypts it under a new key.
+func (d Demo) compose(ctx context.Context, broker *admin.Client) (*Encrypted, error) {
+	dir := filepath.Join(d.Installation.dir, "demo")
+	plain := filepath.Join(dir, "redis")
+	err := d.Fresh(ctx, d.Redis, func(l LockedRecipe) error {
+		_, err := d.OCI(ctx, l, plain)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return Encrypt(ctx, broker, Encryption{
+		Source: transport.LayoutRef(plain, ""), Target: transport.LayoutRef(filepath.Join(dir, "redis-encrypted"), "demo"),
+		Recipients: []string{"kbs"}, Options: transport.Options{Progress: d.Progress},
+	})
+}
+
 func (d Demo) run(image string) Run {
 	return Run{
-		Builder: d.Builder, Image: "oci:" + image, Name: "demo", Guest: d.Guest, Accel: d.Accel,
+		Builder: d.Builder, Image: image, Name: "demo", Guest: d.Guest, Accel: d.Accel,
 		Publish: []machine.Forward{{GuestPort: redisPort}},
 		Stdout:  io.Discard, Stderr: io.Discard,
 	}

@@ -100,7 +100,6 @@ func (b *bench) run(t testing.TB, out io.Writer) wiring.Run {
 	return wiring.Run{
 		Builder: b.builder, Image: "oci:" + b.redis, Name: name[max(0, len(name)-32):], Guest: b.guest.Dir,
 		Args: []string{"--version"}, Entrypoint: []string{"redis-server"}, Stdout: out, Stderr: out,
-		CPUs: 1, // two machines at once on two processors
 	}
 }
 

@@ -6,17 +6,15 @@ import (
 	"crypto/rand"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
-
-	"github.com/klauspost/compress/zstd"
 
 	"holdfast/internal/boot/cpio"
 	"holdfast/internal/boot/uki"
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
+	"holdfast/internal/machine/machinetest"
 	"holdfast/internal/machine/qemu"
 	"holdfast/internal/swtpm"
 )
@@ -148,50 +146,21 @@ func floorUKI(t testing.TB, bench *bench) []byte {
 // that do not compress.
 func floorInitrd(t testing.TB, size int) []byte {
 	t.Helper()
-	dir := t.TempDir()
-	source := "package main\n\nimport (\n\t\"fmt\"\n\t\"time\"\n)\n\nfunc main() { fmt.Println(\"" + floorMarker + "\"); time.Sleep(time.Hour) }\n"
-	if err := os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	build := exec.Command("go", "build", "-ldflags", "-s -w", "-o", filepath.Join(dir, "init"), filepath.Join(dir, "main.go"))
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	program, err := os.ReadFile(filepath.Join(dir, "init"))
+	init, err := machinetest.Program("./testdata/floor")
 	if err != nil {
 		t.Fatal(err)
 	}
-	bare := len(archive(t, program, nil))
-	filler := make([]byte, max(0, size-bare-4096))
+	bare, err := machinetest.Initrd(init)
+	if err != nil {
+		t.Fatal(err)
+	}
+	filler := make([]byte, max(0, size-len(bare)-4096))
 	_, _ = rand.Read(filler)
-	return archive(t, program, filler)
-}
-
-func archive(t testing.TB, program, filler []byte) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	z, err := zstd.NewWriter(&out)
+	filled, err := machinetest.Initrd(init, cpio.File("filler", 0o644, int64(len(filler)), bytes.NewReader(filler)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := cpio.NewWriter(z, time.Unix(0, 0))
-	for _, e := range []cpio.Entry{
-		cpio.Dir("dev", 0o755), cpio.Char("dev/console", 0o600, 5, 1),
-		cpio.File("init", 0o755, int64(len(program)), bytes.NewReader(program)),
-		cpio.File("filler", 0o644, int64(len(filler)), bytes.NewReader(filler)),
-	} {
-		if err := w.Add(e); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
+	return filled
 }
 
 func TestTheImageIsSmall(t *testing.T) {

@@ -7,11 +7,12 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"holdfast/internal/machine/machinetest"
 )
 
 // module is the smallest ELF file with a .modinfo section.
@@ -95,12 +96,8 @@ func TestMissingModuleIsNamed(t *testing.T) {
 }
 
 func TestRealKernelResolves(t *testing.T) {
-	root := os.Getenv("HOLDFAST_TEST_KERNEL")
-	found, _ := filepath.Glob(filepath.Join(root, "lib/modules/*"))
-	if root == "" || len(found) == 0 {
-		t.Skip("needs a kernel: set HOLDFAST_TEST_KERNEL to a folder with an unpacked linux-image package")
-	}
-	got, err := Open(os.DirFS(found[0]))
+	_, folder := machinetest.Kernel(t)
+	got, err := Open(os.DirFS(folder))
 	if err != nil {
 		t.Fatal(err)
 	}

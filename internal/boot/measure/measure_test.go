@@ -1,4 +1,4 @@
-package measure
+package measure_test
 
 import (
 	"bytes"
@@ -9,19 +9,25 @@ import (
 	"strings"
 	"testing"
 
+	"holdfast/internal/boot/measure"
 	"holdfast/internal/boot/uki"
 )
 
-func smallUKI(t *testing.T, cmdline string) []byte {
+func stub(t *testing.T) []byte {
 	t.Helper()
-	stub, err := os.ReadFile(stubPath)
+	b, err := os.ReadFile("/usr/lib/systemd/boot/efi/linuxx64.efi.stub")
 	if err != nil {
 		t.Skip("needs systemd's stub: apt install systemd-boot-efi")
 	}
-	image, err := uki.Build(stub, []uki.Section{
+	return b
+}
+
+func smallUKI(t *testing.T, cmdline string) []byte {
+	t.Helper()
+	image, err := uki.Build(stub(t), []uki.Section{
 		{Name: uki.OSRelease, Data: []byte("ID=x\n")},
 		{Name: uki.Cmdline, Data: []byte(cmdline)},
-		{Name: uki.Linux, Data: stub}, // any PE image
+		{Name: uki.Linux, Data: stub(t)}, // any PE image
 		{Name: uki.Initrd, Data: bytes.Repeat([]byte("i"), 5001)},
 	})
 	if err != nil {
@@ -52,7 +58,7 @@ func TestPCR11EqualsSystemdMeasure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := Predict(Boot{UKI: image})
+	got, err := measure.Predict(measure.Boot{UKI: image})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,28 +68,28 @@ func TestPCR11EqualsSystemdMeasure(t *testing.T) {
 }
 
 func TestDifferenceIsNamed(t *testing.T) {
-	predict := func(cmdline string) []Event {
-		p, err := Predict(Boot{UKI: smallUKI(t, cmdline)})
+	predict := func(cmdline string) []measure.Event {
+		p, err := measure.Predict(measure.Boot{UKI: smallUKI(t, cmdline)})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return p.Events
 	}
 	a, b := predict("quiet"), predict("debug")
-	if want, got := FirstDifference(11, a, b); want == nil || want.Name != "section .cmdline" || got.Name != want.Name {
+	if want, got := measure.FirstDifference(11, a, b); want == nil || want.Name != "section .cmdline" || got.Name != want.Name {
 		t.Errorf("got %v and %v", want, got)
 	}
-	if want, got := FirstDifference(11, a, a[:len(a)-1]); want == nil || want.Name != "section .initrd" || got != nil {
+	if want, got := measure.FirstDifference(11, a, a[:len(a)-1]); want == nil || want.Name != "section .initrd" || got != nil {
 		t.Errorf("got %v and %v", want, got)
 	}
-	if want, got := FirstDifference(7, a, b); want != nil || got != nil {
+	if want, got := measure.FirstDifference(7, a, b); want != nil || got != nil {
 		t.Errorf("got %v and %v", want, got)
 	}
 }
 
 func TestUnsignedUKIHasNoPredictionUnderSecureBoot(t *testing.T) {
 	keys, _ := newKeys(t)
-	if _, err := Predict(Boot{UKI: smallUKI(t, "x"), Keys: &keys}); err == nil {
+	if _, err := measure.Predict(measure.Boot{UKI: smallUKI(t, "x"), Keys: &keys}); err == nil {
 		t.Error("accepted")
 	}
 }

@@ -8,7 +8,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -206,4 +208,13 @@ func compress(t testing.TB, text string) []byte {
 		t.Error(err)
 	}
 	return b.Bytes()
+}
+
+// SkipUnreachable skips a test of the real archive when err is the network's.
+func SkipUnreachable(t testing.TB, err error) {
+	t.Helper()
+	var network net.Error
+	if errors.As(err, &network) {
+		t.Skipf("needs the Debian mirror of /etc/apt, which cannot be reached: %v", err)
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 
@@ -41,6 +42,7 @@ type Options struct {
 	Stdin    io.Reader                             // what "-" reads
 	TempDir  string                                // where archives are unpacked; the system's when empty
 	Jobs     int                                   // blobs at a time; 4 when 0
+	Stall    time.Duration                         // how long a transfer may stand still; 2 minutes when 0
 	Progress progress.Reporter
 	Logger   *slog.Logger
 }
@@ -48,6 +50,9 @@ type Options struct {
 func (o Options) withDefaults() Options {
 	if o.Jobs <= 0 {
 		o.Jobs = 4
+	}
+	if o.Stall <= 0 {
+		o.Stall = 2 * time.Minute
 	}
 	if o.Keychain == nil {
 		o.Keychain = anonymous{}

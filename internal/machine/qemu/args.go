@@ -33,7 +33,7 @@ func arguments(s machine.Spec, accel machine.Accel) []string {
 	args := []string{
 		"-name", escape(s.Name), "-no-user-config", "-nodefaults", "-display", "none", "-no-reboot",
 		"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-		"-m", strconv.Itoa(s.Memory), "-smp", strconv.Itoa(s.CPUs),
+		"-m", strconv.Itoa(s.Memory), "-smp", strconv.Itoa(processors(s, accel)),
 		"-chardev", socket("console", fdConsole), "-serial", "chardev:console",
 		"-chardev", socket("monitor", fdMonitor), "-mon", "chardev=monitor,mode=control",
 		"-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng",
@@ -52,6 +52,18 @@ func arguments(s machine.Spec, accel machine.Accel) []string {
 		args = append(args, "-fw_cfg", "name="+api.InitDataFile+",file="+escape(filepath.Join(s.Folder, InitDataFile)))
 	}
 	return args
+}
+
+// processors are one when they are emulated: each that is added makes the
+// firmware slower, and with two Linux was once seen to lock up.
+func processors(s machine.Spec, accel machine.Accel) int {
+	switch {
+	case s.CPUs > 0:
+		return s.CPUs
+	case accel == machine.AccelKVM:
+		return 2
+	}
+	return 1
 }
 
 // accelArgs say how instructions are executed. Emulated carry-less

@@ -55,11 +55,13 @@ func microsoftKeys(t testing.TB) *machine.Firmware {
 }
 
 func TestUnsignedImageIsRefusedByTheFirmware(t *testing.T) {
+	t.Parallel()
 	m := start(t, machine.Spec{Firmware: microsoftKeys(t), Disk: unsignedDisk(t)})
 	checkEnd(t, m, machine.FirmwareRefused)
 }
 
 func TestEmptyDiskIsUnbootable(t *testing.T) {
+	t.Parallel()
 	m := start(t, machine.Spec{Firmware: needFirmware(t), Disk: emptyDisk(t)})
 	checkEnd(t, m, machine.Unbootable)
 }

@@ -2,96 +2,63 @@ package qemu
 
 import (
 	"bytes"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"holdfast/internal/boot/cpio"
 	"holdfast/internal/boot/kmod"
 	"holdfast/internal/machine"
+	"holdfast/internal/machine/machinetest"
 )
 
-// kernelVariable names the kernel that tests boot: a vmlinuz in a boot
-// folder, with lib/modules beside that folder, as a package unpacks.
-const kernelVariable = "HOLDFAST_TEST_KERNEL"
-
-// testKernel gives a kernel to boot or skips the test.
-func testKernel(t testing.TB) string {
-	t.Helper()
-	path := os.Getenv(kernelVariable)
-	if path == "" {
-		t.Skipf("needs a kernel: set %s to an unpacked linux-image-cloud-amd64's boot/vmlinuz-*", kernelVariable)
-	}
-	return path
+// initrd is the same for every guest.
+var initrd struct {
+	sync.Once
+	data []byte
+	err  error
 }
 
 // guest gives a kernel and an initramfs whose process 1 does what mode says.
 func guest(t testing.TB, mode string) *machine.Kernel {
 	t.Helper()
-	kernel := testKernel(t)
-	init := filepath.Join(t.TempDir(), "init")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", init, "./testdata/init")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the guest's init: %v\n%s", err, out)
-	}
-	initrd := filepath.Join(t.TempDir(), "initrd")
-	files := append([]string{init}, modules(t, kernel)...)
-	if err := os.WriteFile(initrd, initramfs(t, files), 0o600); err != nil {
+	image, folder := machinetest.Kernel(t)
+	initrd.Do(func() { initrd.data, initrd.err = makeInitrd(folder) })
+	path := filepath.Join(t.TempDir(), "initrd")
+	if err := errors.Join(initrd.err, os.WriteFile(path, initrd.data, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	return &machine.Kernel{Image: kernel, Initrd: initrd, Cmdline: "console=ttyS0 panic=-1 quiet cryptomgr.notests no_timer_check test=" + mode}
+	return &machine.Kernel{Image: image, Initrd: path, Cmdline: "console=ttyS0 panic=-1 quiet cryptomgr.notests no_timer_check test=" + mode}
 }
 
-// modules gives the files of all that the test's process 1 may need, in the
+// makeInitrd packs the init and all modules that it may need, numbered in the
 // order of loading.
-func modules(t testing.TB, kernel string) (files []string) {
-	t.Helper()
-	version := strings.TrimPrefix(filepath.Base(kernel), "vmlinuz-")
-	root := filepath.Join(filepath.Dir(filepath.Dir(kernel)), "lib/modules", version)
-	tree, err := kmod.Open(os.DirFS(root))
+func makeInitrd(folder string) ([]byte, error) {
+	tree, err := kmod.Open(os.DirFS(folder))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	all, err := tree.Resolve("virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "qemu_fw_cfg", "dm_verity")
+	modules, err := tree.Resolve("virtio_pci", "virtio_console", "virtio_net", "virtio_blk", "qemu_fw_cfg", "dm_verity")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	for _, m := range all {
-		files = append(files, filepath.Join(root, m.Path))
-	}
-	return files
-}
-
-// initramfs packs the init and then the modules, numbered.
-func initramfs(t testing.TB, files []string) []byte {
-	t.Helper()
-	var out bytes.Buffer
-	zip, err := gzip.NewWriterLevel(&out, gzip.BestSpeed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	archive := cpio.NewWriter(zip, time.Unix(0, 0))
-	errs := archive.Add(cpio.Dir("modules", 0o755))
-	for i, path := range files {
-		data, err := os.ReadFile(path)
-		name := "init"
-		if i > 0 {
-			name = fmt.Sprintf("modules/%02d.ko", i)
+	files := []cpio.Entry{cpio.Dir("modules", 0o755)}
+	for i, m := range modules {
+		data, err := os.ReadFile(filepath.Join(folder, m.Path))
+		if err != nil {
+			return nil, err
 		}
-		errs = errors.Join(errs, err, archive.Add(cpio.File(name, 0o755, int64(len(data)), bytes.NewReader(data))))
+		files = append(files, cpio.File(fmt.Sprintf("modules/%02d.ko", i), 0o644, int64(len(data)), bytes.NewReader(data)))
 	}
-	if err := errors.Join(errs, archive.Close(), zip.Close()); err != nil {
-		t.Fatal(err)
+	init, err := machinetest.Program("./testdata/init")
+	if err != nil {
+		return nil, err
 	}
-	return out.Bytes()
+	return machinetest.Initrd(init, files...)
 }
 
 // diskOf writes a disk with that content.

@@ -30,7 +30,8 @@ func start(t testing.TB, spec machine.Spec) *machine.Machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	spec.Folder, spec.Accel, spec.Memory = filepath.Join(t.TempDir(), "m"), machine.AccelTCG, 512
+	spec.Folder, spec.Accel = filepath.Join(t.TempDir(), "m"), machine.AccelTCG
+	spec.CPUs, spec.Memory = 1, 512 // a second one waits for the first, mostly by spinning
 	m, err := q.Start(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +78,7 @@ func until(t testing.TB, m *machine.Machine, event string) (stages map[string]ap
 }
 
 func TestMachineTalksServesAndStopsInGoodOrder(t *testing.T) {
+	t.Parallel()
 	doc := []byte("version = \"0.1.0\"\n")
 	m := start(t, machine.Spec{
 		Name: "talk,er", Kernel: guest(t, "talk"), InitData: doc,
@@ -169,6 +171,7 @@ func TestEndsAreRecognised(t *testing.T) {
 		"off":    machine.PoweredOff,
 	} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			checkEnd(t, start(t, machine.Spec{Kernel: guest(t, mode)}), want)
 		})
 	}
@@ -178,6 +181,7 @@ func TestAlteredBlockStopsTheMachineAndIsNamed(t *testing.T) {
 	const blocks = 256
 	for name, flipped := range map[string]int{"data": 100, "metadata": blocks + 2} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			root, disk := verityDisk(t, blocks, flipped)
 			mode := fmt.Sprintf("verity:%x:%d", root, blocks)
 			o := checkEnd(t, start(t, machine.Spec{Kernel: guest(t, mode), Disk: disk}), machine.VerityCorruption)

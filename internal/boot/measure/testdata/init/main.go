@@ -12,25 +12,26 @@ import (
 )
 
 func main() {
-	for _, m := range [][2]string{{"sysfs", "/sys"}, {"securityfs", "/sys/kernel/security"}, {"devtmpfs", "/dev"}, {"proc", "/proc"}} {
-		if err := unix.Mount(m[0], m[1], m[0], 0, ""); err != nil {
-			fmt.Println("mount", m[1], err)
-		}
-	}
-	cmdline, _ := os.ReadFile("/proc/cmdline")
-	uptime, _ := os.ReadFile("/proc/uptime")
-	fmt.Printf("\nCHECK cmdline %s\nCHECK uptime %s\n", strings.TrimSpace(string(cmdline)), strings.Fields(string(uptime))[0])
+	mount("sysfs", "/sys")
+	mount("securityfs", "/sys/kernel/security")
 	for i := range 24 {
-		pcr, err := os.ReadFile(fmt.Sprintf("/sys/class/tpm/tpm0/pcr-sha256/%d", i))
-		if err != nil {
-			fmt.Println("CHECK error", err)
-		}
-		fmt.Printf("CHECK pcr %d %s\n", i, strings.ToLower(strings.TrimSpace(string(pcr))))
+		fmt.Printf("PCR %d %s\n", i, strings.TrimSpace(string(read(fmt.Sprintf("/sys/class/tpm/tpm0/pcr-sha256/%d", i)))))
 	}
-	log, err := os.ReadFile("/sys/kernel/security/tpm0/binary_bios_measurements")
-	if err != nil {
-		fmt.Println("CHECK error", err)
-	}
-	fmt.Printf("CHECK log %s\nCHECK done\n", base64.StdEncoding.EncodeToString(log))
+	fmt.Println("LOG", base64.StdEncoding.EncodeToString(read("/sys/kernel/security/tpm0/binary_bios_measurements")))
+	_ = unix.IoctlSetInt(1, unix.TCSBRK, 1) // tcdrain(3): what is still to be sent would be lost
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
+}
+
+func mount(kind, dir string) {
+	if err := unix.Mount(kind, dir, kind, 0, ""); err != nil {
+		fmt.Println("mount", dir, err)
+	}
+}
+
+func read(path string) []byte {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		fmt.Println(err)
+	}
+	return data
 }

@@ -1,0 +1,69 @@
+// Package machinetest makes what tests boot.
+//
+// The kernel is Debian's, which make test unpacks, and process 1 is a program
+// in the test's own testdata: such machines start in seconds.
+package machinetest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"holdfast/internal/boot/cpio"
+)
+
+// Kernel gives the kernel image and the folder of its modules, or skips the
+// test where there is no kernel.
+func Kernel(t testing.TB) (image, modules string) {
+	t.Helper()
+	dir := os.Getenv("HOLDFAST_TEST_KERNEL")
+	images, _ := filepath.Glob(filepath.Join(dir, "boot/vmlinuz-*"))
+	folders, _ := filepath.Glob(filepath.Join(dir, "lib/modules/*"))
+	if dir == "" || len(images) == 0 || len(folders) == 0 {
+		t.Skip("needs a kernel: run make test, or set HOLDFAST_TEST_KERNEL to a folder with an unpacked linux-image package")
+	}
+	return images[0], folders[0]
+}
+
+// Program compiles the main package in dir, to run as process 1.
+func Program(dir string) ([]byte, error) {
+	home, err := os.MkdirTemp("", "program-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(home)
+	out := filepath.Join(home, "program")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", out, dir)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if said, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build %s: %w: %s", dir, err, said)
+	}
+	return os.ReadFile(out)
+}
+
+// Initrd packs init as process 1, a console for it, and files.
+func Initrd(init []byte, files ...cpio.Entry) ([]byte, error) {
+	var out bytes.Buffer
+	zip, err := zstd.NewWriter(&out)
+	if err != nil {
+		return nil, err
+	}
+	archive := cpio.NewWriter(zip, time.Unix(0, 0))
+	entries := []cpio.Entry{
+		cpio.Dir("dev", 0o755), cpio.Char("dev/console", 0o600, 5, 1),
+		cpio.File("init", 0o755, int64(len(init)), bytes.NewReader(init)),
+	}
+	var errs error
+	for _, e := range append(entries, files...) {
+		errs = errors.Join(errs, archive.Add(e))
+	}
+	errs = errors.Join(errs, archive.Close(), zip.Close())
+	return out.Bytes(), errs
+}
