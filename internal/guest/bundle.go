@@ -43,6 +43,9 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 	if s.binds, err = g.writeFiles(b, s, secrets); err != nil {
 		return err
 	}
+	if s.masked, err = realFolders("/sys/class/tpm*/*"); err != nil {
+		return err
+	}
 	config, err := s.build()
 	if err != nil {
 		return err
@@ -52,6 +55,24 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 		return err
 	}
 	return atomicfile.WriteFile(b.path("config.json"), text, 0o600)
+}
+
+// realFolders finds where sysfs has the devices of a class: TPMs show the
+// values of their PCRs there.
+func realFolders(pattern string) ([]string, error) {
+	links, err := filepath.Glob(pattern)
+	if err != nil {
+		return nil, err
+	}
+	var real []string
+	for _, link := range links {
+		folder, err := filepath.EvalSymlinks(link)
+		if err != nil {
+			return nil, err
+		}
+		real = append(real, folder)
+	}
+	return real, nil
 }
 
 // writeFiles makes the files that are bound into the container.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
+	"holdfast/internal/egress"
 )
 
 // A Broker releases secrets to machines that prove themselves.
@@ -48,6 +49,7 @@ type Config struct {
 	Stage     func(name, text, digest string) // a stage was completed
 	Started   func()                          // the workload runs
 	Resolver  string                          // path of the resolv.conf to give it
+	Egress    egress.Rules                    // what it may not speak to
 	Dir       string                          // where its memory is mounted; empty: /run/holdfast
 	Runtime   string                          // empty: /usr/sbin/runc
 }

@@ -14,12 +14,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
+	"holdfast/internal/egress"
 )
 
 const (
 	containerID = "workload"
-	cgroup      = "/workload" // below the root of the hierarchy
 	cgroupRoot  = "/sys/fs/cgroup"
+	fence       = "/holdfast"         // the cgroup whose egress is ruled, below the root
+	cgroup      = fence + "/workload" // which runc makes
 )
 
 // grace is how long a workload may take to end when it is asked to.
@@ -52,9 +54,22 @@ func (g *guest) tryRuntime(context.Context) error {
 	return nil
 }
 
+// fenceIn rules the egress of a cgroup above the container's. It is ours, so
+// whatever runc does to its own, the rules hold.
+func (g *guest) fenceIn() error {
+	path := filepath.Join(cgroupRoot, fence)
+	if err := os.Mkdir(path, 0o755); err != nil {
+		return err
+	}
+	return egress.Attach(path, g.Egress)
+}
+
 // start lets runc start the container and leave: its first process becomes a
 // child of process 1, which so learns how exactly it ended.
 func (g *guest) start(b *bundle) (*workload, error) {
+	if err := g.fenceIn(); err != nil {
+		return nil, err
+	}
 	log, pidFile := b.path("runc.log"), b.path("pid")
 	argv := []string{g.Runtime, "--root", b.path("runc"), "--log", log, "--log-format", "json",
 		"run", "--detach", "--bundle", b.dir, "--pid-file", pidFile, containerID}

@@ -22,6 +22,7 @@ type spec struct {
 	hostname string
 	memory   int64         // limit in bytes
 	binds    []specs.Mount // files of the guest's
+	masked   []string      // paths beyond maskedPaths
 }
 
 // build gives the capabilities and mounts of the usual engines' default, a
@@ -51,7 +52,7 @@ func (s spec) build() (*specs.Spec, error) {
 			Resources:     &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &s.memory}, Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
 			Namespaces:    []specs.LinuxNamespace{{Type: "pid"}, {Type: "ipc"}, {Type: "uts"}, {Type: "mount"}, {Type: "cgroup"}},
 			Seccomp:       seccomp(),
-			MaskedPaths:   maskedPaths,
+			MaskedPaths:   append(s.masked, maskedPaths...),
 			ReadonlyPaths: readonlyPaths,
 		},
 	}, nil
@@ -93,8 +94,9 @@ func (s spec) env() []string {
 
 func (s spec) cwd() string { return path.Clean("/" + s.image.WorkingDir) }
 
-// capabilities are docker's default set. The kernel takes them from whoever
-// is not root when the program is executed.
+// capabilities are podman's default set: docker's without CAP_NET_RAW, whose
+// packets no rule of egress sees, CAP_MKNOD and CAP_AUDIT_WRITE. The kernel takes them
+// from whoever is not root when the program is executed.
 func (s spec) capabilities() *specs.LinuxCapabilities {
 	c := &specs.LinuxCapabilities{Bounding: capabilities}
 	if s.user.uid == 0 {
@@ -104,8 +106,8 @@ func (s spec) capabilities() *specs.LinuxCapabilities {
 }
 
 var capabilities = []string{
-	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
-	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE",
+	"CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
 }
 
 var maskedPaths = []string{

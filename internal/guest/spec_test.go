@@ -44,7 +44,8 @@ func TestLaterVariablesReplaceEarlierOnes(t *testing.T) {
 }
 
 func TestContainerIsConfined(t *testing.T) {
-	s, err := spec{image: v1.ImageConfig{Cmd: []string{"/x"}}, user: user{uid: 5}}.build()
+	const tpm = "/sys/devices/tpm/tpm0"
+	s, err := spec{image: v1.ImageConfig{Cmd: []string{"/x"}}, user: user{uid: 5}, masked: []string{tpm}}.build()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func TestContainerIsConfined(t *testing.T) {
 	if !s.Process.NoNewPrivileges || len(c.Effective)+len(c.Permitted)+len(c.Inheritable)+len(c.Ambient) != 0 {
 		t.Errorf("an ordinary user has privileges: %+v", c)
 	}
-	for _, forbidden := range []string{"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_PTRACE", "CAP_NET_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_RAWIO", "CAP_BPF"} {
+	for _, forbidden := range []string{"CAP_SYS_ADMIN", "CAP_SYS_MODULE", "CAP_SYS_PTRACE", "CAP_NET_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_RAWIO", "CAP_BPF", "CAP_NET_RAW", "CAP_MKNOD"} {
 		if slices.Contains(c.Bounding, forbidden) {
 			t.Errorf("%s is within reach", forbidden)
 		}
@@ -68,8 +69,13 @@ func TestContainerIsConfined(t *testing.T) {
 	if f := s.Linux.Seccomp; f == nil || !slices.Contains(f.Syscalls[0].Names, "unshare") || f.Syscalls[0].Action != specs.ActErrno {
 		t.Errorf("seccomp: got %+v", f)
 	}
-	if len(s.Linux.Devices) != 0 || !slices.Contains(s.Linux.MaskedPaths, "/proc/kcore") || !slices.Contains(s.Linux.MaskedPaths, "/sys/firmware") {
-		t.Error("the machine shows through")
+	if len(s.Linux.Devices) != 0 {
+		t.Errorf("got devices %+v, want none", s.Linux.Devices)
+	}
+	for _, path := range []string{"/proc/kcore", "/sys/firmware", tpm} {
+		if !slices.Contains(s.Linux.MaskedPaths, path) {
+			t.Errorf("%s shows through", path)
+		}
 	}
 }
 

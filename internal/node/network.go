@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -23,32 +24,52 @@ const resolverFile = "/run/resolv.conf"
 
 const defaultHostname = "holdfast"
 
+// A Link is what DHCP said of the machine's place in its network.
+type Link struct {
+	Address   netip.Prefix
+	Resolvers []netip.Addr
+}
+
 // bringUp gives the machine its address and keeps the lease in the background
 // until ctx ends. The text says what was leased.
-func bringUp(ctx context.Context, background *sync.WaitGroup) (text string, err error) {
+func bringUp(ctx context.Context, background *sync.WaitGroup) (l Link, text string, err error) {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
-		return "", err
+		return l, "", err
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
-		return "", fmt.Errorf("lo: %w", err)
+		return l, "", fmt.Errorf("lo: %w", err)
 	}
 	link, err := firstEthernet()
 	if err != nil {
-		return "", err
+		return l, "", err
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return "", fmt.Errorf("%s: %w", link.Attrs().Name, err)
+		return l, "", fmt.Errorf("%s: %w", link.Attrs().Name, err)
 	}
 	lease, err := requestLease(ctx, link.Attrs().Name, nil)
 	if err != nil {
-		return "", err
+		return l, "", err
 	}
-	if err := errors.Join(applyLease(link, lease.ACK), allowLowPorts()); err != nil {
-		return "", fmt.Errorf("%s: %w", link.Attrs().Name, err)
+	if err := errors.Join(applyLease(link, lease.ACK), openSysctls()); err != nil {
+		return l, "", fmt.Errorf("%s: %w", link.Attrs().Name, err)
 	}
 	background.Go(func() { renewLease(ctx, link, lease) })
-	return fmt.Sprintf("%s has %s", link.Attrs().Name, lease.ACK.YourIPAddr), nil
+	return linkOf(lease.ACK), fmt.Sprintf("%s has %s", link.Attrs().Name, lease.ACK.YourIPAddr), nil
+}
+
+// linkOf has no address when the lease has none of IPv4.
+func linkOf(ack *dhcpv4.DHCPv4) (l Link) {
+	if ip, ok := netip.AddrFromSlice(ack.YourIPAddr.To4()); ok {
+		ones, _ := ack.SubnetMask().Size()
+		l.Address = netip.PrefixFrom(ip, ones)
+	}
+	for _, server := range ack.DNS() {
+		if ip, ok := netip.AddrFromSlice(server.To4()); ok {
+			l.Resolvers = append(l.Resolvers, ip)
+		}
+	}
+	return l
 }
 
 func firstEthernet() (netlink.Link, error) {
@@ -140,8 +161,11 @@ func writeResolver(ack *dhcpv4.DHCPv4) error {
 	return atomicfile.WriteFile(resolverFile, []byte(b.String()), 0o644)
 }
 
-// allowLowPorts lets a workload that is not root listen on port 80, as the
-// usual container engines do: the network namespace is its own.
-func allowLowPorts() error {
-	return os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0o644)
+// openSysctls lets a workload that is not root listen on port 80, as the
+// usual container engines do, and every workload ping without raw sockets: the
+// network namespace is its own.
+func openSysctls() error {
+	return errors.Join(
+		os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0o644),
+		os.WriteFile("/proc/sys/net/ipv4/ping_group_range", []byte("0 2147483647"), 0o644))
 }

@@ -43,6 +43,7 @@ type Job struct {
 	Signals   <-chan unix.Signal // for the workload, from the host
 	Stop      <-chan struct{}    // closed when the host asks for the end
 	Resolver  string             // path of what DHCP said of name servers
+	Link      Link
 }
 
 // machine is what the stages find out and share.
@@ -53,6 +54,7 @@ type machine struct {
 	background sync.WaitGroup
 	document   []byte
 	guest      api.GuestConfig
+	link       Link
 }
 
 // patience is how long the host may take to read the last words.

@@ -72,7 +72,7 @@ func (m *machine) root(ctx context.Context) (text, digest string, err error) {
 }
 
 func (m *machine) network(ctx context.Context) (text, digest string, err error) {
-	text, err = bringUp(ctx, &m.background)
+	m.link, text, err = bringUp(ctx, &m.background)
 	return text, "", err
 }
 

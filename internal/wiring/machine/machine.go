@@ -11,6 +11,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/kbc"
+	"holdfast/internal/egress"
 	"holdfast/internal/guest"
 	"holdfast/internal/node"
 	"holdfast/internal/oci"
@@ -37,6 +38,7 @@ func runGuest(ctx context.Context, hardware *lateTPM, j node.Job) (exit api.Exit
 	c := guest.Config{
 		Guest: j.Config, HTTP: registry, Processes: j.Processes,
 		Stdio: j.Stdio, Signals: j.Signals, Stop: j.Stop, Stage: j.Stage, Started: j.Started, Resolver: j.Resolver,
+		Egress: egress.Rules{Address: j.Link.Address, Resolvers: j.Link.Resolvers},
 	}
 	if j.Config.Broker.URL == "" {
 		return guest.Run(ctx, c)
