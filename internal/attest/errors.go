@@ -14,6 +14,7 @@ var (
 	ErrActivation     = errors.New("attestation key is not proven to be in the endorsed device")
 	ErrSignature      = errors.New("signature does not verify")
 	ErrNonce          = errors.New("evidence is not for this handshake: its quote is over another nonce or ephemeral key")
+	ErrReplay         = errors.New("quote is of another handshake: the machine answered this one's challenge, and replayed an older quote")
 	ErrPCRSelection   = errors.New("quote does not cover PCRs 0 to 23 of the SHA-256 bank")
 	ErrPCRDigest      = errors.New("PCR values are not the quoted ones")
 	ErrInitData       = errors.New("init-data was not measured, alone, into PCR 8")

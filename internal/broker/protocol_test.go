@@ -202,7 +202,7 @@ func (l *lab) refusals(t *testing.T, uri string) {
 		{"keys of two TPMs", "attest", "attestation key is not proven to be in the endorsed device",
 			func() *guest { return l.mixed(l.boot(goodTPM, initDataBody), l.boot(otherTPM, initDataBody)) }},
 		{"another maker's TPM", "auth", "endorsement is not trusted", func() *guest { return l.boot(foreignTPM, initDataBody) }},
-		{"replayed quote", "attest", "evidence is not for this handshake", func() *guest { return l.replaying(l.boot(goodTPM, initDataBody)) }},
+		{"replayed quote", "attest", "replayed an older quote", func() *guest { return l.replaying(l.boot(goodTPM, initDataBody)) }},
 		{"another nonce", "attest", "the nonce is not the one of this session's challenge", func() *guest {
 			g := l.boot(goodTPM, initDataBody)
 			g.message = func(a *api.KBSAttestation) { a.RuntimeData.Nonce = base64.StdEncoding.EncodeToString(make([]byte, 32)) }

@@ -6,19 +6,12 @@ import (
 	"path/filepath"
 
 	"holdfast/internal/image/transport"
-	"holdfast/internal/machine"
 )
 
-// An Attack plays the attacker in demonstrations and tests: each hook stands
-// where one could. None is reachable from the command line's run.
-type Attack struct {
-	// Registry may change what the registry holds, after the image came in.
-	Registry func(dir string, layers []transport.Layer) error
-	// Configuration may change the document after it was authorised.
-	Configuration func(document []byte) []byte
-	// Firmware may change what the machine boots with.
-	Firmware func(*machine.Firmware)
-}
+// An Attack plays the attacker at the registry in demonstrations and tests: it
+// may change what lies there, after the image came in. The command line's run
+// has none.
+type Attack func(dir string, layers []transport.Layer) error
 
 // FlipLayerByte changes one byte in the middle of the first layer.
 func FlipLayerByte(dir string, layers []transport.Layer) error {

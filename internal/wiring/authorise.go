@@ -34,9 +34,6 @@ func (s *session) authorise(ctx context.Context) error {
 		return err
 	}
 	s.report.Configuration, s.report.Resources = s.configDigest(), s.resources()
-	if s.Attack.Configuration != nil {
-		defer func() { s.config = s.Attack.Configuration(s.config) }()
-	}
 	if s.Broker != nil {
 		return s.checkForeign()
 	}

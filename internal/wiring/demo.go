@@ -71,7 +71,7 @@ func (i Installation) Demonstrate(ctx context.Context, d Demo) (_ *DemoResult, e
 	}
 	d.Say("3. The same again, but somebody flips one byte of the image in the registry.")
 	run = d.run(e.Reference)
-	run.Attack.Registry = FlipLayerByte
+	run.Attack = FlipLayerByte
 	return result, d.bad(ctx, run, result)
 }
 

@@ -58,8 +58,7 @@ type Run struct {
 	Started func(*Running)
 	// Console gets what the machine writes to its serial port.
 	Console io.Writer
-	// Attack plays the attacker in demonstrations and tests.
-	Attack Attack
+	Attack  Attack // nil but in demonstrations and tests
 }
 
 // A Secret is a value that only the proven workload finds, in
@@ -159,9 +158,6 @@ func (s *session) prepare(ctx context.Context) error {
 	if s.firmware, err = s.Installation.Firmware(s.ring); err != nil {
 		return err
 	}
-	if s.Attack.Firmware != nil {
-		s.Attack.Firmware(&s.firmware)
-	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		tpm := swtpm.Config{Dir: s.path("tpm"), CADir: s.Installation.TPMAuthority()}
@@ -172,8 +168,8 @@ func (s *session) prepare(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	if s.Attack.Registry != nil {
-		if err := s.Attack.Registry(s.path("registry"), s.workload.layers); err != nil {
+	if s.Attack != nil {
+		if err := s.Attack(s.path("registry"), s.workload.layers); err != nil {
 			return err
 		}
 	}

@@ -77,8 +77,8 @@ func accelArgs(accel machine.Accel) []string {
 }
 
 // bootArgs say how the machine starts. Should QEMU crash, the machine's memory,
-// where the workload lies decrypted, stays out of its core file. With Secure Boot, only code in system
-// management mode may write the variables' flash.
+// where the workload lies decrypted, stays out of its core file. With Secure
+// Boot, only code in system management mode may write the variables' flash.
 func bootArgs(s machine.Spec) []string {
 	if k := s.Kernel; k != nil {
 		args := []string{"-machine", "q35,dump-guest-core=off", "-kernel", k.Image, "-append", k.Cmdline}

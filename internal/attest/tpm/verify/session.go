@@ -60,10 +60,14 @@ func Parse(evidence json.RawMessage) (*api.TPMEvidence, error) {
 // bind checks that the quote is for this handshake, by a key in the endorsed
 // TPM, and on a machine with this configuration.
 func (s *session) bind(e *api.TPMEvidence, q *Quote, bound attest.Binding) error {
-	if len(bound.RuntimeDigest) < sha256.Size || !bytes.Equal(q.Nonce, bound.RuntimeDigest[:sha256.Size]) {
+	fresh := len(bound.RuntimeDigest) >= sha256.Size && bytes.Equal(q.Nonce, bound.RuntimeDigest[:sha256.Size])
+	answered := hmac.Equal(e.ActivationHMAC, tpm.ActivationMAC(s.secret, bound.RuntimeDigest))
+	switch {
+	case !fresh && answered:
+		return attest.ErrReplay
+	case !fresh:
 		return attest.ErrNonce
-	}
-	if !hmac.Equal(e.ActivationHMAC, tpm.ActivationMAC(s.secret, bound.RuntimeDigest)) {
+	case !answered:
 		return attest.ErrActivation
 	}
 	if bound.InitDataDigest == nil {
