@@ -116,7 +116,7 @@ func helloOptions(t *testing.T) Options {
 		Packages: []deb.Pin{put("hello", tarFile{"bin/hello", "ELF"}, tarFile{"usr/share/doc/hello/copyright", "free\n"})},
 		Boot: []deb.Pin{
 			put("linux-image-6.1", tarFile{"boot/vmlinuz-6.1", stub}, tarFile{"lib/modules/6.1/kernel/a.ko", "ELF"}),
-			put("systemd-boot-efi", tarFile{stubPath, stub}),
+			put("systemd-boot-efi", tarFile{platforms["amd64"].stub, stub}),
 		}}
 	return Options{Recipe: r, Lock: lock, Archive: fetched{}, Store: store, Output: filepath.Join(root, "out")}
 }
@@ -124,9 +124,9 @@ func helloOptions(t *testing.T) Options {
 // installedStub also stands for a kernel: both are EFI programs.
 func installedStub(t *testing.T) string {
 	t.Helper()
-	raw, err := os.ReadFile("/" + stubPath)
+	raw, err := os.ReadFile("/" + platforms["amd64"].stub)
 	if errors.Is(err, fs.ErrNotExist) {
-		t.Skip("needs /" + stubPath + ": apt-get install systemd-boot-efi")
+		t.Skip("needs /" + platforms["amd64"].stub + ": apt-get install systemd-boot-efi")
 	}
 	check(t, err)
 	return string(raw)
@@ -234,7 +234,7 @@ func readUKIFromESP(t *testing.T, esp []byte, m *Machine) {
 	needs(t, "mcopy", "mtools")
 	path := filepath.Join(t.TempDir(), "esp")
 	check(t, os.WriteFile(path, esp, 0o600))
-	raw, err := exec.Command("mcopy", "-i", path, "::/"+BootPath, "-").Output()
+	raw, err := exec.Command("mcopy", "-i", path, "::/"+platforms["amd64"].bootPath, "-").Output()
 	check(t, err)
 	if oci.SHA256(raw) != m.UKI.Digest || sum(t, m.UKIPath()) != sha256.Sum256(raw) {
 		t.Errorf("the EFI system partition has %s, want %s", oci.SHA256(raw), m.UKI.Digest)
