@@ -119,7 +119,7 @@ func (m *machineBuild) initramfsTree(k *kernel, init tree.Content, names []strin
 	return t, nil
 }
 
-// module spools a module: process 1 loads it as it is, and it compresses
+// module reads a module: process 1 loads it as it is, and it compresses
 // better together with the others.
 func (m *machineBuild) module(from *kmod.Tree, module kmod.Module) (tree.Content, error) {
 	r, err := from.Open(module)
@@ -127,7 +127,8 @@ func (m *machineBuild) module(from *kmod.Tree, module kmod.Module) (tree.Content
 		return tree.Content{}, err
 	}
 	defer r.Close()
-	return m.spool.Add(r)
+	content, err := io.ReadAll(r)
+	return tree.Bytes(content), err
 }
 
 // archive writes t as a compressed cpio archive. The stub measures it and the

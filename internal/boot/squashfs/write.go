@@ -1,12 +1,3 @@
-// Package squashfs writes a squashfs of a tar stream.
-//
-// The same stream gives the same bytes, on one processor or many, whatever
-// tools are installed: a root hash that strangers can compute again must not
-// depend on the version of a program. What took time to compress can be kept
-// and used by the next build (Cache), which changes no byte either.
-//
-// The format is squashfs 4.0 as the Linux kernel reads it (fs/squashfs,
-// Documentation/filesystems/squashfs.rst), with zstd.
 package squashfs
 
 import (
@@ -20,13 +11,10 @@ import (
 )
 
 const (
-	magic         = 0x73717368
 	superSize     = 96
 	blockSize     = 1 << blockLog
 	blockLog      = 18
 	zstdID        = 6
-	noTable       = math.MaxUint64
-	noFragment    = math.MaxUint32
 	noXattrs      = math.MaxUint32
 	rawBlock      = 1 << 24 // in a data block's size: it is stored as it is
 	deviceBlock   = 4096    // the whole is padded to it
@@ -112,14 +100,6 @@ type writer struct {
 	attrs xattrs
 }
 
-// A superblock begins the file system.
-type superblock struct {
-	Magic, Inodes, Date, BlockSize, Fragments             uint32
-	Compressor, BlockLog, Flags, IDs, Major, Minor        uint16
-	Root, Size, IDTable, XattrTable, InodeTable, DirTable uint64
-	FragmentTable, ExportTable                            uint64
-}
-
 func (w *writer) finish(t *tree, d *data) (int64, error) {
 	t.number()
 	inodes, dirs, root, err := w.inodes(t)
@@ -127,9 +107,9 @@ func (w *writer) finish(t *tree, d *data) (int64, error) {
 		return 0, err
 	}
 	s := superblock{
-		Magic: magic, Inodes: uint32(t.count), Date: w.date, BlockSize: blockSize, Fragments: uint32(len(d.fragments)),
-		Compressor: zstdID, BlockLog: blockLog, Flags: flagDuplicate, IDs: uint16(len(w.ids.list)), Major: 4,
-		Root: root, XattrTable: noTable, FragmentTable: noTable, ExportTable: noTable,
+		Magic: magic, Inodes: uint32(t.count), Time: w.date, BlockSize: blockSize, Fragments: uint32(len(d.fragments)),
+		Compression: zstdID, BlockLog: blockLog, Flags: flagDuplicate, IDs: uint16(len(w.ids.list)), Major: 4,
+		Root: root, XattrTable: absent, FragmentTable: absent, Exports: absent,
 	}
 	s.InodeTable = uint64(w.at)
 	if err := w.write(inodes.bytes()); err != nil {
@@ -157,13 +137,13 @@ func (w *writer) finish(t *tree, d *data) (int64, error) {
 
 // seal pads the file and writes the superblock, which makes it one.
 func (w *writer) seal(s *superblock) (int64, error) {
-	s.Size = uint64(w.at)
+	s.Used = uint64(w.at)
 	if rest := w.at % deviceBlock; rest != 0 {
 		if err := w.write(make([]byte, deviceBlock-rest)); err != nil {
 			return 0, err
 		}
 	}
-	raw, err := binary.Append(nil, binary.LittleEndian, s)
+	raw, err := binary.Append(nil, le, s)
 	if err != nil {
 		return 0, err
 	}
@@ -183,7 +163,7 @@ func (w *writer) lookup(table []byte) (uint64, error) {
 	var index []byte
 	for len(table) > 0 {
 		n := min(metaSize, len(table))
-		index = binary.LittleEndian.AppendUint64(index, uint64(w.at))
+		index = le.AppendUint64(index, uint64(w.at))
 		if err := w.write(w.codec.appendMeta(nil, table[:n])); err != nil {
 			return 0, err
 		}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"io"
 	"math"
 	"sync"
@@ -21,7 +20,6 @@ type fileData struct {
 
 // inode is the part of a file's inode that follows what all kinds have.
 func (f *fileData) inode(links, attrs uint32) (kind uint16, raw []byte) {
-	le := binary.LittleEndian
 	if links == 1 && attrs == noXattrs && f.start <= math.MaxUint32 && f.size <= math.MaxUint32 {
 		kind = typeFile
 		raw = le.AppendUint32(nil, uint32(f.start))
@@ -49,8 +47,8 @@ type end struct {
 	fragment, offset uint32
 }
 
-// A fragment is a block that holds the ends of several files.
-type fragment struct {
+// A fragmentBlock is a block that holds the ends of several files.
+type fragmentBlock struct {
 	start int64
 	size  uint32
 }
@@ -70,7 +68,7 @@ type data struct {
 	failed    context.CancelFunc
 	workers   sync.WaitGroup
 	tail      []byte // the open fragment block
-	fragments []*fragment
+	fragments []*fragmentBlock
 	ends      map[[32]byte]end // by their content
 }
 
@@ -149,7 +147,7 @@ func (d *data) flushTail() error {
 	if len(d.tail) == 0 {
 		return nil
 	}
-	f, raw := &fragment{}, d.tail
+	f, raw := &fragmentBlock{}, d.tail
 	d.fragments, d.tail = append(d.fragments, f), make([]byte, 0, blockSize)
 	return d.submit(raw, func(start int64, size uint32) { f.start, f.size = start, size })
 }
@@ -228,7 +226,6 @@ func (d *data) close() error {
 }
 
 func (d *data) fragmentTable() (raw []byte) {
-	le := binary.LittleEndian
 	for _, f := range d.fragments {
 		raw = le.AppendUint64(raw, uint64(f.start))
 		raw = le.AppendUint32(raw, f.size)

@@ -2,7 +2,6 @@ package squashfs
 
 import (
 	"archive/tar"
-	"encoding/binary"
 	"fmt"
 	"math"
 )
@@ -28,23 +27,26 @@ var types = map[byte]uint16{
 // directories that name it. Root is where the root's lies.
 func (w *writer) inodes(t *tree) (inodes, dirs *metaWriter, root uint64, err error) {
 	inodes, dirs = &metaWriter{codec: w.codec}, &metaWriter{codec: w.codec}
-	var walk func(n *node) error
-	walk = func(n *node) error {
+	var walk func(path string, n *node) error
+	walk = func(path string, n *node) error {
 		if n.written {
 			return nil
 		}
 		for _, c := range n.children {
-			if err := walk(c.node); err != nil {
-				return fmt.Errorf("%s/%w", c.name, err)
+			if err := walk(path+"/"+c.name, c.node); err != nil {
+				return err
 			}
 		}
 		raw, err := w.inode(t, n, dirs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
 		n.block, n.offset = inodes.pos()
 		n.written = true
 		inodes.write(raw)
-		return err
+		return nil
 	}
-	err = walk(t.root)
+	err = walk("", t.root)
 	return inodes, dirs, uint64(t.root.block)<<16 | uint64(t.root.offset), err
 }
 
@@ -52,7 +54,7 @@ func (w *writer) inodes(t *tree) (inodes, dirs *metaWriter, root uint64, err err
 func (w *writer) inode(t *tree, n *node, dirs *metaWriter) ([]byte, error) {
 	kind, known := types[n.header.Typeflag]
 	if !known {
-		return nil, fmt.Errorf(": entry type %q is not a file of any kind", n.header.Typeflag)
+		return nil, fmt.Errorf("entry type %q is not a file of any kind", n.header.Typeflag)
 	}
 	attrs, err := w.attrs.of(n.header)
 	if err != nil {
@@ -72,7 +74,6 @@ func (w *writer) inode(t *tree, n *node, dirs *metaWriter) ([]byte, error) {
 		return nil, err
 	}
 	gid, err := w.ids.of(n.header.Gid)
-	le := binary.LittleEndian
 	raw := le.AppendUint16(nil, kind)
 	raw = le.AppendUint16(raw, uint16(n.header.Mode&0o7777))
 	raw = le.AppendUint16(raw, uid)
@@ -95,7 +96,6 @@ func dirInode(t *tree, n *node, dirs *metaWriter, attrs uint32) (kind uint16, ra
 		parent = n.parent.number
 	}
 	size := uint32(len(listing) + listingExtra)
-	le := binary.LittleEndian
 	if size <= math.MaxUint16 && attrs == noXattrs {
 		raw = le.AppendUint32(nil, block)
 		raw = le.AppendUint32(raw, n.links)
@@ -118,7 +118,6 @@ const maxRun = 256
 // listing is n's directory: runs of entries whose inodes lie in one block and
 // are numbered near each other, each run behind a header.
 func (n *node) listing() (raw []byte) {
-	le := binary.LittleEndian
 	for rest := n.children; len(rest) > 0; {
 		first, run := rest[0].node, run(rest)
 		raw = le.AppendUint32(raw, uint32(run-1))
@@ -149,7 +148,6 @@ func run(list []child) int {
 
 // plainInode is that of a file without data.
 func plainInode(kind uint16, n *node, attrs uint32) (uint16, []byte) {
-	le := binary.LittleEndian
 	raw := le.AppendUint32(nil, n.links)
 	switch kind {
 	case typeSymlink:

@@ -1,11 +1,6 @@
 package squashfs
 
-import "encoding/binary"
-
-const (
-	metaSize = 8192
-	rawMeta  = 1 << 15 // in a metadata block's header: it is stored as it is
-)
+const rawMeta = 1 << 15 // in a metadata block's header: it is stored as it is
 
 // A metaWriter packs what is written to it into blocks of 8 KiB.
 type metaWriter struct {
@@ -46,7 +41,7 @@ func (m *metaWriter) bytes() []byte {
 func (c *codec) appendMeta(to, b []byte) []byte {
 	packed := c.pack(b)
 	if len(packed) >= len(b) {
-		return append(binary.LittleEndian.AppendUint16(to, uint16(len(b))|rawMeta), b...)
+		return append(le.AppendUint16(to, uint16(len(b))|rawMeta), b...)
 	}
-	return append(binary.LittleEndian.AppendUint16(to, uint16(len(packed))), packed...)
+	return append(le.AppendUint16(to, uint16(len(packed))), packed...)
 }

@@ -2,7 +2,6 @@ package squashfs
 
 import (
 	"archive/tar"
-	"encoding/binary"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,7 +35,6 @@ func (x *xattrs) of(h *tar.Header) (uint32, error) {
 	}
 	block, offset := x.pairs.pos()
 	x.pairs.write(raw)
-	le := binary.LittleEndian
 	x.sets = le.AppendUint64(x.sets, uint64(block)<<16|uint64(offset))
 	x.sets = le.AppendUint32(x.sets, count)
 	x.sets = le.AppendUint32(x.sets, uint32(len(raw)))
@@ -49,7 +47,6 @@ func (x *xattrs) of(h *tar.Header) (uint32, error) {
 }
 
 func encodeXattrs(records map[string]string) (raw []byte, count uint32, err error) {
-	le := binary.LittleEndian
 	for _, key := range slices.Sorted(maps.Keys(records)) {
 		name, ok := strings.CutPrefix(key, paxXattr)
 		if !ok {
@@ -57,7 +54,7 @@ func encodeXattrs(records map[string]string) (raw []byte, count uint32, err erro
 		}
 		space := slices.IndexFunc(namespaces, func(s string) bool { return strings.HasPrefix(name, s) })
 		if space < 0 {
-			return nil, 0, fmt.Errorf(": extended attribute %s: want one of user, trusted or security", name)
+			return nil, 0, fmt.Errorf("extended attribute %s: want one of user, trusted or security", name)
 		}
 		short := strings.TrimPrefix(name, namespaces[space])
 		raw = le.AppendUint16(raw, uint16(space))
@@ -77,7 +74,6 @@ func (w *writer) xattrTables() (uint64, error) {
 		return 0, err
 	}
 	var index []byte
-	le := binary.LittleEndian
 	for rest := w.attrs.sets; len(rest) > 0; {
 		n := min(metaSize, len(rest))
 		index = le.AppendUint64(index, uint64(w.at))
