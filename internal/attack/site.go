@@ -27,7 +27,6 @@ type site struct {
 	ring         *keys.Ring
 	services     *wiring.Services
 	admin        *admin.Client
-	image        string // the trusted one's ID
 }
 
 func (l *Lab) site(ctx context.Context) (*site, error) {
@@ -65,11 +64,10 @@ const (
 )
 
 func (s *site) furnish(ctx context.Context) error {
-	envelope, err := s.references(s.ring.Statements())
+	envelope, err := references(ukiMeasured, s.ring.Statements())
 	if err != nil {
 		return err
 	}
-	s.image = string(oci.SHA256(envelope))
 	return errors.Join(
 		s.admin.Trust(ctx, envelope),
 		s.admin.SetResource(ctx, ownKey, []byte(ownValue)),
@@ -77,12 +75,12 @@ func (s *site) furnish(ctx context.Context) error {
 	)
 }
 
-// references are what the lab's machines show after their boot, as an image's
-// builder would state it.
-func (s *site) references(by ...sign.Signer) ([]byte, error) {
+// references say what the lab's machines show after the boot of a UKI, in the
+// form in which an image's builder states it.
+func references(uki string, by ...sign.Signer) ([]byte, error) {
 	zero := strings.Repeat("0", 64)
 	values := api.ReferenceValues{
-		Image: "bare", PCRs: map[string]string{"11": extended(ukiMeasured), "12": zero, "13": zero},
+		Image: "bare", PCRs: map[string]string{"11": extended(uki), "12": zero, "13": zero},
 		Firmware: []api.FirmwareReference{{SecureBoot: true, PCRs: map[string]string{
 			"4": extended(loaderMeasured), "7": extended(keysMeasured)}}},
 	}
