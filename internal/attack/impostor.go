@@ -146,7 +146,7 @@ func (s *site) two(ctx context.Context) (g *suspect, other kbc.Attester, err err
 	if err != nil {
 		return nil, nil, errors.Join(err, g.Close())
 	}
-	g.beside = second
+	g.undo = second.Close
 	return g, second.Attester, nil
 }
 

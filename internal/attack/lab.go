@@ -22,6 +22,8 @@ type Config struct {
 	Builder wiring.Builder
 	Guest   string // the machine: its recipe's folder, or a built machine image
 	Accel   machine.Accel
+	// Watch is told of each attack when it is over; nil: nobody is.
+	Watch func(Result)
 }
 
 // A Lab is where attacks are made: a folder of its own, and what attacks share

@@ -97,13 +97,12 @@ func registryAttacks() []Attack {
 				return w.repin()
 			})),
 		seenBeforeMAC(),
-		spoiling("redirected", faith, "the registry sends the machine to another host for a layer", "redirects to elsewhere.example", served(on("/blobs/",
-			func(w http.ResponseWriter, r *http.Request) {
-				http.Redirect(w, r, "https://elsewhere.example"+r.URL.Path, http.StatusTemporaryRedirect)
-			}))),
+		spoiling("redirected", faith, "the registry sends the machine to another host for a layer", "redirects to elsewhere.example", onLayer(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+			http.Redirect(w, r, "https://elsewhere.example"+r.URL.Path, http.StatusTemporaryRedirect)
+		})),
 		spoiling("impersonated", faith, "another server answers at the registry's address, certified by another authority", "certificate signed by unknown authority", impersonated),
-		spoiling("stalled", faith, "the registry stops in the midst of a layer, and keeps the connection", "sent nothing for", stalled),
-		spoiling("cut-off", faith, "the connection breaks in the midst of a layer", "unexpected EOF", served(on("/blobs/", cut))),
+		spoiling("stalled", faith, "the registry stops in the midst of a layer, and keeps the connection", "sent nothing for", onLayer(stall)),
+		spoiling("cut-off", faith, "the connection breaks in the midst of a layer", "unexpected EOF", onLayer(cut)),
 	)
 }
 
@@ -191,21 +190,28 @@ func impersonated(ctx context.Context, w *workload) (pull, error) {
 	return pull{registry: e}, err
 }
 
-func stalled(ctx context.Context, w *workload) (pull, error) {
-	layer, err := os.ReadFile(w.layer(0))
-	if err != nil {
-		return pull{}, err
+// onLayer is what a hostile registry does when it is asked for the first layer.
+func onLayer(answer func(w http.ResponseWriter, r *http.Request, genuine []byte)) func(context.Context, *workload) (pull, error) {
+	return func(ctx context.Context, w *workload) (pull, error) {
+		layer, err := os.ReadFile(w.layer(0))
+		if err != nil {
+			return pull{}, err
+		}
+		return served(on(string(w.manifest.Layers[0].Digest), func(a http.ResponseWriter, r *http.Request) {
+			answer(a, r, layer)
+		}))(ctx, w)
 	}
-	return served(on(string(w.manifest.Layers[0].Digest), func(a http.ResponseWriter, r *http.Request) {
-		_, _ = a.Write(layer[:len(layer)/2])
-		_ = http.NewResponseController(a).Flush()
-		<-r.Context().Done()
-	}))(ctx, w)
 }
 
-func cut(a http.ResponseWriter, _ *http.Request) {
-	a.Header().Set("Content-Length", fmt.Sprint(layerSize))
-	_, _ = a.Write(make([]byte, layerSize/2))
+func stall(w http.ResponseWriter, r *http.Request, layer []byte) {
+	_, _ = w.Write(layer[:len(layer)/2])
+	_ = http.NewResponseController(w).Flush()
+	<-r.Context().Done()
+}
+
+func cut(w http.ResponseWriter, _ *http.Request, layer []byte) {
+	w.Header().Set("Content-Length", fmt.Sprint(len(layer)))
+	_, _ = w.Write(layer[:len(layer)/2])
 	panic(http.ErrAbortHandler)
 }
 

@@ -44,9 +44,11 @@ func secretAttacks() []Attack {
 			}),
 		asking("token-altered", ownToken, "a machine writes another configuration into its token",
 			"it was not signed by this broker", func(ctx context.Context, s *site, token string) ([]byte, error) {
-				part := strings.Split(token, ".")
-				part[1] = reworded(part[1])
-				return s.get(ctx, ownKey, strings.Join(part, "."))
+				altered, err := s.reworded(ctx, token)
+				if err != nil {
+					return nil, err
+				}
+				return s.get(ctx, otherKey, altered)
 			}),
 		asking("token-unsigned", ownToken, "a token says that it needs no signature (alg none)",
 			"it is no ES256 token", func(ctx context.Context, s *site, token string) ([]byte, error) {
@@ -129,7 +131,6 @@ func (s *site) get(ctx context.Context, path, token string) ([]byte, error) {
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	a, err := client.Do(r)
 	if err != nil {
 		return nil, err
@@ -146,14 +147,27 @@ func (s *site) get(ctx context.Context, path, token string) ([]byte, error) {
 	return nil, problem
 }
 
-// reworded is a token's payload that speaks of another configuration.
-func reworded(payload string) string {
-	raw, err := base64.RawURLEncoding.DecodeString(payload)
+// reworded is a token that speaks of a configuration that may have more.
+func (s *site) reworded(ctx context.Context, token string) (string, error) {
+	own, err := s.own(ctx)
 	if err != nil {
-		return payload
+		return "", err
 	}
-	changed := strings.ReplaceAll(string(raw), `"init_data_digest":"sha256:`, `"init_data_digest":"sha256:0`)
-	return base64.RawURLEncoding.EncodeToString([]byte(changed))
+	other, err := s.authorised(ctx, "other", otherKey)
+	if err != nil {
+		return "", err
+	}
+	part := strings.Split(token, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(part[1])
+	if err != nil {
+		return "", err
+	}
+	changed := strings.ReplaceAll(string(payload), oci.SHA256(own).Hex(), oci.SHA256(other).Hex())
+	if changed == string(payload) {
+		return "", errors.New("the token does not name its configuration")
+	}
+	part[1] = base64.RawURLEncoding.EncodeToString([]byte(changed))
+	return strings.Join(part, "."), nil
 }
 
 func foreignToken(ctx context.Context, s *site, token string) ([]byte, error) {
@@ -214,7 +228,7 @@ func pathTricks() Attack {
 		"..%2f..%2fresources%2fdefault/key/other",
 	}
 	a := asking("resource-path-tricks", listed, fmt.Sprintf("the path of another workload's key is spelt in %d ways that may pass for its own", len(spellings)),
-		"part", nil)
+		fmt.Sprintf("each of %d spellings", len(spellings)), nil)
 	a.Run = func(ctx context.Context, l *Lab) (Refusal, error) {
 		s, err := l.site(ctx)
 		if err != nil {
@@ -224,15 +238,14 @@ func pathTricks() Attack {
 		if err != nil {
 			return Refusal{}, err
 		}
-		var said []string
+		var last Refusal
 		for _, path := range spellings {
-			r, err := s.decided(ctx, func() ([]byte, error) { return s.get(ctx, path, token) })
-			if err != nil || r.By == Nobody {
-				return r, err
+			last, err = s.decided(ctx, func() ([]byte, error) { return s.get(ctx, path, token) })
+			if err != nil || last.By == Nobody {
+				return last, err
 			}
-			said = append(said, path+": "+r.Reason)
 		}
-		return Refusal{Broker, strings.Join(said, "; ")}, nil
+		return Refusal{Broker, fmt.Sprintf("each of %d spellings is refused, the last as %s", len(spellings), last.Reason)}, nil
 	}
 	return a
 }

@@ -43,7 +43,7 @@ func (l *Lab) site(ctx context.Context) (*site, error) {
 			return nil, err
 		}
 		s.services, err = i.Serve(s.ring, wiring.ServeConfig{
-			RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TLS: true, Log: l.Builder.Log,
+			RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TLS: true,
 		})
 		if err != nil {
 			return nil, err
@@ -118,7 +118,7 @@ func (s *site) document(name string) ([]byte, error) {
 	})
 }
 
-// audit returns the broker's log.
+// audit returns what the broker's log says of machines.
 func (s *site) audit(ctx context.Context) (list []api.AuditEntry, err error) {
 	log, err := s.admin.Audit(ctx)
 	if err != nil {
@@ -132,7 +132,9 @@ func (s *site) audit(ctx context.Context) (list []api.AuditEntry, err error) {
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return nil, fmt.Errorf("audit log: %w", err)
 		}
-		list = append(list, e)
+		if e.Actor == "" { // not an administrator's doing
+			list = append(list, e)
+		}
 	}
 	return list, lines.Err()
 }

@@ -46,7 +46,7 @@ type suspect struct {
 	kbc.Attester
 	site     *site
 	chip     *swtpm.TPM
-	beside   *suspect                     // another machine, off when this one is
+	undo     func() error                 // what else is to be undone when it goes off
 	document []byte                       // what it says its configuration is
 	evidence func(*api.TPMEvidence) error // changes evidence before it is sent
 	wire     wire                         // changes messages on their way
@@ -102,8 +102,8 @@ func (s *site) chip(ctx context.Context, name string) (*swtpm.TPM, error) {
 // Close turns the machine off.
 func (g *suspect) Close() error {
 	err := g.chip.Close()
-	if g.beside != nil {
-		err = errors.Join(err, g.beside.Close())
+	if g.undo != nil {
+		err = errors.Join(err, g.undo())
 	}
 	return err
 }

@@ -98,7 +98,12 @@ func planted(ctx context.Context, s *site) (*suspect, error) {
 	if err := os.WriteFile(path, envelope, 0o600); err != nil {
 		return nil, err
 	}
-	return s.booting(ctx, "an image of another installation")
+	g, err := s.booting(ctx, "an image of another installation")
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(path))
+	}
+	g.undo = func() error { return os.Remove(path) }
+	return g, nil
 }
 
 // trusting is an attack that asks an administrator to trust something.
