@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -68,18 +69,37 @@ func (r *Report) HTML(w io.Writer) error {
 	return t.Execute(w, r)
 }
 
-type group struct {
-	Name    string
+// A part is a group's attacks, by the promise that they try to break.
+type part struct {
+	Name     string
+	Promises []promise
+}
+
+type promise struct {
+	Text    string
 	Results []Result
 }
 
-func (r *Report) groups() (list []group) {
-	for _, result := range r.Results {
-		if len(list) == 0 || list[len(list)-1].Name != result.Group {
-			list = append(list, group{Name: result.Group})
+func (r *Report) groups() (list []part) {
+	for _, name := range Groups() {
+		p := part{Name: name}
+		for _, result := range r.Results {
+			if result.Group == name {
+				p.add(result)
+			}
 		}
-		last := &list[len(list)-1]
-		last.Results = append(last.Results, result)
+		if len(p.Promises) > 0 {
+			list = append(list, p)
+		}
 	}
 	return list
+}
+
+func (p *part) add(r Result) {
+	i := slices.IndexFunc(p.Promises, func(other promise) bool { return other.Text == r.Promise })
+	if i < 0 {
+		i = len(p.Promises)
+		p.Promises = append(p.Promises, promise{Text: r.Promise})
+	}
+	p.Promises[i].Results = append(p.Promises[i].Results, r)
 }

@@ -135,7 +135,7 @@ func printAttackSum(w io.Writer, r *attack.Report) {
 			fmt.Fprintf(w, "  %s: %s\n", result.Name, printable(attack.Short(result.Says())))
 		}
 	}
-	fmt.Fprintf(w, "Without any change:\n")
+	fmt.Fprintf(w, "Without any change, first:\n")
 	for _, name := range r.Controls() {
 		fmt.Fprintf(w, "  %s\n", name)
 	}
