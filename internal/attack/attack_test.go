@@ -59,11 +59,15 @@ func TestEveryAttackWithoutAMachineIsHeld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range run(t, newLab(t), attacks...) {
+	l := newLab(t)
+	for _, r := range run(t, l, attacks...) {
 		t.Logf("%-28s %4d ms  %s", r.Name, r.Milliseconds, Short(r.Says()))
 		if r.Verdict != Held {
 			t.Errorf("%s: %s: %s", r.Name, r.Verdict, r.Says())
 		}
+	}
+	if err := honestMachine(t.Context(), l); err != nil {
+		t.Errorf("the attacks harmed the honest machine: %v", err)
 	}
 }
 

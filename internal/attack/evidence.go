@@ -2,9 +2,12 @@ package attack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"holdfast/internal/api"
 	"holdfast/internal/attest"
+	"holdfast/internal/oci"
 )
 
 // honest shows that the broker gives a machine what it may have.
@@ -21,10 +24,27 @@ func honestMachine(ctx context.Context, l *Lab) error {
 	}
 	defer g.Close()
 	value, err := g.fetch(ctx, ownKey)
-	if err == nil && string(value) != ownValue {
-		err = fmt.Errorf("it was given %q", value)
+	if err != nil || string(value) != ownValue {
+		return errors.Join(fmt.Errorf("it was given %q", value), err)
 	}
-	return err
+	return s.recorded(ctx, string(oci.SHA256(g.document)))
+}
+
+// recorded wants the honest machine's proof and its key in the broker's log.
+func (s *site) recorded(ctx context.Context, configuration string) error {
+	log, err := s.audit(ctx)
+	if err != nil || len(log) < 2 {
+		return errors.Join(fmt.Errorf("the broker recorded %d decisions", len(log)), err)
+	}
+	proof, release := log[len(log)-2], log[len(log)-1]
+	switch {
+	case release.Decision != api.AuditAllow || release.Resource != ownKey || release.Session != proof.Session:
+		return fmt.Errorf("the broker recorded %+v of its key", release)
+	case proof.Decision != api.AuditAllow || proof.InitData != configuration || proof.Claims == nil ||
+		proof.Claims.EK == "" || proof.Claims.PCRs["11"] != extended(ukiMeasured):
+		return fmt.Errorf("the broker recorded %+v of its proof", proof)
+	}
+	return nil
 }
 
 // honest boots a machine that may have its key.

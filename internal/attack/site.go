@@ -166,5 +166,8 @@ func (s *site) decided(ctx context.Context, ask func() (value []byte, err error)
 	if last.Decision != api.AuditRefuse || !strings.Contains(problem.Detail, last.Reasons[0]) {
 		return Refusal{}, fmt.Errorf("the broker said %q and recorded %s: %s", problem.Detail, last.Decision, reasons)
 	}
+	if last.Action != "get-resource" && last.Offered == "" {
+		return Refusal{}, fmt.Errorf("the broker did not record whose TPM it refused: %s", reasons)
+	}
 	return Refusal{Broker, reasons}, nil
 }
