@@ -97,12 +97,12 @@ func registryAttacks() []Attack {
 				return w.repin()
 			})),
 		seenBeforeMAC(),
-		spoiling("redirected", faith, "the registry sends the machine to another host for a layer", "redirects to elsewhere.example", onLayer(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+		spoiling("registry-redirects", faith, "the registry sends the machine to another host for a layer", "redirects to elsewhere.example", onLayer(func(w http.ResponseWriter, r *http.Request, _ []byte) {
 			http.Redirect(w, r, "https://elsewhere.example"+r.URL.Path, http.StatusTemporaryRedirect)
 		})),
-		spoiling("impersonated", faith, "another server answers at the registry's address, certified by another authority", "certificate signed by unknown authority", impersonated),
-		spoiling("stalled", faith, "the registry stops in the midst of a layer, and keeps the connection", "sent nothing for", onLayer(stall)),
-		spoiling("cut-off", faith, "the connection breaks in the midst of a layer", "unexpected EOF", onLayer(cut)),
+		spoiling("registry-impersonated", faith, "another server answers at the registry's address, certified by another authority", "certificate signed by unknown authority", impersonated),
+		spoiling("registry-stalls", faith, "the registry stops in the midst of a layer, and keeps the connection", "sent nothing for", onLayer(stall)),
+		spoiling("connection-cut", faith, "the connection breaks in the midst of a layer", "unexpected EOF", onLayer(cut)),
 	)
 }
 
