@@ -31,7 +31,7 @@ func Run() {
 }
 
 func runGuest(ctx context.Context, hardware *lateTPM, j node.Job) (exit api.ExitDetail, err error) {
-	registry, err := pinned(j.Config.Registry)
+	registry, err := Pinned(j.Config.Registry)
 	if err != nil {
 		return exit, &node.Refusal{Stage: "config", Err: fmt.Errorf("registry: %w", err)}
 	}
@@ -57,7 +57,7 @@ func newBroker(hardware *lateTPM, j node.Job) (*kbc.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := pinned(j.Config.Broker)
+	client, err := Pinned(j.Config.Broker)
 	if err != nil {
 		return nil, err
 	}

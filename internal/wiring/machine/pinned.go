@@ -15,9 +15,9 @@ import (
 // silence is how long a service may take to begin an answer.
 const silence = 30 * time.Second
 
-// pinned is a client for which only the endpoint's own CA vouches. It asks no
+// Pinned is a client for which only the endpoint's own CA vouches. It asks no
 // proxy, and speaks HTTP/1.1: one request after the other is what a guest does.
-func pinned(e api.Endpoint) (*http.Client, error) {
+func Pinned(e api.Endpoint) (*http.Client, error) {
 	if u, err := url.Parse(e.URL); err != nil || u.Scheme != "https" || u.Host == "" {
 		return nil, fmt.Errorf("URL %.80q: want https://HOST:PORT", e.URL)
 	}

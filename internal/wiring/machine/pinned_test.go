@@ -22,14 +22,14 @@ func TestOnlyTheConfiguredAuthorityVouchesOverHTTPS(t *testing.T) {
 	}
 	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 	for _, url := range []string{"", "http://10.0.2.2:8080", "HTTP://10.0.2.2", "10.0.2.2:8080", "https:///x", "unix:///run/x"} {
-		if _, err := pinned(api.Endpoint{URL: url, CA: ca}); err == nil {
+		if _, err := Pinned(api.Endpoint{URL: url, CA: ca}); err == nil {
 			t.Errorf("%q: got a client, want a refusal", url)
 		}
 	}
-	if _, err := pinned(api.Endpoint{URL: s.URL}); err == nil {
+	if _, err := Pinned(api.Endpoint{URL: s.URL}); err == nil {
 		t.Error("without a CA: got a client, want a refusal")
 	}
-	client, err := pinned(api.Endpoint{URL: s.URL, CA: ca})
+	client, err := Pinned(api.Endpoint{URL: s.URL, CA: ca})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestOnlyTheConfiguredAuthorityVouchesOverHTTPS(t *testing.T) {
 	} else {
 		_ = a.Body.Close()
 	}
-	other, err := pinned(api.Endpoint{URL: s.URL, CA: string(ring.CertificatePEM(keys.TLS))})
+	other, err := Pinned(api.Endpoint{URL: s.URL, CA: string(ring.CertificatePEM(keys.TLS))})
 	if err != nil {
 		t.Fatal(err)
 	}

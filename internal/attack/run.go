@@ -1,0 +1,150 @@
+package attack
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/internal/progress"
+)
+
+// A Verdict is what came of an attack.
+type Verdict string
+
+// The verdicts; all but Held are defects.
+const (
+	Held    Verdict = "held"         // the right part refused for the right reason
+	Broken  Verdict = "broken"       // nobody refused
+	Wrong   Verdict = "wrong-reason" // it was refused, but not for what was changed
+	Failed  Verdict = "failed"       // the lab failed: nothing is known
+	Unknown Verdict = "not-run"      // interrupted
+)
+
+// A Result is an attack that was run.
+type Result struct {
+	Attack
+	Control      string  `json:"control"` // what succeeded without the change
+	Verdict      Verdict `json:"verdict"`
+	Got          Refusal `json:"got"`
+	Error        string  `json:"error,omitempty"` // of the lab
+	Milliseconds int64   `json:"milliseconds"`
+}
+
+// A Report is a lab's results.
+type Report struct {
+	Time         time.Time       `json:"time"`
+	Version      string          `json:"version"` // of the program
+	Seed         uint64          `json:"seed,omitempty"`
+	Sample       int             `json:"sample,omitempty"`
+	Results      []Result        `json:"results"`
+	Count        map[Verdict]int `json:"count"`
+	Milliseconds int64           `json:"milliseconds"`
+}
+
+// Held says whether every attack was held.
+func (r *Report) Held() bool { return len(r.Results) == r.Count[Held] }
+
+// How long an attack may take, its control included.
+const (
+	patience       = 2 * time.Minute
+	bootedPatience = 10 * time.Minute
+)
+
+// Run makes the attacks, one after the other; of those that boot machines,
+// jobs at a time. It returns an error only when ctx ends.
+func (l *Lab) Run(ctx context.Context, attacks []Attack, jobs int) (*Report, error) {
+	began := time.Now()
+	r := &Report{Time: began.UTC().Truncate(time.Second), Results: make([]Result, len(attacks)), Count: map[Verdict]int{}}
+	for _, boots := range []bool{false, true} {
+		group := errgroup.Group{}
+		group.SetLimit(1)
+		if boots {
+			group.SetLimit(max(1, jobs))
+		}
+		for i, a := range attacks {
+			if a.Boots == boots {
+				group.Go(func() error { r.Results[i] = l.result(ctx, a); return nil })
+			}
+		}
+		_ = group.Wait()
+	}
+	for _, result := range r.Results {
+		r.Count[result.Verdict]++
+	}
+	r.Milliseconds = time.Since(began).Milliseconds()
+	return r, ctx.Err()
+}
+
+func (l *Lab) result(ctx context.Context, a Attack) (r Result) {
+	r = Result{Attack: a, Control: a.Control.Name, Verdict: Unknown}
+	if ctx.Err() != nil {
+		return r
+	}
+	limit := patience
+	if a.Boots {
+		limit = bootedPatience
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	step := progress.Or(l.Builder.Progress).Start(a.Name, 0, progress.None)
+	defer func() { r.show(step) }()
+	step.Note("first without a change: " + a.Control.Name)
+	if err := l.control(ctx, a.Control); err != nil {
+		r.Verdict, r.Error = Failed, fmt.Sprintf("without any change: %s: %v", a.Control.Name, err)
+		return r
+	}
+	step.Note(a.Change)
+	began := time.Now()
+	got, err := a.Run(ctx, l)
+	r.Milliseconds, r.Got = time.Since(began).Milliseconds(), got
+	r.Verdict = judge(a.Want, got, err)
+	if err != nil {
+		r.Error = err.Error()
+	}
+	return r
+}
+
+func judge(want, got Refusal, err error) Verdict {
+	switch {
+	case err != nil:
+		return Failed
+	case got.By == Nobody:
+		return Broken
+	case got.By != want.By || !strings.Contains(got.Reason, want.Reason):
+		return Wrong
+	}
+	return Held
+}
+
+func (r *Result) show(step progress.Step) {
+	if r.Verdict == Held {
+		step.Done(string(r.Got.By) + ": " + Short(r.Got.Reason))
+		return
+	}
+	step.Note(r.Says())
+	step.Fail()
+}
+
+// Says tells in a line what came of the attack.
+func (r *Result) Says() string {
+	switch r.Verdict {
+	case Held:
+		return fmt.Sprintf("refused by %s: %s", r.Got.By, r.Got.Reason)
+	case Broken:
+		return "nobody refused: " + r.Got.Reason
+	case Wrong:
+		return fmt.Sprintf("refused by %s: %s; expected %s to say %q", r.Got.By, r.Got.Reason, r.Want.By, r.Want.Reason)
+	case Failed:
+		return "the lab failed: " + r.Error
+	}
+	return "not run"
+}
+
+// control runs c unless the lab did, and returns how it ended.
+func (l *Lab) control(ctx context.Context, c Control) error {
+	_, err := Shared(l, "control: "+c.Name, func() (struct{}, error) { return struct{}{}, c.Run(ctx, l) })
+	return err
+}
