@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +18,7 @@ import (
 type attackFlags struct {
 	list         bool
 	guest, accel string
+	workload     string
 	jobs         int
 	attack.Choice
 }
@@ -46,6 +48,7 @@ Exit codes: 0 all attacks were held, 1 one was not, or could not be made,
 	fs.IntVar(&f.jobs, "jobs", 1, "machines at a time")
 	fs.StringVar(&f.accel, "accel", "auto", "auto, kvm or tcg")
 	fs.StringVar(&f.guest, "guest", "", "machine image to attack, or its recipe's folder (default: images/guest here or beside the program)")
+	fs.StringVar(&f.workload, "redis", "", "recipe of the workload (default: images/redis)")
 	sources := sourceFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		f.Names = args
@@ -77,7 +80,10 @@ func (a *app) attack(ctx context.Context, f *attackFlags, kind machine.Accel, s 
 	if f.guest == "" {
 		f.guest = guestRecipe()
 	}
-	lab, err := attack.NewLab(attack.Config{Builder: b, Guest: f.guest, Accel: kind})
+	if f.workload == "" {
+		f.workload = filepath.Join(filepath.Dir(guestRecipe()), "redis")
+	}
+	lab, err := attack.NewLab(attack.Config{Builder: b, Guest: f.guest, Workload: f.workload, Accel: kind})
 	if err != nil {
 		return err
 	}
