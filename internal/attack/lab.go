@@ -21,7 +21,10 @@ type Config struct {
 	// installation are left alone.
 	Builder wiring.Builder
 	Guest   string // the machine: its recipe's folder, or a built machine image
-	Accel   machine.Accel
+	// Workload is the recipe's folder of what machines run: Redis, which reads
+	// its password from a secret.
+	Workload string
+	Accel    machine.Accel
 	// Watch is told of each attack when it is over; nil: nobody is.
 	Watch func(Result)
 }

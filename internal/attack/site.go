@@ -119,8 +119,10 @@ func (s *site) document(name string) ([]byte, error) {
 }
 
 // audit returns what the broker's log says of machines.
-func (s *site) audit(ctx context.Context) (list []api.AuditEntry, err error) {
-	log, err := s.admin.Audit(ctx)
+func (s *site) audit(ctx context.Context) ([]api.AuditEntry, error) { return readAudit(ctx, s.admin) }
+
+func readAudit(ctx context.Context, broker *admin.Client) (list []api.AuditEntry, err error) {
+	log, err := broker.Audit(ctx)
 	if err != nil {
 		return nil, err
 	}

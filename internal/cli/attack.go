@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ import (
 type attackFlags struct {
 	list         bool
 	guest, accel string
+	workload     string
 	html         string
 	jobs         int
 	attack.Choice
@@ -49,6 +51,7 @@ Exit codes: 0 all attacks were held, 1 one was not, or could not be made,
 	fs.IntVar(&f.jobs, "jobs", 1, "machines at a time")
 	fs.StringVar(&f.accel, "accel", "auto", "auto, kvm or tcg")
 	fs.StringVar(&f.guest, "guest", "", "machine image to attack, or its recipe's folder (default: images/guest here or beside the program)")
+	fs.StringVar(&f.workload, "redis", "", "recipe of the workload (default: images/redis)")
 	fs.StringVar(&f.html, "html", "", "write the report to this file, too, as a page")
 	sources := sourceFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -81,7 +84,10 @@ func (a *app) attack(ctx context.Context, f *attackFlags, kind machine.Accel, s 
 	if f.guest == "" {
 		f.guest = guestRecipe()
 	}
-	lab, err := attack.NewLab(attack.Config{Builder: b, Guest: f.guest, Accel: kind, Watch: a.watchAttack()})
+	if f.workload == "" {
+		f.workload = filepath.Join(filepath.Dir(guestRecipe()), "redis")
+	}
+	lab, err := attack.NewLab(attack.Config{Builder: b, Guest: f.guest, Workload: f.workload, Accel: kind, Watch: a.watchAttack()})
 	if err != nil {
 		return err
 	}
