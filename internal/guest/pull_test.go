@@ -3,6 +3,7 @@ package guest
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -203,5 +204,34 @@ func TestOnlyHTTPSIsSpoken(t *testing.T) {
 		if _, err := newRegistry(endpoint, http.DefaultClient, "r/app@sha256:"+strings.Repeat("0", 64)); err == nil {
 			t.Errorf("%q was accepted", endpoint)
 		}
+	}
+}
+
+// counting tells how often a key was asked for.
+type counting struct {
+	fakeBroker
+	asked *int
+}
+
+func (c counting) Resource(ctx context.Context, uri string) ([]byte, error) {
+	*c.asked++
+	return c.fakeBroker.Resource(ctx, uri)
+}
+
+func TestLayersWithOneKeyAskForItOnce(t *testing.T) {
+	needRoot(t)
+	s, kek, asked := newShelf(t), bytes.Repeat([]byte{7}, 32), 0
+	var layers []v1.Descriptor
+	for _, name := range []string{"a", "b", "c"} {
+		secret, annotations := encrypted(t, zstandard(t, archive(t, tar.Header{Name: name, Linkname: name})), kek)
+		d := s.putLayer(zstdLayer+enc.Suffix, secret)
+		d.Annotations = annotations
+		layers = append(layers, d)
+	}
+	if _, err := s.pull(t, s.putImage(t, layers...), counting{fakeBroker{keyName: kek}, &asked}); err != nil {
+		t.Fatal(err)
+	}
+	if asked != 1 {
+		t.Errorf("the broker was asked %d times for one key", asked)
 	}
 }

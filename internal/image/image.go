@@ -93,7 +93,11 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 	if err := t.MergeUsr(); err != nil {
 		return nil, err
 	}
-	if err := b.unpack(ctx, "unpack packages", t, b.Lock.Packages, everything); err != nil {
+	parts, err := b.Recipe.Parts(b.Lock)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.unpack(ctx, "unpack packages", t, parts, everything); err != nil {
 		return nil, err
 	}
 	if err := t.Apply(b.Recipe, b.spool); err != nil {
@@ -113,19 +117,24 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 
 func everything(string) bool { return true }
 
-// unpack adds the files of pins that wanted accepts.
-func (b *build) unpack(ctx context.Context, name string, t *tree.Tree, pins []deb.Pin, wanted func(string) bool) error {
+// unpack adds the files of parts that wanted accepts, each as a layer.
+func (b *build) unpack(ctx context.Context, name string, t *tree.Tree, parts []recipe.Part, wanted func(string) bool) error {
 	var total int64
-	for _, p := range pins {
-		total += p.Size
+	for _, part := range parts {
+		for _, p := range part.Packages {
+			total += p.Size
+		}
 	}
 	step := b.Progress.Start(name, total, progress.Bytes)
-	for _, p := range pins {
-		step.Note(p.Name)
-		if err := b.unpackOne(ctx, t, p, wanted, step); err != nil {
-			step.Fail()
-			return fmt.Errorf("unpack %s %s: %w", p.Name, p.Version, err)
+	for _, part := range parts {
+		for _, p := range part.Packages {
+			step.Note(p.Name)
+			if err := b.unpackOne(ctx, t, p, wanted, step); err != nil {
+				step.Fail()
+				return fmt.Errorf("unpack %s %s: %w", p.Name, p.Version, err)
+			}
 		}
+		t.NextLayer()
 	}
 	step.Done("")
 	return nil

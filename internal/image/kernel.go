@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/boot/cpio"
 	"holdfast/internal/boot/kmod"
+	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
 )
@@ -38,7 +39,7 @@ func (m *machineBuild) kernel(ctx context.Context) (*kernel, error) {
 	if err := t.MergeUsr(); err != nil {
 		return nil, err
 	}
-	if err := m.unpack(ctx, "unpack kernel", t, m.Lock.Boot, ofKernel); err != nil {
+	if err := m.unpack(ctx, "unpack kernel", t, []recipe.Part{{Packages: m.Lock.Boot}}, ofKernel); err != nil {
 		return nil, err
 	}
 	found, err := fs.Glob(t.FS("boot"), "vmlinuz-*")

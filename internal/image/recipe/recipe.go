@@ -18,6 +18,7 @@ type Recipe struct {
 	Files        []File      `yaml:"files,omitempty"`
 	Links        []Link      `yaml:"links,omitempty"`
 	Remove       []string    `yaml:"remove,omitempty"`
+	Layers       [][]string  `yaml:"layers,omitempty"` // names of packages; see Parts
 	Programs     []Program   `yaml:"programs,omitempty"`
 	OCI          *OCI        `yaml:"oci,omitempty"`
 	Machine      *Machine    `yaml:"machine,omitempty"`
