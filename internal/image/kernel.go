@@ -64,7 +64,7 @@ func ofKernel(name string) bool {
 // initramfs packs process 1 and the modules it loads, which are listed in
 // load order in /lib/modules/order.
 func (m *machineBuild) initramfs(ctx context.Context, k *kernel) ([]byte, error) {
-	init, err := m.program(ctx, m.Recipe.Machine.Init.Module, m.Recipe.Machine.Init.Package)
+	init, err := m.program(ctx, m.Recipe.Machine.Init.Module, m.Recipe.Machine.Init.Package, "init")
 	if err != nil {
 		return nil, err
 	}

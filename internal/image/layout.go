@@ -110,12 +110,13 @@ func (l *layout) blob(mediaType string, v any) (v1.Descriptor, error) {
 	return d, atomicfile.WriteFile(l.path("blobs", "sha256", d.Digest.Encoded()), raw, 0o644)
 }
 
-// finish writes the index, whose one manifest is called tag, and the mark of a layout.
-func (l *layout) finish(manifest v1.Descriptor, tag string) error {
+// finish writes the index, with the image called tag and what refers to it
+// behind, and the mark of a layout.
+func (l *layout) finish(manifest v1.Descriptor, tag string, referrers ...v1.Descriptor) error {
 	manifest.Annotations = map[string]string{v1.AnnotationRefName: tag}
 	index, err := json.Marshal(v1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex,
-		Manifests: []v1.Descriptor{manifest},
+		Manifests: append([]v1.Descriptor{manifest}, referrers...),
 	})
 	if err != nil {
 		return err

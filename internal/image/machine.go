@@ -9,8 +9,8 @@ import (
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/uki"
+	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
-	"holdfast/internal/sign"
 )
 
 // MachineOptions are Options with what only machine images have.
@@ -21,8 +21,6 @@ type MachineOptions struct {
 	Keys *Keys
 	// Firmware are the code volumes (OVMF_CODE*.fd) to predict PCRs for.
 	Firmware []string
-	// Signers sign reference.json; there may be none.
-	Signers []sign.Signer
 	// Sqfstar is the program that makes the root; by default the one in PATH.
 	Sqfstar string
 }
@@ -68,6 +66,7 @@ type machineBuild struct {
 	*build
 	folder *folder
 	opts   MachineOptions
+	files  *tree.Tree // of the root
 }
 
 func (m *machineBuild) run(ctx context.Context) (*Machine, error) {
@@ -95,7 +94,7 @@ func (m *machineBuild) run(ctx context.Context) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	described, err := m.describe(k, image, root, disk)
+	described, err := m.describe(ctx, k, image, root, disk)
 	if err != nil {
 		return nil, err
 	}

@@ -94,7 +94,13 @@ func (b *build) pack(ctx context.Context, l *layout, t *tree.Tree, o OCIOptions)
 	for _, layer := range made {
 		result.Size += layer.Size
 	}
-	return result, l.finish(manifest, cmp.Or(o.Tag, "latest"))
+	attached, err := b.attachStatements(l, manifest, product{
+		tree: t, subjects: b.subjectsOf(manifest, config), internal: map[string]string{"compression": string(cmp.Or(o.Compression, Zstd))},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return result, l.finish(manifest, cmp.Or(o.Tag, "latest"), attached...)
 }
 
 // layers writes what each layer of t adds. One that adds nothing, because the

@@ -56,6 +56,18 @@ func (o MachineOptions) sqfstar() (string, error) {
 	return tool, nil
 }
 
+// sqfstarVersion is what other bytes of the same files come from, when the
+// keys and the lock are the same.
+func (o MachineOptions) sqfstarVersion(ctx context.Context) (string, error) {
+	tool, err := o.sqfstar()
+	if err != nil {
+		return "", err
+	}
+	out, _ := exec.CommandContext(ctx, tool, "-version").Output() // its exit code varies
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(line), nil
+}
+
 // squash feeds the tree to sqfstar, with everything fixed that it would take
 // from the clock or the environment (SOURCE_DATE_EPOCH).
 func (m *machineBuild) squash(ctx context.Context, path string) error {
@@ -63,6 +75,7 @@ func (m *machineBuild) squash(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	m.files = t
 	tool, err := m.opts.sqfstar()
 	if err != nil {
 		return err

@@ -53,10 +53,10 @@ func TestPackagesAreSplitIntoLayers(t *testing.T) {
 func TestLayersThatCannotBeAreRefused(t *testing.T) {
 	many := strings.Repeat("[a-package], ", 17)
 	for layers, want := range map[string]string{
-		"[[libc6], [libc6]]":  "libc6 is named twice",
-		"[[]]":                "an empty list",
-		"[[LIBC]]":            `layers "LIBC"`,
-		"[libc6]":             "want a list",
+		"[[libc6], [libc6]]":   "libc6 is named twice",
+		"[[]]":                 "an empty list",
+		"[[LIBC]]":             `layers "LIBC"`,
+		"[libc6]":              "want a list",
 		"[" + many + "[last]]": "18 lists",
 	} {
 		_, err := Load(write(t, fmt.Sprintf("name: a\nsuite: bookworm\narchitecture: amd64\npackages: [b1]\nlayers: %s\n", layers)))
