@@ -186,7 +186,7 @@ func (m *machineBuild) statements(ctx context.Context, image *Machine) (*stateme
 		return nil, err
 	}
 	return m.state(product{
-		format: "machine", digest: image.Disk.Digest, purpose: "OPERATING-SYSTEM", tree: m.files,
+		format: "machine", digest: image.Disk.Digest, purpose: "OPERATING_SYSTEM", tree: m.files,
 		internal: map[string]string{"sqfstar": version}, subjects: image.subjects(),
 	})
 }

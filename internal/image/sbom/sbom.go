@@ -31,7 +31,7 @@ type Contents struct {
 	Name     string     // of the recipe
 	Date     time.Time  // of the lock
 	Digest   oci.Digest // of the image's manifest, or of a machine image's disk
-	Purpose  string     // SPDX's primaryPackagePurpose: CONTAINER or OPERATING-SYSTEM
+	Purpose  string     // SPDX's primaryPackagePurpose: CONTAINER or OPERATING_SYSTEM
 	Packages []Package
 	Programs []Program
 	Files    []File
