@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -91,10 +92,11 @@ func (img *image) artifact(ctx context.Context, desc ocispec.Descriptor) (artifa
 	if err := check(desc, raw); err != nil {
 		return artifact{}, err
 	}
-	a := artifact{desc: ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: int64(len(raw))}, raw: raw}
+	a := artifact{desc: ocispec.Descriptor{Digest: desc.Digest, Size: int64(len(raw))}, raw: raw}
 	if err := json.Unmarshal(raw, &a.manifest); err != nil {
 		return artifact{}, err
 	}
+	a.desc.MediaType = cmp.Or(desc.MediaType, a.manifest.MediaType, ocispec.MediaTypeImageManifest)
 	if s := a.manifest.Subject; s == nil || s.Digest != img.desc.Digest {
 		return artifact{}, fmt.Errorf("it does not refer to %s", img.desc.Digest)
 	}
