@@ -81,7 +81,7 @@ func TestAForeignKeyFileIsNoticed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.Dir(), "db.key"), raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(r.Dir()); err == nil {
+	if _, err := Open(t.Context(), r.Dir(), now); err == nil {
 		t.Fatal("a key that is not its certificate's was accepted")
 	}
 }
