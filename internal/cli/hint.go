@@ -103,6 +103,10 @@ func isRefusal(err error) bool {
 			return true
 		}
 	}
+	var bad unverifiedError
+	if errors.As(err, &bad) {
+		return true
+	}
 	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
 		return true
 	}

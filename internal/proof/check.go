@@ -39,7 +39,7 @@ func Verify(ctx context.Context, raw []byte, r Reader) (*Report, error) {
 	if r.Roots == nil || len(r.EKRoots) == 0 {
 		return nil, errors.New("proof: no root is given to check it with")
 	}
-	c := &checker{Reader: r, report: &Report{Checks: []Check{}, Word: word}}
+	c := &checker{Reader: r, report: &Report{Checks: []Check{}}}
 	c.run(ctx, raw)
 	return c.report.finish(), nil
 }

@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"slices"
 	"time"
 
 	"holdfast/internal/attest/tpm/verify"
@@ -13,9 +14,6 @@ type Report struct {
 	Release  Summary `json:"release"`
 	Checks   []Check `json:"checks"`
 	PCRs     []PCR   `json:"pcrs,omitempty"`
-	// Word is what no reader can check: the broker's word for it, or the
-	// machine's.
-	Word []string `json:"word"`
 }
 
 // A Summary tells what the proof says. It is to be believed when the report is
@@ -135,7 +133,10 @@ var names = []string{
 	checkReferences, checkPCRs, checkAttestation, checkToken, checkClaims, checkResource,
 }
 
-// word says what nobody but those who were there can know.
+// Word says what no reader of a proof can check, whoever he is: it is the
+// broker's word, or the machine's.
+func Word() []string { return slices.Clone(word) }
+
 var word = []string{
 	"that the attestation key lives in the TPM with the endorsement key: the broker sealed a secret to both (credential activation) and the machine answered it, but a secret that two parties share convinces no third",
 	"that an administrator authorised the configuration for the resource: the broker's list says so, and nobody signs it",
