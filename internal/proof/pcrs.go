@@ -43,9 +43,13 @@ func (c *checker) pcrs() {
 	for n := range measured {
 		row := PCR{Number: n, Meaning: meanings[n], Measured: hexOf(measured[n][:]), Verdict: NotJudged}
 		for _, e := range c.review.Events {
-			if e.PCR == n && e.Type != "EV_NO_ACTION" {
-				row.Events = append(row.Events, e)
+			if e.PCR != n || e.Type == "EV_NO_ACTION" {
+				continue
 			}
+			if n == tpm.InitDataPCR && c.config != nil && e.Digest == hexOf(c.config.Sum) {
+				e.Text, e.Proven = "the configuration in the proof", true
+			}
+			row.Events = append(row.Events, e)
 		}
 		if want, ok := expected[n]; ok {
 			row.Expected, row.Source, row.Verdict = want.value, want.source, AsExpected

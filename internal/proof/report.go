@@ -106,6 +106,8 @@ func (r *Report) finish() *Report {
 			r.Verified = false
 		}
 	}
+	order := func(a, b Check) int { return slices.Index(names, a.Name) - slices.Index(names, b.Name) }
+	slices.SortStableFunc(r.Checks, order)
 	return r
 }
 

@@ -55,6 +55,8 @@ func words(e tcg.Event, section *string) (text string, proven bool) {
 		return "program that firmware started: " + quoted(filePath(e.Data)), false
 	case tcg.Ipl:
 		return iplWords(e, section)
+	case tcg.EventTag: // TCG_PCClientTaggedEvent: a number and a length before the text
+		return quoted(string(e.Data[min(8, len(e.Data)):])), false
 	}
 	if text, ok := fixed[e.Type]; ok {
 		return text, false
