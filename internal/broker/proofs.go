@@ -3,9 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -179,8 +177,7 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, path 
 	if err != nil {
 		return "", fmt.Errorf("proof of the release: %w", err)
 	}
-	sum := sha256.Sum256(raw)
-	id := fmt.Sprintf("%s-%s-%s", now.Format(proofTime), v.session, hex.EncodeToString(sum[:8]))
+	id := fmt.Sprintf("%s-%s-%s", now.Format(proofTime), v.session, randomHex(8))
 	if err := b.keepProof(ctx, id, raw); err != nil {
 		return "", fmt.Errorf("write the proof, without which nothing is released: %w", err)
 	}

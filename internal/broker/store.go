@@ -25,7 +25,7 @@ import (
 //	references/HEX.json                 envelopes as they came, named by their SHA-256
 //	policies/{attestation,resource}.rego  absent: the shipped ones hold
 //	attested/SESSION.json               api.ProofAttestation, while its token is good
-//	proofs/TIME-SESSION-DIGEST.json     the proof of a release each
+//	proofs/TIME-SESSION-CHANCE.json     the proof of a release each
 //
 // Files are replaced as one step, so readers take no lock; writers take one
 // that other processes see.
