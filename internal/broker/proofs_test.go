@@ -16,7 +16,6 @@ import (
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
 	"holdfast/internal/sign"
-	"holdfast/internal/swtpm"
 )
 
 // proving makes a broker leave proofs, with the keys of a ring of its own.
@@ -69,36 +68,6 @@ func (b *bench) proofs() []api.ProofEntry {
 	list, err := b.admin.Proofs(b.t.Context())
 	check(b.t, err)
 	return list
-}
-
-func TestTheProofOfARealTPMVerifies(t *testing.T) {
-	ring, prove := proving(t)
-	l := newLabWith(t, prove, signedReference(t, ring, labValues))
-	g := l.boot(goodTPM, initDataBody)
-	if value, err := l.fetch(g, "kbs:///default/key/x"); err != nil || value != "the key" {
-		t.Fatalf("got %q, %v", value, err)
-	}
-	list := l.proofs()
-	if len(list) != 1 || list[0].Resource != "default/key/x" || list[0].Configuration != initDataDigest {
-		t.Fatalf("got %+v, want one proof", list)
-	}
-	raw, err := l.admin.Proof(t.Context(), list[0].ID)
-	check(t, err)
-	roots, err := swtpm.CA(filepath.Join(l.dir, "ca"))
-	check(t, err)
-	report, err := proof.Verify(t.Context(), raw, proof.Reader{Roots: ring.RootPool(), EKRoots: roots, At: time.Now()})
-	check(t, err)
-	// This TPM's log tells of PCR 8 alone, so all but the log's reading is as after a boot.
-	if !report.Verified {
-		t.Errorf("got %+v", report.Failures())
-	}
-	foreign, err := swtpm.CA(filepath.Join(l.dir, "ca-foreign"))
-	check(t, err)
-	report, err = proof.Verify(t.Context(), raw, proof.Reader{Roots: ring.RootPool(), EKRoots: foreign, At: time.Now()})
-	check(t, err)
-	if f := report.Failures(); report.Verified || len(f) == 0 || f[0].Name != "endorsement certificate" {
-		t.Errorf("with another authority of TPMs: got %v, %+v", report.Verified, f)
-	}
 }
 
 func TestEachReleaseLeavesAProofWithoutTheSecret(t *testing.T) {

@@ -46,19 +46,6 @@ const (
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	envelope, err := json.Marshal(labValues)
-	check(t, err)
-	return newLabWith(t, func(*Config) {}, envelope)
-}
-
-// labValues are those of the machines that a lab boots.
-var labValues = api.ReferenceValues{
-	Image: "guest", PCRs: map[string]string{"11": extended("uki"), "12": zeroPCR, "13": zeroPCR},
-	Firmware: []api.FirmwareReference{{SecureBoot: true, PCRs: map[string]string{"4": extended("loader"), "7": extended("keys")}}},
-}
-
-func newLabWith(t *testing.T, edit func(*Config), reference []byte) *lab {
-	t.Helper()
 	if err := swtpm.Installed(); err != nil {
 		t.Skipf("needs software TPMs (%v): apt-get install swtpm swtpm-tools, then go test ./internal/broker", err)
 	}
@@ -70,16 +57,18 @@ func newLabWith(t *testing.T, edit func(*Config), reference []byte) *lab {
 	check(t, err)
 	verifier, err := verify.New(verify.Config{Roots: roots})
 	check(t, err)
-	l := &lab{dir: dir, on: map[string]func(){}, bench: newBench(t, func(c *Config) {
-		c.Verifiers = []attest.Verifier{verifier}
-		edit(c)
-	})}
+	l := &lab{bench: newBench(t, func(c *Config) { c.Verifiers = []attest.Verifier{verifier} }), dir: dir, on: map[string]func(){}}
 	t.Cleanup(func() {
 		for _, off := range l.on {
 			off()
 		}
 	})
-	check(t, l.admin.Trust(t.Context(), reference))
+	envelope, err := json.Marshal(api.ReferenceValues{
+		Image: "guest", PCRs: map[string]string{"11": extended("uki"), "12": zeroPCR, "13": zeroPCR},
+		Firmware: []api.FirmwareReference{{SecureBoot: true, PCRs: map[string]string{"4": extended("loader"), "7": extended("keys")}}},
+	})
+	check(t, err)
+	check(t, l.admin.Trust(t.Context(), envelope))
 	check(t, l.admin.Allow(t.Context(), initDataDigest, []string{"default/key/x"}))
 	check(t, l.admin.SetResource(t.Context(), "default/key/x", []byte("the key")))
 	check(t, l.admin.SetResource(t.Context(), "default/key/other", []byte("another key")))

@@ -129,7 +129,7 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 		return nil, err
 	}
 	s.introduce()
-	if err := s.keep(); err != nil {
+	if err := s.remember(); err != nil {
 		return nil, err
 	}
 	outcome, err := s.boot(ctx)
@@ -137,7 +137,7 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 		return nil, err
 	}
 	s.report.Outcome = outcome.String()
-	if err := errors.Join(s.conclude(), s.keep()); err != nil {
+	if err := errors.Join(s.conclude(), s.remember()); err != nil {
 		return nil, err
 	}
 	return &Result{Outcome: outcome, Report: s.report}, nil

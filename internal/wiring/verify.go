@@ -156,7 +156,7 @@ func (e *NoProofError) Error() string {
 // runProofs asks this installation's broker for those of a run, which may be
 // under way.
 func (i Installation) runProofs(ctx context.Context, name string) ([][]byte, error) {
-	report, err := i.Recorded(name)
+	report, err := i.Remembered(name)
 	if errors.Is(err, ErrNoRun) {
 		return nil, fmt.Errorf("%s: no such file, and %w", name, ErrNoRun)
 	}

@@ -12,15 +12,15 @@ import (
 	"holdfast/internal/atomicfile"
 )
 
-// keptRecords is how many runs are remembered.
-const keptRecords = 200
+// keptReports is how many runs are remembered.
+const keptReports = 200
 
-func (i Installation) runs() string { return filepath.Join(i.dir, "runs") }
+func (i Installation) reports() string { return filepath.Join(i.dir, "reports") }
 
-// keep writes down what the run is, for those who ask later. The latest run of
+// remember writes down what the run is, for those who ask later. The latest run of
 // a name is the one that is remembered.
-func (s *session) keep() error {
-	dir := s.Installation.runs()
+func (s *session) remember() error {
+	dir := s.Installation.reports()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -28,15 +28,15 @@ func (s *session) keep() error {
 	if err != nil {
 		return err
 	}
-	forgetRecords(dir)
+	forgetReports(dir)
 	return atomicfile.WriteFile(filepath.Join(dir, s.Name+".json"), append(raw, '\n'), 0o600)
 }
 
-// forgetRecords leaves the latest; what it cannot remove stays for the next run.
-func forgetRecords(dir string) {
+// forgetReports leaves the latest; what it cannot remove stays for the next run.
+func forgetReports(dir string) {
 	paths, _ := filepath.Glob(filepath.Join(dir, "*.json"))
 	slices.SortFunc(paths, func(a, b string) int { return cmp.Compare(changed(b), changed(a)) })
-	for _, path := range paths[min(keptRecords, len(paths)):] {
+	for _, path := range paths[min(keptReports, len(paths)):] {
 		_ = os.Remove(path)
 	}
 }
@@ -44,13 +44,13 @@ func forgetRecords(dir string) {
 // ErrNoRun says that no run of a name is remembered.
 var ErrNoRun = errors.New("no run of this name is remembered here")
 
-// Recorded returns the report of the latest run called name, as far as it has
+// Remembered returns the report of the latest run called name, as far as it has
 // come.
-func (i Installation) Recorded(name string) (*Report, error) {
+func (i Installation) Remembered(name string) (*Report, error) {
 	if CheckName(name) != nil {
 		return nil, fmt.Errorf("%.80q: %w", name, ErrNoRun)
 	}
-	raw, err := os.ReadFile(filepath.Join(i.runs(), name+".json"))
+	raw, err := os.ReadFile(filepath.Join(i.reports(), name+".json"))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", name, ErrNoRun)
 	}
