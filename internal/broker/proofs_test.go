@@ -234,4 +234,3 @@ func TestProofsAreForAdministrators(t *testing.T) {
 		wantProblem(t, status, body, http.StatusUnauthorized, kindAdmin, "no bearer token")
 	}
 }
-

@@ -104,7 +104,8 @@ func isRefusal(err error) bool {
 		}
 	}
 	var bad unverifiedError
-	if errors.As(err, &bad) {
+	var broken brokenChainError
+	if errors.As(err, &bad) || errors.As(err, &broken) {
 		return true
 	}
 	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
