@@ -21,8 +21,8 @@ func (a *app) verifyVerb() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify FILE|RUN",
 		Short: "Check a proof of release again, offline, and explain it",
-		Long: `Checks the proofs in FILE (- for standard input), or those of the run called RUN,
-with your own roots and nobody's help: the broker's signature, the TPM's
+		Long: `Checks the proofs in FILE (- for standard input), or those of the run called
+RUN, with your own roots and nobody's help: the broker's signature, the TPM's
 certificate, the quote, the event log, the reference values, both policies and
 the token. Then it says in words what each PCR holds, which events made it, and
 what was expected. At last it names what no reader can check.
@@ -85,9 +85,18 @@ type unverifiedError struct {
 
 func (e unverifiedError) Error() string {
 	first := e.failures[0]
-	text := fmt.Sprintf("verify %s: %s: %s", e.subject, first.Name, first.Text)
+	text := fmt.Sprintf("verify %.80s: %s: %s", e.subject, first.Name, shortened(first.Text))
 	if more := len(e.failures) - 1; more > 0 {
 		text = fmt.Sprintf("%s (and %d more)", text, more)
+	}
+	return text
+}
+
+// shortened keeps an error to one line that reads well; the report has it whole.
+func shortened(text string) string {
+	const most = 220
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
 	}
 	return text
 }
@@ -118,7 +127,14 @@ func printVerified(w io.Writer, v *wiring.Verified) {
 	if !v.Verified {
 		verdict = "NOT verified"
 	}
-	fmt.Fprintf(w, "\n%s: %d proofs, certificates judged at %s\n", verdict, len(v.Proofs), v.At.Format(time.RFC3339))
+	fmt.Fprintf(w, "\n%s: %s, certificates judged at %s\n", verdict, count(len(v.Proofs), "proof"), v.At.Format(time.RFC3339))
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func printProof(w io.Writer, r *proof.Report) {

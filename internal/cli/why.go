@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -14,14 +15,14 @@ func (a *app) whyVerb() *cobra.Command {
 		Use:   "why IMAGE|SECRET|RUN|DIGEST",
 		Short: "Show the chain of statements behind a thing",
 		Long: `Finds what this installation knows of a thing, and shows it as a tree: of a
-secret (REPOSITORY/TYPE/TAG), who stored it, which configurations may have it, by
-which policies, and who got it, with the proofs; of a machine image or an OCI
-layout, the statements beside it, who signed them, and what machines that ran it
-were given; of a run, its images, its configuration and what was released to it.
-Signatures and proofs are checked on the way.
+secret (REPOSITORY/TYPE/TAG), who stored it, which configurations may have it,
+by which policies, and who got it, with the proofs; of a machine image or an OCI
+layout, the statements beside it, who signed them, and what was released to
+machines that ran it; of a run, its images, its configuration and what it was
+given. Signatures and proofs are checked on the way.
 
-Exit codes: 0 all that was found is good, 1 failed, 2 usage, 3 something that was
-found did not verify.`,
+Exit codes: 0 all that was found is good, 1 failed, 2 usage, 3 something of it
+did not verify.`,
 		Example: "  holdfast why redis/secret/password\n  holdfast why guest --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,7 +52,7 @@ type brokenChainError struct {
 }
 
 func (e brokenChainError) Error() string {
-	return fmt.Sprintf("why %.120s: %d things in the chain did not verify", e.subject, e.n)
+	return fmt.Sprintf("why %.120s: %s did not verify", e.subject, count(e.n, "thing"))
 }
 
 // printLink prints a tree, whose first line begins with first and the others
@@ -68,7 +69,7 @@ func printLink(w io.Writer, l *wiring.Link, first, rest string) {
 	if len(l.Links) == 0 {
 		below = rest + "     "
 	}
-	if l.Digest != "" && l.Digest != l.Name {
+	if l.Digest != "" && !strings.Contains(l.Name, l.Digest) {
 		fmt.Fprintf(w, "%s%s\n", below, printable(l.Digest))
 	}
 	if l.Problem != "" {

@@ -17,6 +17,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -225,7 +226,7 @@ func (c *Client) Proofs(ctx context.Context) (list []api.ProofEntry, err error) 
 
 // Proof fetches a proof by its ID.
 func (c *Client) Proof(ctx context.Context, id string) ([]byte, error) {
-	resp, err := c.send(ctx, http.MethodGet, api.ProofsPath+"/"+id, nil, nil)
+	resp, err := c.send(ctx, http.MethodGet, api.ProofsPath+"/"+url.PathEscape(id), nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("broker %s: %w", c.URL, err)
 	}
