@@ -107,6 +107,11 @@ func isRefusal(err error) bool {
 			return true
 		}
 	}
+	var bad unverifiedError
+	var broken brokenChainError
+	if errors.As(err, &bad) || errors.As(err, &broken) {
+		return true
+	}
 	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
 		return true
 	}

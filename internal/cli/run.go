@@ -30,10 +30,10 @@ const (
 
 // runFlags are the words of run before they are understood.
 type runFlags struct {
-	name, guest, accel, memory, broker, brokerCA string
-	secrets, publish, env, entrypoint            []string
-	cpus                                         int
-	interactive, console                         bool
+	name, guest, accel, memory, broker, brokerCA, proof string
+	secrets, publish, env, entrypoint                   []string
+	cpus                                                int
+	interactive, console                                bool
 }
 
 func (a *app) runVerb() *cobra.Command {
@@ -68,6 +68,7 @@ refused because it did not verify, 2 usage.`,
 	fs.StringVar(&f.guest, "guest", "", "machine image, or its recipe's folder (default: images/guest here or beside the program)")
 	fs.StringVar(&f.broker, "broker", "", "https URL of another broker, whose administrator must authorise the configuration")
 	fs.StringVar(&f.brokerCA, "broker-ca", "", "PEM file of that broker's CA (default: this installation's)")
+	fs.StringVar(&f.proof, "proof", "", "file to write with the proofs of all that the broker released to the workload")
 	fs.BoolVar(&f.console, "console", false, "show the machine's console on standard error")
 	sources, transport := sourceFlags(c), a.transportFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -141,7 +142,7 @@ func (e refusedError) Error() string { return "run: " + e.outcome.String() }
 func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 	r := wiring.Run{
 		Image: args[0], Args: args[1:], Name: f.name, Guest: f.guest, Entrypoint: f.entrypoint, CPUs: f.cpus,
-		Interactive: f.interactive, Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.progress(),
+		Interactive: f.interactive, Proof: f.proof, Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.progress(),
 	}
 	if r.Name == "" {
 		r.Name = "run-" + strings.ToLower(rand.Text()[:6])
@@ -173,6 +174,9 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 	}
 	if r.Broker, err = a.parseBroker(f); err != nil {
 		all = errors.Join(all, err)
+	}
+	if r.Proof != "" && r.Broker != nil {
+		all = errors.Join(all, errors.New("--proof: another's broker keeps the proofs; its administrator has them"))
 	}
 	if r.Interactive && r.Image == "-" {
 		all = errors.Join(all, errors.New("--interactive: standard input is the image already"))

@@ -54,6 +54,9 @@ type Run struct {
 	// has to authorise the configuration; the run cannot.
 	Broker *api.Endpoint
 
+	// Proof is a file to write with the proofs of all that was released to the
+	// workload; none when empty. Another's broker keeps its own.
+	Proof string
 	// Started is told of the machine when its workload runs.
 	Started func(*Running)
 	// Console gets what the machine writes to its serial port.
@@ -129,12 +132,16 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if err := s.authorise(ctx); err != nil {
 		return nil, err
 	}
+	s.introduce()
+	if err := s.remember(); err != nil {
+		return nil, err
+	}
 	outcome, err := s.boot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.report.Outcome = outcome.String()
-	if err := s.conclude(); err != nil {
+	if err := errors.Join(s.conclude(), s.remember()); err != nil {
 		return nil, err
 	}
 	return &Result{Outcome: outcome, Report: s.report}, nil
