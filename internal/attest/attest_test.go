@@ -35,6 +35,7 @@ func TestRuntimeDigestRefusesWhatIsNoJSON(t *testing.T) {
 	}
 }
 
+//fuzz:parser runtime.go
 func FuzzRuntimeDigest(f *testing.F) {
 	f.Add(`{"kty":"EC"}`, "bm9uY2U=", "")
 	f.Add(`[1e400,"\ud800"]`, "\x00\xff", "{}")

@@ -159,6 +159,7 @@ func TestBadMachineKeysAreRefused(t *testing.T) {
 	}
 }
 
+//fuzz:parser jwe.go
 func FuzzParseTEEKey(f *testing.F) {
 	_, good := ecJWK(f, elliptic.P256(), "P-256")
 	_, oaep := rsaJWK(f)

@@ -225,6 +225,7 @@ func TestResourcePaths(t *testing.T) {
 	}
 }
 
+//fuzz:parser path.go
 func FuzzParseResource(f *testing.F) {
 	f.Add("kbs:///default/key/x")
 	f.Add("../../etc")
@@ -239,6 +240,7 @@ func FuzzParseResource(f *testing.F) {
 	})
 }
 
+//fuzz:parser handshake.go:parseRequest
 func FuzzParseRequest(f *testing.F) {
 	f.Add([]byte(`{"version":"0.4.0","tee":"tpm","extra-params":{"tpm-activation":{"ak-public":"AAA="}}}`))
 	f.Add([]byte(`{"version":"0.4.0","tee":"tpm","extra-params":""}`))
@@ -250,6 +252,7 @@ func FuzzParseRequest(f *testing.F) {
 	})
 }
 
+//fuzz:parser handshake.go:parseAttestation initdata.go
 func FuzzParseAttestation(f *testing.F) {
 	_, jwk := ecJWK(f, elliptic.P256(), "P-256")
 	good, _ := json.Marshal(api.KBSAttestation{

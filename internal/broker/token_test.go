@@ -100,6 +100,7 @@ func TestStatusIsTheWorstTier(t *testing.T) {
 	}
 }
 
+//fuzz:parser token.go:verify
 func FuzzVerifyToken(f *testing.F) {
 	f.Add("a.b.c")
 	f.Fuzz(func(t *testing.T, token string) {

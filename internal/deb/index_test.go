@@ -230,6 +230,7 @@ func TestAbsentKeyringAndMirrorAreNamed(t *testing.T) {
 	}
 }
 
+//fuzz:parser release.go:parseRelease,releaseTime,addFile,check,localPath
 func FuzzRelease(f *testing.F) {
 	f.Add(releaseText)
 	f.Fuzz(func(t *testing.T, text string) {
@@ -245,6 +246,7 @@ func FuzzRelease(f *testing.F) {
 	})
 }
 
+//fuzz:parser paragraph.go package.go:parsed,firstError
 func FuzzParagraphs(f *testing.F) {
 	f.Add("A: b\n c\n\nD: e\n")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -40,6 +40,7 @@ func TestVersionsAreOrderedAsDpkgOrders(t *testing.T) {
 	}
 }
 
+//fuzz:parser relation.go
 func FuzzRelations(f *testing.F) {
 	f.Add("a (>= 1) [amd64] <x> | b:any, c")
 	f.Fuzz(func(t *testing.T, text string) {

@@ -94,6 +94,7 @@ func TestArchiveOfASuiteIsWhatTheSourcesSay(t *testing.T) {
 	}
 }
 
+//fuzz:parser source.go:uncomment,oneLine,deb822,withHTTP,archives,kind,dedupe
 func FuzzSources(f *testing.F) {
 	f.Add("deb [a=b] http://x y z\n", "Types: deb\nURIs: http://x\nSuites: y\n")
 	f.Fuzz(func(_ *testing.T, list, sources string) {

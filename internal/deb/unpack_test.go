@@ -193,6 +193,7 @@ func TestUnpackReadsToTheEnd(t *testing.T) {
 	}
 }
 
+//fuzz:parser unpack.go ar.go decompress.go
 func FuzzUnpack(f *testing.F) {
 	f.Add(debtest.Build(f, control, debtest.File{Name: "./a", Content: "b"}))
 	f.Add(debtest.Ar("debian-binary", []byte("2.0\n"), "data.tar.xz", []byte("\xfd7zXZ\x00")))

@@ -227,6 +227,7 @@ func TestKeyIDsOutsideTheBrokerAreRefused(t *testing.T) {
 	}
 }
 
+//fuzz:parser enc.go:ParsePublic,ParsePrivate,check decrypt.go:Unwrap,unwrapOne,noKey,Decrypt strict.go annotations.go
 func FuzzAnnotations(f *testing.F) {
 	_, annotations := seal(f, []byte("plain"))
 	f.Add(annotations[AnnotationOptions], annotations[AnnotationBroker])
@@ -242,6 +243,7 @@ func FuzzAnnotations(f *testing.F) {
 	})
 }
 
+//fuzz:parser packet.go:CheckKID,ParsePacket,Open,newGCM strict.go
 func FuzzPacket(f *testing.F) {
 	f.Add(golden(f, "v1.json"))
 	f.Add(golden(f, "sample_kbc_annotation.json"))

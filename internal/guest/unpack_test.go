@@ -252,6 +252,7 @@ func TestCapabilitiesAreKept(t *testing.T) {
 	}
 }
 
+//fuzz:parser unpack.go tree.go whiteout.go
 func FuzzUnpack(f *testing.F) {
 	needRoot(f)
 	for _, l := range layered(f) {

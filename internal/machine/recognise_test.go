@@ -62,6 +62,7 @@ func TestRefusalLineGivesStageAndReason(t *testing.T) {
 	}
 }
 
+//fuzz:parser recognise.go console.go
 func FuzzConsole(f *testing.F) {
 	f.Add([]byte("\x1b[2J\x1b[01;01Hdevice-mapper: verity: a: data block 99999999999999999999 is corrupted\r\n"))
 	f.Add([]byte("holdfast: refused: \nholdfast: refused: x"))

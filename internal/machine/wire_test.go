@@ -23,6 +23,7 @@ func (r replay) Write(p []byte) (int, error)      { return len(p), nil }
 func (r replay) Close() error                     { return nil }
 func (r replay) SetWriteDeadline(time.Time) error { return nil }
 
+//fuzz:parser control.go:read,parseEvent,deliver,answer
 func FuzzControl(f *testing.F) {
 	f.Add([]byte(`{"event":"stage","detail":{"name":"root"}}` + "\n" + `{"event":"reply","id":1}` + "\n"))
 	f.Add(bytes.Repeat([]byte("["), 100))
@@ -36,6 +37,7 @@ func FuzzControl(f *testing.F) {
 	})
 }
 
+//fuzz:parser stdio.go:Copy,readFrame,isReset
 func FuzzFrames(f *testing.F) {
 	f.Add([]byte("\x01\x00\x00\x00\x02hi\x02\x00\x00\x00\x00\x01\x00\x00\x00\x00"))
 	f.Add([]byte("\x01\xff\xff\xff\xff"))

@@ -123,6 +123,7 @@ func TestFinishWritesWhatIsQueued(t *testing.T) {
 	c.send(api.EventStarted, nil) // nobody reads any more: must not hang
 }
 
+//fuzz:parser control.go:read,skipLine,refuseCall,answer,perform,signal,unmarshalStrictly
 func FuzzCall(f *testing.F) {
 	f.Add([]byte(`{"id":1,"call":"signal","params":{"signal":"SIGTERM"}}`))
 	f.Add([]byte(`{"id":1,"call":"stop"}`))

@@ -117,6 +117,7 @@ func TestUnknownAndUnsupportedAreRefused(t *testing.T) {
 	}
 }
 
+//fuzz:parser initdata.go:parseInitData,parseGuestConfig,plainNames
 func FuzzInitData(f *testing.F) {
 	f.Add([]byte(goodDocument))
 	f.Add([]byte("version = 1"))

@@ -56,6 +56,7 @@ func TestHostMayNotWriteOutputNorHugeFrames(t *testing.T) {
 	}
 }
 
+//fuzz:parser stdio.go:readFrame
 func FuzzFrame(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x00\x03abc"))
 	buffer := make([]byte, api.MaxFrame)

@@ -30,6 +30,7 @@ func TestUnsignedIsNotUntrusted(t *testing.T) {
 	}
 }
 
+//fuzz:parser sign.go:Open,Peek,ParseEnvelope,verify,parseStatement,preAuthEncoding
 func FuzzOpen(f *testing.F) {
 	f.Add([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[{"keyid":"","sig":"","cert":""}]}`))
 	raw, _ := hex.DecodeString("7b7d")

@@ -61,6 +61,7 @@ func TestTamperedJWEIsRefused(t *testing.T) {
 	}
 }
 
+//fuzz:parser resource.go:open
 func FuzzJWE(f *testing.F) {
 	key, jwes := vectors(f)
 	for _, jwe := range jwes {
@@ -69,6 +70,7 @@ func FuzzJWE(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { _, _ = open(data, key) })
 }
 
+//fuzz:parser handshake.go:challengeParams http.go:problem
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte(`{"selected-hash-algorithm":"sha384","tpm-activation":{"credential-blob":"YQ==","encrypted-secret":"YQ=="}}`))
 	f.Add([]byte(`""`))

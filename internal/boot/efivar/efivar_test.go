@@ -109,6 +109,7 @@ func TestOtherFilesAreRefused(t *testing.T) {
 	}
 }
 
+//fuzz:parser store.go
 func FuzzRead(f *testing.F) {
 	volume := firmware(f, "OVMF_VARS_4M.ms.fd")
 	volume = bytes.Clone(volume[:1024])

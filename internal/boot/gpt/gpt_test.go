@@ -128,6 +128,7 @@ func TestBadPartitionsAreRefused(t *testing.T) {
 	}
 }
 
+//fuzz:parser table.go:parseEntries,name
 func FuzzEntries(f *testing.F) {
 	d := Disk{GUID: guid.GUID{1}, Partitions: []Partition{{Name: "x", Type: TypeESP, GUID: guid.GUID{2}, Size: 1}}}
 	array := d.entries()
@@ -145,6 +146,7 @@ func FuzzEntries(f *testing.F) {
 	})
 }
 
+//fuzz:parser table.go:Read,parseHeader,parseEntries,name
 func FuzzRead(f *testing.F) {
 	var buf memory
 	d := Disk{GUID: guid.GUID{1}, Partitions: []Partition{{Name: "x", Type: TypeESP, GUID: guid.GUID{2}, Size: 1}}}

@@ -116,6 +116,7 @@ func TestRealKernelResolves(t *testing.T) {
 	}
 }
 
+//fuzz:parser modinfo.go
 func FuzzModinfo(f *testing.F) {
 	f.Add(module("depends=a,b", "softdep=pre: c"))
 	f.Add([]byte{})

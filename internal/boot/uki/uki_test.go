@@ -214,6 +214,7 @@ func TestBadSectionsAreRefused(t *testing.T) {
 	}
 }
 
+//fuzz:parser pe.go uki.go:Build,align,checkNew,ends,add,Sections authenticode.go:Hash
 func FuzzParse(f *testing.F) {
 	if stub, err := os.ReadFile(stubPath); err == nil {
 		f.Add(stub[:1024])

@@ -136,6 +136,7 @@ func TestUUIDComesFromTheRootHash(t *testing.T) {
 	}
 }
 
+//fuzz:parser superblock.go
 func FuzzReadSuperblock(f *testing.F) {
 	f.Add(Superblock{DataBlocks: 5, Salt: []byte("salt")}.block())
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -135,6 +135,7 @@ func TestAbsentSourceFileIsNamed(t *testing.T) {
 	}
 }
 
+//fuzz:parser load.go:decode,setDefaults,UnmarshalYAML,MarshalYAML validate.go accounts.go explain.go
 func FuzzRecipe(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte("name: [1"))

@@ -153,6 +153,7 @@ func TestConversionLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+//fuzz:parser archive.go:parseArchiveManifest
 func FuzzArchiveManifest(f *testing.F) {
 	f.Add([]byte(`[{"Config":"c.json","RepoTags":["a:b"],"Layers":["l.tar"]}]`), "")
 	f.Add([]byte(`[{},{}]`), "a:b")
@@ -164,6 +165,7 @@ func FuzzArchiveManifest(f *testing.F) {
 	})
 }
 
+//fuzz:parser archive.go
 func FuzzArchive(f *testing.F) {
 	layer := tarOf(f, "a", 100)
 	f.Add(archiveOf(f, file{"manifest.json", []byte(`[{"Config":"c.json","Layers":["l"]}]`), ""}, file{"c.json", dockerConfig1(f, layer), ""},

@@ -70,6 +70,7 @@ func TestDestinationsAreNeverGuessed(t *testing.T) {
 	}
 }
 
+//fuzz:parser ref.go
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"redis:7", "oci:d:v1", "-", "host:1/a/../b@sha256:1", "docker-archive:f:a/b:c", "./x.tar", "docker://a"} {
 		f.Add(seed)

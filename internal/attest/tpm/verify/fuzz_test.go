@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/attest/tpm"
 )
 
+//fuzz:parser session.go:Verify,Parse,bind quote.go:VerifyQuote,verifySignature,readPCRs
 func FuzzEvidence(f *testing.F) {
 	recorded, err := os.ReadFile("testdata/trustee/tpm_evidence.json")
 	if err != nil {
@@ -42,6 +43,7 @@ func FuzzEvidence(f *testing.F) {
 	})
 }
 
+//fuzz:parser quote.go:VerifyQuote,verifySignature key.go:attestationKey,fit,rsassaSHA256,parse
 func FuzzStructures(f *testing.F) {
 	recorded, err := os.ReadFile("testdata/trustee/tpm_evidence.json")
 	if err != nil {
@@ -73,6 +75,8 @@ func FuzzStructures(f *testing.F) {
 
 // FuzzEventLog gives logs the PCRs that they replay to, because a machine may
 // extend what it likes.
+//
+//fuzz:parser eventlog.go
 func FuzzEventLog(f *testing.F) {
 	names, err := filepath.Glob("testdata/boot/*.log")
 	if err != nil || len(names) == 0 {
