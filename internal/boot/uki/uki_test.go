@@ -213,15 +213,3 @@ func TestBadSectionsAreRefused(t *testing.T) {
 		t.Errorf("script as a stub: got %v", err)
 	}
 }
-
-//fuzz:parser pe.go uki.go:Build,align,checkNew,ends,add,Sections authenticode.go:Hash
-func FuzzParse(f *testing.F) {
-	if stub, err := os.ReadFile(stubPath); err == nil {
-		f.Add(stub[:1024])
-	}
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = Sections(b)
-		_, _ = Hash(b)
-		_, _ = Build(b, []Section{{Linux, []byte("x")}})
-	})
-}
