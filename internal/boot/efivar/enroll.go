@@ -44,6 +44,10 @@ func SignatureData(owner guid.GUID, cert *x509.Certificate) []byte {
 	return append(id[:], cert.Raw...)
 }
 
+// erased is a byte of flash that was not written yet: firmware writes variables
+// into nothing else.
+var erased = []byte{0xff}
+
 // signatureList is an EFI_SIGNATURE_LIST of one certificate.
 func signatureList(owner guid.GUID, cert *x509.Certificate) []byte {
 	const header = 16 + 3*4
@@ -71,6 +75,9 @@ func Enroll(volume []byte, k Keys) ([]byte, error) {
 		}
 	}
 	_, end, _ := locate(volume)
+	if at = min(at, end); bytes.Count(volume[at:end], erased) != end-at {
+		return nil, errors.New("enroll Secure Boot keys: the volume has something behind its variables")
+	}
 	enrolled := bytes.Clone(volume)
 	for _, v := range k.Variables() {
 		b := v.encode()
