@@ -229,33 +229,3 @@ func TestAbsentKeyringAndMirrorAreNamed(t *testing.T) {
 		t.Errorf("got %v, want ErrNoArchive", err)
 	}
 }
-
-//fuzz:parser release.go:parseRelease,releaseTime,addFile,check,localPath
-func FuzzRelease(f *testing.F) {
-	f.Add(releaseText)
-	f.Fuzz(func(t *testing.T, text string) {
-		r, err := parseRelease(text)
-		if err != nil {
-			return
-		}
-		for name := range r.files {
-			if strings.HasPrefix(name, "/") || strings.Contains("/"+name+"/", "/../") {
-				t.Errorf("path %q leaves the suite", name)
-			}
-		}
-	})
-}
-
-//fuzz:parser paragraph.go package.go:parsed,firstError
-func FuzzParagraphs(f *testing.F) {
-	f.Add("A: b\n c\n\nD: e\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		for p, err := range Paragraphs(strings.NewReader(text)) {
-			if err != nil {
-				return
-			}
-			_ = p.Get("Package")
-			_, _ = (&Package{Control: p}).parsed("amd64")
-		}
-	})
-}
