@@ -263,10 +263,17 @@ func FuzzRelations(f *testing.F) {
 				checkRelation(t, r)
 			}
 		}
-		if theirs, err := dependency.Parse(text); err == nil && !strings.ContainsAny(text, "[<$\t\n\r\v\f") {
+		if theirs, err := dependency.Parse(text); err == nil && isPlain(text) {
 			compareGroups(t, groups, theirs)
 		}
 	})
+}
+
+// isPlain says that a field has nothing that pault.ag/go/debian keeps in names:
+// blanks other than the space. Lists of architectures and profiles it leaves
+// for others to judge, and "$" begins a variable.
+func isPlain(text string) bool {
+	return !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' || strings.ContainsRune("[<$", r) })
 }
 
 func checkRelation(t *testing.T, r Relation) {
@@ -313,7 +320,7 @@ func FuzzSources(f *testing.F) {
 			return ok && (!strings.HasPrefix(file, "/etc/apt/") || strings.Contains(file, ".."))
 		})
 		for _, s := range withHTTP("testdata", read) {
-			if !strings.HasPrefix(s.URI, "http") || strings.HasSuffix(s.URI, "/") || s.Suite == "" || strings.ContainsAny(s.URI+s.Suite, " \n#") {
+			if !strings.HasPrefix(s.URI, "http") || strings.HasSuffix(s.URI, "/") || s.Suite == "" || strings.ContainsAny(s.URI+s.Suite, " \n") {
 				t.Errorf("got %+v", s)
 			}
 		}
