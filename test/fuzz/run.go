@@ -67,6 +67,7 @@ func (c *config) turnOf(ctx context.Context, t *Target) error {
 		"-test.fuzzcachedir="+cache, "-test.fuzztime="+c.turn, "-test.fuzzminimizetime=20x")
 	cmd.Dir = filepath.Join(c.root, t.Dir)
 	cmd.Stdout, cmd.Stderr = &out, &out
+	cmd.Env = append(os.Environ(), "TMPDIR="+inMemory())
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // ends like a turn that is over
 	cmd.WaitDelay = 10 * time.Second
 	err = cmd.Run()
@@ -85,6 +86,16 @@ func (c *config) turnOf(ctx context.Context, t *Target) error {
 		return fmt.Errorf("%s: %w\n%s", t.Key(), err, out.String())
 	}
 	return nil
+}
+
+// inMemory is a folder for targets that unpack: on a disk they would spend
+// their time waiting.
+func inMemory() string {
+	const shm = "/dev/shm"
+	if info, err := os.Stat(shm); err == nil && info.IsDir() {
+		return shm
+	}
+	return os.TempDir()
 }
 
 // outOfTime tells a turn whose end the engine itself mistook for a failure:
