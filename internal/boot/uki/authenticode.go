@@ -127,6 +127,9 @@ func Verify(image []byte, cert *x509.Certificate) error {
 // library's own reader of images panics on malformed ones.
 func (p *pe) signatures() (list [][]byte, err error) {
 	at, size := p.certificates()
+	if size == 0 {
+		return nil, nil // and at may be anything
+	}
 	for table := p.image[at:][:size]; len(table) > 0; {
 		if len(table) < certificateHeader {
 			return nil, errors.New("PE image: its signatures are cut off")
