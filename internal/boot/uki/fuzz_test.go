@@ -42,7 +42,7 @@ func smallStub() []byte {
 // An image that we read, debug/pe reads too, with the same sections; and what
 // we build of it reads back.
 //
-//fuzz:parser pe.go uki.go authenticode.go:Hash,hashed,Signed
+//fuzz:parser pe.go uki.go authenticode.go:Hash,hashed,Signed,Unsigned
 func FuzzParse(f *testing.F) {
 	f.Add(smallStub())
 	if built, err := Build(smallStub(), []Section{{Cmdline, []byte("x")}}); err == nil {
@@ -57,6 +57,12 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("sections without a hash: %v", err)
 		}
 		likeDebugPE(t, b, sections)
+		if bare, err := Unsigned(b); err != nil || Signed(bare) {
+			t.Errorf("without its signature: %v", err)
+		}
+		if stub, appended, err := Split(b); err == nil && len(stub) > len(b)+len(appended) {
+			t.Errorf("%d bytes became a stub of %d", len(b), len(stub))
+		}
 		added := Section{Linux, []byte("a kernel")}
 		built, err := Build(b, []Section{added})
 		if err != nil {

@@ -213,3 +213,29 @@ func TestBadSectionsAreRefused(t *testing.T) {
 		t.Errorf("script as a stub: got %v", err)
 	}
 }
+
+func TestSplitUndoesBuildAndSign(t *testing.T) {
+	cert, key := signer()
+	signed, err := Sign(buildTest(t), cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, err := Unsigned(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Signed(bare) {
+		t.Error("the signature is still there")
+	}
+	stub, sections, err := Split(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Build(stub, sections)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(again, buildTest(t)) {
+		t.Error("the parts make another image")
+	}
+}
