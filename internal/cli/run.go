@@ -127,7 +127,7 @@ func (a *app) run(ctx context.Context, r wiring.Run) error {
 			a.remark("%s; --memory gives it more", o)
 		}
 		return exitCode(o.Exit)
-	case o.Reason == machine.Killed && ctx.Err() != nil:
+	case result.Interrupted:
 		return interruptedError{ctx.Err()}
 	}
 	return refusedError{outcome: o, report: result.Report}

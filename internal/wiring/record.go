@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"holdfast/internal/atomicfile"
@@ -156,6 +157,9 @@ func (r *Record) end(result *Result, err error) {
 	o := result.Outcome
 	r.State, r.Reason = Failed, o.String()
 	switch {
+	case result.Interrupted && r.Started != nil:
+		killed := 128 + int(syscall.SIGKILL)
+		r.State, r.Exit, r.Reason = Exited, &killed, "killed with its machine"
 	case o.Reason == machine.PoweredOff && o.Exit != nil:
 		r.State, r.Exit = Exited, &o.Exit.Code
 	case o.Reason == machine.Refused || o.Reason == machine.FirmwareRefused || o.Reason == machine.VerityCorruption:
@@ -184,7 +188,7 @@ func (s *session) tidy(result *Result, failed error) error {
 	if s.record == nil {
 		return os.RemoveAll(s.folder)
 	}
-	well := result == nil || result.Outcome.Reason == machine.PoweredOff && result.Outcome.Exit != nil
+	well := result == nil || result.isGood()
 	last := s.record.now()
 	if keep := s.Keep && last.Started != nil; !last.owes() && (s.Remove || well && !keep) {
 		return os.RemoveAll(s.folder)

@@ -98,6 +98,14 @@ type Running struct {
 type Result struct {
 	Outcome machine.Outcome
 	Report  *Report
+	// Interrupted says that the run was ended from outside, and that its
+	// workload did not come to an end of its own.
+	Interrupted bool
+}
+
+// isGood says whether there is nothing to look into.
+func (r *Result) isGood() bool {
+	return r.Interrupted || r.Outcome.Reason == machine.PoweredOff && r.Outcome.Exit != nil
 }
 
 // A session is one run under way.
@@ -152,7 +160,7 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if err := s.conclude(); err != nil {
 		return nil, err
 	}
-	return &Result{Outcome: outcome, Report: s.report}, nil
+	return &Result{Outcome: outcome, Report: s.report, Interrupted: ctx.Err() != nil && outcome.Exit == nil}, nil
 }
 
 // prepare makes the parts that do not depend on one another, at once.
