@@ -231,6 +231,7 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
 	opts := s.Transport
 	opts.Stdin, opts.Progress, opts.TempDir, opts.Logger = s.Stdin, s.Progress, s.folder, s.Log
+	opts.Parts = s.Installation.Partial() // which outlives this run's folder
 	if err := os.MkdirAll(s.path("registry"), 0o700); err != nil {
 		return nil, err
 	}
