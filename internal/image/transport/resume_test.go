@@ -147,7 +147,7 @@ func TestAPartOfSomethingElseIsFetchedAnew(t *testing.T) {
 	big(t, dir)
 	copyImage(t, "oci:"+dir, host+"/app:v1")
 	layer := inspect(t, "oci:"+dir).Layers[0]
-	for name, part := range map[string][]byte{"other bytes": make([]byte, 1<<20), "too many": make([]byte, bigLayer+1)} {
+	for name, part := range map[string][]byte{"other-bytes": make([]byte, 1<<20), "too-many": make([]byte, bigLayer+1)} {
 		path := filepath.Join(out, name, partsFolder, layer.Digest.Hex())
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
