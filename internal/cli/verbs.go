@@ -14,7 +14,7 @@ import (
 // verbs lists the command line, in the order of the help.
 func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
-		a.demoVerb(), a.runVerb(), a.psVerb(), a.logsVerb(), a.stopVerb(), a.killVerb(), a.waitVerb(), a.rmVerb(),
+		a.demoVerb(), a.attackVerb(), a.runVerb(), a.psVerb(), a.logsVerb(), a.stopVerb(), a.killVerb(), a.waitVerb(), a.rmVerb(),
 		a.serveVerb(), a.imageVerbs(), a.brokerVerbs(), a.keyVerbs(), a.completionVerb(), a.runDetached(),
 	}
 }

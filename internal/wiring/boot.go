@@ -3,6 +3,7 @@ package wiring
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -57,11 +58,17 @@ func (s *session) start(ctx context.Context) (*machine.Machine, error) {
 		return nil, err
 	}
 	s.record.mention(func(r *Record) { r.State, r.TPM = Booting, filepath.Dir(tpm.ControlSocket()) })
-	return s.qemu.Start(ctx, machine.Spec{
+	spec := machine.Spec{
 		Name: s.Name, Folder: s.path("machine"), Disk: s.guest.DiskPath(),
 		Memory: s.Memory, CPUs: s.CPUs, Accel: s.Accel, Firmware: &s.firmware,
 		TPM: tpm, InitData: s.config, Ports: s.Publish, Console: s.Console,
-	})
+	}
+	if s.Host != nil {
+		if err := s.Host(ctx, &spec); err != nil {
+			return nil, errors.Join(err, spec.TPM.Close())
+		}
+	}
+	return s.qemu.Start(ctx, spec)
 }
 
 // stop ends the machine, at the latest when stopBy says; that may change.
