@@ -126,7 +126,7 @@ func (h *hostile) putUKI(uki []byte, more ...fat.File) error {
 	if err != nil {
 		return err
 	}
-	files := append([]fat.File{{Path: image.BootPath, Size: int64(len(uki)), Content: bytes.NewReader(uki)}}, more...)
+	files := append([]fat.File{{Path: h.guest.BootPath(), Size: int64(len(uki)), Content: bytes.NewReader(uki)}}, more...)
 	volume := fat.Volume{Label: "ESP", Time: h.guest.Date, Size: p.Size, Files: files}
 	return fat.Write(io.NewOffsetWriter(f, p.Start), volume)
 }

@@ -37,6 +37,8 @@ type source interface {
 	manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, error)
 	// blob reads a blob from offset on.
 	blob(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
+	// referrers lists what says that it refers to the manifest.
+	referrers(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error)
 	io.Closer
 }
 

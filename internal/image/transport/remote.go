@@ -22,10 +22,11 @@ import (
 
 // remoteSource reads from a registry.
 type remoteSource struct {
-	ref    name.Reference
-	puller *remote.Puller
-	o      Options
-	client lazyClient
+	ref     name.Reference
+	puller  *remote.Puller
+	options []remote.Option
+	o       Options
+	client  lazyClient
 }
 
 func openRemote(ref Ref, o Options) (*remoteSource, error) {
@@ -34,7 +35,7 @@ func openRemote(ref Ref, o Options) (*remoteSource, error) {
 		return nil, err
 	}
 	puller, err := remote.NewPuller(options...)
-	return &remoteSource{ref: ref.Remote, puller: puller, o: o}, err
+	return &remoteSource{ref: ref.Remote, puller: puller, options: append(options, remote.Reuse(puller)), o: o}, err
 }
 
 func (r *remoteSource) root(ctx context.Context) (ocispec.Descriptor, []byte, error) {
@@ -133,10 +134,12 @@ func (r *remoteTarget) put(ctx context.Context, b blob) error {
 }
 
 func (r *remoteTarget) tag(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
-	return explain(r.pusher.Put(ctx, r.ref, document{raw, types.MediaType(desc.MediaType)}))
+	return explain(r.pusher.Put(ctx, r.ref, document{raw, ocispecType(desc)}))
 }
 
 func (*remoteTarget) Close() error { return nil }
+
+func ocispecType(desc ocispec.Descriptor) types.MediaType { return types.MediaType(desc.MediaType) }
 
 type document struct {
 	raw       []byte
