@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,7 +19,6 @@ import (
 	"holdfast/internal/blob"
 	"holdfast/internal/deb"
 	"holdfast/internal/image/recipe"
-	"holdfast/internal/image/sbom"
 	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
 	"holdfast/internal/sign"
@@ -121,54 +119,6 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 	return t, nil
 }
 
-func everything(string) bool { return true }
-
-// unpack adds the files of parts that wanted accepts, each as a layer.
-func (b *build) unpack(ctx context.Context, name string, t *tree.Tree, parts []recipe.Part, wanted func(string) bool) error {
-	var total int64
-	for _, part := range parts {
-		for _, p := range part.Packages {
-			total += p.Size
-		}
-	}
-	step := b.Progress.Start(name, total, progress.Bytes)
-	for _, part := range parts {
-		for _, p := range part.Packages {
-			step.Note(p.Name)
-			if err := b.unpackOne(ctx, t, p, wanted, step); err != nil {
-				step.Fail()
-				return fmt.Errorf("unpack %s %s: %w", p.Name, p.Version, err)
-			}
-		}
-		t.NextLayer()
-	}
-	step.Done("")
-	return nil
-}
-
-func (b *build) unpackOne(ctx context.Context, t *tree.Tree, p deb.Pin, wanted func(string) bool, step progress.Step) error {
-	blob, err := b.Store.Open(ctx, p.Digest())
-	if err != nil {
-		return err
-	}
-	defer blob.Close()
-	r := progress.Reader(blob, step)
-	noted := reading{sbom.Package{Pin: p}}
-	err = deb.Read(r, noted.control, func(h *tar.Header, content io.Reader) error {
-		content, err := noted.file(h, content)
-		if err != nil || !wanted(h.Name) {
-			return err
-		}
-		return t.AddHeader(p.Name, h, content, b.spool)
-	})
-	if err != nil {
-		return err
-	}
-	b.inventory.packages = append(b.inventory.packages, noted.Package)
-	_, err = io.Copy(io.Discard, r) // the store judges the bytes only at their end
-	return err
-}
-
 // program compiles and spools a Go program that will lie at path.
 func (b *build) program(ctx context.Context, module, pkg, path string) (tree.Content, error) {
 	step := b.Progress.Start("compile "+pkg, 0, progress.None)
@@ -201,5 +151,9 @@ func (b *build) compile(ctx context.Context, module, pkg string) (tree.Content, 
 		return tree.Content{}, err
 	}
 	defer f.Close()
-	return b.spool.Add(f)
+	info, err := f.Stat()
+	if err != nil {
+		return tree.Content{}, err
+	}
+	return b.spool.Add(f, info.Size())
 }
