@@ -17,6 +17,7 @@ import (
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/gpt"
 	"holdfast/internal/boot/measure"
+	"holdfast/internal/boot/squashfs"
 	"holdfast/internal/image/provenance"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
@@ -98,6 +99,9 @@ func (m *Machine) DiskPath() string      { return filepath.Join(m.Dir, diskFile)
 func (m *Machine) UKIPath() string       { return filepath.Join(m.Dir, ukiFile) }
 func (m *Machine) ReferencePath() string { return filepath.Join(m.Dir, referenceFile) }
 
+// BootPath is where the UKI lies on the EFI system partition.
+func (m *Machine) BootPath() string { return platforms[m.Architecture].bootPath }
+
 // SBOMPath and ProvenancePath are what the build stated of the image.
 func (m *Machine) SBOMPath() string       { return filepath.Join(m.Dir, sbomFile) }
 func (m *Machine) ProvenancePath() string { return filepath.Join(m.Dir, provenanceFile) }
@@ -131,7 +135,7 @@ func (m *machineBuild) describe(ctx context.Context, k *kernel, uki []byte, r *r
 	if err != nil {
 		return nil, fmt.Errorf("reference values: %w", err)
 	}
-	said, err := m.statements(ctx, image)
+	said, err := m.statements(image)
 	if err != nil {
 		return nil, err
 	}
@@ -180,14 +184,10 @@ func (m *Machine) subjects() []sign.Subject {
 	}
 }
 
-func (m *machineBuild) statements(ctx context.Context, image *Machine) (*statements, error) {
-	version, err := m.opts.sqfstarVersion(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (m *machineBuild) statements(image *Machine) (*statements, error) {
 	return m.state(product{
 		format: "machine", digest: image.Disk.Digest, purpose: "OPERATING_SYSTEM", tree: m.files,
-		internal: map[string]string{"sqfstar": version}, subjects: image.subjects(),
+		internal: map[string]string{"squashfs": squashfs.CodecID()}, subjects: image.subjects(),
 	})
 }
 

@@ -145,7 +145,6 @@ func debFile(t *testing.T, o Options, p deb.Pin) string {
 }
 
 func TestProgramsAreListedWithTheirModules(t *testing.T) {
-	needs(t, "sqfstar", "squashfs-tools")
 	m, err := BuildMachine(t.Context(), MachineOptions{Options: helloOptions(t)})
 	check(t, err)
 	raw, err := os.ReadFile(m.SBOMPath())

@@ -18,37 +18,33 @@ import (
 	"holdfast/internal/progress"
 )
 
+// An unpacked package is its wanted files, their bytes spooled, and what it
+// says of itself.
+type unpacked struct {
+	reading
+	files []entry
+}
+
 // An entry is one file of a package.
 type entry struct {
 	header  *tar.Header
 	content tree.Content
 }
 
-// An unpacked package has its wanted files and what it says of itself.
-type unpacked struct {
-	files []entry
-	noted sbom.Package
-}
-
 // unpack adds the files of parts that wanted accepts, each part as a layer.
-// Packages are decompressed several at once, the largest first, and enter the
-// tree in the parts' order.
+// Packages are decompressed several at once and enter the tree in order.
 func (b *build) unpack(ctx context.Context, name string, t *tree.Tree, parts []recipe.Part, wanted func(string) bool) error {
 	var pins []deb.Pin
 	var total int64
 	for _, part := range parts {
-		pins = append(pins, part.Packages...)
-	}
-	for _, p := range pins {
-		total += p.Size
+		for _, p := range part.Packages {
+			pins, total = append(pins, p), total+p.Size
+		}
 	}
 	step := b.Progress.Start(name, total, progress.Bytes)
-	all, err := b.read(ctx, pins, wanted, step)
-	for _, part := range parts {
-		if err == nil {
-			err = b.addPart(t, all[:len(part.Packages)])
-			all = all[len(part.Packages):]
-		}
+	packages, err := b.unpackAll(ctx, pins, wanted, step)
+	if err == nil {
+		err = b.add(t, parts, packages)
 	}
 	if err != nil {
 		step.Fail()
@@ -58,23 +54,37 @@ func (b *build) unpack(ctx context.Context, name string, t *tree.Tree, parts []r
 	return nil
 }
 
-// addPart makes a layer of packages.
-func (b *build) addPart(t *tree.Tree, packages []unpacked) error {
-	for _, u := range packages {
-		for _, f := range u.files {
-			if err := t.AddHeader(u.noted.Pin.Name, f.header, f.content); err != nil {
-				return fmt.Errorf("unpack %s %s: %w", u.noted.Pin.Name, u.noted.Pin.Version, err)
+// add puts packages, which are those of parts in order, into the tree.
+func (b *build) add(t *tree.Tree, parts []recipe.Part, packages []*unpacked) error {
+	for _, part := range parts {
+		for _, p := range packages[:len(part.Packages)] {
+			b.inventory.packages = append(b.inventory.packages, p.Package)
+			if err := p.addTo(t); err != nil {
+				return failed(p.Pin, err)
 			}
 		}
-		b.inventory.packages = append(b.inventory.packages, u.noted)
+		packages = packages[len(part.Packages):]
+		t.NextLayer()
 	}
-	t.NextLayer()
 	return nil
 }
 
-// read spools the wanted files of each of pins.
-func (b *build) read(ctx context.Context, pins []deb.Pin, wanted func(string) bool, step progress.Step) ([]unpacked, error) {
-	all := make([]unpacked, len(pins))
+func failed(p deb.Pin, err error) error {
+	return fmt.Errorf("unpack %s %s: %w", p.Name, p.Version, err)
+}
+
+func (p *unpacked) addTo(t *tree.Tree) error {
+	for _, f := range p.files {
+		if err := t.AddHeader(p.Pin.Name, f.header, f.content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unpackAll unpacks pins, the largest first, so that none is waited for alone.
+func (b *build) unpackAll(ctx context.Context, pins []deb.Pin, wanted func(string) bool, step progress.Step) ([]*unpacked, error) {
+	packages := make([]*unpacked, len(pins))
 	order := make([]int, len(pins))
 	for i := range order {
 		order[i] = i
@@ -84,51 +94,49 @@ func (b *build) read(ctx context.Context, pins []deb.Pin, wanted func(string) bo
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, i := range order {
 		g.Go(func() (err error) {
-			if all[i], err = b.unpackOne(ctx, pins[i], wanted, step); err != nil {
-				return fmt.Errorf("unpack %s %s: %w", pins[i].Name, pins[i].Version, err)
+			if packages[i], err = b.unpackOne(ctx, pins[i], wanted, step); err != nil {
+				return failed(pins[i], err)
 			}
 			return nil
 		})
 	}
-	return all, g.Wait()
+	return packages, g.Wait()
 }
 
-func (b *build) unpackOne(ctx context.Context, p deb.Pin, wanted func(string) bool, step progress.Step) (u unpacked, err error) {
+func (b *build) unpackOne(ctx context.Context, p deb.Pin, wanted func(string) bool, step progress.Step) (*unpacked, error) {
 	if err := ctx.Err(); err != nil {
-		return u, err
+		return nil, err
 	}
 	step.Note(p.Name)
 	blob, err := b.Store.Open(ctx, p.Digest())
 	if err != nil {
-		return u, err
+		return nil, err
 	}
 	defer blob.Close()
 	r := progress.Reader(blob, step)
-	noted := reading{sbom.Package{Pin: p}}
-	err = deb.Read(r, noted.control, func(h *tar.Header, content io.Reader) error {
-		content, err := noted.file(h, content)
+	u := &unpacked{reading: reading{sbom.Package{Pin: p}}}
+	err = deb.Read(r, u.control, func(h *tar.Header, content io.Reader) error {
+		content, err := u.file(h, content)
 		if err != nil || !wanted(h.Name) {
 			return err
 		}
-		f, err := b.keep(h, content)
-		u.files = append(u.files, f)
-		return err
+		return b.keep(u, h, content)
 	})
 	if err != nil {
-		return u, err
+		return nil, err
 	}
-	u.noted = noted.Package
 	_, err = io.Copy(io.Discard, r) // the store judges the bytes only at their end
 	return u, err
 }
 
-// keep spools the bytes of one file.
-func (b *build) keep(h *tar.Header, content io.Reader) (f entry, err error) {
-	f.header = h
+// keep spools one file.
+func (b *build) keep(u *unpacked, h *tar.Header, r io.Reader) (err error) {
+	f := entry{header: h}
 	if h.Typeflag == tar.TypeReg {
-		f.content, err = b.spool.Add(content, h.Size)
+		f.content, err = b.spool.Add(r, h.Size)
 	}
-	return f, err
+	u.files = append(u.files, f)
+	return err
 }
 
 func everything(string) bool { return true }

@@ -54,12 +54,16 @@ func Inspect(ctx context.Context, src Ref, o Options) (Image, error) {
 		return Image{}, fmt.Errorf("read %s: %w", src, err)
 	}
 	defer img.Close()
+	return img.inspect(ctx, src), nil
+}
+
+func (img *image) inspect(ctx context.Context, src Ref) Image {
 	list, err := img.artifacts(ctx)
 	result := describe(src, img, list)
 	if err != nil {
 		result.Problem = err.Error()
 	}
-	return result, nil
+	return result
 }
 
 func describe(src Ref, img *image, list []artifact) Image {

@@ -11,11 +11,11 @@ import (
 	"time"
 )
 
-func dated(t *testing.T, tr *Tree, origin, name string, at time.Time) {
+func dated(t *testing.T, tr *Tree, s *Spool, origin, name string, at time.Time) {
 	t.Helper()
 	h, body := file(name, origin)
 	h.ModTime = at
-	must(t, tr.AddHeader(origin, h, Bytes([]byte(body))))
+	must(t, addHeader(tr, origin, h, body, s))
 }
 
 // listed is what a tar holds, as "name content-or-target time".
@@ -44,12 +44,12 @@ func layer(t *testing.T, tr *Tree, i int) []byte {
 
 // layered is a tree of two packages and what a recipe does to them.
 func layered(t *testing.T, recipe func(*Tree)) *Tree {
-	tr := New()
+	tr, s := New(), testSpool(t)
 	must(t, tr.MergeUsr())
-	dated(t, tr, "libc6", "usr/lib/libc.so", time.Date(2023, 5, 6, 0, 0, 0, 0, time.UTC))
-	dated(t, tr, "libc6", "etc/x.conf", time.Date(2022, 5, 6, 0, 0, 0, 0, time.UTC))
+	dated(t, tr, s, "libc6", "usr/lib/libc.so", time.Date(2023, 5, 6, 0, 0, 0, 0, time.UTC))
+	dated(t, tr, s, "libc6", "etc/x.conf", time.Date(2022, 5, 6, 0, 0, 0, 0, time.UTC))
 	tr.NextLayer()
-	dated(t, tr, "app", "usr/bin/app", time.Date(2025, 1, 2, 0, 0, 0, 0, time.UTC))
+	dated(t, tr, s, "app", "usr/bin/app", time.Date(2025, 1, 2, 0, 0, 0, 0, time.UTC))
 	must(t, tr.AddHeader("app", &tar.Header{Name: "usr/bin/libc", Typeflag: tar.TypeLink, Linkname: "usr/lib/libc.so"}, Content{}))
 	tr.NextLayer()
 	recipe(tr)
