@@ -105,7 +105,7 @@ func explainLock(err error) (code int, hint string, ok bool) {
 func isRefusal(err error) bool {
 	var answer *admin.RefusedError
 	var signature *deb.SignatureError
-	for _, target := range []error{transport.ErrDigest, enc.ErrMAC, enc.ErrNoKey, sign.ErrUnsigned, sign.ErrUntrusted} {
+	for _, target := range []error{transport.ErrDigest, transport.ErrEncrypted, enc.ErrMAC, enc.ErrNoKey, sign.ErrUnsigned, sign.ErrUntrusted} {
 		if errors.Is(err, target) {
 			return true
 		}
