@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	listed = "the host may ask a machine for what the measured configuration lists, and nothing else"
+	onlyListed = "the host may ask a machine for what the measured configuration lists, and nothing else"
 	fenced = "a workload does not reach its host"
 )
 
@@ -37,10 +37,10 @@ func (v *victim) answers(ctx context.Context) error {
 func controlAttacks() []Attack {
 	forbidden := Refusal{Node, "is not allowed by the measured configuration"}
 	return []Attack{
-		onVictim("call-unknown", listed, "the host asks for calls that there are not: exec, shell, read, debug, reboot", forbidden, func(ctx context.Context, v *victim) (Refusal, error) {
+		onVictim("call-unknown", onlyListed, "the host asks for calls that there are not: exec, shell, read, debug, reboot", forbidden, func(ctx context.Context, v *victim) (Refusal, error) {
 			return v.forbidden(ctx, "exec", "shell", "read", "debug", "reboot", "")
 		}),
-		onVictim("call-unlisted", listed, "the host asks to write to the workload's input, which the configuration does not list", forbidden, func(ctx context.Context, v *victim) (Refusal, error) {
+		onVictim("call-unlisted", onlyListed, "the host asks to write to the workload's input, which the configuration does not list", forbidden, func(ctx context.Context, v *victim) (Refusal, error) {
 			return v.forbidden(ctx, api.CallStdin)
 		}),
 		onVictim("call-malformed", "what is no call does nothing, and ends nothing", "the host sends lines that are no calls: other types, more keys, two values, bytes",

@@ -20,7 +20,7 @@ import (
 	"holdfast/internal/wiring"
 )
 
-func secretAttacks() []Attack {
+func searchAttacks() []Attack {
 	return []Attack{{
 		Name: "secret-searched", Group: "secret", Boots: true,
 		Promise: "a secret is nowhere on the host but at its broker and in the machine's memory",

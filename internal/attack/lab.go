@@ -25,6 +25,8 @@ type Config struct {
 	// its password from a secret.
 	Workload string
 	Accel    machine.Accel
+	// Watch is told of each attack when it is over; nil: nobody is.
+	Watch func(Result)
 }
 
 // A Lab is where attacks are made: a folder of its own, and what attacks share

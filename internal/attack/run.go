@@ -16,11 +16,11 @@ type Verdict string
 
 // The verdicts; all but Held are defects.
 const (
-	Held    Verdict = "held"         // the right part refused for the right reason
-	Broken  Verdict = "broken"       // nobody refused
-	Wrong   Verdict = "wrong-reason" // it was refused, but not for what was changed
-	Failed  Verdict = "failed"       // the lab failed: nothing is known
-	Unknown Verdict = "not-run"      // interrupted
+	Held   Verdict = "held"         // the right part refused for the right reason
+	Broken Verdict = "broken"       // nobody refused
+	Wrong  Verdict = "wrong-reason" // it was refused, but not for what was changed
+	Failed Verdict = "failed"       // the lab failed: nothing is known
+	NotRun Verdict = "not-run"      // interrupted
 )
 
 // A Result is an attack that was run.
@@ -33,20 +33,6 @@ type Result struct {
 	Milliseconds int64   `json:"milliseconds"`
 }
 
-// A Report is a lab's results.
-type Report struct {
-	Time         time.Time       `json:"time"`
-	Version      string          `json:"version"` // of the program
-	Seed         uint64          `json:"seed,omitempty"`
-	Sample       int             `json:"sample,omitempty"`
-	Results      []Result        `json:"results"`
-	Count        map[Verdict]int `json:"count"`
-	Milliseconds int64           `json:"milliseconds"`
-}
-
-// Held says whether every attack was held.
-func (r *Report) Held() bool { return len(r.Results) == r.Count[Held] }
-
 // How long an attack may take, its control included.
 const (
 	patience       = 2 * time.Minute
@@ -57,6 +43,7 @@ const (
 // jobs at a time. It returns an error only when ctx ends.
 func (l *Lab) Run(ctx context.Context, attacks []Attack, jobs int) (*Report, error) {
 	began := time.Now()
+	step := progress.Or(l.Builder.Progress).Start("attack", int64(len(attacks)), progress.Items)
 	r := &Report{Time: began.UTC().Truncate(time.Second), Results: make([]Result, len(attacks)), Count: map[Verdict]int{}}
 	for _, boots := range []bool{false, true} {
 		group := errgroup.Group{}
@@ -66,7 +53,7 @@ func (l *Lab) Run(ctx context.Context, attacks []Attack, jobs int) (*Report, err
 		}
 		for i, a := range attacks {
 			if a.Boots == boots {
-				group.Go(func() error { r.Results[i] = l.result(ctx, a); return nil })
+				group.Go(func() error { r.Results[i] = l.attack(ctx, a, step); return nil })
 			}
 		}
 		_ = group.Wait()
@@ -75,32 +62,49 @@ func (l *Lab) Run(ctx context.Context, attacks []Attack, jobs int) (*Report, err
 		r.Count[result.Verdict]++
 	}
 	r.Milliseconds = time.Since(began).Milliseconds()
-	return r, ctx.Err()
+	if ctx.Err() != nil {
+		step.Fail()
+		return r, ctx.Err()
+	}
+	step.Done(r.Sum())
+	return r, nil
 }
 
-func (l *Lab) result(ctx context.Context, a Attack) (r Result) {
-	r = Result{Attack: a, Control: a.Control.Name, Verdict: Unknown}
+// attack makes one, and tells who watches.
+func (l *Lab) attack(ctx context.Context, a Attack, step progress.Step) Result {
 	if ctx.Err() != nil {
-		return r
+		return Result{Attack: a, Control: a.Control.Name, Verdict: NotRun}
 	}
+	r := l.result(ctx, a, step)
+	if ctx.Err() != nil { // what broke off says nothing
+		r.Verdict = NotRun
+	}
+	step.Add(1)
+	if l.Watch != nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.Watch(r)
+	}
+	return r
+}
+
+func (l *Lab) result(ctx context.Context, a Attack, step progress.Step) (r Result) {
+	r = Result{Attack: a, Control: a.Control.Name}
 	limit := patience
 	if a.Boots {
 		limit = bootedPatience
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	step := progress.Or(l.Builder.Progress).Start(a.Name, 0, progress.None)
-	defer func() { r.show(step) }()
-	step.Note("first without a change: " + a.Control.Name)
+	step.Note(a.Name + ", first without a change: " + a.Control.Name)
 	if err := l.control(ctx, a.Control); err != nil {
 		r.Verdict, r.Error = Failed, fmt.Sprintf("without any change: %s: %v", a.Control.Name, err)
 		return r
 	}
-	step.Note(a.Change)
+	step.Note(a.Name + ": " + a.Change)
 	began := time.Now()
 	got, err := a.Run(ctx, l)
-	r.Milliseconds, r.Got = time.Since(began).Milliseconds(), got
-	r.Verdict = judge(a.Want, got, err)
+	r.Milliseconds, r.Got, r.Verdict = time.Since(began).Milliseconds(), got, judge(a.Want, got, err)
 	if err != nil {
 		r.Error = err.Error()
 	}
@@ -117,15 +121,6 @@ func judge(want, got Refusal, err error) Verdict {
 		return Wrong
 	}
 	return Held
-}
-
-func (r *Result) show(step progress.Step) {
-	if r.Verdict == Held {
-		step.Done(string(r.Got.By) + ": " + Short(r.Got.Reason))
-		return
-	}
-	step.Note(r.Says())
-	step.Fail()
 }
 
 // Says tells in a line what came of the attack.

@@ -27,7 +27,6 @@ type site struct {
 	ring         *keys.Ring
 	services     *wiring.Services
 	admin        *admin.Client
-	image        string // the trusted one's ID
 }
 
 func (l *Lab) site(ctx context.Context) (*site, error) {
@@ -44,7 +43,7 @@ func (l *Lab) site(ctx context.Context) (*site, error) {
 			return nil, err
 		}
 		s.services, err = i.Serve(s.ring, wiring.ServeConfig{
-			RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TLS: true, Log: l.Builder.Log,
+			RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TLS: true,
 		})
 		if err != nil {
 			return nil, err
@@ -65,11 +64,10 @@ const (
 )
 
 func (s *site) furnish(ctx context.Context) error {
-	envelope, err := s.references(s.ring.Statements())
+	envelope, err := references(ukiMeasured, s.ring.Statements())
 	if err != nil {
 		return err
 	}
-	s.image = string(oci.SHA256(envelope))
 	return errors.Join(
 		s.admin.Trust(ctx, envelope),
 		s.admin.SetResource(ctx, ownKey, []byte(ownValue)),
@@ -77,12 +75,12 @@ func (s *site) furnish(ctx context.Context) error {
 	)
 }
 
-// references are what the lab's machines show after their boot, as an image's
-// builder would state it.
-func (s *site) references(by ...sign.Signer) ([]byte, error) {
+// references say what the lab's machines show after the boot of a UKI, in the
+// form in which an image's builder states it.
+func references(uki string, by ...sign.Signer) ([]byte, error) {
 	zero := strings.Repeat("0", 64)
 	values := api.ReferenceValues{
-		Image: "bare", PCRs: map[string]string{"11": extended(ukiMeasured), "12": zero, "13": zero},
+		Image: "bare", PCRs: map[string]string{"11": extended(uki), "12": zero, "13": zero},
 		Firmware: []api.FirmwareReference{{SecureBoot: true, PCRs: map[string]string{
 			"4": extended(loaderMeasured), "7": extended(keysMeasured)}}},
 	}
@@ -120,7 +118,7 @@ func (s *site) document(name string) ([]byte, error) {
 	})
 }
 
-// audit returns the broker's log.
+// audit returns what the broker's log says of machines.
 func (s *site) audit(ctx context.Context) ([]api.AuditEntry, error) { return readAudit(ctx, s.admin) }
 
 func readAudit(ctx context.Context, broker *admin.Client) (list []api.AuditEntry, err error) {
@@ -136,7 +134,9 @@ func readAudit(ctx context.Context, broker *admin.Client) (list []api.AuditEntry
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			return nil, fmt.Errorf("audit log: %w", err)
 		}
-		list = append(list, e)
+		if e.Actor == "" { // not an administrator's doing
+			list = append(list, e)
+		}
 	}
 	return list, lines.Err()
 }
@@ -167,6 +167,9 @@ func (s *site) decided(ctx context.Context, ask func() (value []byte, err error)
 	reasons := strings.Join(last.Reasons, "; ")
 	if last.Decision != api.AuditRefuse || !strings.Contains(problem.Detail, last.Reasons[0]) {
 		return Refusal{}, fmt.Errorf("the broker said %q and recorded %s: %s", problem.Detail, last.Decision, reasons)
+	}
+	if last.Action != "get-resource" && last.Offered == "" {
+		return Refusal{}, fmt.Errorf("the broker did not record whose TPM it refused: %s", reasons)
 	}
 	return Refusal{Broker, reasons}, nil
 }

@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,12 +10,10 @@ import (
 	"path/filepath"
 
 	"github.com/google/go-tpm/tpm2"
-	"github.com/google/go-tpm/tpm2/transport"
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/kbc"
 	"holdfast/internal/attest/tpm"
-	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/swtpm"
 	"holdfast/internal/wiring/machine"
 )
@@ -47,6 +46,7 @@ type suspect struct {
 	kbc.Attester
 	site     *site
 	chip     *swtpm.TPM
+	undo     func() error                 // what else is to be undone when it goes off
 	document []byte                       // what it says its configuration is
 	evidence func(*api.TPMEvidence) error // changes evidence before it is sent
 	wire     wire                         // changes messages on their way
@@ -55,9 +55,9 @@ type suspect struct {
 // A start says how a suspect boots.
 type start struct {
 	tpm      string // ownTPM when empty
+	uki      string // ukiMeasured when empty
 	document []byte // that is measured
 	extra    []measurement
-	device   func(transport.TPM) transport.TPM // sits between machine and TPM
 }
 
 type measurement struct {
@@ -71,13 +71,9 @@ func (s *site) boot(ctx context.Context, b start) (*suspect, error) {
 	if err != nil {
 		return nil, err
 	}
-	var device transport.TPM = chip
-	if b.device != nil {
-		device = b.device(chip)
-	}
-	g := &suspect{Attester: tpm.New(tpm.Config{TPM: device}), site: s, chip: chip, document: b.document}
-	booted := append([]measurement{{4, loaderMeasured}, {7, keysMeasured}, {11, ukiMeasured}}, b.extra...)
-	for _, m := range booted {
+	g := &suspect{Attester: tpm.New(tpm.Config{TPM: chip}), site: s, chip: chip, document: b.document}
+	booted := []measurement{{4, loaderMeasured}, {7, keysMeasured}, {11, cmp.Or(b.uki, ukiMeasured)}}
+	for _, m := range append(booted, b.extra...) {
 		err = errors.Join(err, g.measure(m))
 	}
 	if err == nil {
@@ -91,9 +87,7 @@ func (s *site) boot(ctx context.Context, b start) (*suspect, error) {
 
 // chip is a running TPM of the site, made when it is absent.
 func (s *site) chip(ctx context.Context, name string) (*swtpm.TPM, error) {
-	if name == "" {
-		name = ownTPM
-	}
+	name = cmp.Or(name, ownTPM)
 	ca := s.installation.TPMAuthority()
 	if name == foreignTPM {
 		ca = filepath.Join(s.lab.dir, "foreign-ca")
@@ -106,7 +100,13 @@ func (s *site) chip(ctx context.Context, name string) (*swtpm.TPM, error) {
 }
 
 // Close turns the machine off.
-func (g *suspect) Close() error { return g.chip.Close() }
+func (g *suspect) Close() error {
+	err := g.chip.Close()
+	if g.undo != nil {
+		err = errors.Join(err, g.undo())
+	}
+	return err
+}
 
 func (g *suspect) measure(m measurement) error {
 	sum := sha256.Sum256([]byte(m.what))
@@ -123,14 +123,7 @@ func (g *suspect) Evidence(ctx context.Context, digest []byte, c *api.Activation
 	if err != nil || g.evidence == nil {
 		return raw, err
 	}
-	e, err := verify.Parse(raw)
-	if err != nil {
-		return nil, err
-	}
-	if err := g.evidence(e); err != nil {
-		return nil, err
-	}
-	return json.Marshal(e)
+	return altered(raw, g.evidence)
 }
 
 // client speaks to the site's broker as a machine does, by way of wire.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"holdfast/internal/atomicfile"
 	"holdfast/internal/attack"
 	"holdfast/internal/machine"
 	"holdfast/internal/wiring"
@@ -19,6 +21,7 @@ type attackFlags struct {
 	list         bool
 	guest, accel string
 	workload     string
+	html         string
 	jobs         int
 	attack.Choice
 }
@@ -49,6 +52,7 @@ Exit codes: 0 all attacks were held, 1 one was not, or could not be made,
 	fs.StringVar(&f.accel, "accel", "auto", "auto, kvm or tcg")
 	fs.StringVar(&f.guest, "guest", "", "machine image to attack, or its recipe's folder (default: images/guest here or beside the program)")
 	fs.StringVar(&f.workload, "redis", "", "recipe of the workload (default: images/redis)")
+	fs.StringVar(&f.html, "html", "", "write the report to this file, too, as a page")
 	sources := sourceFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		f.Names = args
@@ -64,7 +68,7 @@ Exit codes: 0 all attacks were held, 1 one was not, or could not be made,
 			return usageError{errors.New("--sample: want 0 or more, --jobs: 1 or more")}
 		}
 		if f.list {
-			return a.answer(attacks, func(w io.Writer) { printAttacks(w, attacks) })
+			return a.answer(map[string]any{"attacks": attacks}, func(w io.Writer) { printAttacks(w, attacks) })
 		}
 		return a.attack(cmd.Context(), f, kind, *sources, attacks)
 	}
@@ -83,7 +87,7 @@ func (a *app) attack(ctx context.Context, f *attackFlags, kind machine.Accel, s 
 	if f.workload == "" {
 		f.workload = filepath.Join(filepath.Dir(guestRecipe()), "redis")
 	}
-	lab, err := attack.NewLab(attack.Config{Builder: b, Guest: f.guest, Workload: f.workload, Accel: kind})
+	lab, err := attack.NewLab(attack.Config{Builder: b, Guest: f.guest, Workload: f.workload, Accel: kind, Watch: a.watchAttack()})
 	if err != nil {
 		return err
 	}
@@ -92,14 +96,55 @@ func (a *app) attack(ctx context.Context, f *attackFlags, kind machine.Accel, s 
 	if err != nil {
 		return err
 	}
-	report.Version, report.Seed, report.Sample = version(), f.Seed, f.Sample
-	if err := a.answer(report, func(w io.Writer) { printAttackReport(w, report) }); err != nil {
+	report.Version, report.Sample = version(), f.Sample
+	if f.Sample > 0 {
+		report.Seed = f.Seed
+	}
+	if err := a.answer(report, func(w io.Writer) { printAttackSum(w, report) }); err != nil {
 		return err
+	}
+	if f.html != "" {
+		if err := atomicfile.Write(f.html, 0o644, report.HTML); err != nil {
+			return err
+		}
 	}
 	if !report.Held() {
 		return exitError(exitFailed)
 	}
 	return nil
+}
+
+// watchAttack prints each attack when it is over.
+func (a *app) watchAttack() func(attack.Result) {
+	if a.json {
+		return nil
+	}
+	w := a.progress().above(a.Stdout)
+	return func(r attack.Result) { printAttack(w, r) }
+}
+
+func printAttack(w io.Writer, r attack.Result) {
+	mark := "✓"
+	if r.Verdict != attack.Held {
+		mark = "✗"
+	}
+	took := time.Duration(r.Milliseconds) * time.Millisecond
+	fmt.Fprintf(w, "%s %-14s %s (%s)\n    %s\n    %s\n", mark, r.Group, r.Name, round(took), r.Change,
+		printable(attack.Short(r.Says())))
+}
+
+// printAttackSum ends the answer; what was not held is told once more.
+func printAttackSum(w io.Writer, r *attack.Report) {
+	fmt.Fprintf(w, "\n%s, in %s.\n", r.Sum(), round(time.Duration(r.Milliseconds)*time.Millisecond))
+	for _, result := range r.Results {
+		if result.Verdict != attack.Held {
+			fmt.Fprintf(w, "  %s: %s\n", result.Name, printable(attack.Short(result.Says())))
+		}
+	}
+	fmt.Fprintf(w, "Without any change, first:\n")
+	for _, name := range r.Controls() {
+		fmt.Fprintf(w, "  %s\n", name)
+	}
 }
 
 // printAttacks lists them by group.
@@ -116,21 +161,4 @@ func printAttacks(w io.Writer, attacks []attack.Attack) {
 		}
 		fmt.Fprintf(w, "  %-28s %s%s\n", a.Name, a.Change, boots)
 	}
-}
-
-// printAttackReport tells what came of them.
-func printAttackReport(w io.Writer, r *attack.Report) {
-	group := ""
-	for _, result := range r.Results {
-		if result.Group != group {
-			group = result.Group
-			fmt.Fprintf(w, "\n%s\n", group)
-		}
-		mark := "✓"
-		if result.Verdict != attack.Held {
-			mark = "✗"
-		}
-		fmt.Fprintf(w, "  %s %-24s %s\n      %s\n", mark, result.Name, result.Change, attack.Short(result.Says()))
-	}
-	fmt.Fprintf(w, "\n%d of %d attacks were held.\n", r.Count[attack.Held], len(r.Results))
 }

@@ -11,23 +11,32 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"holdfast/internal/enc"
 )
 
 // unpack makes the container's root: all layers in a staging folder, which
 // gets the root's name when every one of them was found genuine.
-func (g *guest) unpack(ctx context.Context, b *bundle) error {
+func (g *guest) unpack(ctx context.Context, b *bundle) (err error) {
 	staging := b.path("staging")
 	if err := os.Mkdir(staging, 0o755); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil { // nothing stays of what may not be genuine
+			err = errors.Join(err, os.RemoveAll(staging))
+		}
+	}()
 	t, err := openTree(staging)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	u := newUnpacker(t)
+	if u.room, err = g.room(); err != nil {
+		return err
+	}
 	for i, l := range g.image.manifest.Layers {
 		if err := g.layer(ctx, l, u); err != nil {
 			return fmt.Errorf("layer %d of %d (%.19s): %w", i+1, len(g.image.manifest.Layers), l.Digest, err)
@@ -37,6 +46,18 @@ func (g *guest) unpack(ctx context.Context, b *bundle) error {
 		return err
 	}
 	return os.Rename(staging, b.path("rootfs"))
+}
+
+// room is how many bytes a layer may unpack to.
+func (g *guest) room() (int64, error) {
+	if g.Space > 0 {
+		return g.Space, nil
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(g.Dir, &s); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: g.Dir, Err: err}
+	}
+	return int64(s.Bavail) * s.Bsize, nil
 }
 
 // layer is one pipe: body, digest, decryption with MAC, decompression, files.

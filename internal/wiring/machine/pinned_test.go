@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,5 +50,29 @@ func TestOnlyTheConfiguredAuthorityVouchesOverHTTPS(t *testing.T) {
 	}
 	if client.Transport.(*http.Transport).Proxy != nil {
 		t.Error("a proxy from the environment would be asked")
+	}
+}
+
+func TestAServiceThatStallsIsGivenUp(t *testing.T) {
+	over := make(chan struct{})
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("half"))
+		_ = http.NewResponseController(w).Flush()
+		<-over
+	}))
+	defer s.Close()
+	defer close(over)
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	client, err := pinned(api.Endpoint{URL: s.URL, CA: ca}, 50*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := client.Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	if got, err := io.ReadAll(a.Body); err == nil || !strings.Contains(err.Error(), "sent nothing for 50ms") || string(got) != "half" {
+		t.Errorf("got %q, %v, want the half and an error", got, err)
 	}
 }
