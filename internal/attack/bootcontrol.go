@@ -14,7 +14,7 @@ import (
 
 const (
 	onlyListed = "the host may ask a machine for what the measured configuration lists, and nothing else"
-	fenced = "a workload does not reach its host"
+	fenced     = "a workload does not reach its host"
 )
 
 // victimControl shows that the machine answers what is allowed.

@@ -35,7 +35,7 @@ func firmwareAttacks() []Attack {
 	other := Refusal{Broker, "PCR 7 is"}
 	return []Attack{
 		variablesAttack("pk-removed", "the owner's key is removed from the firmware, which then demands no signatures", other, without("PK")),
-		variablesAttack("kek-removed", "the key that may change db is removed from the firmware", other, without("KEK")),
+		variablesAttack("kek-removed", "the key that may change db is removed from the firmware", Refusal{Broker, "secure boot was enabled but no key exchange keys were known"}, without("KEK")),
 		variablesAttack("db-removed", "db is removed from the firmware: no key is trusted", denied, without("db")),
 		variablesAttack("secure-boot-off", "Secure Boot is switched off in the firmware", other, func(_ *rig, have []efivar.Variable) []efivar.Variable {
 			return append(have, secureBootEnable)
@@ -59,15 +59,6 @@ func firmwareAttacks() []Attack {
 				image, err = uki.Unsigned(image)
 				return errors.Join(err, t.putUKI(image), t.variables(func([]efivar.Variable) []efivar.Variable { return nil }))
 			}),
-		booted("firmware", "firmware-swapped", keysShow, "the firmware is a build without Secure Boot", other, func(_ context.Context, t *target) error {
-			firmware := *t.Firmware
-			firmware.Code, firmware.SecureBoot = strings.Replace(firmware.Code, ".secboot", "", 1), false
-			if firmware.Code == t.Firmware.Code {
-				return fmt.Errorf("no build without Secure Boot is known beside %s", firmware.Code)
-			}
-			t.Firmware = &firmware
-			return nil
-		}),
 		booted("firmware", "kernel-from-host", "nothing that firmware did not check can show what it would have measured",
 			"the host hands kernel, initramfs and command line to the firmware itself, past the disk", notTrusted, kernelFromHost),
 	}
