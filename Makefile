@@ -53,6 +53,7 @@ fuzz:
 soak: test-tools build
 	bin/holdfast attack --state $(STATE)
 	$(MAKE) fuzz FUZZTIME=5m
+	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAttacksOnMachinesAreHeld ./test/chain
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
 
 # A kernel that tests boot without firmware, unpacked from Debian's package.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"holdfast/internal/api"
@@ -122,11 +123,11 @@ func (s *stage) run(password string) wiring.Run {
 func (s *stage) close() error { return os.RemoveAll(s.dir) }
 
 // A host changes the machine that it is about to start.
-type host func(ctx context.Context, h *hostile) error
+type host func(ctx context.Context, t *target) error
 
-// A hostile is a machine about to be started by a host that is not to be
+// A target is a machine about to be started by a host that is not to be
 // trusted.
-type hostile struct {
+type target struct {
 	*stage
 	*machine.Spec
 	disk *os.File // a copy of the machine's, once it was asked for
@@ -147,8 +148,8 @@ func (l *Lab) attacked(ctx context.Context, name string, change host) (refusal R
 	run := s.run("unused")
 	run.Entrypoint, run.Args = []string{"redis-server"}, []string{"--version"}
 	run.Host = func(ctx context.Context, spec *machine.Spec) error {
-		h := &hostile{stage: s, Spec: spec}
-		return errors.Join(change(ctx, h), h.closeDisk())
+		t := &target{stage: s, Spec: spec}
+		return errors.Join(change(ctx, t), t.closeDisk())
 	}
 	result, err := s.installation.Run(ctx, run)
 	if err != nil {
@@ -219,9 +220,9 @@ func refusedInside(d *api.RefusedDetail, recorded []string) (Refusal, error) {
 // the host composes the disk and the firmware's variables again, from what was
 // in them.
 var bootControl = Control{"an honest machine, composed again by its host, proves itself and runs its workload", func(ctx context.Context, l *Lab) error {
-	got, err := l.attacked(ctx, "control", func(_ context.Context, h *hostile) error {
-		uki, err := h.uki()
-		return errors.Join(err, h.putUKI(uki), h.variables(func(vars []efivar.Variable) []efivar.Variable { return vars }))
+	got, err := l.attacked(ctx, "control", func(_ context.Context, t *target) error {
+		uki, err := t.uki()
+		return errors.Join(err, t.putUKI(uki), t.variables(func(vars []efivar.Variable) []efivar.Variable { return vars }))
 	})
 	const ran, key = "exited with code 0; the broker released ", "default/key/workload"
 	if err == nil && (got.By != Nobody || !strings.Contains(got.Reason, ran) || !strings.Contains(got.Reason, key)) {
@@ -236,4 +237,9 @@ func booted(group, name, promise, change string, want Refusal, by host) Attack {
 		Name: name, Group: group, Promise: promise, Change: change, Boots: true, Want: want, Control: bootControl,
 		Run: func(ctx context.Context, l *Lab) (Refusal, error) { return l.attacked(ctx, name, by) },
 	}
+}
+
+// bootedAttacks are all that boot a machine.
+func bootedAttacks() []Attack {
+	return slices.Concat(ukiAttacks(), rootAttacks(), firmwareAttacks(), handoverAttacks(), hardwareAttacks(), controlAttacks(), searchAttacks())
 }
