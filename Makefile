@@ -50,7 +50,8 @@ fuzz:
 	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t$$" -fuzzminimizetime 10x -fuzztime $(FUZZTIME); \
 	  done; done
 
-soak:
+soak: test-tools build
+	bin/holdfast attack --state $(STATE)
 	$(MAKE) fuzz FUZZTIME=5m
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAttacksOnMachinesAreHeld ./test/chain
 	$(GO) test -race -count=1 -timeout 60m ./internal/...

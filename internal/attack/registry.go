@@ -106,10 +106,10 @@ func registryAttacks() []Attack {
 	)
 }
 
-// served is a change that a hostile registry makes while it serves.
-func served(h hostile) func(context.Context, *workload) (pull, error) {
+// served is a change that a rogue registry makes while it serves.
+func served(h rogue) func(context.Context, *workload) (pull, error) {
 	return func(_ context.Context, w *workload) (pull, error) {
-		e, err := w.site.hostile(w.site.ring, h)
+		e, err := w.site.rogue(w.site.ring, h)
 		return pull{registry: e}, err
 	}
 }
@@ -182,15 +182,15 @@ func wrongMAC(w *workload) error {
 }
 
 func impersonated(ctx context.Context, w *workload) (pull, error) {
-	ring, err := w.site.foreignRing(ctx)
+	ring, err := w.site.lab.foreignKeys(ctx)
 	if err != nil {
 		return pull{}, err
 	}
-	e, err := w.site.hostile(ring, func(a http.ResponseWriter, r *http.Request, genuine http.Handler) { genuine.ServeHTTP(a, r) })
+	e, err := w.site.rogue(ring, func(a http.ResponseWriter, r *http.Request, genuine http.Handler) { genuine.ServeHTTP(a, r) })
 	return pull{registry: e}, err
 }
 
-// onLayer is what a hostile registry does when it is asked for the first layer.
+// onLayer is what a rogue registry does when it is asked for the first layer.
 func onLayer(answer func(w http.ResponseWriter, r *http.Request, genuine []byte)) func(context.Context, *workload) (pull, error) {
 	return func(ctx context.Context, w *workload) (pull, error) {
 		layer, err := os.ReadFile(w.layer(0))

@@ -171,11 +171,11 @@ func (s *site) reworded(ctx context.Context, token string) (string, error) {
 }
 
 func foreignToken(ctx context.Context, s *site, token string) ([]byte, error) {
-	ring, err := s.foreignRing(ctx)
+	ring, err := s.lab.foreignKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
-	forged, err := signedBy(ring.Pair(keys.Token).Key, token, func(map[string]any) {})
+	forged, err := signedAgain(ring.Pair(keys.Token).Key, token, func(map[string]any) {})
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +184,7 @@ func foreignToken(ctx context.Context, s *site, token string) ([]byte, error) {
 
 // expiredToken has the broker's own key sign what it signed ten minutes ago.
 func expiredToken(ctx context.Context, s *site, token string) ([]byte, error) {
-	old, err := signedBy(s.ring.Pair(keys.Token).Key, token, func(claims map[string]any) {
+	old, err := signedAgain(s.ring.Pair(keys.Token).Key, token, func(claims map[string]any) {
 		claims["exp"] = time.Now().Add(-time.Second).Unix()
 	})
 	if err != nil {
@@ -193,8 +193,8 @@ func expiredToken(ctx context.Context, s *site, token string) ([]byte, error) {
 	return s.get(ctx, ownKey, old)
 }
 
-// signedBy is token after change, signed again by key, which rides along.
-func signedBy(key crypto.Signer, token string, change func(map[string]any)) (string, error) {
+// signedAgain is token after change, signed again by key, which rides along.
+func signedAgain(key crypto.Signer, token string, change func(map[string]any)) (string, error) {
 	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
 	if err != nil {
 		return "", err
@@ -295,7 +295,7 @@ func administering(name, change string) Attack {
 			if err != nil {
 				return Refusal{}, err
 			}
-			ring, err := s.foreignRing(ctx)
+			ring, err := s.lab.foreignKeys(ctx)
 			if err != nil {
 				return Refusal{}, err
 			}

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"holdfast/internal/broker/admin"
-	"holdfast/internal/keys"
 	"holdfast/internal/oci"
 	"holdfast/internal/sign"
 )
@@ -24,10 +22,10 @@ func trustAttacks() []Attack {
 	return in("image",
 		lying("image-not-trusted", trusted, "the machine boots a well-signed image that nobody trusted",
 			"no trusted image has it", func(ctx context.Context, s *site) (*suspect, error) { return s.booting(ctx, "an image nobody trusted") }),
-		lying("image-revoked", trusted, "the image was trusted once, and is not any more",
-			"no trusted image has it", revoked),
+		lying("references-withdrawn", trusted, "the image was trusted once, and is not any more",
+			"no trusted image has it", distrusted),
 		lying("references-planted", signed, "reference values that another root signed are written into the broker's own folder",
-			"no trusted image has it", planted),
+			"no trusted image has it", plantedReferences),
 		trusting("references-unsigned", "the administrator is handed reference values that nobody signed",
 			sign.ErrUnsigned, func(context.Context, *site) ([]byte, error) { return references("unsigned") }),
 		trusting("references-foreign", "the administrator is handed reference values that another installation signed",
@@ -44,8 +42,8 @@ func (s *site) booting(ctx context.Context, uki string) (*suspect, error) {
 	return s.boot(ctx, start{document: document, uki: uki})
 }
 
-// revoked boots an image that was trusted, which it first makes sure of.
-func revoked(ctx context.Context, s *site) (*suspect, error) {
+// distrusted boots an image that was trusted, which it first makes sure of.
+func distrusted(ctx context.Context, s *site) (*suspect, error) {
 	const uki = "an image that was trusted"
 	envelope, err := references(uki, s.ring.Statements())
 	if err != nil {
@@ -69,22 +67,15 @@ func revoked(ctx context.Context, s *site) (*suspect, error) {
 }
 
 func foreignReferences(ctx context.Context, s *site) ([]byte, error) {
-	ring, err := s.foreignRing(ctx)
+	ring, err := s.lab.foreignKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return references("an image of another installation", ring.Statements())
 }
 
-// foreignRing has the keys of another installation.
-func (s *site) foreignRing(ctx context.Context) (*keys.Ring, error) {
-	return Shared(s.lab, "foreign keys", func() (*keys.Ring, error) {
-		return keys.Init(ctx, filepath.Join(s.lab.dir, "foreign-keys"), time.Now())
-	})
-}
-
-// planted puts reference values where the broker keeps those that it accepted.
-func planted(ctx context.Context, s *site) (*suspect, error) {
+// plantedReferences puts reference values where the broker keeps those that it accepted.
+func plantedReferences(ctx context.Context, s *site) (*suspect, error) {
 	envelope, err := foreignReferences(ctx, s)
 	if err != nil {
 		return nil, err

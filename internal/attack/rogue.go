@@ -17,13 +17,13 @@ import (
 	"holdfast/internal/wiring/machine"
 )
 
-// A hostile registry answers as its operator likes, with the site's own one
+// A rogue registry answers as its operator likes, with the site's own one
 // behind it. Its certificate is good: it was the registry all along.
-type hostile func(w http.ResponseWriter, r *http.Request, genuine http.Handler)
+type rogue func(w http.ResponseWriter, r *http.Request, genuine http.Handler)
 
-// hostile starts one, until the lab is closed. Of another ring the certificate
+// rogue starts one, until the lab is closed. Of another ring the certificate
 // is another's.
-func (s *site) hostile(ring *keys.Ring, h hostile) (api.Endpoint, error) {
+func (s *site) rogue(ring *keys.Ring, h rogue) (api.Endpoint, error) {
 	behind, err := url.Parse(s.services.RegistryURL())
 	if err != nil {
 		return api.Endpoint{}, err
@@ -61,8 +61,8 @@ func (s *site) serve(ring *keys.Ring, h http.Handler) (api.Endpoint, error) {
 	return s.endpoint("https://" + l.Addr().String()), nil
 }
 
-// on is hostile where the request's path has part in it.
-func on(part string, h http.HandlerFunc) hostile {
+// on is a rogue where the request's path has part in it.
+func on(part string, h http.HandlerFunc) rogue {
 	return func(w http.ResponseWriter, r *http.Request, genuine http.Handler) {
 		if strings.Contains(r.URL.Path, part) {
 			h(w, r)

@@ -14,9 +14,9 @@ const (
 	measured = "a machine's configuration is measured, alone, before it is used"
 )
 
-func configurationAttacks() []Attack {
+func documentAttacks() []Attack {
 	return in("configuration",
-		lying("configuration-changed", approved, "the machine is started under a configuration that asks for something else",
+		lying("configuration-unauthorised", approved, "the machine is started under a configuration that asks for something else",
 			"is not authorised", func(ctx context.Context, s *site) (*suspect, error) {
 				document, err := s.document("changed")
 				if err != nil {
@@ -24,7 +24,7 @@ func configurationAttacks() []Attack {
 				}
 				return s.boot(ctx, start{document: document})
 			}),
-		lying("configuration-removed", approved, "the administrator withdraws the configuration; the machine goes on asking",
+		lying("configuration-withdrawn", approved, "the administrator withdraws the configuration; the machine goes on asking",
 			"is not authorised", withdrawn),
 		lying("configuration-withdrawn-late", approved, "the configuration is withdrawn after the machine proved itself, and before it asks for its key",
 			"is not authorised any more", withdrawnLate),
@@ -32,7 +32,7 @@ func configurationAttacks() []Attack {
 			attest.ErrInitData.Error(), func(ctx context.Context, s *site) (*suspect, error) {
 				return s.showing(ctx, "swapped", nil)
 			}),
-		lying("configuration-doubled", measured, "a second configuration is measured after the authorised one",
+		lying("configuration-measured-twice", measured, "a second configuration is measured after the authorised one",
 			attest.ErrInitData.Error(), func(ctx context.Context, s *site) (*suspect, error) {
 				return s.honest(ctx, measurement{8, "a second configuration"})
 			}),
