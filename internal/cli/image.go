@@ -12,8 +12,8 @@ import (
 )
 
 func (a *app) imageVerbs() *cobra.Command {
-	return group("image", "Lock, build, encrypt, move and inspect images", a.imageLock(), a.imageBuild(),
-		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect())
+	return group("image", "Lock, build, encrypt, move, inspect and compare images", a.imageLock(), a.imageBuild(),
+		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect(), a.imageDiff())
 }
 
 // sourceFlags are the flags of verbs that fetch packages.

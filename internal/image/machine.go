@@ -23,8 +23,10 @@ type MachineOptions struct {
 	Firmware []string
 	// Signers sign reference.json; there may be none.
 	Signers []sign.Signer
-	// Sqfstar is the program that makes the root; by default the one in PATH.
-	Sqfstar string
+	// Blocks is a file that keeps the root's compressed blocks for the next
+	// build, which then is as fast as unpacking. It changes no byte of the
+	// image. By default nothing is kept.
+	Blocks string
 }
 
 // Keys are what a machine's Secure Boot is enrolled with, and the private
@@ -45,7 +47,8 @@ func BuildMachine(ctx context.Context, o MachineOptions) (*Machine, error) {
 		return nil, err
 	}
 	defer b.close()
-	if _, err := o.sqfstar(); err != nil { // better now than after minutes of downloads
+	p, err := platformOf(b.Lock.Architecture)
+	if err != nil {
 		return nil, err
 	}
 	f, err := newFolder(o.Output)
@@ -56,7 +59,7 @@ func BuildMachine(ctx context.Context, o MachineOptions) (*Machine, error) {
 	if err := b.Archive.Fetch(ctx, append(b.Lock.Packages[:len(b.Lock.Packages):len(b.Lock.Packages)], b.Lock.Boot...)); err != nil {
 		return nil, err
 	}
-	m, err := (&machineBuild{build: b, folder: f, opts: o}).run(ctx)
+	m, err := (&machineBuild{b, f, o, p}).run(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", b.Recipe.Name, err)
 	}
@@ -66,14 +69,12 @@ func BuildMachine(ctx context.Context, o MachineOptions) (*Machine, error) {
 // A machineBuild is one machine image being made.
 type machineBuild struct {
 	*build
-	folder *folder
-	opts   MachineOptions
+	folder   *folder
+	opts     MachineOptions
+	platform platform
 }
 
 func (m *machineBuild) run(ctx context.Context) (*Machine, error) {
-	if arch := m.Lock.Architecture; arch != "amd64" {
-		return nil, fmt.Errorf("architecture %s: machine images are built for amd64 only", arch)
-	}
 	k, err := m.kernel(ctx)
 	if err != nil {
 		return nil, err

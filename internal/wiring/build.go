@@ -145,7 +145,8 @@ func (b Builder) Machine(ctx context.Context, l LockedRecipe, dir string, ring *
 	if err != nil {
 		return nil, err
 	}
-	mo := image.MachineOptions{Options: o}
+	mo := image.MachineOptions{Options: o, Blocks: filepath.Join(
+		b.Installation.Cache(), "blocks", l.Recipe.Name+"-"+l.Lock.Architecture)}
 	if fw, err := qemu.FindFirmware(); err == nil {
 		mo.Firmware = []string{fw.Code}
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func volume(size int64, uki []byte) Volume {
+func volumeOf(size int64, uki []byte) Volume {
 	files := []File{{Path: "EFI/BOOT/BOOTX64.EFI", Size: int64(len(uki)), Content: bytes.NewReader(uki)},
 		{Path: "empty.txt"}, long("loader/credentials/evil.cred"), long("loader/credentials/evil.credential"),
 		long("loader/" + strings.Repeat("thirteen char", 19) + "thirteen")}
@@ -43,11 +43,11 @@ func TestFsckAndMtoolsAgree(t *testing.T) {
 	}
 	uki := bytes.Repeat([]byte("0123456789abcdef"), 300_001)
 	for _, size := range []int64{0, 16 << 20, 33 << 20, 257 << 20} {
-		b := image(t, volume(size, uki))
+		b := image(t, volumeOf(size, uki))
 		if size > 0 && int64(len(b)) != size {
 			t.Errorf("image has %d bytes, want %d", len(b), size)
 		}
-		if want, _ := volume(size, uki).ImageSize(); want != int64(len(b)) {
+		if want, _ := volumeOf(size, uki).ImageSize(); want != int64(len(b)) {
 			t.Errorf("image has %d bytes, ImageSize says %d", len(b), want)
 		}
 		checkImage(t, b, uki)
@@ -89,7 +89,7 @@ func checkImage(t *testing.T, b, uki []byte) {
 
 func TestSameFilesSameBytes(t *testing.T) {
 	uki := []byte("uki")
-	if !bytes.Equal(image(t, volume(0, uki)), image(t, volume(0, uki))) {
+	if !bytes.Equal(image(t, volumeOf(0, uki)), image(t, volumeOf(0, uki))) {
 		t.Error("images differ")
 	}
 }

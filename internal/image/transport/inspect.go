@@ -52,6 +52,10 @@ func Inspect(ctx context.Context, src Ref, o Options) (Image, error) {
 		return Image{}, fmt.Errorf("read %s: %w", src, err)
 	}
 	defer img.Close()
+	return img.describe(src), nil
+}
+
+func (img *image) describe(src Ref) Image {
 	result := Image{
 		Reference: src.String(), Digest: oci.Digest(img.desc.Digest), MediaType: img.desc.MediaType,
 		Platform: img.config.OS + "/" + img.config.Architecture, Size: int64(len(img.raw)) + sum(unique(img.blobs())),
@@ -66,7 +70,7 @@ func Inspect(ctx context.Context, src Ref, o Options) (Image, error) {
 		result.Layers = append(result.Layers, layer)
 		result.Encrypted = result.Encrypted || layer.Encrypted
 	}
-	return result, nil
+	return result
 }
 
 func inspectLayer(desc ocispec.Descriptor) Layer {
