@@ -144,9 +144,9 @@ func resignedAttacks() []Attack {
 		booted("boot", "credential-planted", "what the stub hands to the kernel beside its image shows", "a systemd credential lies on the EFI partition, for all images",
 			Refusal{Broker, "PCR 12 is"}, withFile("loader/credentials/evil.cred")),
 		booted("boot", "credential-planted-beside", "what the stub hands to the kernel beside its image shows", "a systemd credential lies beside the kernel image",
-			Refusal{Broker, "PCR 12 is"}, withFile("EFI/BOOT/BOOTX64.EFI.extra.d/evil.cred")),
+			Refusal{Broker, "PCR 12 is"}, withFile(bootPath+".extra.d/evil.cred")),
 		booted("boot", "extension-planted", "what the stub hands to the kernel beside its image shows", "a system extension lies beside the kernel image",
-			Refusal{Broker, "PCR 13 is"}, withFile("EFI/BOOT/BOOTX64.EFI.extra.d/evil.raw")),
+			Refusal{Broker, "PCR 13 is"}, withFile(bootPath+".extra.d/evil.raw")),
 	}
 }
 

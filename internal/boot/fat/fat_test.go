@@ -73,7 +73,7 @@ func checkImage(t *testing.T, b, uki []byte) {
 	if got := run("mcopy", "-i", path, "::EFI/BOOT/BOOTX64.EFI", "-"); got != string(uki) {
 		t.Errorf("%d bytes: the file reads back differently", len(b))
 	}
-	for _, f := range volume(0, uki).Files[2:5] {
+	for _, f := range volumeOf(0, uki).Files[2:5] {
 		if got := run("mcopy", "-i", path, "::"+f.Path, "-"); got != f.Path {
 			t.Errorf("%s: got %q", f.Path, got)
 		}

@@ -45,7 +45,6 @@ func (n *node) shortName() string {
 }
 
 const (
-	attrLong     = 0x0f
 	unitsPerLong = 13
 	lastLong     = 0x40
 )
