@@ -115,9 +115,6 @@ func (t *target) edit(partition string, change func([]byte) error) error {
 // uki is a copy of the image's kernel image.
 func (r *rig) uki() ([]byte, error) { return os.ReadFile(r.guest.UKIPath()) }
 
-// bootPath is where firmware of this architecture looks: UEFI 2.10, 3.5.1.1.
-const bootPath = "EFI/BOOT/BOOTX64.EFI"
-
 // putUKI makes the EFI partition anew, with another kernel image and more
 // files.
 func (t *target) putUKI(uki []byte, more ...fat.File) error {
@@ -129,7 +126,7 @@ func (t *target) putUKI(uki []byte, more ...fat.File) error {
 	if err != nil {
 		return err
 	}
-	files := append([]fat.File{{Path: bootPath, Size: int64(len(uki)), Content: bytes.NewReader(uki)}}, more...)
+	files := append([]fat.File{{Path: t.guest.BootPath(), Size: int64(len(uki)), Content: bytes.NewReader(uki)}}, more...)
 	volume := fat.Volume{Label: "ESP", Time: t.guest.Date, Size: p.Size, Files: files}
 	return fat.Write(io.NewOffsetWriter(f, p.Start), volume)
 }

@@ -23,7 +23,7 @@ func trustAttacks() []Attack {
 		lying("image-not-trusted", trusted, "the machine boots a well-signed image that nobody trusted",
 			"no trusted image has it", func(ctx context.Context, s *site) (*suspect, error) { return s.booting(ctx, "an image nobody trusted") }),
 		lying("references-withdrawn", trusted, "the image was trusted once, and is not any more",
-			"no trusted image has it", distrusted),
+			"no trusted image has it", formerlyTrusted),
 		lying("references-planted", signed, "reference values that another root signed are written into the broker's own folder",
 			"no trusted image has it", plantedReferences),
 		trusting("references-unsigned", "the administrator is handed reference values that nobody signed",
@@ -42,8 +42,8 @@ func (s *site) booting(ctx context.Context, uki string) (*suspect, error) {
 	return s.boot(ctx, start{document: document, uki: uki})
 }
 
-// distrusted boots an image that was trusted, which it first makes sure of.
-func distrusted(ctx context.Context, s *site) (*suspect, error) {
+// formerlyTrusted boots an image that was trusted, which it first makes sure of.
+func formerlyTrusted(ctx context.Context, s *site) (*suspect, error) {
 	const uki = "an image that was trusted"
 	envelope, err := references(uki, s.ring.Statements())
 	if err != nil {

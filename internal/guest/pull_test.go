@@ -3,6 +3,7 @@ package guest
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -222,5 +223,34 @@ func TestLayerThatUnpacksToMoreThanThereIsRoomForIsRefused(t *testing.T) {
 	c.Space, c.Dir = 4<<20, t.TempDir()
 	if _, err := Pull(t.Context(), c); err != nil {
 		t.Errorf("with room: %v", err)
+	}
+}
+
+// counting tells how often a key was asked for.
+type counting struct {
+	fakeBroker
+	asked *int
+}
+
+func (c counting) Resource(ctx context.Context, uri string) ([]byte, error) {
+	*c.asked++
+	return c.fakeBroker.Resource(ctx, uri)
+}
+
+func TestLayersWithOneKeyAskForItOnce(t *testing.T) {
+	needRoot(t)
+	s, kek, asked := newShelf(t), bytes.Repeat([]byte{7}, 32), 0
+	var layers []v1.Descriptor
+	for _, name := range []string{"a", "b", "c"} {
+		secret, annotations := encrypted(t, zstandard(t, archive(t, tar.Header{Name: name, Linkname: name})), kek)
+		d := s.putLayer(zstdLayer+enc.Suffix, secret)
+		d.Annotations = annotations
+		layers = append(layers, d)
+	}
+	if _, err := s.pull(t, s.putImage(t, layers...), counting{fakeBroker{keyName: kek}, &asked}); err != nil {
+		t.Fatal(err)
+	}
+	if asked != 1 {
+		t.Errorf("the broker was asked %d times for one key", asked)
 	}
 }

@@ -51,6 +51,7 @@ func (m *machineBuild) squash(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	m.files = t
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
