@@ -54,7 +54,7 @@ func (l *Lab) guest(ctx context.Context, ring *keys.Ring) (*image.Machine, error
 }
 
 // A stage is one attack's own: an installation with the rig's keys, whose
-// broker, registry and TPM authority are its own.
+// broker, registry and machines are its own.
 type stage struct {
 	*rig
 	dir          string
@@ -91,10 +91,12 @@ func (r *rig) stage(ctx context.Context, name string) (*stage, error) {
 	return s, nil
 }
 
-// lend gives an installation the keys, and what is known of the accelerator.
-// Keys are not copied: they lie where they did.
+// lend gives an installation the keys, the maker of its TPMs, and what is known
+// of the accelerator. Keys are not copied: they lie where they did.
 func (r *rig) lend(to wiring.Installation) error {
-	if err := os.Symlink(r.ring.Dir(), to.Keys()); err != nil {
+	maker := filepath.Join(r.lab.dir, "tpm-maker")
+	err := errors.Join(os.MkdirAll(maker, 0o700), os.Symlink(maker, to.TPMAuthority()), os.Symlink(r.ring.Dir(), to.Keys()))
+	if err != nil {
 		return err
 	}
 	const known = "accel.json"

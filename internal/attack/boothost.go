@@ -200,8 +200,8 @@ func swapTPM(ctx context.Context, t *target) error {
 	return err
 }
 
-// distrusted has the broker trust the image's successor instead.
-func distrusted(ctx context.Context, t *target) error {
+// superseded has the broker trust the image's successor instead.
+func superseded(ctx context.Context, t *target) error {
 	list, err := t.admin.Images(ctx)
 	if err != nil {
 		return err

@@ -42,7 +42,7 @@ func rootAttacks() []Attack {
 			Refusal{Verity, "found metadata block 1 of"}, swapRoot(false)),
 		booted("boot", "disk-untrusted", onlyTrusted, "the disk holds another good image, signed with our key, which the broker was not told to trust",
 			notTrusted, otherImage),
-		booted("boot", "disk-distrusted", onlyTrusted, "the broker trusted the image, and was told not to any more when its successor came", notTrusted, distrusted),
+		booted("boot", "disk-distrusted", onlyTrusted, "the broker trusted the image, and was told not to any more when its successor came", notTrusted, superseded),
 		flipping("gpt-header-flipped", "a byte of the partition table's header", Refusal{Node, "root: "}, "", gpt.SectorSize+40),
 		flipping("gpt-entries-flipped", "a byte of the partition table's entries: the root's name", Refusal{Node, "root: "}, "", 2*gpt.SectorSize+entrySize+16),
 		booted("disk", "gpt-both-flipped", tableFound, "a byte of the partition table's header is flipped, in both copies",

@@ -144,9 +144,9 @@ func resignedAttacks() []Attack {
 		booted("boot", "credential-planted", "what the stub hands to the kernel beside its image shows", "a systemd credential lies on the EFI partition, for all images",
 			Refusal{Broker, "PCR 12 is"}, withFile("loader/credentials/evil.cred")),
 		booted("boot", "credential-planted-beside", "what the stub hands to the kernel beside its image shows", "a systemd credential lies beside the kernel image",
-			Refusal{Broker, "PCR 12 is"}, withFile("EFI/BOOT/BOOTX64.EFI.extra.d/evil.cred")),
+			Refusal{Broker, "PCR 12 is"}, withFile("UKI.extra.d/evil.cred")),
 		booted("boot", "extension-planted", "what the stub hands to the kernel beside its image shows", "a system extension lies beside the kernel image",
-			Refusal{Broker, "PCR 13 is"}, withFile("EFI/BOOT/BOOTX64.EFI.extra.d/evil.raw")),
+			Refusal{Broker, "PCR 13 is"}, withFile("UKI.extra.d/evil.raw")),
 	}
 }
 
@@ -204,6 +204,8 @@ func (r *rig) withMore(image []byte) ([]byte, error) {
 	return r.signed(image)
 }
 
+// withFile plants a file on the EFI partition; "UKI" stands for the kernel
+// image's own path.
 func withFile(path string) host {
 	return func(_ context.Context, t *target) error {
 		image, err := t.uki()
@@ -211,6 +213,6 @@ func withFile(path string) host {
 			return err
 		}
 		const text = "let me in"
-		return t.putUKI(image, fat.File{Path: path, Size: int64(len(text)), Content: strings.NewReader(text)})
+		return t.putUKI(image, fat.File{Path: strings.Replace(path, "UKI", t.guest.BootPath(), 1), Size: int64(len(text)), Content: strings.NewReader(text)})
 	}
 }

@@ -65,31 +65,36 @@ func (l *Lab) start(ctx context.Context, name string, change func(*wiring.Run)) 
 		spec.Tap = func(c net.Conn) net.Conn { v.wire = &tap{Conn: c, replies: make(chan api.Event, 256)}; return v.wire }
 		return nil
 	}
+	change(&run)
+	if err := v.live(ctx, run); err != nil {
+		return nil, errors.Join(err, v.end())
+	}
+	return v, nil
+}
+
+// live has the machine run, and waits until its workload answers.
+func (v *victim) live(ctx context.Context, run wiring.Run) error {
 	started := make(chan *wiring.Running, 1)
 	run.Started = func(m *wiring.Running) { started <- m }
-	change(&run)
 	var life context.Context
 	life, v.stop = context.WithCancel(context.WithoutCancel(ctx)) // others attack it later
 	go func() {
 		defer close(v.ended)
-		var result *wiring.Result
-		if result, v.err = s.installation.Run(life, run); v.err == nil && result.Outcome.Exit == nil {
-			v.err = errors.New(result.Outcome.String())
+		result, err := v.installation.Run(life, run)
+		if err == nil && result.Outcome.Exit == nil {
+			err = errors.New(result.Outcome.String())
 		}
+		v.err = err
 	}()
 	select {
 	case m := <-started:
 		v.address = fmt.Sprintf("%s:%d", m.Ports[0].HostIP, m.Ports[0].HostPort)
-		err = v.alive(ctx)
+		return v.alive(ctx)
 	case <-v.ended:
-		err = fmt.Errorf("the machine ended: %w", v.err)
+		return errors.New("the machine ended before its workload ran")
 	case <-ctx.Done():
-		err = ctx.Err()
+		return ctx.Err()
 	}
-	if err != nil {
-		return nil, errors.Join(err, v.end())
-	}
-	return v, nil
 }
 
 // end stops the machine and removes what it had.
