@@ -50,8 +50,10 @@ fuzz:
 	    $(GO) test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t$$" -fuzzminimizetime 10x -fuzztime $(FUZZTIME); \
 	  done; done
 
-soak:
+soak: test-tools build
+	HOLDFAST_SOAK=1 $(GO) test -count=1 -timeout 30m ./internal/attack
 	$(MAKE) fuzz FUZZTIME=5m
+	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAttacksOnMachinesAreHeld ./test/chain
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
 
 # A kernel that tests boot without firmware, unpacked from Debian's package.

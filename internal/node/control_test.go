@@ -56,6 +56,23 @@ func TestOnlyStatusIsAllowedByDefault(t *testing.T) {
 	}
 }
 
+func TestRefusedCallsAreRecordedButNotForEver(t *testing.T) {
+	c := newControl()
+	var recorded []string
+	c.record = func(reason string) { recorded = append(recorded, reason) }
+	call := dial(t, c)
+	for range 2 * maxRecorded {
+		call(`{"id":2,"call":"exec"}`)
+	}
+	if len(recorded) != maxRecorded || !strings.Contains(recorded[0], `call "exec" is not allowed`) {
+		t.Errorf("got %d records, %.80q, want %d that name the call", len(recorded), recorded, maxRecorded)
+	}
+	call(`{"id":3,"call":"status"}`)
+	if len(recorded) != maxRecorded {
+		t.Error("an allowed call was recorded")
+	}
+}
+
 func TestListedCallsWork(t *testing.T) {
 	c := newControl()
 	c.allow([]string{api.CallSignal, api.CallStop})

@@ -7,7 +7,6 @@ package chain
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -126,17 +125,6 @@ func refused(t *testing.T, r *wiring.Result, stage, want string) {
 	}
 }
 
-// denied wants a decision of the broker, in its audit log, against this run.
-func denied(t *testing.T, r *wiring.Result, want string) {
-	t.Helper()
-	for _, d := range r.Report.Decisions {
-		if d.Decision == api.AuditRefuse && strings.Contains(strings.Join(d.Reasons, "; "), want) {
-			return
-		}
-	}
-	t.Fatalf("got decisions %+v, want a refusal with %q in the audit log", r.Report.Decisions, want)
-}
-
 func TestTheChainHoldsAndAnAlteredLayerNeverRuns(t *testing.T) {
 	b := needs(t)
 	t.Parallel()
@@ -187,62 +175,6 @@ func TestOutputExitCodeAndSecretAreTheWorkloads(t *testing.T) {
 	}
 }
 
-func TestFirmwareRefusesAUKIWeDidNotSign(t *testing.T) {
-	b := needs(t)
-	t.Parallel()
-	other, err := keys.Init(t.Context(), filepath.Join(t.TempDir(), "keys"), time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := b.run(t, io.Discard)
-	r.Guest = b.copyGuest(t)
-	replaceUKI(t, r.Guest, other, nil)
-	result := start(t, b, r)
-	if o := result.Outcome; o.Reason != machine.FirmwareRefused || !strings.Contains(o.Words, "Access Denied") {
-		t.Fatalf("got %s, want the firmware's refusal", o)
-	}
-	if len(result.Report.Decisions) != 0 {
-		t.Fatalf("got decisions %+v, want the broker never asked", result.Report.Decisions)
-	}
-}
-
-func TestVerityStopsTheMachine(t *testing.T) {
-	b := needs(t)
-	for name, c := range map[string]struct {
-		at    func(size int64) int64
-		after bool // the root was mounted before the block was read
-	}{
-		"when a block read at boot was flipped":    {func(int64) int64 { return 100 }, false},
-		"when a block read only later was flipped": {func(size int64) int64 { return size / 2 }, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := b.run(t, io.Discard)
-			r.Guest = b.copyGuest(t)
-			p := partition(t, b.guest, "root")
-			if err := wiring.FlipByte(filepath.Join(r.Guest, "disk.img"), p.Start+c.at(b.guest.Root.Size)); err != nil {
-				t.Fatal(err)
-			}
-			result := start(t, b, r)
-			if o := result.Outcome; o.Reason != machine.VerityCorruption {
-				t.Fatalf("got %s, want verity's stop\n%s", o, strings.Join(o.Console, "\n"))
-			}
-			if mounted := passed(result.Report, "root"); mounted != c.after {
-				t.Fatalf("root was mounted: got %v, want %v", mounted, c.after)
-			}
-		})
-	}
-}
-
-func passed(r *wiring.Report, stage string) bool {
-	for _, s := range r.Stages {
-		if s.Name == stage {
-			return true
-		}
-	}
-	return false
-}
-
 func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
 	b := needs(t)
 	t.Parallel()
@@ -281,40 +213,6 @@ func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
 	if want := "configuration " + result.Report.Configuration + " is not authorised"; !bytes.Contains(audit, []byte(want)) {
 		t.Errorf("the audit log does not say %q", want)
 	}
-}
-
-func TestAPlantedCredentialIsSeen(t *testing.T) {
-	b := needs(t)
-	t.Parallel()
-	r := b.run(t, io.Discard)
-	r.Image = "oci:" + b.encrypted(t)
-	r.Guest = b.copyGuest(t)
-	esp := fmt.Sprintf("%s@@%d", filepath.Join(r.Guest, "disk.img"), partition(t, b.guest, "esp").Start)
-	cred := filepath.Join(t.TempDir(), "evil.cred")
-	if err := os.WriteFile(cred, []byte("let me in"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	tool(t, "mmd", "-i", esp, "::/LOADER")
-	tool(t, "mmd", "-i", esp, "::/LOADER/CREDENTIALS")
-	tool(t, "mcopy", "-i", esp, cred, "::/LOADER/CREDENTIALS/EVIL.CRE")
-	tool(t, "mren", "-i", esp, "::/LOADER/CREDENTIALS/EVIL.CRE", "evil.cred")
-	result := start(t, b, r)
-	refused(t, result, "attest", "PCR 12")
-	denied(t, result, "PCR 12")
-}
-
-func TestASignedImageNobodyTrustsGetsNothing(t *testing.T) {
-	b := needs(t)
-	t.Parallel()
-	r := b.run(t, io.Discard)
-	r.Image = "oci:" + b.encrypted(t)
-	r.Guest = b.copyGuest(t)
-	replaceUKI(t, r.Guest, b.ring, func(uki []byte) []byte {
-		return bytes.Replace(uki, []byte("console=ttyS0 "), []byte("console=ttyS0\t"), 1)
-	})
-	result := start(t, b, r)
-	refused(t, result, "attest", "PCR 11")
-	denied(t, result, "PCR 11")
 }
 
 // encrypted is the workload encrypted under a key of its own.
