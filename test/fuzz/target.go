@@ -77,7 +77,9 @@ func (c *config) target(path string, f *ast.FuncDecl) (*Target, error) {
 	}
 	t := &Target{Dir: dir, Name: f.Name.Name, Parser: parsersOf(dir, f.Doc)}
 	if len(t.Parser) == 0 {
-		return nil, fmt.Errorf("names no parser: want a line %sFILE… in its comment", directive)
+		if t.Parser, err = c.whole(dir); err != nil {
+			return nil, err
+		}
 	}
 	h := sha256.New()
 	for _, code := range append(t.Parser, Code{File: filepath.Join(dir, filepath.Base(path)), Funcs: []string{t.Name}}) {
@@ -119,6 +121,18 @@ func parsersOf(dir string, doc *ast.CommentGroup) []Code {
 	return list
 }
 
+// whole is the package of a target that names no part of it.
+func (c *config) whole(dir string) ([]Code, error) {
+	files, err := filepath.Glob(filepath.Join(c.root, dir, "*.go"))
+	var list []Code
+	for _, f := range files {
+		if !strings.HasSuffix(f, "_test.go") {
+			list = append(list, Code{File: filepath.Join(dir, filepath.Base(f))})
+		}
+	}
+	return list, err
+}
+
 // decls gives the functions that code names, without their comments.
 func (c *config) decls(code Code) ([]*ast.FuncDecl, *token.FileSet, error) {
 	set := token.NewFileSet()
@@ -136,7 +150,7 @@ func (c *config) decls(code Code) ([]*ast.FuncDecl, *token.FileSet, error) {
 		list = append(list, f)
 		missing = slices.DeleteFunc(missing, func(name string) bool { return name == f.Name.Name })
 	}
-	if len(missing) > 0 || len(list) == 0 {
+	if len(missing) > 0 {
 		return nil, nil, fmt.Errorf("%s has no function %s", code.File, strings.Join(missing, ", "))
 	}
 	return list, set, nil

@@ -49,15 +49,19 @@ type documents struct {
 	mediaType          string // of the manifest, where there is no index
 }
 
-func describe(mediaType string, b []byte) ocispec.Descriptor {
+func describeBytes(mediaType string, b []byte) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.Digest(oci.SHA256(b)), Size: int64(len(b))}
 }
 
 func (d documents) root(context.Context) (ocispec.Descriptor, []byte, error) {
 	if d.top != nil {
-		return describe(ocispec.MediaTypeImageIndex, d.top), d.top, nil
+		return describeBytes(ocispec.MediaTypeImageIndex, d.top), d.top, nil
 	}
-	return describe(d.mediaType, d.image), d.image, nil
+	return describeBytes(d.mediaType, d.image), d.image, nil
+}
+
+func (d documents) referrers(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) {
+	return nil, nil
 }
 
 func (d documents) Close() error { return nil }
