@@ -160,8 +160,10 @@ func skipLine(lines *bufio.Reader) error {
 	}
 }
 
+// refuseCall keeps its words short: an error may repeat what the host sent, and
+// a reply of more than a line would end the channel.
 func refuseCall(id uint64, err error) api.Event {
-	return api.Event{ID: id, Event: api.EventReply, Error: err.Error()}
+	return api.Event{ID: id, Event: api.EventReply, Error: fmt.Sprintf("%.200s", err.Error())}
 }
 
 // answer does what one line asks for and returns the reply.
