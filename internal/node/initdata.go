@@ -120,12 +120,8 @@ func parseGuestConfig(text []byte) (c api.GuestConfig, err error) {
 	if _, err := d.Token(); err != io.EOF {
 		return c, fmt.Errorf("%s: something follows the configuration", api.GuestConfigKey)
 	}
-	for _, call := range c.Control {
-		switch call {
-		case api.CallSignal, api.CallStop, api.CallStdin:
-		default:
-			return c, fmt.Errorf("%s: unknown control call %q", api.GuestConfigKey, call)
-		}
+	if err := c.Check(); err != nil {
+		return c, fmt.Errorf("%s: %w", api.GuestConfigKey, err)
 	}
 	return c, nil
 }

@@ -49,34 +49,34 @@ type documents struct {
 	mediaType          string // of the manifest, where there is no index
 }
 
-func describeBytes(mediaType string, b []byte) ocispec.Descriptor {
+func descriptor(mediaType string, b []byte) ocispec.Descriptor {
 	return ocispec.Descriptor{MediaType: mediaType, Digest: digest.Digest(oci.SHA256(b)), Size: int64(len(b))}
 }
 
 func (d documents) root(context.Context) (ocispec.Descriptor, []byte, error) {
 	if d.top != nil {
-		return describeBytes(ocispec.MediaTypeImageIndex, d.top), d.top, nil
+		return descriptor(ocispec.MediaTypeImageIndex, d.top), d.top, nil
 	}
-	return describeBytes(d.mediaType, d.image), d.image, nil
+	return descriptor(d.mediaType, d.image), d.image, nil
 }
+
+func (d documents) Close() error { return nil }
 
 func (d documents) referrers(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	return nil, nil
 }
 
-func (d documents) Close() error { return nil }
-
-func (d documents) blob(_ context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
+func (d documents) blob(_ context.Context, desc ocispec.Descriptor, from int64) (io.ReadCloser, error) {
 	for _, b := range [][]byte{d.config, d.image, d.top} {
 		if digest.Digest(oci.SHA256(b)) == desc.Digest {
-			return io.NopCloser(bytes.NewReader(b)), nil
+			return io.NopCloser(bytes.NewReader(b[from:])), nil
 		}
 	}
 	return nil, os.ErrNotExist
 }
 
 func (d documents) manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	r, err := d.blob(ctx, desc)
+	r, err := d.blob(ctx, desc, 0)
 	if err != nil {
 		return nil, err
 	}
