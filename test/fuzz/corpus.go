@@ -37,6 +37,7 @@ func (c *config) keep(ctx context.Context, t *Target) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	defer r.close()
 	s := &sieve{config: c, replay: r}
 	if s.reached, err = r.run(ctx, c); err != nil {
 		return 0, err
@@ -165,6 +166,7 @@ func (c *config) covered(ctx context.Context, t *Target) (covered, all int, err 
 	if err != nil {
 		return 0, 0, err
 	}
+	defer r.close()
 	files, err := c.found(t)
 	if err != nil {
 		return 0, 0, err

@@ -27,15 +27,19 @@ func (c *config) newReplay(ctx context.Context, t *Target) (*replay, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &replay{Target: t, root: filepath.Join(c.state, "replay"), binary: binary}
-	if err := os.RemoveAll(r.root); err != nil {
+	root, err := os.MkdirTemp(c.state, "replay-*")
+	if err != nil {
 		return nil, err
 	}
+	r := &replay{Target: t, root: root, binary: binary}
 	if err := link(c.root, r.root, strings.Split(r.inputs(""), "/")); err != nil {
 		return nil, err
 	}
 	return r, r.add(filepath.Join(c.root, r.inputs("")))
 }
+
+// close takes the copy away.
+func (r *replay) close() { _ = os.RemoveAll(r.root) }
 
 // packages are those of the parser, as the go command names them.
 func (t *Target) packages() []string {

@@ -71,7 +71,7 @@ func (t *Target) code() string {
 // table is the record in Markdown.
 func (r Record) table() string {
 	var b strings.Builder
-	b.WriteString("\n| target | parser | CPU minutes | executions | inputs | statements reached | found and fixed |\n|---|---|---:|---:|---:|---:|---:|\n")
+	b.WriteString("\n| target | parser | CPU minutes | executions | inputs | statements reached | failures so far |\n|---|---|---:|---:|---:|---:|---:|\n")
 	var cpu float64
 	var executions int64
 	var fixed, covered, all int
