@@ -22,7 +22,7 @@ const (
 
 func rootAttacks() []Attack {
 	return []Attack{
-		flipping("root-flipped", "a byte of the root's first block, which is read to mount it", Refusal{Verity, "found data block 0 of"}, "root", 100),
+		flipping("root-flipped", "a byte of the root's first block, its superblock,", Refusal{Verity, "found data block 0 of"}, "root", 100),
 		booted("disk", "root-flipped-later", rootNamed, "a byte is flipped in each block of the middle of the root, which is read when the machine is up",
 			Refusal{Verity, "found data block"}, func(_ context.Context, t *target) error {
 				var all []int64
@@ -33,8 +33,9 @@ func rootAttacks() []Attack {
 			}),
 		level("hash-tree-top-flipped", "a byte of the hash tree's top level", 1),
 		level("hash-tree-leaf-flipped", "a byte of the hash tree's lowest level", 2),
-		flipping("superblock-signature", "a byte of the verity superblock's signature", Refusal{Node, "root: /dev/"}, "root-verity", 0),
-		flipping("superblock-size", "a byte of the data's size in the verity superblock", Refusal{Node, "root: "}, "root-verity", 40),
+		flipping("superblock-signature", "a byte of the verity superblock's signature", Refusal{Node, "verity superblock: no signature"}, "root-verity", 0),
+		flipping("superblock-algorithm", "a byte of the hash algorithm's name in the verity superblock", Refusal{Node, "want sha256"}, "root-verity", 40),
+		flipping("superblock-size", "a byte of the data's size in the verity superblock, which makes it smaller", Refusal{Node, "root: mount squashfs"}, "root-verity", 72),
 		flipping("superblock-salt", "a byte of the salt in the verity superblock", Refusal{Verity, "found metadata block 1 of"}, "root-verity", 88),
 		booted("disk", "root-swapped", tableFound, "root and hash tree are those of another image",
 			Refusal{Node, "root: no disk has the partitions of root hash"}, swapRoot(true)),
