@@ -20,6 +20,9 @@ const (
 	tableFound = "the root is found by its hash, and read only through it"
 )
 
+// noBoot is a firmware that does not go by a table that is not whole.
+var noBoot = Refusal{Firmware, "found nothing to boot on the disk"}
+
 func rootAttacks() []Attack {
 	return []Attack{
 		flipping("root-flipped", "a byte of the root's first block, its superblock,", Refusal{Verity, "found data block 0 of"}, "root", 100),
@@ -44,10 +47,10 @@ func rootAttacks() []Attack {
 		booted("boot", "disk-untrusted", onlyTrusted, "the disk holds another good image, signed with our key, which the broker was not told to trust",
 			notTrusted, otherImage),
 		booted("boot", "disk-distrusted", onlyTrusted, "the broker trusted the image, and was told not to any more when its successor came", notTrusted, superseded),
-		flipping("gpt-header-flipped", "a byte of the partition table's header", Refusal{Node, "root: "}, "", gpt.SectorSize+40),
+		flipping("gpt-header-flipped", "a byte of the partition table's header", noBoot, "", gpt.SectorSize+40),
 		flipping("gpt-entries-flipped", "a byte of the partition table's entries: the root's name", Refusal{Node, "root: "}, "", 2*gpt.SectorSize+entrySize+16),
 		booted("disk", "gpt-both-flipped", tableFound, "a byte of the partition table's header is flipped, in both copies",
-			Refusal{Firmware, "No bootable option"}, func(_ context.Context, t *target) error {
+			noBoot, func(_ context.Context, t *target) error {
 				return t.flip("", gpt.SectorSize+40, t.guest.Disk.Size-gpt.SectorSize+40)
 			}),
 		booted("disk", "gpt-root-moved", tableFound, "the partition table, with good checksums, says that the root begins a block later",
