@@ -51,7 +51,7 @@ fuzz:
 	  done; done
 
 soak: test-tools build
-	bin/holdfast attack --state $(STATE)
+	HOLDFAST_SOAK=1 $(GO) test -count=1 -timeout 30m ./internal/attack
 	$(MAKE) fuzz FUZZTIME=5m
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAttacksOnMachinesAreHeld ./test/chain
 	$(GO) test -race -count=1 -timeout 60m ./internal/...

@@ -1,7 +1,9 @@
 package attack
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -28,6 +30,8 @@ func trustAttacks() []Attack {
 			"no trusted image has it", plantedReferences),
 		trusting("references-unsigned", "the administrator is handed reference values that nobody signed",
 			sign.ErrUnsigned, func(context.Context, *site) ([]byte, error) { return references("unsigned") }),
+		trusting("references-altered", "the administrator is handed reference values whose PCR 11 was changed after they were signed",
+			sign.ErrUntrusted, alteredReferences),
 		trusting("references-foreign", "the administrator is handed reference values that another installation signed",
 			sign.ErrUntrusted, foreignReferences),
 	)
@@ -64,6 +68,23 @@ func formerlyTrusted(ctx context.Context, s *site) (*suspect, error) {
 		return nil, errors.Join(err, g.Close())
 	}
 	return g, nil
+}
+
+func alteredReferences(_ context.Context, s *site) ([]byte, error) {
+	raw, err := references(ukiMeasured, s.ring.Statements())
+	if err != nil {
+		return nil, err
+	}
+	envelope, err := sign.ParseEnvelope(raw)
+	if err != nil {
+		return nil, err
+	}
+	changed := bytes.ReplaceAll(envelope.Payload, []byte(extended(ukiMeasured)), []byte(extended("an image of the adversary")))
+	if bytes.Equal(changed, envelope.Payload) {
+		return nil, errors.New("the reference values do not say PCR 11")
+	}
+	envelope.Payload = changed
+	return json.Marshal(envelope)
 }
 
 func foreignReferences(ctx context.Context, s *site) ([]byte, error) {
