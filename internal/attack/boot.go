@@ -185,8 +185,10 @@ func (s *stage) judge(ctx context.Context, o machine.Outcome) (Refusal, error) {
 
 func refused(o machine.Outcome, recorded []string) (Refusal, error) {
 	switch o.Reason {
-	case machine.FirmwareRefused, machine.Unbootable:
+	case machine.FirmwareRefused:
 		return Refusal{Firmware, o.Words}, nil
+	case machine.Unbootable:
+		return Refusal{Firmware, o.String()}, nil
 	case machine.VerityCorruption:
 		return Refusal{Verity, o.Corrupt.String()}, nil
 	case machine.Refused:

@@ -60,7 +60,7 @@ func firmwareAttacks() []Attack {
 				return errors.Join(err, t.putUKI(image), t.variables(func([]efivar.Variable) []efivar.Variable { return nil }))
 			}),
 		booted("firmware", "kernel-from-host", "nothing that firmware did not check can show what it would have measured",
-			"the host hands kernel, initramfs and command line to the firmware itself, past the disk", notTrusted, kernelFromHost),
+			"the host hands kernel, initramfs and command line to the firmware itself, past the disk", Refusal{Broker, "secure boot was enabled but no key was used"}, kernelFromHost),
 	}
 }
 

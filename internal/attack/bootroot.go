@@ -20,9 +20,12 @@ const (
 	tableFound = "the root is found by its hash, and read only through it"
 )
 
+// noBoot is a firmware that does not go by a table that is not whole.
+var noBoot = Refusal{Firmware, "found nothing to boot on the disk"}
+
 func rootAttacks() []Attack {
 	return []Attack{
-		flipping("root-flipped", "a byte of the root's first block, which is read to mount it", Refusal{Verity, "found data block 0 of"}, "root", 100),
+		flipping("root-flipped", "a byte of the root's first block, its superblock,", Refusal{Verity, "found data block 0 of"}, "root", 100),
 		booted("disk", "root-flipped-later", rootNamed, "a byte is flipped in each block of the middle of the root, which is read when the machine is up",
 			Refusal{Verity, "found data block"}, func(_ context.Context, t *target) error {
 				var all []int64
@@ -33,8 +36,9 @@ func rootAttacks() []Attack {
 			}),
 		level("hash-tree-top-flipped", "a byte of the hash tree's top level", 1),
 		level("hash-tree-leaf-flipped", "a byte of the hash tree's lowest level", 2),
-		flipping("superblock-signature", "a byte of the verity superblock's signature", Refusal{Node, "root: /dev/"}, "root-verity", 0),
-		flipping("superblock-size", "a byte of the data's size in the verity superblock", Refusal{Node, "root: "}, "root-verity", 40),
+		flipping("superblock-signature", "a byte of the verity superblock's signature", Refusal{Node, "verity superblock: no signature"}, "root-verity", 0),
+		flipping("superblock-algorithm", "a byte of the hash algorithm's name in the verity superblock", Refusal{Node, "want sha256"}, "root-verity", 40),
+		flipping("superblock-size", "a byte of the data's size in the verity superblock, which makes it smaller", Refusal{Node, "root: mount squashfs"}, "root-verity", 72),
 		flipping("superblock-salt", "a byte of the salt in the verity superblock", Refusal{Verity, "found metadata block 1 of"}, "root-verity", 88),
 		booted("disk", "root-swapped", tableFound, "root and hash tree are those of another image",
 			Refusal{Node, "root: no disk has the partitions of root hash"}, swapRoot(true)),
@@ -43,10 +47,10 @@ func rootAttacks() []Attack {
 		booted("boot", "disk-untrusted", onlyTrusted, "the disk holds another good image, signed with our key, which the broker was not told to trust",
 			notTrusted, otherImage),
 		booted("boot", "disk-distrusted", onlyTrusted, "the broker trusted the image, and was told not to any more when its successor came", notTrusted, superseded),
-		flipping("gpt-header-flipped", "a byte of the partition table's header", Refusal{Node, "root: "}, "", gpt.SectorSize+40),
+		flipping("gpt-header-flipped", "a byte of the partition table's header", noBoot, "", gpt.SectorSize+40),
 		flipping("gpt-entries-flipped", "a byte of the partition table's entries: the root's name", Refusal{Node, "root: "}, "", 2*gpt.SectorSize+entrySize+16),
 		booted("disk", "gpt-both-flipped", tableFound, "a byte of the partition table's header is flipped, in both copies",
-			Refusal{Firmware, "No bootable option"}, func(_ context.Context, t *target) error {
+			noBoot, func(_ context.Context, t *target) error {
 				return t.flip("", gpt.SectorSize+40, t.guest.Disk.Size-gpt.SectorSize+40)
 			}),
 		booted("disk", "gpt-root-moved", tableFound, "the partition table, with good checksums, says that the root begins a block later",

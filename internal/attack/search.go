@@ -45,12 +45,18 @@ func shifted(e *base64.Encoding, plain []byte, shift int) []byte {
 	return []byte(text[(shift*8+5)/6 : (shift+len(plain))*8/6])
 }
 
+var zeros = make([]byte, 1<<20)
+
 // in tells the forms in which the secret is in what r gives.
 func (s *search) in(r io.Reader) (forms []string, err error) {
-	window := make([]byte, 0, 1<<20)
+	window := make([]byte, 0, len(zeros))
 	for {
 		n, err := io.ReadFull(r, window[len(window):cap(window)])
 		window = window[:len(window)+n]
+		if n == len(zeros) && bytes.Equal(window, zeros) { // most of a machine's memory
+			window = window[:0]
+			continue
+		}
 		for form, needle := range s.needles {
 			if bytes.Contains(window, needle) && !slices.Contains(forms, form) {
 				forms = append(forms, form)
