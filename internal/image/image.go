@@ -12,7 +12,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -111,46 +110,6 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 	return t, nil
 }
 
-func everything(string) bool { return true }
-
-// unpack adds the files of pins that wanted accepts.
-func (b *build) unpack(ctx context.Context, name string, t *tree.Tree, pins []deb.Pin, wanted func(string) bool) error {
-	var total int64
-	for _, p := range pins {
-		total += p.Size
-	}
-	step := b.Progress.Start(name, total, progress.Bytes)
-	for _, p := range pins {
-		step.Note(p.Name)
-		if err := b.unpackOne(ctx, t, p, wanted, step); err != nil {
-			step.Fail()
-			return fmt.Errorf("unpack %s %s: %w", p.Name, p.Version, err)
-		}
-	}
-	step.Done("")
-	return nil
-}
-
-func (b *build) unpackOne(ctx context.Context, t *tree.Tree, p deb.Pin, wanted func(string) bool, step progress.Step) error {
-	blob, err := b.Store.Open(ctx, p.Digest())
-	if err != nil {
-		return err
-	}
-	defer blob.Close()
-	r := progress.Reader(blob, step)
-	err = deb.Unpack(r, func(h *tar.Header, content io.Reader) error {
-		if !wanted(h.Name) {
-			return nil
-		}
-		return t.AddHeader(p.Name, h, content, b.spool)
-	})
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, r) // the store judges the bytes only at their end
-	return err
-}
-
 // program compiles and spools a Go program.
 func (b *build) program(ctx context.Context, module, pkg string) (tree.Content, error) {
 	step := b.Progress.Start("compile "+pkg, 0, progress.None)
@@ -178,5 +137,9 @@ func (b *build) compile(ctx context.Context, module, pkg string) (tree.Content, 
 		return tree.Content{}, err
 	}
 	defer f.Close()
-	return b.spool.Add(f)
+	info, err := f.Stat()
+	if err != nil {
+		return tree.Content{}, err
+	}
+	return b.spool.Add(f, info.Size())
 }
