@@ -23,7 +23,7 @@ Exit codes: 0 the same bytes, 1 different, 2 an image cannot be read, or usage.`
 		Example: "  holdfast image diff oci:redis 127.0.0.1:5000/redis:7\n  holdfast image diff guest guest.old",
 		Args:    cobra.ExactArgs(2),
 	}
-	options := a.transportFlags(c)
+	options := a.imageFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {

@@ -40,6 +40,17 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 	}
 }
 
+// imageFlags are those, of verbs that do not go by a machine's architecture.
+func (a *app) imageFlags(c *cobra.Command) func() (transport.Options, error) {
+	options := a.transportFlags(c)
+	arch := c.Flags().String("arch", "", "architecture to take of an image that is for several, as arm64 (default amd64)")
+	return func() (transport.Options, error) {
+		o, err := options()
+		o.Architecture = *arch
+		return o, err
+	}
+}
+
 func (a *app) imagePush() *cobra.Command { return a.copyVerb("push", "SRC", "REGISTRY-REF") }
 func (a *app) imagePull() *cobra.Command { return a.copyVerb("pull", "REGISTRY-REF", "DST") }
 
@@ -58,7 +69,7 @@ Exit codes: 0 copied, 1 failed, 2 usage, 3 content does not match its digest.`,
 	if verb == "pull" {
 		c.Example = "  holdfast image pull 127.0.0.1:5000/redis:7 oci:redis"
 	}
-	options := a.transportFlags(c)
+	options := a.imageFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {
@@ -97,7 +108,7 @@ func (a *app) imageInspect() *cobra.Command {
 			"  holdfast image inspect --json 127.0.0.1:5000/redis:7",
 		Args: cobra.ExactArgs(1),
 	}
-	options := a.transportFlags(c)
+	options := a.imageFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {
@@ -158,7 +169,7 @@ or the broker refused.`,
 	}
 	c.Flags().StringArrayVarP(&recipients, "recipient", "r", nil, "who may decrypt; may be repeated")
 	_ = c.MarkFlagRequired("recipient")
-	options := a.transportFlags(c)
+	options := a.imageFlags(c)
 	admin := a.brokerFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
@@ -209,7 +220,7 @@ fits.`,
 	}
 	c.Flags().StringArrayVarP(&files, "key", "k", nil, "file of a private key; may be repeated")
 	_ = c.MarkFlagRequired("key")
-	options := a.transportFlags(c)
+	options := a.imageFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {

@@ -146,6 +146,9 @@ func (s *session) tidy(r *Result) error {
 	return clearFolder(s.folder)
 }
 
+// machineArchitecture is that of the machines that package qemu starts.
+const machineArchitecture = "amd64"
+
 // prepare makes the parts that do not depend on one another, at once.
 func (s *session) prepare(ctx context.Context) error {
 	var err error
@@ -167,6 +170,9 @@ func (s *session) prepare(ctx context.Context) error {
 	g.Go(func() (err error) { s.workload, err = s.fetch(gctx); return err })
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	if s.guest.Architecture != machineArchitecture {
+		return fmt.Errorf("machine image %s is for %s: machines started here are %s", s.guest.Name, s.guest.Architecture, machineArchitecture)
 	}
 	if s.Attack != nil {
 		if err := s.Attack(s.path("registry"), s.workload.layers); err != nil {
@@ -212,6 +218,7 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	const name = "workload"
 	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
 	opts := s.Transport
+	opts.Architecture = machineArchitecture
 	opts.Stdin, opts.Progress, opts.TempDir, opts.Logger = s.Stdin, s.Progress, s.folder, s.Log
 	if err := os.MkdirAll(s.path("registry"), 0o700); err != nil {
 		return nil, err
