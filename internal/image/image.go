@@ -95,6 +95,9 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 	if err := b.unpack(ctx, "unpack packages", t, b.Lock.Packages, everything); err != nil {
 		return nil, err
 	}
+	if err := b.record(t); err != nil {
+		return nil, err
+	}
 	if err := t.Apply(b.Recipe, b.spool); err != nil {
 		return nil, fmt.Errorf("recipe %s: %w", b.Recipe.Name, err)
 	}
