@@ -52,7 +52,8 @@ type variant struct {
 	around []string // the command that runs the program
 	env    []string
 	depth  string // folders between the variant's own and what it works in
-	user   bool   // as nobody, whose Go cache is empty
+	fresh  bool   // with an empty HOME, and so an empty Go cache
+	user   bool   // as nobody
 }
 
 const nobody = 65534
@@ -66,9 +67,9 @@ var variants = []variant{
 	{name: "one processor", around: []string{"taskset", "-c", "0"}, env: []string{"GOMAXPROCS=1"}},
 	{name: "many threads", env: []string{"GOMAXPROCS=13"}},
 	{name: "deep folder", depth: strings.Repeat("a-folder-of-some-length/", 8)},
-	{name: "another HOME", env: []string{"HOME=/nonexistent", "GOCACHE=/tmp/holdfast-repro-go", "USER=somebody"}},
+	{name: "another HOME, cold Go cache", fresh: true},
 	{name: "Go's settings", env: []string{"GOFLAGS=-buildvcs=true", "GOAMD64=v3", "GOARM64=v9.0", "GOEXPERIMENT=nogreenteagc", "CGO_ENABLED=1"}},
-	{name: "another user", user: true},
+	{name: "another user", user: true, fresh: true},
 }
 
 // everything at once, but for the user.
@@ -167,7 +168,7 @@ func (s *shop) run(t *testing.T, v variant, state string, args ...string) string
 	if args[0] == "image" && args[1] != "diff" {
 		cmd.Args = append(cmd.Args, "--mirror", s.URL, "--keyring", s.Keyring)
 	}
-	if v.user {
+	if v.fresh {
 		cmd.Env = append(cmd.Env, "HOME="+state, "GOCACHE="+filepath.Join(state, "go"), "TMPDIR="+state)
 	}
 	cmd.Env = append(cmd.Env, v.env...)
