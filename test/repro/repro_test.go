@@ -133,7 +133,8 @@ func copyFile(t *testing.T, from, to string, mode fs.FileMode) {
 	check(t, errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, raw, mode)))
 }
 
-// fill adds packages. The stub stands for the kernel too: both are EFI programs.
+// fill adds packages. The stub stands for the kernels too, and for arm64's
+// stub: all are EFI programs.
 func (s *shop) fill(t *testing.T) {
 	t.Helper()
 	const stub = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
@@ -146,11 +147,14 @@ func (s *shop) fill(t *testing.T) {
 	for i := range 200 { // so that there is something to share among processors
 		many = append(many, debtest.File{Name: "./usr/share/hello/" + strconv.Itoa(i), Content: strings.Repeat(strconv.Itoa(i), 3000)})
 	}
-	s.Add("bookworm", "Package: hello\nDepends: data", debtest.File{Name: "./usr/bin/hello", Content: "ELF"})
-	s.Add("bookworm", "Package: data", many...)
-	s.Add("bookworm", "Package: linux-image-6.1", debtest.File{Name: "./boot/vmlinuz-6.1", Content: string(raw)},
-		debtest.File{Name: "./lib/modules/6.1/kernel/a.ko", Content: "ELF"})
-	s.Add("bookworm", "Package: systemd-boot-efi", debtest.File{Name: "./" + stub, Content: string(raw)})
+	s.Add("bookworm", "Package: data\nArchitecture: all", many...)
+	for arch, stub := range map[string]string{"amd64": stub, "arm64": strings.Replace(stub, "x64", "aa64", 1)} {
+		of := "\nArchitecture: " + arch
+		s.Add("bookworm", "Package: hello\nDepends: data"+of, debtest.File{Name: "./usr/bin/hello", Content: "ELF of " + arch})
+		s.Add("bookworm", "Package: linux-image-6.1"+of, debtest.File{Name: "./boot/vmlinuz-6.1", Content: string(raw)},
+			debtest.File{Name: "./lib/modules/6.1/kernel/a.ko", Content: "ELF"})
+		s.Add("bookworm", "Package: systemd-boot-efi"+of, debtest.File{Name: "./" + stub, Content: string(raw)})
+	}
 }
 
 // run runs the program in the variant's way.
