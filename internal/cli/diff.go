@@ -58,7 +58,7 @@ func printDiff(w io.Writer, r *diff.Report) {
 	printChanges(w, "sections", r.Sections)
 	printChanges(w, "packages", r.Packages)
 	if len(r.Files) > 0 {
-		fmt.Fprintf(w, "%d files differ:\n", len(r.Files))
+		fmt.Fprintf(w, "files (%d):\n", len(r.Files))
 	}
 	for _, f := range r.Files {
 		printFileChange(w, f)
@@ -70,7 +70,7 @@ func printDiff(w io.Writer, r *diff.Report) {
 
 func printChanges(w io.Writer, what string, list []diff.Change) {
 	if len(list) > 0 {
-		fmt.Fprintf(w, "%d %s differ:\n", len(list), what)
+		fmt.Fprintf(w, "%s (%d):\n", what, len(list))
 	}
 	for _, c := range list {
 		switch {

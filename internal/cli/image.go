@@ -86,7 +86,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 	sources, arch := sourceFlags(c), archFlag(c)
 	c.Flags().StringVar(&format, "format", "", "oci or machine (default: what the recipe is for)")
 	c.Flags().StringVarP(&output, "output", "o", "", "folder to make")
-	c.Flags().BoolVar(&unsigned, "unsigned", false, "leave a machine image without signatures")
+	c.Flags().BoolVar(&unsigned, "unsigned", false, "leave the image, and what is stated of it, without signatures")
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if format != "" && format != "oci" && format != "machine" {
@@ -96,6 +96,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 		if err != nil {
 			return err
 		}
+		b.Unsigned = unsigned
 		l, err := wiring.LoadLocked(args[0], *arch)
 		if err != nil {
 			return err

@@ -14,12 +14,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"holdfast/internal/blob"
 	"holdfast/internal/deb"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
+	"holdfast/internal/sign"
 )
 
 // A Fetcher brings packages into the store that Options.Store reads, as
@@ -38,6 +40,8 @@ type Options struct {
 	// Output is the folder to make. An image that is there already is
 	// replaced when the new one is whole; anything else there is refused.
 	Output string
+	// Signers sign what the build states of the image; there may be none.
+	Signers []sign.Signer
 
 	Go       string            // the go command; by default the one in PATH
 	TempDir  string            // by default the system's
@@ -55,8 +59,9 @@ func (e *MissingToolError) Hint() string { return e.Install }
 // A build is what all images have in common while they are made.
 type build struct {
 	Options
-	compiler compiler
-	spool    *tree.Spool
+	compiler  compiler
+	spool     *tree.Spool
+	inventory inventory
 }
 
 func newBuild(ctx context.Context, o Options) (*build, error) {
@@ -92,17 +97,18 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 	if err := t.MergeUsr(); err != nil {
 		return nil, err
 	}
-	if err := b.unpack(ctx, "unpack packages", t, b.Lock.Packages, everything); err != nil {
+	parts, err := b.Recipe.Parts(b.Lock)
+	if err != nil {
 		return nil, err
 	}
-	if err := b.record(t); err != nil {
+	if err := b.unpack(ctx, "unpack packages", t, parts, everything); err != nil {
 		return nil, err
 	}
 	if err := t.Apply(b.Recipe, b.spool); err != nil {
 		return nil, fmt.Errorf("recipe %s: %w", b.Recipe.Name, err)
 	}
 	for _, p := range b.Recipe.Programs {
-		content, err := b.program(ctx, p.Module, p.Package)
+		content, err := b.program(ctx, p.Module, p.Package, strings.TrimPrefix(p.Path, "/"))
 		if err != nil {
 			return nil, err
 		}
@@ -113,10 +119,13 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 	return t, nil
 }
 
-// program compiles and spools a Go program.
-func (b *build) program(ctx context.Context, module, pkg string) (tree.Content, error) {
+// program compiles and spools a Go program that will lie at path.
+func (b *build) program(ctx context.Context, module, pkg, path string) (tree.Content, error) {
 	step := b.Progress.Start("compile "+pkg, 0, progress.None)
 	content, err := b.compile(ctx, module, pkg)
+	if err == nil {
+		err = b.noteProgram(path, content)
+	}
 	if err != nil {
 		step.Fail()
 		return content, err
@@ -132,9 +141,11 @@ func (b *build) compile(ctx context.Context, module, pkg string) (tree.Content, 
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "program")
-	if err := b.compiler.build(ctx, module, pkg, out); err != nil {
+	sources, err := b.compiler.build(ctx, module, pkg, out)
+	if err != nil {
 		return tree.Content{}, err
 	}
+	b.inventory.sources = append(b.inventory.sources, sources...)
 	f, err := os.Open(out)
 	if err != nil {
 		return tree.Content{}, err

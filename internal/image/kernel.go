@@ -15,6 +15,7 @@ import (
 
 	"holdfast/internal/boot/cpio"
 	"holdfast/internal/boot/kmod"
+	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
 )
@@ -36,7 +37,7 @@ func (m *machineBuild) kernel(ctx context.Context) (*kernel, error) {
 	if err := t.MergeUsr(); err != nil {
 		return nil, err
 	}
-	if err := m.unpack(ctx, "unpack kernel", t, m.Lock.Boot, m.ofKernel); err != nil {
+	if err := m.unpack(ctx, "unpack kernel", t, []recipe.Part{{Packages: m.Lock.Boot}}, m.ofKernel); err != nil {
 		return nil, err
 	}
 	found, err := fs.Glob(t.FS("boot"), "vmlinuz-*")
@@ -65,7 +66,7 @@ func (m *machineBuild) ofKernel(name string) bool {
 // initramfs packs process 1 and the modules it loads, which are listed in
 // load order in /lib/modules/order.
 func (m *machineBuild) initramfs(ctx context.Context, k *kernel) ([]byte, error) {
-	init, err := m.program(ctx, m.Recipe.Machine.Init.Module, m.Recipe.Machine.Init.Package)
+	init, err := m.program(ctx, m.Recipe.Machine.Init.Module, m.Recipe.Machine.Init.Package, "init")
 	if err != nil {
 		return nil, err
 	}

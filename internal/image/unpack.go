@@ -12,9 +12,18 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/deb"
+	"holdfast/internal/image/recipe"
+	"holdfast/internal/image/sbom"
 	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
 )
+
+// An unpacked package is its wanted files, their bytes spooled, and what it
+// says of itself.
+type unpacked struct {
+	reading
+	files []entry
+}
 
 // An entry is one file of a package.
 type entry struct {
@@ -22,34 +31,72 @@ type entry struct {
 	content tree.Content
 }
 
-// unpack adds the files of pins that wanted accepts. Packages are decompressed
-// several at once, the largest first, and enter the tree in the lock's order.
-func (b *build) unpack(ctx context.Context, name string, t *tree.Tree, pins []deb.Pin, wanted func(string) bool) error {
+// unpack adds the files of parts that wanted accepts, each part as a layer.
+// Packages are decompressed several at once and enter the tree in order.
+func (b *build) unpack(ctx context.Context, name string, t *tree.Tree, parts []recipe.Part, wanted func(string) bool) error {
+	var pins []deb.Pin
 	var total int64
-	for _, p := range pins {
-		total += p.Size
+	for _, part := range parts {
+		for _, p := range part.Packages {
+			pins, total = append(pins, p), total+p.Size
+		}
 	}
 	step := b.Progress.Start(name, total, progress.Bytes)
-	files, err := b.entries(ctx, pins, wanted, step)
+	packages, err := b.unpackAll(ctx, pins, wanted, step)
+	if err == nil {
+		err = b.add(t, parts, packages)
+	}
 	if err != nil {
 		step.Fail()
 		return err
-	}
-	for i, p := range pins {
-		for _, f := range files[i] {
-			if err := t.AddHeader(p.Name, f.header, f.content); err != nil {
-				step.Fail()
-				return fmt.Errorf("unpack %s %s: %w", p.Name, p.Version, err)
-			}
-		}
 	}
 	step.Done("")
 	return nil
 }
 
-// entries are the wanted files of each of pins, their bytes spooled.
-func (b *build) entries(ctx context.Context, pins []deb.Pin, wanted func(string) bool, step progress.Step) ([][]entry, error) {
-	files := make([][]entry, len(pins))
+// add puts packages, which are those of parts in order, into the tree.
+func (b *build) add(t *tree.Tree, parts []recipe.Part, packages []*unpacked) error {
+	for _, part := range parts {
+		for _, p := range packages[:len(part.Packages)] {
+			b.inventory.packages = append(b.inventory.packages, p.Package)
+			if err := p.addTo(t); err != nil {
+				return failed(p.Pin, err)
+			}
+		}
+		packages = packages[len(part.Packages):]
+		t.NextLayer()
+	}
+	return nil
+}
+
+func failed(p deb.Pin, err error) error {
+	return fmt.Errorf("unpack %s %s: %w", p.Name, p.Version, err)
+}
+
+func (p *unpacked) addTo(t *tree.Tree) error {
+	for _, f := range append(p.files, p.record()) {
+		if err := t.AddHeader(p.Pin.Name, f.header, f.content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// record says that the package is here, as deb822(5), where scanners look in
+// images without dpkg: /var/lib/dpkg/status.d has a file for each.
+func (p *unpacked) record() entry {
+	text := fmt.Appendf(nil, "Package: %s\nStatus: install ok installed\nArchitecture: %s\nVersion: %s\n",
+		p.Pin.Name, p.Pin.Architecture, p.Pin.Version)
+	if source := p.Control.Get("Source"); source != "" { // by which advisories name it
+		text = fmt.Appendf(text, "Source: %s\n", source)
+	}
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: "var/lib/dpkg/status.d/" + p.Pin.Name, Mode: 0o644}
+	return entry{h, tree.Bytes(text)}
+}
+
+// unpackAll unpacks pins, the largest first, so that none is waited for alone.
+func (b *build) unpackAll(ctx context.Context, pins []deb.Pin, wanted func(string) bool, step progress.Step) ([]*unpacked, error) {
+	packages := make([]*unpacked, len(pins))
 	order := make([]int, len(pins))
 	for i := range order {
 		order[i] = i
@@ -59,16 +106,16 @@ func (b *build) entries(ctx context.Context, pins []deb.Pin, wanted func(string)
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, i := range order {
 		g.Go(func() (err error) {
-			if files[i], err = b.unpackOne(ctx, pins[i], wanted, step); err != nil {
-				return fmt.Errorf("unpack %s %s: %w", pins[i].Name, pins[i].Version, err)
+			if packages[i], err = b.unpackOne(ctx, pins[i], wanted, step); err != nil {
+				return failed(pins[i], err)
 			}
 			return nil
 		})
 	}
-	return files, g.Wait()
+	return packages, g.Wait()
 }
 
-func (b *build) unpackOne(ctx context.Context, p deb.Pin, wanted func(string) bool, step progress.Step) ([]entry, error) {
+func (b *build) unpackOne(ctx context.Context, p deb.Pin, wanted func(string) bool, step progress.Step) (*unpacked, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -78,43 +125,30 @@ func (b *build) unpackOne(ctx context.Context, p deb.Pin, wanted func(string) bo
 		return nil, err
 	}
 	defer blob.Close()
-	var files []entry
 	r := progress.Reader(blob, step)
-	err = deb.Unpack(r, func(h *tar.Header, content io.Reader) error {
-		if !wanted(h.Name) {
-			return nil
+	u := &unpacked{reading: reading{sbom.Package{Pin: p}}}
+	err = deb.Read(r, u.control, func(h *tar.Header, content io.Reader) error {
+		content, err := u.file(h, content)
+		if err != nil || !wanted(h.Name) {
+			return err
 		}
-		f, err := b.keep(h, content)
-		files = append(files, f)
-		return err
+		return b.keep(u, h, content)
 	})
 	if err != nil {
 		return nil, err
 	}
 	_, err = io.Copy(io.Discard, r) // the store judges the bytes only at their end
-	return files, err
+	return u, err
 }
 
-// keep spools the bytes of one file.
-func (b *build) keep(h *tar.Header, content io.Reader) (f entry, err error) {
-	f.header = h
+// keep spools one file.
+func (b *build) keep(u *unpacked, h *tar.Header, r io.Reader) (err error) {
+	f := entry{header: h}
 	if h.Typeflag == tar.TypeReg {
-		f.content, err = b.spool.Add(content, h.Size)
+		f.content, err = b.spool.Add(r, h.Size)
 	}
-	return f, err
-}
-
-// record writes what the tree was made of where scanners look in images without
-// dpkg: a paragraph for each package, as deb822(5), in a file of its own.
-func (b *build) record(t *tree.Tree) error {
-	for _, p := range b.Lock.Packages {
-		text := fmt.Appendf(nil, "Package: %s\nStatus: install ok installed\nArchitecture: %s\nVersion: %s\n", p.Name, p.Architecture, p.Version)
-		h := &tar.Header{Typeflag: tar.TypeReg, Name: "var/lib/dpkg/status.d/" + p.Name, Mode: 0o644}
-		if err := t.AddHeader(p.Name, h, tree.Bytes(text)); err != nil {
-			return fmt.Errorf("record of packages: %w", err)
-		}
-	}
-	return nil
+	u.files = append(u.files, f)
+	return err
 }
 
 func everything(string) bool { return true }

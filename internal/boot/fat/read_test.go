@@ -33,7 +33,7 @@ func TestWhatWasWrittenIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(files) != 202 || files["EFI/BOOT/BOOTX64.EFI"] != string(uki) || files["MANY/F199"] != "199" {
+		if len(files) != 205 || files["EFI/BOOT/BOOTX64.EFI"] != string(uki) || files["MANY/F199"] != "199" {
 			t.Errorf("%d bytes: got %d files", size, len(files))
 		}
 	}

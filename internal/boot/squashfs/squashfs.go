@@ -1,8 +1,11 @@
-// Package squashfs reads squashfs 4.0 images: every file with its owner, mode,
-// times, extended attributes and bytes, without root and without mounting.
+// Package squashfs writes and reads squashfs 4.0 images: every file with its
+// owner, mode, extended attributes and bytes, without root and without mounting.
 //
-// An image is foreign: whatever its tables say, reading it ends, and takes
-// memory for its metadata and a few of its blocks, never for its files.
+// Written, the same files are the same bytes, on one processor or many and
+// whatever tools are installed: a root hash that strangers can compute again
+// must not hang on the version of a program. Read, an image is foreign: whatever
+// its tables say, reading it ends, and takes memory for its metadata and a few
+// of its blocks, never for its files.
 // https://docs.kernel.org/filesystems/squashfs.html
 package squashfs
 

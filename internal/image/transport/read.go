@@ -21,7 +21,7 @@ func Read(ctx context.Context, src Ref, o Options) (*Reader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", src, err)
 	}
-	return &Reader{img.describe(src), img}, nil
+	return &Reader{img.inspect(ctx, src), img}, nil
 }
 
 // Close frees what the image was read from.

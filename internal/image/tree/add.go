@@ -9,6 +9,7 @@ import (
 	"maps"
 	"path"
 	"strings"
+	"time"
 )
 
 // xattrPrefix begins the PAX records that carry extended attributes.
@@ -26,7 +27,7 @@ func (t *Tree) AddHeader(origin string, h *tar.Header, content Content) error {
 	}
 	n := &Node{
 		Type: h.Typeflag, Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid,
-		Xattrs: xattrs(h.PAXRecords), origin: origin,
+		Xattrs: xattrs(h.PAXRecords), Time: h.ModTime.Truncate(time.Second), origin: origin,
 	}
 	switch h.Typeflag {
 	case tar.TypeDir, tar.TypeFifo:
