@@ -6,7 +6,7 @@ GO    ?= go
 
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
 TEST_TOOLS = skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
-             systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema
+             systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
@@ -64,6 +64,7 @@ soak: test-tools build
 	$(MAKE) fuzz FUZZTIME=5m
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAttacksOnMachinesAreHeld ./test/chain
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
+	HOLDFAST_SOAK=1 $(TEST) -v -run 'HoweverItIsBuilt|TreesOfDpkgDeb|WhatAptChooses' ./test/repro ./internal/deb
 
 # A kernel that tests boot without firmware, unpacked from Debian's package.
 $(KERNEL):

@@ -94,7 +94,11 @@ func explainLock(err error) (code int, hint string, ok bool) {
 	case errors.As(err, &changed):
 		return exitStale, relock, true
 	case errors.As(err, &never):
-		return exitFailed, `run "holdfast image lock ` + never.Recipe + `"`, true
+		words := never.Recipe
+		if never.Architecture != "" {
+			words += " --arch " + never.Architecture
+		}
+		return exitFailed, `run "holdfast image lock ` + words + `"`, true
 	case errors.As(err, &toolchain):
 		return exitStale, toolchain.Hint(), true
 	}
