@@ -22,7 +22,7 @@ type Layer struct {
 // Layers, from the top.
 var Layers = []Layer{
 	{Name: "face", Packages: []string{"cli", "web"}},
-	{Name: "wiring", Packages: []string{"wiring"}},
+	{Name: "wiring", Packages: []string{"attack", "wiring"}},
 	{Name: "services", Apart: true, Packages: []string{
 		"image", "machine", "node", "guest", "broker", "registry", "cluster", "scenario", "release"}},
 	{Name: "mechanisms", Packages: []string{

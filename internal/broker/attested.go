@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"holdfast/internal/api"
-	"holdfast/internal/atomicfile"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -15,6 +13,9 @@ import (
 	"reflect"
 	"slices"
 	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/atomicfile"
 )
 
 // keepAttested puts on disk what the session proved, until its token is of no

@@ -122,7 +122,8 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// exitError carries a workload's own exit code, which needs no words.
+// exitError carries an exit code that needs no words: a workload's own, or
+// that of an answer.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
@@ -138,7 +139,7 @@ func (a *app) report(ran *cobra.Command, err error) int {
 		return int(exit)
 	}
 	code, hint := explain(err)
-	if code == exitUsage && hint == "" {
+	if usage := (usageError{}); errors.As(err, &usage) {
 		hint = `"` + ran.CommandPath() + ` --help" says what it takes`
 	}
 	text := printable(strings.Join(strings.FieldsFunc(err.Error(), isLineBreak), "; ")) // joined errors are a line each

@@ -28,11 +28,15 @@ func explain(err error) (code int, hint string) {
 	var run runError
 	var refused refusedError
 	var interrupted interruptedError
+	var trouble troubleError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage, ""
 	case errors.As(err, &interrupted):
 		return exitInterrupted, ""
+	case errors.As(err, &trouble):
+		_, hint = explainCause(trouble.error)
+		return exitUsage, hint
 	case errors.As(err, &refused):
 		return refused.code(), refused.hint()
 	case errors.As(err, &run):

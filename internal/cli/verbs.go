@@ -13,7 +13,7 @@ import (
 
 // verbs lists the command line, in the order of the help.
 func (a *app) verbs() []*cobra.Command {
-	return []*cobra.Command{a.demoVerb(), a.runVerb(), a.serveVerb(), a.verifyVerb(), a.whyVerb(), a.imageVerbs(), a.brokerVerbs(), a.keyVerbs()}
+	return []*cobra.Command{a.demoVerb(), a.attackVerb(), a.runVerb(), a.serveVerb(), a.verifyVerb(), a.whyVerb(), a.imageVerbs(), a.brokerVerbs(), a.keyVerbs()}
 }
 
 func (a *app) installation() (wiring.Installation, error) { return wiring.Open(a.state) }

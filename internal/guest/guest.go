@@ -52,6 +52,7 @@ type Config struct {
 	Egress    egress.Rules                    // what it may not speak to
 	Dir       string                          // where its memory is mounted; empty: /run/holdfast
 	Runtime   string                          // empty: /usr/sbin/runc
+	Space     int64                           // bytes that a layer may unpack to; 0: what Dir's file system has
 }
 
 // A Refusal is why a workload was not run.

@@ -87,7 +87,11 @@ func Watch(spec Spec, backend Backend, started time.Time, opts Options) (*Machin
 		outs = append(outs, spec.Console)
 	}
 	m.console = &console{outs: outs, found: m.sawLine}
-	m.control = newControl(backend.Control(), m.log, m.sawEvent)
+	channel := backend.Control()
+	if spec.Tap != nil {
+		channel = spec.Tap(channel)
+	}
+	m.control = newControl(channel, m.log, m.sawEvent)
 	go m.live(file)
 	return m, nil
 }

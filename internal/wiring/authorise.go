@@ -131,8 +131,7 @@ func (s *session) configDigest() string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// initData is the KBS init-data document with our configuration in it.
-// https://github.com/confidential-containers/trustee/blob/main/kbs/docs/initdata.md
+// initData is the document with this run's configuration.
 func (s *session) initData() ([]byte, error) {
 	ca := string(s.ring.CertificatePEM(keys.TLS))
 	control := []string{api.CallSignal, api.CallStop}
@@ -150,11 +149,7 @@ func (s *session) initData() ([]byte, error) {
 	if s.Broker != nil {
 		cfg.Broker = fromInside(*s.Broker)
 	}
-	raw, err := json.MarshalIndent(cfg, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	return encodeInitData(string(raw))
+	return InitData(cfg)
 }
 
 // fromInside is the endpoint as the machine sees it: what listens on this
@@ -167,14 +162,20 @@ func fromInside(e api.Endpoint) api.Endpoint {
 	return e
 }
 
-func encodeInitData(config string) ([]byte, error) {
+// InitData is the init-data document with c in it.
+// https://github.com/confidential-containers/trustee/blob/main/kbs/docs/initdata.md
+func InitData(c api.GuestConfig) ([]byte, error) {
+	config, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return nil, err
+	}
 	var buf bytes.Buffer
 	doc := struct {
 		Version   string            `toml:"version"`
 		Algorithm string            `toml:"algorithm"`
 		Data      map[string]string `toml:"data"`
-	}{"0.1.0", "sha256", map[string]string{api.GuestConfigKey: config}}
-	err := toml.NewEncoder(&buf).Encode(doc)
+	}{"0.1.0", "sha256", map[string]string{api.GuestConfigKey: string(config)}}
+	err = toml.NewEncoder(&buf).Encode(doc)
 	return buf.Bytes(), err
 }
 

@@ -3,6 +3,7 @@ package wiring
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -55,11 +56,17 @@ func (s *session) start(ctx context.Context) (*machine.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.qemu.Start(ctx, machine.Spec{
+	spec := machine.Spec{
 		Name: s.Name, Folder: s.path("machine"), Disk: s.guest.DiskPath(),
 		Memory: s.Memory, CPUs: s.CPUs, Accel: s.Accel, Firmware: &s.firmware,
 		TPM: tpm, InitData: s.config, Ports: s.Publish, Console: s.Console,
-	})
+	}
+	if s.Host != nil {
+		if err := s.Host(ctx, &spec); err != nil {
+			return nil, errors.Join(err, spec.TPM.Close())
+		}
+	}
+	return s.qemu.Start(ctx, spec)
 }
 
 func (s *session) stop(m *machine.Machine) machine.Outcome {

@@ -62,6 +62,10 @@ type Run struct {
 	// Console gets what the machine writes to its serial port.
 	Console io.Writer
 	Attack  Attack // nil but in demonstrations and tests
+	// Host plays the host that is not to be trusted, in attacks: it may change
+	// the machine that is about to be started, after the broker authorised its
+	// configuration.
+	Host func(context.Context, *machine.Spec) error
 }
 
 // A Secret is a value that only the proven workload finds, in

@@ -61,7 +61,7 @@ func Enroll(volume []byte, k Keys) ([]byte, error) {
 	if k.PK == nil || k.KEK == nil || k.DB == nil {
 		return nil, errors.New("enroll Secure Boot keys: PK, KEK and db are all needed")
 	}
-	have, at, err := read(volume)
+	have, err := Read(volume)
 	if err != nil {
 		return nil, fmt.Errorf("enroll Secure Boot keys: %w", err)
 	}
@@ -70,15 +70,29 @@ func Enroll(volume []byte, k Keys) ([]byte, error) {
 			return nil, errors.New("enroll Secure Boot keys: the volume has a PK already")
 		}
 	}
-	_, end, _ := locate(volume)
-	enrolled := bytes.Clone(volume)
-	for _, v := range k.Variables() {
-		b := v.encode()
-		if at+len(b) > end {
-			return nil, fmt.Errorf("enroll Secure Boot keys: no room for %s", v.Name)
-		}
-		copy(enrolled[at:], b)
-		at = (at + len(b) + 3) &^ 3
+	enrolled, err := Append(volume, k.Variables()...)
+	if err != nil {
+		return nil, fmt.Errorf("enroll Secure Boot keys: %w", err)
 	}
 	return enrolled, nil
+}
+
+// Append returns a copy of a volume with more variables behind those that it
+// has. Names that it has already are not looked for.
+func Append(volume []byte, variables ...Variable) ([]byte, error) {
+	_, at, err := read(volume)
+	if err != nil {
+		return nil, err
+	}
+	_, end, _ := locate(volume)
+	volume = bytes.Clone(volume)
+	for _, v := range variables {
+		b := v.encode()
+		if at+len(b) > end {
+			return nil, fmt.Errorf("no room for %s", v.Name)
+		}
+		copy(volume[at:], b)
+		at = (at + len(b) + 3) &^ 3
+	}
+	return volume, nil
 }

@@ -91,6 +91,23 @@ func Sign(image []byte, cert *x509.Certificate, key crypto.Signer) ([]byte, erro
 	return p.image, nil
 }
 
+// Unsigned returns a copy of the image without its signatures.
+func Unsigned(image []byte) ([]byte, error) {
+	p, err := parse(image)
+	if err != nil {
+		return nil, err
+	}
+	at, size := p.certificates()
+	if size == 0 {
+		return bytes.Clone(image), nil
+	}
+	bare := &pe{image: bytes.Clone(image[:at]), at: p.at}
+	bare.put32(atCertificates, 0)
+	bare.put32(atCertificates+4, 0)
+	bare.putChecksum()
+	return bare.image, nil
+}
+
 // Verify checks that one of the image's signatures was made with cert's key
 // and covers the image.
 func Verify(image []byte, cert *x509.Certificate) error {

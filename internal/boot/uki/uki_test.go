@@ -214,6 +214,32 @@ func TestBadSectionsAreRefused(t *testing.T) {
 	}
 }
 
+func TestSplitUndoesBuildAndSign(t *testing.T) {
+	cert, key := signer()
+	signed, err := Sign(buildTest(t), cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bare, err := Unsigned(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if Signed(bare) {
+		t.Error("the signature is still there")
+	}
+	stub, sections, err := Split(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Build(stub, sections)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(again, buildTest(t)) {
+		t.Error("the parts make another image")
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	if stub, err := os.ReadFile(stubPath); err == nil {
 		f.Add(stub[:1024])
@@ -221,6 +247,8 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		_, _ = Sections(b)
 		_, _ = Hash(b)
+		_, _ = Unsigned(b)
+		_, _, _ = Split(b)
 		_, _ = Build(b, []Section{{Linux, []byte("x")}})
 	})
 }

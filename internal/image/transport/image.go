@@ -36,6 +36,8 @@ type source interface {
 	// manifest reads what a root index lists.
 	manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, error)
 	blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error)
+	// referrers lists what says that it refers to the manifest.
+	referrers(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error)
 	io.Closer
 }
 

@@ -91,6 +91,9 @@ func (l *layout) entry() (ocispec.Descriptor, error) {
 	var names []string
 	var matches []ocispec.Descriptor
 	for _, desc := range l.index.Manifests {
+		if l.ref.Digest == "" && !isImage(desc) {
+			continue
+		}
 		name := desc.Annotations[ocispec.AnnotationRefName]
 		names = append(names, name)
 		if l.ref.matches(desc, name) {

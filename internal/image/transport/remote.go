@@ -19,8 +19,9 @@ import (
 
 // remoteSource reads from a registry.
 type remoteSource struct {
-	ref    name.Reference
-	puller *remote.Puller
+	ref     name.Reference
+	puller  *remote.Puller
+	options []remote.Option
 }
 
 func openRemote(ref Ref, o Options) (*remoteSource, error) {
@@ -29,7 +30,7 @@ func openRemote(ref Ref, o Options) (*remoteSource, error) {
 		return nil, err
 	}
 	puller, err := remote.NewPuller(options...)
-	return &remoteSource{ref.Remote, puller}, err
+	return &remoteSource{ref.Remote, puller, append(options, remote.Reuse(puller))}, err
 }
 
 func (r *remoteSource) root(ctx context.Context) (ocispec.Descriptor, []byte, error) {
@@ -90,10 +91,12 @@ func (r *remoteTarget) put(ctx context.Context, b blob) error {
 }
 
 func (r *remoteTarget) tag(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
-	return explain(r.pusher.Put(ctx, r.ref, document{raw, types.MediaType(desc.MediaType)}))
+	return explain(r.pusher.Put(ctx, r.ref, document{raw, ocispecType(desc)}))
 }
 
 func (*remoteTarget) Close() error { return nil }
+
+func ocispecType(desc ocispec.Descriptor) types.MediaType { return types.MediaType(desc.MediaType) }
 
 type document struct {
 	raw       []byte

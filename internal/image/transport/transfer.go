@@ -18,6 +18,8 @@ type target interface {
 	// put makes sure that the blob is there. It does not open what it has, and
 	// may open again after a failure.
 	put(ctx context.Context, b blob) error
+	// attach stores what refers to the image; its blobs are there.
+	attach(ctx context.Context, a artifact) error
 	// tag gives the manifest its name; all blobs are there.
 	tag(ctx context.Context, desc ocispec.Descriptor, raw []byte) error
 	io.Closer
@@ -62,6 +64,17 @@ func (c *counted) Read(p []byte) (int, error) {
 func transfer(ctx context.Context, img *image, to target, o Options) (Result, error) {
 	todo := unique(img.blobs())
 	result := Result{Digest: oci.Digest(img.desc.Digest), Size: int64(len(img.raw)) + sum(todo)}
+	var attached []artifact
+	if o.Referrers {
+		var err error
+		if attached, err = img.artifacts(ctx); err != nil {
+			return Result{}, err
+		}
+		result.Referrers = referrers(attached)
+		for _, a := range attached {
+			todo = unique(append(todo, a.blobs()...))
+		}
+	}
 	step := o.Progress.Start("copy", sum(todo), progress.Bytes)
 	var skipped atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
@@ -79,6 +92,11 @@ func transfer(ctx context.Context, img *image, to target, o Options) (Result, er
 		})
 	}
 	err := g.Wait()
+	for _, a := range attached {
+		if err == nil {
+			err = to.attach(ctx, a)
+		}
+	}
 	if err == nil {
 		err = to.tag(ctx, img.desc, img.raw)
 	}

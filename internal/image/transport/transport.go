@@ -40,11 +40,13 @@ type Options struct {
 	Keychain authn.Keychain                        // credentials; nil is anonymous
 	Proxy    func(*http.Request) (*url.URL, error) // nil is none
 	Stdin    io.Reader                             // what "-" reads
-	TempDir  string                                // where archives are unpacked; the system's when empty
-	Jobs     int                                   // blobs at a time; 4 when 0
-	Stall    time.Duration                         // how long a transfer may stand still; 2 minutes when 0
-	Progress progress.Reporter
-	Logger   *slog.Logger
+	// Referrers has what refers to the image carried along with it.
+	Referrers bool
+	TempDir   string        // where archives are unpacked; the system's when empty
+	Jobs      int           // blobs at a time; 4 when 0
+	Stall     time.Duration // how long a transfer may stand still; 2 minutes when 0
+	Progress  progress.Reporter
+	Logger    *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -74,6 +76,7 @@ type Result struct {
 	Digest    oci.Digest `json:"digest"`  // of the manifest
 	Size      int64      `json:"size"`    // bytes of manifest, config and layers
 	Skipped   int64      `json:"skipped"` // bytes of blobs that were there already
+	Referrers []Referrer `json:"referrers,omitempty"`
 }
 
 // Copy copies the image that src names to dst. Of an index it copies the

@@ -22,7 +22,7 @@ func FuzzAnyPackageGivesACleanTar(f *testing.F) {
 		for _, h := range []*tar.Header{
 			{Name: name1, Typeflag: type1, Linkname: link1}, {Name: name2, Typeflag: type2, Linkname: link2},
 		} {
-			if err := tr.AddHeader("p", h, strings.NewReader("x"), spool); err != nil {
+			if err := addHeader(tr, "p", h, "x", spool); err != nil {
 				return
 			}
 		}

@@ -67,6 +67,8 @@ func (s *session) bind(e *api.TPMEvidence, q *Quote, bound attest.Binding) error
 		return attest.ErrReplay
 	case !fresh:
 		return attest.ErrNonce
+	case !answered && !isPrimary(s.offer.akName, q.Signer):
+		return attest.ErrSigner
 	case !answered:
 		return attest.ErrActivation
 	}
