@@ -122,15 +122,22 @@ func (b *Broker) attestedPath(session string) string {
 	return filepath.Join(b.store.dir, "attested", session+".json")
 }
 
-// forgetAttested removes what no good token can ask for. What it cannot remove
-// stays for the next time.
+// forgetAttested removes what no good token can ask for, and the oldest of what
+// is more than the broker has sessions. What it cannot remove stays for the
+// next time.
 func (b *Broker) forgetAttested() {
 	dir := filepath.Join(b.store.dir, "attested")
 	entries, _ := os.ReadDir(dir)
+	made := map[string]time.Time{}
 	for _, e := range entries {
-		info, err := e.Info()
-		if err == nil && time.Since(info.ModTime()) > b.cfg.TokenLife+time.Minute {
-			_ = os.Remove(filepath.Join(dir, e.Name()))
+		if info, err := e.Info(); err == nil {
+			made[e.Name()] = info.ModTime()
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(made), func(x, y string) int { return made[y].Compare(made[x]) })
+	for i, name := range names {
+		if i >= b.cfg.MaxSessions-1 || time.Since(made[name]) > b.cfg.TokenLife+time.Minute {
+			_ = os.Remove(filepath.Join(dir, name))
 		}
 	}
 }
