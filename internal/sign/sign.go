@@ -18,6 +18,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"time"
@@ -161,6 +162,9 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&env); err != nil {
 		return Envelope{}, fmt.Errorf("DSSE envelope: %w", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Envelope{}, errors.New("DSSE envelope: something follows it")
 	}
 	return env, nil
 }

@@ -37,6 +37,7 @@ func (i Installation) Image(name string) string { return filepath.Join(i.dir, "i
 func (i Installation) Registry() string         { return filepath.Join(i.dir, "registry") }
 func (i Installation) Broker() string           { return filepath.Join(i.dir, "broker") }
 func (i Installation) TPMAuthority() string     { return filepath.Join(i.dir, "tpm-ca") }
+func (i Installation) Partial() string          { return filepath.Join(i.dir, "partial") } // blobs received in part
 func (i Installation) accelFile() string        { return filepath.Join(i.dir, "accel.json") }
 func (i Installation) Machine(name string) string {
 	return filepath.Join(i.dir, "machines", name)

@@ -35,7 +35,8 @@ type Report struct {
 	// StartedAfter is from the machine's start to the workload's.
 	StartedAfter time.Duration `json:"started_after_ns"`
 	Outcome      string        `json:"outcome"`
-	Logs         string        `json:"logs,omitempty"` // kept when the machine did not end well
+	ExitCode     *int          `json:"exit_code,omitempty"` // the workload's, if it ran and ended
+	Logs         string        `json:"logs,omitempty"`      // kept when the machine did not end well
 }
 
 // Workload names what was to run.
