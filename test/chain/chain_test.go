@@ -163,6 +163,7 @@ func TestOutputExitCodeAndSecretAreTheWorkloads(t *testing.T) {
 	r := b.run(t, &out)
 	r.Secrets = []wiring.Secret{{Name: "extra.conf", Value: []byte("this-directive-does-not-exist 1\n")}}
 	r.Args = []string{"/run/secrets/extra.conf"}
+	r.Proof = filepath.Join(t.TempDir(), "proof.json")
 	result := start(t, b, r)
 	if o := result.Outcome; o.Reason != machine.PoweredOff || o.Exit == nil || o.Exit.Code != 1 {
 		t.Fatalf("got %s, want exit code 1\n%s", o, strings.Join(o.Console, "\n"))
@@ -170,8 +171,24 @@ func TestOutputExitCodeAndSecretAreTheWorkloads(t *testing.T) {
 	if !strings.Contains(out.String(), "this-directive-does-not-exist") {
 		t.Fatalf("got output %q, want Redis's complaint about the line in the secret", out.String())
 	}
+	b.proven(t, r)
 	if _, err := os.Stat(b.builder.Installation.Machine(r.Name)); !os.IsNotExist(err) {
 		t.Errorf("the run's folder is still there: %v", err)
+	}
+}
+
+// proven wants a proof of the one thing that was released to r, found by the
+// file and by the run's name, that verifies.
+func (b *bench) proven(t *testing.T, r wiring.Run) {
+	t.Helper()
+	for _, subject := range []string{r.Proof, r.Name} {
+		v, err := b.builder.Installation.Verify(t.Context(), wiring.Verification{Subject: subject, At: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !v.Verified || len(v.Proofs) != 1 {
+			t.Fatalf("%s: got verified %v, %d proofs; want one that does", subject, v.Verified, len(v.Proofs))
+		}
 	}
 }
 

@@ -227,7 +227,9 @@ func (l *layout) subjectOf(ctx context.Context, desc ocispec.Descriptor) digest.
 // isImage says whether an entry of a layout's index can be what a reference
 // without a name means.
 func isImage(desc ocispec.Descriptor) bool {
-	return desc.ArtifactType == "" && desc.Annotations[olaregSubject] == "" &&
+	// An image's artifact type is its config's, which go-containerregistry writes.
+	kind := desc.ArtifactType == "" || desc.ArtifactType == ocispec.MediaTypeImageConfig || desc.ArtifactType == dockerConfig
+	return kind && desc.Annotations[olaregSubject] == "" &&
 		!strings.HasPrefix(desc.Annotations[ocispec.AnnotationRefName], "sha256-")
 }
 
