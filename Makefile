@@ -6,7 +6,7 @@ GO    ?= go
 
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
 TEST_TOOLS = skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
-             systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema
+             systemd systemd-boot-efi cpio binutils openssl bash-completion zsh fish squashfs-tools python3-jsonschema
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
