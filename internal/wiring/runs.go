@@ -168,7 +168,7 @@ func (i Installation) ask(r *Record, grace time.Duration) (*os.Process, error) {
 func (i Installation) RemoveRun(ctx context.Context, name string, force bool) error {
 	r, err := i.FindRun(ctx, name)
 	if err == nil && force && !r.Over() {
-		r, err = i.StopRun(ctx, name, 0)
+		_, err = i.StopRun(ctx, name, 0)
 	}
 	if err != nil {
 		return err

@@ -32,6 +32,10 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"tools":   tools,
 	"dial":    dial,
 	"term":    term,
+	"holdup":  holdup,
+	"held":    held,
+	"moved":   moved,
+	"noise":   noise,
 	"begin":   begin,
 	"end":     end,
 }
