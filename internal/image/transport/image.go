@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -139,6 +140,9 @@ func choose(entries []ocispec.Descriptor) (ocispec.Descriptor, error) {
 
 func (img *image) parseManifest() error {
 	m := &img.manifest
+	if !utf8.Valid(img.raw) { // RFC 8259, 8.1; the decoder would make other bytes of it
+		return errors.New("is not UTF-8")
+	}
 	if err := json.Unmarshal(img.raw, m); err != nil {
 		return err
 	}
