@@ -72,7 +72,7 @@ func (f *File) Commit() error {
 		return err
 	}
 	f.done = true
-	return errors.Join(f.Close(), syncDir(filepath.Dir(f.path)))
+	return errors.Join(f.Close(), SyncDir(filepath.Dir(f.path)))
 }
 
 // Discard removes the file unless it was committed. It may be called twice.
@@ -85,7 +85,8 @@ func (f *File) Discard() {
 	_ = os.Remove(f.Name())
 }
 
-func syncDir(dir string) error {
+// SyncDir makes the names in a folder outlive a crash.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

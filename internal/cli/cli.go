@@ -88,7 +88,7 @@ Exit codes are each verb's own; an interrupted one exits with 130.`,
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&a.state, "state", a.defaultState(), "folder that holds keys, images, caches and services")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print one JSON object; progress becomes JSON lines on standard error")

@@ -110,6 +110,11 @@ func isRefusal(err error) bool {
 			return true
 		}
 	}
+	var bad unverifiedError
+	var broken brokenChainError
+	if errors.As(err, &bad) || errors.As(err, &broken) {
+		return true
+	}
 	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
 		return true
 	}
@@ -130,7 +135,16 @@ func hintFor(err error) string {
 	var form *recipe.FormError
 	var unknown *deb.MissingError
 	var answer *admin.RefusedError
+	var unknownRun *wiring.UnknownRunError
+	var running *wiring.RunningError
+	var nothing *nothingKept
 	switch {
+	case errors.As(err, &unknownRun):
+		return `"holdfast ps --all" lists them`
+	case errors.As(err, &running):
+		return `"holdfast stop ` + running.Name + `" ends it, and --force does so here`
+	case errors.As(err, &nothing):
+		return nothing.hint()
 	case errors.As(err, &form):
 		return "docs/formats/recipe.md tells what a recipe may say"
 	case errors.As(err, &unknown) && unknown.NeededBy != nil:

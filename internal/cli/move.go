@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -29,7 +30,8 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 		o := transport.Options{
 			Stdin: a.Stdin, Progress: a.progress(),
 			Keychain: authn.DefaultKeychain, // of "docker login" and "podman login"
-			Proxy:    http.ProxyFromEnvironment,
+			Proxy:    http.ProxyFromEnvironment, Logger: a.logger(),
+			Uploads: filepath.Join(a.state, "uploads"),
 		}
 		if ca == "" {
 			return o, nil

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"holdfast/internal/api"
+	"holdfast/internal/broker/admin"
 	"holdfast/internal/keys"
 )
 
@@ -52,6 +54,17 @@ func (s *session) checkForeign() error {
 }
 
 func (s *session) register(ctx context.Context) error {
+	var placed []string
+	for _, secret := range s.Secrets {
+		if secret.Resource == "" {
+			placed = append(placed, s.secretPath(secret))
+		}
+	}
+	// Noted before it is so: whoever finds this run dead takes it all back.
+	err := s.record.note(func(r *Record) { r.Configuration, r.Secrets = s.report.Configuration, placed })
+	if err != nil {
+		return err
+	}
 	broker := s.services.admin()
 	reference, err := os.ReadFile(s.guest.ReferencePath())
 	if err != nil {
@@ -67,12 +80,10 @@ func (s *session) register(ctx context.Context) error {
 		if err := broker.SetResource(ctx, s.secretPath(secret), secret.Value); err != nil {
 			return fmt.Errorf("put secret %s at the broker: %w", secret.Name, err)
 		}
-		s.placed = append(s.placed, s.secretPath(secret))
 	}
 	if err := broker.Allow(ctx, s.report.Configuration, s.report.Resources); err != nil {
 		return fmt.Errorf("authorise the configuration: %w", err)
 	}
-	s.allowed = true
 	return nil
 }
 
@@ -83,26 +94,43 @@ func (e *NoResourceError) Error() string {
 	return fmt.Sprintf("image %s needs %s%s, which the broker does not have", e.Image, kbsScheme, e.Resource)
 }
 
-// withdraw ends what register began, as far as it came. A broker that cannot
-// be told any more keeps an authorisation for a configuration that names this
-// run's ports and certificates, so nothing is lost.
+// withdraw ends what register began, as far as it came. What the broker does
+// not hear stays in the record of a run that is not over, and the next one
+// tells it.
 func (s *session) withdraw() {
-	if !s.allowed && len(s.placed) == 0 {
+	r := s.record.now()
+	if !r.owes() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	broker := s.services.admin()
-	var err error
-	if s.allowed {
-		err = broker.Withdraw(ctx, s.report.Configuration)
-	}
-	for _, path := range s.placed {
-		err = errors.Join(err, broker.DeleteResource(ctx, path))
+	err := withdraw(ctx, s.services.admin(), r.Configuration, r.Secrets)
+	if err == nil {
+		err = s.record.note(func(r *Record) { r.Configuration, r.Secrets = "", nil })
 	}
 	if err != nil && s.Log != nil {
-		s.Log.Warn("broker keeps what this run registered", "err", err)
+		s.Log.Warn("broker keeps what this run registered, until the next run", "err", err)
 	}
+}
+
+func withdraw(ctx context.Context, broker *admin.Client, configuration string, secrets []string) error {
+	var err error
+	if configuration != "" {
+		err = forgiveAbsent(broker.Withdraw(ctx, configuration))
+	}
+	for _, path := range secrets {
+		err = errors.Join(err, forgiveAbsent(broker.DeleteResource(ctx, path)))
+	}
+	return err
+}
+
+// forgiveAbsent takes the broker's word that there was nothing to take back.
+func forgiveAbsent(err error) error {
+	var answer *admin.RefusedError
+	if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
+		return nil
+	}
+	return err
 }
 
 // secretPath is where a secret is. The type of a run's own keeps it apart from
@@ -142,12 +170,19 @@ func (s *session) initData() ([]byte, error) {
 		Image:    fmt.Sprintf("%s:%d/%s@%s", guestGateway, s.services.registry.port, s.workload.name, s.workload.image.Digest),
 		Registry: api.Endpoint{URL: fmt.Sprintf("https://%s:%d", guestGateway, s.services.registry.port), CA: ca},
 		Broker:   api.Endpoint{URL: fmt.Sprintf("https://%s:%d", guestGateway, s.services.broker.port), CA: ca},
-		Process:  api.Process{Args: s.Args, Entrypoint: s.Entrypoint, Env: s.Env},
-		Secrets:  s.secrets,
-		Control:  control,
+		Process: api.Process{
+			Args: s.Args, Entrypoint: s.Entrypoint, Env: s.Env,
+			User: s.User, Workdir: s.Workdir, Hostname: s.Hostname, ReadOnly: s.ReadOnly,
+		},
+		Secrets: s.secrets,
+		Tmpfs:   s.Tmpfs,
+		Control: control,
 	}
 	if s.Broker != nil {
 		cfg.Broker = fromInside(*s.Broker)
+	}
+	if err := cfg.Check(); err != nil {
+		return nil, err
 	}
 	return InitData(cfg)
 }

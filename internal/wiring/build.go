@@ -134,12 +134,12 @@ func (e *NoLockError) Error() string { return fmt.Sprintf("recipe %s has no lock
 // OCI builds an OCI image layout into dir. What it states of the image is
 // signed when the installation has keys.
 func (b Builder) OCI(ctx context.Context, l LockedRecipe, dir string) (*image.OCIResult, error) {
-	o, err := b.options(l, dir)
+	o, err := b.options(ctx, l, dir)
 	if err != nil {
 		return nil, err
 	}
 	if !b.Unsigned {
-		if o.Signers, err = b.Installation.signers(); err != nil {
+		if o.Signers, err = b.Installation.signers(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -148,7 +148,7 @@ func (b Builder) OCI(ctx context.Context, l LockedRecipe, dir string) (*image.OC
 
 // Machine builds a machine image into dir. Without a ring it stays unsigned.
 func (b Builder) Machine(ctx context.Context, l LockedRecipe, dir string, ring *keys.Ring) (*image.Machine, error) {
-	o, err := b.options(l, dir)
+	o, err := b.options(ctx, l, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (b Builder) Machine(ctx context.Context, l LockedRecipe, dir string, ring *
 	return image.BuildMachine(ctx, mo)
 }
 
-func (b Builder) options(l LockedRecipe, out string) (image.Options, error) {
+func (b Builder) options(ctx context.Context, l LockedRecipe, out string) (image.Options, error) {
 	archive, store, err := b.archive(l.Recipe)
 	if err != nil {
 		return image.Options{}, err

@@ -40,16 +40,16 @@ func TestWhatAKilledRunLeavesIsSweptByTheNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alive := &session{Run: Run{Name: "alive"}, folder: i.Machine("alive")}
-	release, err := alive.claim()
+	alive := &session{Run: Run{Name: "alive", Builder: Builder{Installation: i}}, folder: i.Machine("alive")}
+	release, err := alive.claim(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	runFolder(t, i, "alive", true)
 	early, late := runFolder(t, i, "early", false), runFolder(t, i, "late", true)
 
-	next := &session{Run: Run{Name: "next"}, folder: i.Machine("next")}
-	releaseNext, err := next.claim()
+	next := &session{Run: Run{Name: "next", Builder: Builder{Installation: i}}, folder: i.Machine("next")}
+	releaseNext, err := next.claim(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +81,13 @@ func TestLogsOfOldRunsAreForgotten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := range keptLogs + 5 {
+	for n := range keptRuns + 5 {
 		runFolder(t, i, fmt.Sprintf("run-%d", n), true)
 	}
-	sweep(filepath.Dir(i.Machine("x")))
-	if left, _ := filepath.Glob(i.Machine("*")); len(left) != keptLogs {
-		t.Errorf("got %d folders, want %d", len(left), keptLogs)
+	if err := i.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(i.Machine("*")); len(left) != keptRuns {
+		t.Errorf("got %d folders, want %d", len(left), keptRuns)
 	}
 }

@@ -119,7 +119,7 @@ func (r Ref) matches(desc ocispec.Descriptor, name string) bool {
 }
 
 func (l *layout) manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	r, err := l.blob(ctx, desc)
+	r, err := l.blob(ctx, desc, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -127,8 +127,15 @@ func (l *layout) manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte,
 	return readLimited(r, maxManifest)
 }
 
-func (l *layout) blob(_ context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	return openBlob(l.ref.Path, desc)
+func (l *layout) blob(_ context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	f, err := openBlob(l.ref.Path, desc)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // openBlob opens regular files only: a named pipe would hang the reader.

@@ -18,15 +18,20 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast/internal/atomicfile"
+	store "holdfast/internal/blob"
 	"holdfast/internal/oci"
 )
 
-const lockFile = ".lock"
+const (
+	lockFile    = ".lock"
+	partsFolder = ".parts"
+)
 
 // layoutWriter fills an OCI layout. It holds the layout's lock, so writers
 // take turns and what an interrupted one left may be swept.
 type layoutWriter struct {
 	ref      Ref
+	parts    string // folder of blobs that are received in part
 	unlock   func() error
 	attached []ocispec.Descriptor // to be listed beside the image
 }
@@ -45,7 +50,9 @@ func createLayout(ctx context.Context, ref Ref) (*layoutWriter, error) {
 	}
 	sweep(ref.Path)
 	sweep(blobs)
-	return &layoutWriter{ref: ref, unlock: unlock}, nil
+	parts := filepath.Join(ref.Path, partsFolder)
+	store.SweepParts(parts)
+	return &layoutWriter{ref: ref, parts: parts, unlock: unlock}, nil
 }
 
 // refuseForeign keeps images out of folders that hold something else.
@@ -59,7 +66,7 @@ func refuseForeign(dir string) error {
 		switch name := entry.Name(); {
 		case name == ocispec.ImageLayoutFile:
 			return nil
-		case name != ocispec.ImageBlobsDir && name != lockFile && !strings.HasPrefix(name, ".tmp-"):
+		case name != ocispec.ImageBlobsDir && name != lockFile && name != partsFolder && !strings.HasPrefix(name, ".tmp-"):
 			foreign = true
 		}
 	}
@@ -87,6 +94,9 @@ func (l *layoutWriter) put(ctx context.Context, b blob) error {
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
+	}
+	if _, far := b.from.source.(*remoteSource); far && b.Size >= minPart {
+		return l.receive(ctx, b, path)
 	}
 	r, err := b.open(ctx)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	store "holdfast/internal/blob"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
 )
@@ -27,7 +28,12 @@ type target interface {
 
 func openTarget(ctx context.Context, ref Ref, o Options) (target, error) {
 	if ref.Kind == Layout {
-		return createLayout(ctx, ref)
+		l, err := createLayout(ctx, ref)
+		if err == nil && o.Parts != "" {
+			l.parts = o.Parts
+			store.SweepParts(o.Parts)
+		}
+		return l, err
 	}
 	return createRemote(ref, o)
 }
@@ -46,6 +52,22 @@ func (b blob) open(ctx context.Context) (io.ReadCloser, error) {
 		return nil, err
 	}
 	b.step.Add(-b.read.Swap(0)) // a second try starts anew
+	return &counted{r, b}, nil
+}
+
+// skip takes back what was read only for its digest: it was not moved.
+func (b blob) skip(n int64) {
+	b.read.Add(-n)
+	b.step.Add(-n)
+}
+
+// rest streams the blob from offset on, unchecked.
+func (b blob) rest(ctx context.Context, offset int64) (*counted, error) {
+	r, err := b.from.blob(ctx, b.Descriptor, offset)
+	if err != nil {
+		return nil, err
+	}
+	b.step.Add(-b.read.Swap(0))
 	return &counted{r, b}, nil
 }
 

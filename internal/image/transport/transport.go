@@ -45,6 +45,9 @@ type Options struct {
 	TempDir   string        // where archives are unpacked; the system's when empty
 	Jobs      int           // blobs at a time; 4 when 0
 	Stall     time.Duration // how long a transfer may stand still; 2 minutes when 0
+	Backoff   time.Duration // before the second try of a transfer; 300 ms when 0
+	Parts     string        // folder of blobs that were received in part; in the layout when empty
+	Uploads   string        // folder that remembers uploads that broke off; none are when empty
 	Progress  progress.Reporter
 	Logger    *slog.Logger
 }
@@ -55,6 +58,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Stall <= 0 {
 		o.Stall = 2 * time.Minute
+	}
+	if o.Backoff <= 0 {
+		o.Backoff = 300 * time.Millisecond
 	}
 	if o.Keychain == nil {
 		o.Keychain = anonymous{}

@@ -39,7 +39,7 @@ func runGuest(ctx context.Context, hardware *lateTPM, j node.Job) (exit api.Exit
 	}
 	c := guest.Config{
 		Guest: j.Config, HTTP: registry, Processes: j.Processes,
-		Stdio: j.Stdio, Signals: j.Signals, Stop: j.Stop, Stage: j.Stage, Started: j.Started, Resolver: j.Resolver,
+		Stdio: j.Stdio, Signals: j.Signals, Stop: j.Stop, Grace: j.Grace, Stage: j.Stage, Started: j.Started, Resolver: j.Resolver,
 		Egress: egress.Rules{Address: j.Link.Address, Resolvers: j.Link.Resolvers},
 	}
 	if j.Config.Broker.URL == "" {
