@@ -57,7 +57,7 @@ func (b Builder) Rebuild(ctx context.Context, name, keep string, o transport.Opt
 	if err != nil {
 		return nil, err
 	}
-	stated, p, err := b.choose(s)
+	stated, p, err := b.choose(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -90,8 +90,8 @@ func (b Builder) Rebuild(ctx context.Context, name, keep string, o transport.Opt
 
 // choose takes the provenance that this installation's root vouches for
 // before another's.
-func (b Builder) choose(s *subject) (*Stated, *provenance.Provenance, error) {
-	list, err := b.Installation.stated(s)
+func (b Builder) choose(ctx context.Context, s *subject) (*Stated, *provenance.Provenance, error) {
+	list, err := b.Installation.stated(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -180,7 +180,7 @@ func (b Builder) againOCI(ctx context.Context, s *subject, l LockedRecipe, out s
 // againMachine needs no keys: the signature on the kernel image is all that
 // comes from them, and it is taken over when it is one of what was built.
 func (b Builder) againMachine(ctx context.Context, s *subject, l LockedRecipe, out string, r *Rebuild) error {
-	opts, err := b.options(l, out)
+	opts, err := b.options(ctx, l, out)
 	if err != nil {
 		return err
 	}

@@ -100,11 +100,11 @@ func (i Installation) Statements(ctx context.Context, name string, o transport.O
 	if err != nil {
 		return nil, err
 	}
-	return i.stated(s)
+	return i.stated(ctx, s)
 }
 
-func (i Installation) stated(s *subject) ([]Stated, error) {
-	roots, err := i.roots()
+func (i Installation) stated(ctx context.Context, s *subject) ([]Stated, error) {
+	roots, err := i.roots(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +120,8 @@ func (i Installation) stated(s *subject) ([]Stated, error) {
 }
 
 // roots are those that certify this installation's keys: none without keys.
-func (i Installation) roots() (*x509.CertPool, error) {
-	ring, err := keys.Open(i.Keys())
+func (i Installation) roots(ctx context.Context) (*x509.CertPool, error) {
+	ring, err := keys.Open(ctx, i.Keys(), time.Now())
 	if errors.Is(err, keys.ErrNotExist) {
 		return x509.NewCertPool(), nil
 	}
@@ -186,7 +186,7 @@ func (i Installation) SBOM(ctx context.Context, name string, o transport.Options
 	if len(s.bills) == 0 {
 		return nil, fmt.Errorf("%s has no bill of materials: %w", name, ErrNothingStated)
 	}
-	list, err := i.stated(s)
+	list, err := i.stated(ctx, s)
 	if err != nil {
 		return nil, err
 	}
