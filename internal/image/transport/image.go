@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -145,6 +146,9 @@ func choose(entries []ocispec.Descriptor, architecture string) (ocispec.Descript
 
 func (img *image) parseManifest() error {
 	m := &img.manifest
+	if !utf8.Valid(img.raw) { // RFC 8259, 8.1; the decoder would make other bytes of it
+		return errors.New("is not UTF-8")
+	}
 	if err := json.Unmarshal(img.raw, m); err != nil {
 		return err
 	}
