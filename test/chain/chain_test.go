@@ -253,7 +253,7 @@ func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer services.Close()
-	encrypted := b.encrypted(t)
+	encrypted := b.encrypted(t, b.redis)
 	r := b.run(t, io.Discard)
 	r.Image = "oci:" + encrypted
 	r.Broker = &api.Endpoint{
@@ -287,7 +287,7 @@ func TestAPlantedCredentialIsSeen(t *testing.T) {
 	b := needs(t)
 	t.Parallel()
 	r := b.run(t, io.Discard)
-	r.Image = "oci:" + b.encrypted(t)
+	r.Image = "oci:" + b.encrypted(t, b.redis)
 	r.Guest = b.copyGuest(t)
 	esp := fmt.Sprintf("%s@@%d", filepath.Join(r.Guest, "disk.img"), partition(t, b.guest, "esp").Start)
 	cred := filepath.Join(t.TempDir(), "evil.cred")
@@ -307,7 +307,7 @@ func TestASignedImageNobodyTrustsGetsNothing(t *testing.T) {
 	b := needs(t)
 	t.Parallel()
 	r := b.run(t, io.Discard)
-	r.Image = "oci:" + b.encrypted(t)
+	r.Image = "oci:" + b.encrypted(t, b.redis)
 	r.Guest = b.copyGuest(t)
 	replaceUKI(t, r.Guest, b.ring, func(uki []byte) []byte {
 		return bytes.Replace(uki, []byte("console=ttyS0 "), []byte("console=ttyS0\t"), 1)
@@ -318,7 +318,7 @@ func TestASignedImageNobodyTrustsGetsNothing(t *testing.T) {
 }
 
 // encrypted is the workload encrypted under a key of its own.
-func (b *bench) encrypted(t *testing.T) string {
+func (b *bench) encrypted(t *testing.T, layout string) string {
 	t.Helper()
 	broker, err := b.builder.Installation.Admin(b.ring)
 	if err != nil {
@@ -326,7 +326,7 @@ func (b *bench) encrypted(t *testing.T) string {
 	}
 	dir := filepath.Join(t.TempDir(), "encrypted")
 	e, err := wiring.Encrypt(t.Context(), broker, wiring.Encryption{
-		Source: transport.LayoutRef(b.redis, ""), Target: transport.LayoutRef(dir, "t"), Recipients: []string{"kbs"}, Options: transport.Options{},
+		Source: transport.LayoutRef(layout, ""), Target: transport.LayoutRef(dir, "t"), Recipients: []string{"kbs"}, Options: transport.Options{},
 	})
 	if err != nil {
 		t.Fatal(err)

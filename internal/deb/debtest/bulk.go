@@ -1,0 +1,53 @@
+package debtest
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+)
+
+// AddBulk adds packages that hold size bytes of files to a suite, and gives
+// their names: a half that does not compress, as media do not, and a half that
+// does, as programs do, among the latter many small files.
+func (a *Archive) AddBulk(suite string, size int) (names []string) {
+	const share = 64 << 20
+	for i := 0; size > 0; i++ {
+		name := fmt.Sprintf("bulk%d", i)
+		names = append(names, name)
+		a.Add(suite, "Package: "+name, bulkFiles(name, uint64(i), min(size, share))...)
+		size -= share
+	}
+	return names
+}
+
+const smallFile = 6000
+
+func bulkFiles(name string, seed uint64, size int) []File {
+	dir := "./srv/" + name + "/"
+	files := []File{{Name: "./srv/"}, {Name: dir}, {Name: dir + "noise", Content: noise(seed, size/2)}}
+	text := prose(seed, size/2)
+	for i := 0; len(text) > size/4; i++ {
+		files = append(files, File{Name: fmt.Sprintf("%s%d", dir, i), Content: text[:smallFile]})
+		text = text[smallFile:]
+	}
+	return append(files, File{Name: dir + "prose", Content: text})
+}
+
+// noise does not compress.
+func noise(seed uint64, size int) string {
+	var key [32]byte
+	key[0], key[1] = byte(seed), byte(seed>>8)
+	b := make([]byte, size)
+	_, _ = rand.NewChaCha8(key).Read(b)
+	return string(b)
+}
+
+// prose compresses to about a third, as programs and texts do.
+func prose(seed uint64, size int) string {
+	r := rand.New(rand.NewPCG(seed, 1))
+	var b strings.Builder
+	for b.Len() < size {
+		fmt.Fprintf(&b, "%x anchor chain %d holds fast\n", r.Uint64(), r.IntN(1000))
+	}
+	return b.String()[:size]
+}
