@@ -9,7 +9,7 @@ import (
 // use one processor while decrypting and unpacking use another. Close waits
 // for the goroutine; it returns no sooner than r's Read does.
 func readAhead(r io.Reader) io.ReadCloser {
-	a := &ahead{full: make(chan chunk, aheadChunks), stop: make(chan struct{})}
+	a := &ahead{full: make(chan chunk, aheadChunks), empty: make(chan []byte, aheadChunks+2), stop: make(chan struct{})}
 	a.work.Go(func() { a.run(r) })
 	return a
 }
@@ -25,15 +25,17 @@ type chunk struct {
 }
 
 type ahead struct {
-	full chan chunk
-	stop chan struct{}
-	work sync.WaitGroup
-	now  chunk
+	full  chan chunk
+	empty chan []byte // buffers that were read, to be filled again
+	stop  chan struct{}
+	work  sync.WaitGroup
+	now   chunk
+	whole []byte // the buffer that now is the rest of
 }
 
 func (a *ahead) run(r io.Reader) {
 	for {
-		b := make([]byte, chunkSize)
+		b := a.buffer()
 		n, err := fill(r, b)
 		select {
 		case a.full <- chunk{b[:n], err}:
@@ -43,6 +45,15 @@ func (a *ahead) run(r io.Reader) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+func (a *ahead) buffer() []byte {
+	select {
+	case b := <-a.empty:
+		return b
+	default:
+		return make([]byte, chunkSize)
 	}
 }
 
@@ -62,7 +73,11 @@ func (a *ahead) Read(p []byte) (int, error) {
 		if a.now.err != nil {
 			return 0, a.now.err
 		}
+		if a.whole != nil {
+			a.empty <- a.whole[:chunkSize]
+		}
 		a.now = <-a.full
+		a.whole = a.now.data
 	}
 	n := copy(p, a.now.data)
 	a.now.data = a.now.data[n:]
