@@ -76,7 +76,7 @@ func TestMemoryDoesNotGrowWithTheImage(t *testing.T) {
 	}
 	p := newPlace(t)
 	a := debtest.New(t)
-	p.bulkRecipe(a.AddBulk("bookworm", size))
+	p.recipe("bulk", a.AddBulk("bookworm", size))
 	source := []string{"--mirror", a.URL, "--keyring", a.Keyring}
 	p.run(append([]string{"image", "lock", "bulk"}, source...)...)
 	p.keyPair("key")
@@ -101,7 +101,8 @@ func TestMemoryDoesNotGrowWithTheImage(t *testing.T) {
 	}
 }
 
-func (p *place) bulkRecipe(packages []string) {
-	p.write("bulk/recipe.yaml", "name: bulk\nsuite: bookworm\narchitecture: amd64\npackages: ["+strings.Join(packages, ", ")+"]\n"+
+// recipe writes one of packages.
+func (p *place) recipe(name string, packages []string) {
+	p.write(name+"/recipe.yaml", "name: "+name+"\nsuite: bookworm\narchitecture: amd64\npackages: ["+strings.Join(packages, ", ")+"]\n"+
 		"oci: {entrypoint: [/srv/bulk0/program]}\n")
 }
