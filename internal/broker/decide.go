@@ -7,12 +7,12 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 
 	"holdfast/internal/api"
+	"holdfast/internal/input"
 	"holdfast/internal/policy"
 )
 
@@ -45,7 +45,7 @@ type compiledPolicy struct {
 // by another process since the last request.
 func (b *Broker) policy(kind string) (*policy.Policy, error) {
 	source := shipped[kind]
-	raw, err := os.ReadFile(b.store.policyPath(kind))
+	raw, err := input.ReadFile(b.store.policyPath(kind), input.Document)
 	if err == nil {
 		source = string(raw)
 	} else if !errors.Is(err, fs.ErrNotExist) {

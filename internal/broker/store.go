@@ -16,6 +16,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // A store is the broker's state as files that a person can read:
@@ -118,7 +119,9 @@ func (s *store) resourcePath(r Resource) string {
 	return filepath.Join(s.dir, "resources", filepath.FromSlash(string(r)))
 }
 
-func (s *store) resource(r Resource) ([]byte, error) { return os.ReadFile(s.resourcePath(r)) }
+func (s *store) resource(r Resource) ([]byte, error) {
+	return input.ReadFile(s.resourcePath(r), input.Document)
+}
 
 func (s *store) resources() ([]string, error) {
 	root := filepath.Join(s.dir, "resources")
@@ -209,7 +212,7 @@ func (s *store) each(sub string, read func(name string, raw []byte) error) error
 		if !ok || strings.HasPrefix(name, ".") {
 			continue
 		}
-		raw, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		raw, err := input.ReadFile(filepath.Join(dir, entry.Name()), input.Document)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // withdrawn meanwhile
 		}

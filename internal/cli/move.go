@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/image/transport"
+	"holdfast/internal/input"
 	"holdfast/internal/wiring"
 )
 
@@ -34,7 +35,7 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 		if ca == "" {
 			return o, nil
 		}
-		pem, err := os.ReadFile(ca)
+		pem, err := input.ReadFile(ca, input.Key)
 		o.CA = pem
 		return o, err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/api"
+	"holdfast/internal/input"
 	"holdfast/internal/machine"
 	"holdfast/internal/wiring"
 )
@@ -226,7 +227,7 @@ func parseSecrets(words []string) ([]wiring.Secret, error) {
 			s.Value, s.Resource = nil, value
 		}
 		if file, ok := strings.CutPrefix(value, "@"); ok {
-			raw, err := os.ReadFile(file)
+			raw, err := input.ReadFile(file, input.Secret)
 			if err != nil {
 				return nil, fmt.Errorf("--secret %s: %w", name, err)
 			}
@@ -317,7 +318,7 @@ func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {
 	if ca == "" {
 		ca = filepath.Join(a.state, "keys", "tls.crt")
 	}
-	pem, err := os.ReadFile(ca)
+	pem, err := input.ReadFile(ca, input.Key)
 	if err != nil {
 		return nil, fmt.Errorf("--broker-ca: %w", err)
 	}

@@ -17,6 +17,7 @@ import (
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/gpt"
 	"holdfast/internal/boot/measure"
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
 	"holdfast/internal/sign"
@@ -74,7 +75,7 @@ type Partition struct {
 
 // ReadMachine reads the description of the machine image in dir.
 func ReadMachine(dir string) (*Machine, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, machineFile))
+	raw, err := input.ReadFile(filepath.Join(dir, machineFile), input.Document)
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +170,7 @@ func (m *machineBuild) predict(uki []byte) (*api.ReferenceValues, error) {
 	}
 	values := &api.ReferenceValues{Firmware: []api.FirmwareReference{}, PCRs: pcrs(p, 11, 12, 13)}
 	for _, path := range m.opts.Firmware {
-		code, err := os.ReadFile(path)
+		code, err := input.ReadFile(path, input.Firmware)
 		if err != nil {
 			return nil, err
 		}

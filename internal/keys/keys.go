@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // The names of the keys, which are also their file names.
@@ -197,7 +198,7 @@ func samePublic(s crypto.Signer, c *x509.Certificate) bool {
 }
 
 func readPEM(path, kind string) ([]byte, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := input.ReadFile(path, input.Key)
 	if err != nil {
 		return nil, err
 	}

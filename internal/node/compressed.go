@@ -41,6 +41,7 @@ func compressMemory() error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
+	_ = os.WriteFile("/proc/sys/kernel/printk", []byte("8"), 0) // DEBUG
 	if err := swapOn(device); err != nil {
 		return err
 	}

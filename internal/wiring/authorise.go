@@ -16,6 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"holdfast/internal/api"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 )
 
@@ -53,7 +54,7 @@ func (s *session) checkForeign() error {
 
 func (s *session) register(ctx context.Context) error {
 	broker := s.services.admin()
-	reference, err := os.ReadFile(s.guest.ReferencePath())
+	reference, err := input.ReadFile(s.guest.ReferencePath(), input.Document)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"holdfast/internal/enc"
 	"holdfast/internal/enc/jwe"
 	"holdfast/internal/image/transport"
+	"holdfast/internal/input"
 )
 
 // An Encryption says what to encrypt for whom.
@@ -76,7 +77,7 @@ func CheckRecipient(word string) error {
 
 func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Recipient, kid string, err error) {
 	if file, ok := strings.CutPrefix(word, "jwe:"); ok {
-		public, err := os.ReadFile(file)
+		public, err := input.ReadFile(file, input.Key)
 		if err != nil {
 			return nil, "", err
 		}
@@ -117,7 +118,7 @@ func newKEK(ctx context.Context, broker *admin.Client, path string) ([]byte, err
 func Decrypt(ctx context.Context, src, dst transport.Ref, keyFiles []string, o transport.Options) (transport.Result, error) {
 	var keys []enc.Key
 	for _, file := range keyFiles {
-		private, err := os.ReadFile(file)
+		private, err := input.ReadFile(file, input.Key)
 		if err != nil {
 			return transport.Result{}, err
 		}

@@ -13,6 +13,7 @@ import (
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 )
 
@@ -42,7 +43,7 @@ func (b Builder) Guest(ctx context.Context, path string, ring *keys.Ring) (*imag
 	if err != nil {
 		return nil, err
 	}
-	if made, err := os.ReadFile(dir + ".inputs"); err == nil && string(made) == inputs {
+	if made, err := input.ReadFile(dir+".inputs", input.Key); err == nil && string(made) == inputs {
 		return image.ReadMachine(dir)
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 	"holdfast/internal/sign"
 )
@@ -156,7 +157,7 @@ var meanings = map[int]string{
 // expected are the PCRs that a boot of the machine image with this run's
 // firmware and configuration must show.
 func (s *session) expected() (map[int]string, error) {
-	raw, err := os.ReadFile(s.guest.ReferencePath())
+	raw, err := input.ReadFile(s.guest.ReferencePath(), input.Document)
 	if err != nil {
 		return nil, err
 	}

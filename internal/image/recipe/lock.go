@@ -11,6 +11,7 @@ import (
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/deb"
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -58,7 +59,7 @@ func (l *Lock) Matches(r *Recipe) error {
 
 // ReadLock reads the lock at path, and refuses what no Locker writes.
 func ReadLock(path string) (*Lock, error) {
-	b, err := os.ReadFile(path)
+	b, err := input.ReadFile(path, input.Document)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}

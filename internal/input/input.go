@@ -1,0 +1,72 @@
+// Package input reads files that others wrote: whole, never more than they
+// may be, and never for ever.
+package input
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// Limits for what is read whole into memory.
+const (
+	Key      = 1 << 20  // PEM files, which hold a few keys or certificates
+	Secret   = 2 << 20  // what a broker keeps under one name
+	Document = 16 << 20 // recipes, locks, descriptions, policies
+	Firmware = 64 << 20
+)
+
+// ErrTooLarge is matched when a file has more than its limit.
+var ErrTooLarge = errors.New("too large")
+
+// ReadFile reads a file of at most limit bytes. A pipe is read to its end, as
+// a shell's <(…) makes one; but one that nobody writes to is empty, where
+// os.ReadFile would wait.
+func ReadFile(path string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errors.New("is a folder, want a file")}
+	}
+	b, err := ReadAll(f, limit)
+	if err != nil && !errors.As(err, new(*fs.PathError)) {
+		err = &fs.PathError{Op: "read", Path: path, Err: err}
+	}
+	return b, err
+}
+
+// ReadAll reads r to its end, at most limit bytes.
+func ReadAll(r io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+	}
+	return b, err
+}
+
+// Open opens a regular file to be read as a stream: a folder, a pipe or a
+// device is refused.
+func Open(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("want an ordinary file")}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
