@@ -60,3 +60,19 @@ func TestAPipeIsReadAndNeverWaitedForInVain(t *testing.T) {
 		t.Errorf("with a slow writer: got %q, %v", got, err)
 	}
 }
+
+func TestErrorsOfJSONSpeakOfTheDocument(t *testing.T) {
+	for text, want := range map[string]string{
+		" \n":           "is empty, want a JSON document",
+		`{"a": [`:       "ends in the middle of a JSON document, after 7 bytes",
+		`{"b": "x"}`:    `field "b" holds a JSON string, which does not belong there`,
+		`[1]`:           "a JSON array, which does not belong there",
+		"\x7fELF":       "no JSON document, at byte 1",
+		`{"b": 1} more`: "no JSON document, at byte 10",
+	} {
+		err := JSON([]byte(text), &struct{ B int }{})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", text, err, want)
+		}
+	}
+}

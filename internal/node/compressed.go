@@ -29,7 +29,9 @@ func compressMemory() error {
 	if err := unix.Sysinfo(&info); err != nil {
 		return err
 	}
-	size := uint64(info.Totalram) * uint64(info.Unit) &^ (swapPage - 1)
+	// A quarter more than all memory: what is compressed may have been larger.
+	// The kernel's table of it takes 6 MB for each GB.
+	size := uint64(info.Totalram) * uint64(info.Unit) / 4 * 5 &^ (swapPage - 1)
 	if err := os.WriteFile("/sys/block/zram0/disksize", strconv.AppendUint(nil, size, 10), 0); err != nil {
 		return err
 	}
@@ -41,7 +43,6 @@ func compressMemory() error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	_ = os.WriteFile("/proc/sys/kernel/printk", []byte("8"), 0) // DEBUG
 	if err := swapOn(device); err != nil {
 		return err
 	}

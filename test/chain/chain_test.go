@@ -105,7 +105,7 @@ func (b *bench) run(t testing.TB, out io.Writer) wiring.Run {
 
 func start(t testing.TB, b *bench, r wiring.Run) *wiring.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 12*time.Minute)
 	defer cancel()
 	result, err := b.builder.Installation.Run(ctx, r)
 	if err != nil {

@@ -50,9 +50,10 @@ func soak() bool { return os.Getenv("HOLDFAST_SOAK") != "" }
 
 // A place is a working directory with a state folder.
 type place struct {
-	t     testing.TB
-	dir   string
-	state string
+	t      testing.TB
+	dir    string
+	state  string
+	source []string // flags that say where packages are
 }
 
 func newPlace(t testing.TB) *place {

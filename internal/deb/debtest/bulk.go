@@ -24,7 +24,7 @@ const smallFile = 6000
 
 func bulkFiles(name string, seed uint64, size int) []File {
 	dir := "./srv/" + name + "/"
-	files := []File{{Name: "./srv/"}, {Name: dir}, {Name: dir + "noise", Content: noise(seed, size/2)}}
+	files := []File{{Name: "./srv/"}, {Name: dir}, {Name: dir + "noise", Content: Noise(seed, size/2)}}
 	text := prose(seed, size/2)
 	for i := 0; len(text) > size/4; i++ {
 		files = append(files, File{Name: fmt.Sprintf("%s%d", dir, i), Content: text[:smallFile]})
@@ -33,8 +33,8 @@ func bulkFiles(name string, seed uint64, size int) []File {
 	return append(files, File{Name: dir + "prose", Content: text})
 }
 
-// noise does not compress.
-func noise(seed uint64, size int) string {
+// Noise does not compress.
+func Noise(seed uint64, size int) string {
 	var key [32]byte
 	key[0], key[1] = byte(seed), byte(seed>>8)
 	b := make([]byte, size)
