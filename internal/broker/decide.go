@@ -70,6 +70,17 @@ func (s *store) setPolicy(ctx context.Context, kind, source string) error {
 	return s.put(ctx, s.policyPath(kind), []byte(source))
 }
 
+// Check says whether the policies in force can be asked at all. One that
+// cannot refuses everything.
+func (b *Broker) Check() error {
+	for kind := range shipped {
+		if _, err := b.policy(kind); err != nil {
+			return fmt.Errorf("policy %s: %w", b.store.policyPath(kind), bare(err))
+		}
+	}
+	return nil
+}
+
 // decide asks a policy. Whatever goes wrong on the way is a reason to refuse.
 func (b *Broker) decide(ctx context.Context, kind string, input any, data map[string]any) policy.Decision {
 	p, err := b.policy(kind)

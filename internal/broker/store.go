@@ -165,7 +165,7 @@ func (s *store) configurations() (map[string]api.Configuration, error) {
 	all := map[string]api.Configuration{}
 	err := s.each("configurations", func(name string, raw []byte) error {
 		var c api.Configuration
-		if err := json.Unmarshal(raw, &c); err != nil {
+		if err := input.JSON(raw, &c); err != nil {
 			return err
 		}
 		if c.Digest != "sha256:"+name {
@@ -220,10 +220,19 @@ func (s *store) each(sub string, read func(name string, raw []byte) error) error
 			err = read(name, raw)
 		}
 		if err != nil {
-			return fmt.Errorf("%s/%s: %w", sub, entry.Name(), err)
+			return fmt.Errorf("%s: %w", filepath.Join(sub, entry.Name()), bare(err))
 		}
 	}
 	return nil
+}
+
+// bare leaves out the path of an error that is told of it anyway.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 func digestOf(raw []byte) string {

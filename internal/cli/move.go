@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
@@ -34,10 +35,19 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 		if ca == "" {
 			return o, nil
 		}
-		pem, err := input.ReadFile(ca, input.Key)
-		o.CA = pem
+		var err error
+		o.CA, err = readCertificates(ca)
 		return o, err
 	}
+}
+
+// readCertificates reads a PEM file that has a certificate at least.
+func readCertificates(path string) ([]byte, error) {
+	pem, err := input.ReadFile(path, input.Key)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		err = fmt.Errorf("%s: no certificate in PEM form is in it", path)
+	}
+	return pem, err
 }
 
 func (a *app) imagePush() *cobra.Command { return a.copyVerb("push", "SRC", "REGISTRY-REF") }

@@ -318,7 +318,7 @@ func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {
 	if ca == "" {
 		ca = filepath.Join(a.state, "keys", "tls.crt")
 	}
-	pem, err := input.ReadFile(ca, input.Key)
+	pem, err := readCertificates(ca)
 	if err != nil {
 		return nil, fmt.Errorf("--broker-ca: %w", err)
 	}

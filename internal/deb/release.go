@@ -52,7 +52,7 @@ func (a *Archive) keyring() (openpgp.EntityList, error) {
 	}
 	keys, err := read(bytes.NewReader(b))
 	if err != nil {
-		return nil, fmt.Errorf("archive keyring %s: %w", a.cfg.Keyring, err)
+		return nil, fmt.Errorf("archive keyring %s: %w", a.cfg.Keyring, input.Cut(err))
 	}
 	return keys, nil
 }

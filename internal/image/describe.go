@@ -80,7 +80,7 @@ func ReadMachine(dir string) (*Machine, error) {
 		return nil, err
 	}
 	m := &Machine{Dir: dir}
-	if err := json.Unmarshal(raw, m); err != nil {
+	if err := input.JSON(raw, m); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, machineFile), err)
 	}
 	if m.Version != 1 {

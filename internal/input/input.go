@@ -22,6 +22,9 @@ const (
 // ErrTooLarge is matched when a file has more than its limit.
 var ErrTooLarge = errors.New("too large")
 
+// ErrCut is matched when a file ends before it is whole.
+var ErrCut = errors.New("it is cut off: the end is missing")
+
 // ReadFile reads a file of at most limit bytes. A pipe is read to its end, as
 // a shell's <(…) makes one; but one that nobody writes to is empty, where
 // os.ReadFile would wait.
@@ -57,16 +60,34 @@ func ReadAll(r io.Reader, limit int64) ([]byte, error) {
 // Open opens a regular file to be read as a stream: a folder, a pipe or a
 // device is refused.
 func Open(path string) (*os.File, error) {
+	return open(path, "want an ordinary file", func(m fs.FileMode) bool { return m.IsRegular() })
+}
+
+// OpenStream is Open that takes a pipe as well, which is empty when nobody
+// writes to it.
+func OpenStream(path string) (*os.File, error) {
+	return open(path, "want a file or a pipe", func(m fs.FileMode) bool { return m.IsRegular() || m&fs.ModeNamedPipe != 0 })
+}
+
+func open(path, want string, fits func(fs.FileMode) bool) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "read", Path: path, Err: errors.New("want an ordinary file")}
+	if err == nil && !fits(info.Mode()) {
+		err = &fs.PathError{Op: "read", Path: path, Err: errors.New(want)}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// Cut says in words what io.EOF means to the reader of a file that has more.
+func Cut(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return ErrCut
+	}
+	return err
 }

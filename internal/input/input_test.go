@@ -67,10 +67,12 @@ func TestErrorsOfJSONSpeakOfTheDocument(t *testing.T) {
 		`{"a": [`:       "ends in the middle of a JSON document, after 7 bytes",
 		`{"b": "x"}`:    `field "b" holds a JSON string, which does not belong there`,
 		`[1]`:           "a JSON array, which does not belong there",
-		"\x7fELF":       "no JSON document, at byte 1",
-		`{"b": 1} more`: "no JSON document, at byte 10",
+		"\x7fELF":       "is no JSON document, at byte 1",
+		`{"b": 1} more`: "is no JSON document, at byte 10",
 	} {
-		err := JSON([]byte(text), &struct{ B int }{})
+		err := JSON([]byte(text), &struct {
+			B int `json:"b"`
+		}{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", text, err, want)
 		}

@@ -13,10 +13,11 @@ func JSON(raw []byte, into any) error {
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return errors.New("is empty, want a JSON document")
 	}
-	return explain(json.Unmarshal(raw, into))
+	return Explain(json.Unmarshal(raw, into))
 }
 
-func explain(err error) error {
+// Explain puts an error of encoding/json into such words.
+func Explain(err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
 	switch {
@@ -27,7 +28,7 @@ func explain(err error) error {
 	case errors.As(err, &syntax) && syntax.Error() == "unexpected end of JSON input":
 		return fmt.Errorf("ends in the middle of a JSON document, after %d bytes", syntax.Offset)
 	case errors.As(err, &syntax):
-		return fmt.Errorf("no JSON document, at byte %d: %s", syntax.Offset, syntax)
+		return fmt.Errorf("is no JSON document, at byte %d: %s", syntax.Offset, syntax)
 	}
 	return err
 }

@@ -92,7 +92,7 @@ func Open(dir string) (*Ring, error) {
 	r := &Ring{dir: dir, pairs: map[string]Pair{}}
 	for _, k := range kinds {
 		p, err := readPair(dir, k.name)
-		if errors.Is(err, fs.ErrNotExist) && k.name == Root {
+		if errors.Is(err, fs.ErrNotExist) && k.name == Root && absent(dir) {
 			return nil, fmt.Errorf("%s: %w", dir, ErrNotExist)
 		}
 		if err != nil {
@@ -101,6 +101,11 @@ func Open(dir string) (*Ring, error) {
 		r.pairs[k.name] = p
 	}
 	return r, nil
+}
+
+func absent(dir string) bool {
+	_, err := os.Lstat(dir)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // Dir is where the ring lies.

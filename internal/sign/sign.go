@@ -19,6 +19,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"holdfast/internal/input"
 )
 
 // The types that envelope and statement carry.
@@ -133,7 +135,7 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&env); err != nil {
-		return Envelope{}, fmt.Errorf("DSSE envelope: %w", err)
+		return Envelope{}, fmt.Errorf("is no DSSE envelope: %w", input.Cut(input.Explain(err)))
 	}
 	return env, nil
 }
@@ -156,7 +158,7 @@ func (s Signature) verify(payload []byte, roots *x509.CertPool, at time.Time) (*
 
 func parseStatement(payload []byte) (Statement, error) {
 	var s Statement
-	if err := json.Unmarshal(payload, &s); err != nil {
+	if err := input.JSON(payload, &s); err != nil {
 		return Statement{}, fmt.Errorf("in-toto statement: %w", err)
 	}
 	if s.Type != StatementType {

@@ -20,8 +20,12 @@ import (
 // machineImage is the guest to boot: a built one as it is, or a recipe's,
 // which is built into the installation unless that was done already.
 func (s *session) machineImage(ctx context.Context) (*image.Machine, error) {
-	if _, err := os.Stat(filepath.Join(s.Guest, "image.json")); err == nil {
+	description := filepath.Join(s.Guest, "image.json")
+	if _, err := os.Lstat(description); err == nil {
 		return image.ReadMachine(s.Guest)
+	}
+	if info, err := os.Stat(s.Guest); err == nil && info.IsDir() && !isRecipe(s.Guest) {
+		return nil, fmt.Errorf("machine image %s: neither image.json nor recipe.yaml is in it", s.Guest)
 	}
 	return s.Builder.Guest(ctx, s.Guest, s.ring)
 }

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"holdfast/internal/input"
 )
 
 const (
@@ -54,7 +56,7 @@ func indexArchive(ctx context.Context, f *os.File) (*archive, error) {
 			return a, ctx.Err()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("not a tar archive, or damaged: %w", err)
+			return nil, fmt.Errorf("not a tar archive, or damaged: %w", input.Cut(err))
 		}
 		if n == maxEntries || ctx.Err() != nil {
 			return nil, errors.Join(ctx.Err(), fmt.Errorf("gave up after %d files", n))
@@ -147,7 +149,7 @@ func (i archiveImage) check() error {
 func spool(ctx context.Context, ref Ref, o Options) (*os.File, error) {
 	in := o.Stdin
 	if ref.Path != "-" {
-		f, err := os.Open(ref.Path)
+		f, err := input.OpenStream(ref.Path)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%w: %w", ErrNotFound, err)
 		}
