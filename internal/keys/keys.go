@@ -145,7 +145,18 @@ func create(dir string, now time.Time) (*Ring, error) {
 		}
 		r.pairs[k.name] = p
 	}
-	return r, os.Rename(tmp, dir)
+	if err := os.Rename(tmp, dir); err != nil {
+		return nil, err
+	}
+	return r, syncDir(filepath.Dir(dir))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func newKey(alg algorithm) (crypto.Signer, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"holdfast/internal/api"
+	"holdfast/internal/atomicfile"
 	"holdfast/internal/input"
 	"holdfast/internal/keys"
 )
@@ -60,6 +61,9 @@ func (s *session) register(ctx context.Context) error {
 	if err := broker.Trust(ctx, reference); err != nil {
 		return fmt.Errorf("trust machine image %s: %w", s.guest.Name, err)
 	}
+	if err := s.noteRegistered(); err != nil {
+		return err
+	}
 	for _, secret := range s.Secrets {
 		if secret.Resource != "" {
 			continue
@@ -74,6 +78,22 @@ func (s *session) register(ctx context.Context) error {
 	}
 	s.allowed = true
 	return nil
+}
+
+// noteRegistered writes down what the broker is about to get for this run
+// alone, so that the next run can have it forgotten if this one is killed.
+func (s *session) noteRegistered() error {
+	r := registered{Configuration: s.report.Configuration}
+	for _, secret := range s.Secrets {
+		if secret.Resource == "" {
+			r.Resources = append(r.Resources, s.secretPath(secret))
+		}
+	}
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(s.path(registeredFile), raw, 0o600)
 }
 
 // A NoResourceError says that an image needs a key that the broker lacks.

@@ -5,11 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/broker/admin"
+	"holdfast/internal/input"
+	"holdfast/internal/keys"
 	"holdfast/internal/machine"
 )
 
@@ -18,7 +23,7 @@ const keptLogs = 20
 
 // claim takes the run's folder for this process, empty, and sweeps up what
 // killed runs left.
-func (s *session) claim() (release func() error, err error) {
+func (s *session) claim(ctx context.Context) (release func() error, err error) {
 	if err := CheckName(s.Name); err != nil {
 		return nil, err
 	}
@@ -31,11 +36,59 @@ func (s *session) claim() (release func() error, err error) {
 		return nil, fmt.Errorf("a run named %s is under way: %w", s.Name, err)
 	}
 	release = func() error { return leave(s.folder, unlock) }
-	sweep(machines)
-	if err := errors.Join(os.RemoveAll(s.folder), os.Mkdir(s.folder, 0o700)); err != nil {
+	forget := func(folder string) error { return s.Installation.forgetRun(ctx, s.ring, folder) }
+	sweep(machines, forget)
+	if err := errors.Join(forget(s.folder), os.RemoveAll(s.folder), os.Mkdir(s.folder, 0o700)); err != nil {
 		return nil, errors.Join(err, release())
 	}
 	return release, nil
+}
+
+// registeredFile holds, in a run's folder, what the broker has only for it.
+const registeredFile = "registered.json"
+
+type registered struct {
+	Configuration string   `json:"configuration"`
+	Resources     []string `json:"resources"`
+}
+
+// forgetRun has the broker forget what a killed run registered: else its
+// secrets would lie there for ever.
+func (i Installation) forgetRun(ctx context.Context, ring *keys.Ring, folder string) error {
+	path := filepath.Join(folder, registeredFile)
+	raw, err := input.ReadFile(path, input.Document)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var left registered
+	if err == nil {
+		err = input.JSON(raw, &left)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	broker, err := i.Admin(ring)
+	if err != nil {
+		return err
+	}
+	if err := unlessGone(broker.Withdraw(ctx, left.Configuration)); err != nil {
+		return fmt.Errorf("forget killed run %s: %w", filepath.Base(folder), err)
+	}
+	for _, path := range left.Resources {
+		if err := unlessGone(broker.DeleteResource(ctx, path)); err != nil {
+			return fmt.Errorf("forget killed run %s: %w", filepath.Base(folder), err)
+		}
+	}
+	return os.Remove(path)
+}
+
+// unlessGone takes it well that the broker does not have what it should forget.
+func unlessGone(err error) error {
+	var answer *admin.RefusedError
+	if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
+		return nil
+	}
+	return err
 }
 
 // leave lets go of a run's folder.
@@ -60,7 +113,7 @@ func clearFolder(folder string) error {
 
 // sweep clears the folders of runs that no process has any more, and forgets
 // all logs but the latest. What it cannot remove stays for the next.
-func sweep(machines string) {
+func sweep(machines string, forget func(folder string) error) {
 	entries, _ := os.ReadDir(machines)
 	var folders []string
 	for _, e := range entries {
@@ -77,7 +130,9 @@ func sweep(machines string) {
 		if err != nil {
 			continue
 		}
-		_ = clearFolder(folder)
+		if forget(folder) == nil { // else the next run tries again
+			_ = clearFolder(folder)
+		}
 		if _, err := os.Stat(folder); err == nil {
 			kept++
 		}

@@ -109,14 +109,14 @@ type session struct {
 func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error) {
 	s := &session{Run: r, folder: i.Machine(r.Name), report: &Report{Name: r.Name}}
 	s.Progress = progress.Or(r.Progress)
-	release, err := s.claim()
+	if s.ring, err = i.Ring(ctx); err != nil {
+		return nil, err
+	}
+	release, err := s.claim(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.tidy(result), release()) }()
-	if s.ring, err = i.Ring(ctx); err != nil {
-		return nil, err
-	}
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}

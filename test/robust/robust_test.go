@@ -90,6 +90,15 @@ func (p *place) path(elem ...string) string {
 	return filepath.Join(append([]string{p.dir}, elem...)...)
 }
 
+func (p *place) remove(names ...string) {
+	p.t.Helper()
+	for _, name := range names {
+		if err := os.RemoveAll(p.path(name)); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
 func (p *place) write(name, content string) {
 	p.t.Helper()
 	path := p.path(name)
