@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	neturl "net/url"
 	"time"
 
+	"holdfast/internal/input"
 	"holdfast/internal/progress"
 )
 
@@ -58,7 +60,7 @@ func (a *Archive) getOnce(ctx context.Context, url string, step progress.Step, u
 	req.Header.Set("Accept-Encoding", "identity") // else a mirror that calls .gz an encoding has it undone on the way
 	resp, err := a.cfg.Client.Do(req)
 	if err != nil {
-		return passing(ctx, err)
+		return fmt.Errorf("%s: %w", url, passing(ctx, reason(err)))
 	}
 	defer resp.Body.Close()
 	if err := statusError(resp); err != nil {
@@ -70,6 +72,15 @@ func (a *Archive) getOnce(ctx context.Context, url string, step progress.Step, u
 		return fmt.Errorf("%s: %w", url, err)
 	}
 	return nil
+}
+
+// reason leaves out what http.Client says of the request, which is told anyway.
+func reason(err error) error {
+	var u *neturl.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 func statusError(resp *http.Response) error {
@@ -91,6 +102,7 @@ func passing(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
+	err = input.HungUp(err)
 	var dns *net.DNSError
 	if errors.As(err, &dns) && dns.IsNotFound {
 		return err

@@ -91,3 +91,14 @@ func Cut(err error) error {
 	}
 	return err
 }
+
+// ErrHungUp is matched when the other side ended a connection too soon.
+var ErrHungUp = errors.New("the other side hung up")
+
+// HungUp says in words what io.EOF means on a connection.
+func HungUp(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return ErrHungUp
+	}
+	return err
+}

@@ -169,7 +169,7 @@ func (s *session) expected() (map[int]string, error) {
 		return nil, err
 	}
 	var values api.ReferenceValues
-	if err := json.Unmarshal(st.Predicate, &values); err != nil {
+	if err := input.JSON(st.Predicate, &values); err != nil {
 		return nil, err
 	}
 	expected := map[int]string{8: extended(s.report.Configuration)}

@@ -5,7 +5,6 @@ import (
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -21,6 +20,7 @@ import (
 	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 	"holdfast/internal/registry"
 	"holdfast/internal/sign"
@@ -184,5 +184,5 @@ func openReference(raw []byte, roots *x509.CertPool, at time.Time) (*api.Referen
 		return nil, fmt.Errorf("statement says %s: want %s", st.PredicateType, api.ReferenceType)
 	}
 	values := &api.ReferenceValues{}
-	return values, json.Unmarshal(st.Predicate, values)
+	return values, input.JSON(st.Predicate, values)
 }

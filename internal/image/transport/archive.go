@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -121,7 +120,7 @@ func (a *archive) pick(name string) (archiveImage, error) {
 
 func parseArchiveManifest(raw []byte, name string) (archiveImage, error) {
 	var images []archiveImage
-	if err := json.Unmarshal(raw, &images); err != nil {
+	if err := input.JSON(raw, &images); err != nil {
 		return archiveImage{}, fmt.Errorf("manifest.json: %w", err)
 	}
 	var tags []string

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -98,7 +98,7 @@ func isIndex(mediaType string) bool {
 // descend reads the manifest for our platform that an index lists.
 func descend(ctx context.Context, src source, raw []byte) (ocispec.Descriptor, []byte, error) {
 	var index ocispec.Index
-	if err := json.Unmarshal(raw, &index); err != nil {
+	if err := input.JSON(raw, &index); err != nil {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("index: %w", err)
 	}
 	desc, err := choose(index.Manifests)
@@ -137,7 +137,7 @@ func choose(entries []ocispec.Descriptor) (ocispec.Descriptor, error) {
 
 func (img *image) parseManifest() error {
 	m := &img.manifest
-	if err := json.Unmarshal(img.raw, m); err != nil {
+	if err := input.JSON(img.raw, m); err != nil {
 		return err
 	}
 	if m.SchemaVersion != 2 || img.desc.MediaType != ocispec.MediaTypeImageManifest && img.desc.MediaType != dockerManifest {
@@ -170,7 +170,7 @@ func (img *image) loadConfig(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("config %s: %w", desc.Digest, err)
 	}
-	if err := json.Unmarshal(raw, &img.config); err != nil {
+	if err := input.JSON(raw, &img.config); err != nil {
 		return fmt.Errorf("config %s: %w", desc.Digest, err)
 	}
 	if c := img.config; c.OS != "linux" || c.Architecture != "amd64" {
