@@ -66,7 +66,7 @@ func TestAKilledVerbLeavesNothingHalfAndWorksAgain(t *testing.T) {
 	}
 	p, r := newPlace(t), seed(t)
 	a := debtest.New(t)
-	p.recipe("small", a.AddBulk("bookworm", 3*mib))
+	p.recipe("small", a.AddBulk("bookworm", 3*mib, 50))
 	source := []string{"--mirror", a.URL, "--keyring", a.Keyring}
 	p.keyPair("key")
 	p.run(append([]string{"image", "lock", "small"}, source...)...)

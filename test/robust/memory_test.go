@@ -76,7 +76,7 @@ func TestMemoryDoesNotGrowWithTheImage(t *testing.T) {
 	}
 	p := newPlace(t)
 	a := debtest.New(t)
-	p.recipe("bulk", a.AddBulk("bookworm", size))
+	p.recipe("bulk", a.AddBulk("bookworm", size, 50))
 	source := []string{"--mirror", a.URL, "--keyring", a.Keyring}
 	p.run(append([]string{"image", "lock", "bulk"}, source...)...)
 	p.keyPair("key")

@@ -26,7 +26,7 @@ func TestTwoAtOnceBothDoTheirWorkOrOneIsToldWhy(t *testing.T) {
 	}
 	p := newPlace(t)
 	a := debtest.New(t)
-	p.recipe("small", a.AddBulk("bookworm", 3*mib))
+	p.recipe("small", a.AddBulk("bookworm", 3*mib, 50))
 	source := []string{"--mirror", a.URL, "--keyring", a.Keyring}
 	with := func(words ...string) []string { return append(words, source...) }
 	p.keyPair("key")

@@ -17,7 +17,7 @@ import (
 func goodPlace(t *testing.T) *place {
 	p := newPlace(t)
 	a := debtest.New(t)
-	p.recipe("small", a.AddBulk("bookworm", 1<<18))
+	p.recipe("small", a.AddBulk("bookworm", 1<<18, 50))
 	p.write("small/recipe.yaml", p.read("small/recipe.yaml")+"files: [{path: /etc/motd, source: motd}]\n")
 	p.write("small/motd", "hello\n")
 	p.source = []string{"--mirror", a.URL, "--keyring", "keyring.gpg"}

@@ -70,7 +70,7 @@ func TestEveryBadAnswerIsRefusedInOneClearLine(t *testing.T) {
 			t.Parallel()
 			p, a, s := newPlace(t), debtest.New(t), &spoiler{part: part}
 			a.Intercept = s.spoil
-			p.recipe("small", a.AddBulk("bookworm", 1<<18))
+			p.recipe("small", a.AddBulk("bookworm", 1<<18, 50))
 			source := []string{"--mirror", a.URL, "--keyring", a.Keyring}
 			r := reader{words: append([]string{"image", "lock", "small"}, source...), makes: "small/recipe.lock", says: part}
 			if name == "release" {
@@ -124,7 +124,7 @@ func (p *place) spoilt(s *spoiler, r reader, answers []answer, fresh string) {
 // spoiltRegistry has an image at /small:1, of which it spoils one part.
 func (p *place) spoiltRegistry(part string) (*spoiler, string) {
 	a := debtest.New(p.t)
-	p.recipe("small", a.AddBulk("bookworm", 1<<18))
+	p.recipe("small", a.AddBulk("bookworm", 1<<18, 50))
 	source := []string{"--mirror", a.URL, "--keyring", a.Keyring}
 	p.run(append([]string{"image", "lock", "small"}, source...)...)
 	p.run(append([]string{"image", "build", "small", "-o", "image"}, source...)...)

@@ -7,14 +7,14 @@ import (
 )
 
 // AddBulk adds packages that hold size bytes of files to a suite, and gives
-// their names: a half that does not compress, as media do not, and a half that
-// does, as programs do, among the latter many small files.
-func (a *Archive) AddBulk(suite string, size int) (names []string) {
+// their names: noise percent of them do not compress, as media do not, and the
+// rest does, as programs do; half of that in many small files.
+func (a *Archive) AddBulk(suite string, size, noise int) (names []string) {
 	const share = 64 << 20
 	for i := 0; size > 0; i++ {
 		name := fmt.Sprintf("bulk%d", i)
 		names = append(names, name)
-		a.Add(suite, "Package: "+name, bulkFiles(name, uint64(i), min(size, share))...)
+		a.Add(suite, "Package: "+name, bulkFiles(name, uint64(i), min(size, share), noise)...)
 		size -= share
 	}
 	return names
@@ -22,11 +22,12 @@ func (a *Archive) AddBulk(suite string, size int) (names []string) {
 
 const smallFile = 6000
 
-func bulkFiles(name string, seed uint64, size int) []File {
+func bulkFiles(name string, seed uint64, size, noise int) []File {
 	dir := "./srv/" + name + "/"
-	files := []File{{Name: "./srv/"}, {Name: dir}, {Name: dir + "noise", Content: Noise(seed, size/2)}}
-	text := prose(seed, size/2)
-	for i := 0; len(text) > size/4; i++ {
+	loud := size / 100 * noise
+	files := []File{{Name: "./srv/"}, {Name: dir}, {Name: dir + "noise", Content: Noise(seed, loud)}}
+	text := prose(seed, size-loud)
+	for i := 0; len(text) > (size-loud)/2; i++ {
 		files = append(files, File{Name: fmt.Sprintf("%s%d", dir, i), Content: text[:smallFile]})
 		text = text[smallFile:]
 	}
@@ -42,7 +43,7 @@ func Noise(seed uint64, size int) string {
 	return string(b)
 }
 
-// prose compresses to about a third, as programs and texts do.
+// prose compresses to about a half, as programs do.
 func prose(seed uint64, size int) string {
 	r := rand.New(rand.NewPCG(seed, 1))
 	var b strings.Builder
