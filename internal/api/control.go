@@ -19,12 +19,20 @@ const (
 const (
 	CallStatus = "status" // what stage the machine is in
 	CallSignal = "signal" // params {"signal":"SIGTERM"}: to the workload
-	CallStop   = "stop"   // the image's stop signal to the workload; power off when it ends
+	CallStop   = "stop"   // params StopParams or none: the image's stop signal to the workload; power off when it ends
 	// CallGoodbye tells a machine whose last event was exited or refused that
 	// the host has it, and all output: it may power off at once.
 	CallGoodbye = "goodbye"
 	CallStdin   = "stdin" // lets the stdio port carry input
 )
+
+// MaxStopSeconds bounds how long a workload may be given to end.
+const MaxStopSeconds = 24 * 60 * 60
+
+// StopParams say how long the workload may take to end before it is killed.
+type StopParams struct {
+	Seconds int `json:"seconds"` // 1 to MaxStopSeconds; 10 when there are no params
+}
 
 // A Call is one line from host to machine.
 type Call struct {

@@ -18,6 +18,7 @@ type GuestConfig struct {
 	Broker   Endpoint    `json:"broker"`
 	Process  Process     `json:"process"`
 	Secrets  []SecretRef `json:"secrets,omitempty"`
+	Tmpfs    []Tmpfs     `json:"tmpfs,omitempty"`
 	// Control lists the calls beyond status that the host may make on the
 	// control channel. Nothing is allowed that is not listed.
 	Control []string `json:"control,omitempty"`
@@ -35,6 +36,10 @@ type Process struct {
 	Entrypoint []string `json:"entrypoint,omitempty"`
 	Env        []string `json:"env,omitempty"` // NAME=VALUE, added to the image's
 	Terminal   bool     `json:"terminal,omitempty"`
+	User       string   `json:"user,omitempty"`      // replaces the image's
+	Workdir    string   `json:"workdir,omitempty"`   // replaces the image's
+	Hostname   string   `json:"hostname,omitempty"`  // instead of the machine's
+	ReadOnly   bool     `json:"read_only,omitempty"` // the root; the image's volumes stay writable
 }
 
 // A SecretRef is a broker resource that appears as /run/secrets/NAME.

@@ -22,11 +22,11 @@ type Layer struct {
 // Layers, from the top.
 var Layers = []Layer{
 	{Name: "face", Packages: []string{"cli", "web"}},
-	{Name: "wiring", Packages: []string{"wiring"}},
+	{Name: "wiring", Packages: []string{"attack", "wiring"}},
 	{Name: "services", Apart: true, Packages: []string{
 		"image", "machine", "node", "guest", "broker", "registry", "cluster", "scenario", "release"}},
 	{Name: "mechanisms", Packages: []string{
-		"deb", "blob", "attest", "boot", "ignition", "enc", "swtpm", "devmapper", "egress", "keys"}},
+		"deb", "blob", "attest", "boot", "ignition", "enc", "swtpm", "devmapper", "egress", "keys", "proof", "journal", "resume"}},
 	{Name: "vocabulary", Pure: true, Packages: []string{"oci", "did", "sign", "policy", "api"}},
 	{Name: "ground", Plain: true, Packages: []string{"atomicfile", "input", "progress", "nearest", "arch"}},
 }

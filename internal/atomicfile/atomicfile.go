@@ -99,7 +99,7 @@ func (f *File) Commit() error {
 		return err
 	}
 	f.done = true
-	return errors.Join(f.Close(), syncDir(filepath.Dir(f.path)))
+	return errors.Join(f.Close(), SyncDir(filepath.Dir(f.path)))
 }
 
 // name gives the file its name. An older file is replaced by rename, for
@@ -174,7 +174,8 @@ func (f *File) Discard() {
 	}
 }
 
-func syncDir(dir string) error {
+// SyncDir makes the names in a folder outlive a crash.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ import (
 // the file before it releases the lock.
 func Lock(ctx context.Context, path string) (unlock func() error, err error) {
 	for {
-		f, err := tryLock(path)
+		f, err := TryLock(path)
 		if err != nil {
 			return nil, err
 		}
@@ -29,8 +29,9 @@ func Lock(ctx context.Context, path string) (unlock func() error, err error) {
 	}
 }
 
-// tryLock returns the locked file, or nil when another has it.
-func tryLock(path string) (*os.File, error) {
+// TryLock opens the file at path, making it when it is absent, and returns it
+// locked, or nil when another has it. Closing it lets the lock go.
+func TryLock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, err

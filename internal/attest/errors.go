@@ -12,6 +12,7 @@ var (
 	ErrKeyAttributes  = errors.New("attestation key is not fit for quotes")
 	ErrAttestationKey = errors.New("evidence is by another key than the one offered")
 	ErrActivation     = errors.New("attestation key is not proven to be in the endorsed device")
+	ErrSigner         = errors.New("attestation key is not proven to be in the endorsed device, nor does the quote name it as its signer")
 	ErrSignature      = errors.New("signature does not verify")
 	ErrNonce          = errors.New("evidence is not for this handshake: its quote is over another nonce or ephemeral key")
 	ErrReplay         = errors.New("quote is of another handshake: the machine answered this one's challenge, and replayed an older quote")

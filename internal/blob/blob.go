@@ -7,8 +7,6 @@ package blob
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -58,11 +56,7 @@ func NewReader(d oci.Digest, r io.Reader) (io.Reader, error) {
 	if _, err := oci.ParseDigest(string(d)); err != nil {
 		return nil, err
 	}
-	var h hash.Hash = sha256.New()
-	if d.Algorithm() == "sha512" {
-		h = sha512.New()
-	}
-	return &reader{r: r, hash: h, want: d}, nil
+	return &reader{r: r, hash: newHash(d), want: d}, nil
 }
 
 type reader struct {

@@ -117,8 +117,8 @@ func (b *Broker) listImages(w http.ResponseWriter, _ *http.Request, _ string) er
 		return err
 	}
 	list := []api.TrustedImage{}
-	for _, id := range slices.Sorted(maps.Keys(references)) {
-		list = append(list, api.TrustedImage{ID: id, Values: *references[id]})
+	for _, id := range slices.Sorted(maps.Keys(references.values)) {
+		list = append(list, api.TrustedImage{ID: id, Values: *references.values[id]})
 	}
 	writeJSON(w, http.StatusOK, list)
 	return nil
@@ -129,7 +129,7 @@ func (b *Broker) getImage(w http.ResponseWriter, r *http.Request, _ string) erro
 	if err != nil {
 		return err
 	}
-	values, ok := references[r.PathValue("id")]
+	values, ok := references.values[r.PathValue("id")]
 	if !ok {
 		return refuse(http.StatusNotFound, kindReference, "no reference value found for the given id: %s", r.PathValue("id"))
 	}

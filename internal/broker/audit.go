@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bufio"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -140,6 +141,28 @@ func tornEnd(f *os.File) (torn bool, size int64, err error) {
 		return false, size, err
 	}
 	return last[0] != '\n', size, nil
+}
+
+// each reads the log, oldest first. A line that a crash cut off is left out:
+// nobody was told of what it recorded.
+func (l *auditLog) each(read func(api.AuditEntry)) error {
+	f, err := os.Open(l.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e api.AuditEntry
+		if json.Unmarshal(lines.Bytes(), &e) == nil {
+			read(e)
+		}
+	}
+	return lines.Err()
 }
 
 // auditedPCRs are those that a decision can depend on, and the firmware's own,

@@ -30,7 +30,7 @@ import (
 
 // fakeVerifier stands for hardware where the subject is the broker: it
 // believes evidence that repeats the runtime digest, and claims what the
-// evidence says. protocol_test.go has the real thing.
+// evidence says. Package attack has the real thing.
 type fakeVerifier struct{}
 
 type fakeEvidence struct {

@@ -25,6 +25,8 @@ import (
 //	configurations/HEX.json             api.Configuration
 //	references/HEX.json                 envelopes as they came, named by their SHA-256
 //	policies/{attestation,resource}.rego  absent: the shipped ones hold
+//	attested/SESSION.json               api.ProofAttestation, while its token is good
+//	proofs/TIME-SESSION-CHANCE.json     the proof of a release each
 //
 // Files are replaced as one step, so readers take no lock; writers take one
 // that other processes see.
@@ -37,7 +39,7 @@ func openStore(dir string) (*store, error) {
 	if dir == "" {
 		return nil, errors.New("no state folder is set")
 	}
-	for _, sub := range []string{"resources", "configurations", "references", "policies"} {
+	for _, sub := range []string{"resources", "configurations", "references", "policies", "attested", "proofs"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, err
 		}

@@ -88,7 +88,7 @@ Exit codes are each verb's own; an interrupted one exits with 130.`,
 		RunE:              func(c *cobra.Command, _ []string) error { return c.Help() },
 		SilenceUsage:      true,
 		SilenceErrors:     true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&a.state, "state", a.defaultState(), "folder that holds keys, images, caches and services")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print one JSON object; progress becomes JSON lines on standard error")
@@ -122,7 +122,8 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// exitError carries a workload's own exit code, which needs no words.
+// exitError carries an exit code that needs no words: a workload's own, or
+// that of an answer.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
@@ -138,7 +139,7 @@ func (a *app) report(ran *cobra.Command, err error) int {
 		return int(exit)
 	}
 	code, hint := explain(err)
-	if code == exitUsage && hint == "" {
+	if usage := (usageError{}); errors.As(err, &usage) {
 		hint = `"` + ran.CommandPath() + ` --help" says what it takes`
 	}
 	text := printable(strings.Join(strings.FieldsFunc(err.Error(), isLineBreak), "; ")) // joined errors are a line each

@@ -28,11 +28,15 @@ func explain(err error) (code int, hint string) {
 	var run runError
 	var refused refusedError
 	var interrupted interruptedError
+	var trouble troubleError
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage, ""
 	case errors.As(err, &interrupted):
 		return exitInterrupted, ""
+	case errors.As(err, &trouble):
+		_, hint = explainCause(trouble.error)
+		return exitUsage, hint
 	case errors.As(err, &refused):
 		return refused.code(), refused.hint()
 	case errors.As(err, &run):
@@ -103,6 +107,11 @@ func isRefusal(err error) bool {
 			return true
 		}
 	}
+	var bad unverifiedError
+	var broken brokenChainError
+	if errors.As(err, &bad) || errors.As(err, &broken) {
+		return true
+	}
 	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
 		return true
 	}
@@ -119,7 +128,16 @@ func hintFor(err error) string {
 	var form *recipe.FormError
 	var unknown *deb.MissingError
 	var answer *admin.RefusedError
+	var unknownRun *wiring.UnknownRunError
+	var running *wiring.RunningError
+	var nothing *nothingKept
 	switch {
+	case errors.As(err, &unknownRun):
+		return `"holdfast ps --all" lists them`
+	case errors.As(err, &running):
+		return `"holdfast stop ` + running.Name + `" ends it, and --force does so here`
+	case errors.As(err, &nothing):
+		return nothing.hint()
 	case errors.As(err, &form):
 		return "docs/formats/recipe.md tells what a recipe may say"
 	case errors.As(err, &unknown) && unknown.NeededBy != nil:

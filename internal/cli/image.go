@@ -12,8 +12,8 @@ import (
 )
 
 func (a *app) imageVerbs() *cobra.Command {
-	return group("image", "Lock, build, encrypt, move and inspect images", a.imageLock(), a.imageBuild(),
-		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect())
+	return group("image", "Lock, build, encrypt, move, inspect and compare images", a.imageLock(), a.imageBuild(),
+		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect(), a.imageDiff())
 }
 
 // sourceFlags are the flags of verbs that fetch packages.
@@ -80,7 +80,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 	sources := sourceFlags(c)
 	c.Flags().StringVar(&format, "format", "", "oci or machine (default: what the recipe is for)")
 	c.Flags().StringVarP(&output, "output", "o", "", "folder to make")
-	c.Flags().BoolVar(&unsigned, "unsigned", false, "leave a machine image without signatures")
+	c.Flags().BoolVar(&unsigned, "unsigned", false, "leave the image, and what is stated of it, without signatures")
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if format != "" && format != "oci" && format != "machine" {
@@ -90,6 +90,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 		if err != nil {
 			return err
 		}
+		b.Unsigned = unsigned
 		l, err := wiring.LoadLocked(args[0])
 		if err != nil {
 			return err

@@ -90,6 +90,21 @@ func (m *meter) Write(p []byte) (int, error) {
 	return m.w.Write(p)
 }
 
+// above is w with the live line out of the way: both may be one terminal.
+func (m *meter) above(w io.Writer) io.Writer { return aboveMeter{m, w} }
+
+type aboveMeter struct {
+	m *meter
+	w io.Writer
+}
+
+func (a aboveMeter) Write(p []byte) (int, error) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	a.m.erase()
+	return a.w.Write(p)
+}
+
 func (m *meter) tick(stop chan struct{}) {
 	defer m.idle.Done()
 	t := time.NewTicker(redrawEvery)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -30,7 +31,8 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 		o := transport.Options{
 			Stdin: a.Stdin, Progress: a.progress(),
 			Keychain: authn.DefaultKeychain, // of "docker login" and "podman login"
-			Proxy:    http.ProxyFromEnvironment,
+			Proxy:    http.ProxyFromEnvironment, Logger: a.logger(),
+			Uploads: filepath.Join(a.state, "uploads"),
 		}
 		if ca == "" {
 			return o, nil
@@ -50,6 +52,15 @@ func readCertificates(path string) ([]byte, error) {
 	return pem, err
 }
 
+// carryFlag is for verbs that take along what refers to the image.
+func carryFlag(c *cobra.Command) func(transport.Options) transport.Options {
+	without := c.Flags().Bool("no-referrers", false, "leave behind what refers to the image: its bill of materials, its provenance")
+	return func(o transport.Options) transport.Options {
+		o.Referrers = !*without
+		return o
+	}
+}
+
 func (a *app) imagePush() *cobra.Command { return a.copyVerb("push", "SRC", "REGISTRY-REF") }
 func (a *app) imagePull() *cobra.Command { return a.copyVerb("pull", "REGISTRY-REF", "DST") }
 
@@ -59,7 +70,8 @@ func (a *app) copyVerb(verb, from, to string) *cobra.Command {
 		Use:   verb + " " + from + " " + to,
 		Short: strings.ToUpper(verb[:1]) + verb[1:] + " an image between a layout or archive and a registry",
 		Long: `Copies an image, checking every byte against the digest that names it; what the
-destination has is not sent again, and the image takes its name last.
+destination has is not sent again, and the image takes its name last. What
+refers to the image goes along: its bill of materials, its provenance.
 ` + referenceHelp + `
 Exit codes: 0 copied, 1 failed, 2 usage, 3 content does not match its digest.`,
 		Args: cobra.ExactArgs(2),
@@ -68,7 +80,7 @@ Exit codes: 0 copied, 1 failed, 2 usage, 3 content does not match its digest.`,
 	if verb == "pull" {
 		c.Example = "  holdfast image pull 127.0.0.1:5000/redis:7 oci:redis"
 	}
-	options := a.transportFlags(c)
+	options, carry := a.transportFlags(c), carryFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {
@@ -78,7 +90,7 @@ Exit codes: 0 copied, 1 failed, 2 usage, 3 content does not match its digest.`,
 		if err != nil {
 			return err
 		}
-		r, err := transport.Copy(cmd.Context(), src, dst, o)
+		r, err := transport.Copy(cmd.Context(), src, dst, carry(o))
 		if err != nil {
 			return err
 		}
@@ -102,7 +114,7 @@ func (a *app) imageInspect() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Show what an image is made of and who can decrypt it",
-		Long:  "Shows an image's digest, layers, encryption and configuration without reading\nits layers.\n" + referenceHelp + "\nExit codes: 0 shown, 1 failed, 2 usage, 3 content does not match its digest.",
+		Long:  "Shows an image's digest, layers, encryption, configuration and what refers to\nit, without reading its layers.\n" + referenceHelp + "\nExit codes: 0 shown, 1 failed, 2 usage, 3 content does not match its digest.",
 		Example: "  holdfast image inspect oci:redis\n" +
 			"  holdfast image inspect --json 127.0.0.1:5000/redis:7",
 		Args: cobra.ExactArgs(1),
@@ -144,6 +156,12 @@ func printImage(out io.Writer, img transport.Image) {
 			fmt.Fprintf(w, "            %s\n", l.Problem)
 		}
 	}
+	for _, r := range img.Referrers {
+		fmt.Fprintf(w, "  referrer  %s  %s  %s\n", r.Digest.Short(), size(r.Size), r.Type)
+	}
+	if img.Problem != "" {
+		fmt.Fprintf(w, "  referrers cannot be listed: %s\n", img.Problem)
+	}
 }
 
 func (a *app) imageEncrypt() *cobra.Command {
@@ -158,7 +176,9 @@ containerd and Confidential Containers read. A recipient is
   kbs:///REPOSITORY/TYPE/TAG     machines to which the broker gives this resource
   kbs                            the same, under a name that is picked
 
-A kbs key is made and put at this installation's broker.
+A kbs key is made and put at this installation's broker. The image's bill of
+materials and provenance tell what is inside, so they stay behind unless
+--referrers carries them along, readable.
 ` + referenceHelp + `
 Exit codes: 0 encrypted, 1 failed, 2 usage, 3 content does not match its digest,
 or the broker refused.`,
@@ -168,6 +188,7 @@ or the broker refused.`,
 	}
 	c.Flags().StringArrayVarP(&recipients, "recipient", "r", nil, "who may decrypt; may be repeated")
 	_ = c.MarkFlagRequired("recipient")
+	carry := c.Flags().Bool("referrers", false, "carry the bill of materials and the provenance along, readable for everybody")
 	options := a.transportFlags(c)
 	admin := a.brokerFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -184,6 +205,7 @@ or the broker refused.`,
 				return usageError{err}
 			}
 		}
+		o.Referrers = *carry
 		broker, err := admin(cmd.Context())
 		if err != nil {
 			return err
@@ -219,7 +241,7 @@ fits.`,
 	}
 	c.Flags().StringArrayVarP(&files, "key", "k", nil, "file of a private key; may be repeated")
 	_ = c.MarkFlagRequired("key")
-	options := a.transportFlags(c)
+	options, carry := a.transportFlags(c), carryFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {
@@ -229,7 +251,7 @@ fits.`,
 		if err != nil {
 			return err
 		}
-		r, err := wiring.Decrypt(cmd.Context(), src, dst, files, o)
+		r, err := wiring.Decrypt(cmd.Context(), src, dst, files, carry(o))
 		if err != nil {
 			return err
 		}

@@ -2,23 +2,15 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/netip"
-	"net/url"
+	"io"
 	"os"
-	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
-	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/api"
-	"holdfast/internal/input"
 	"holdfast/internal/machine"
 	"holdfast/internal/wiring"
 )
@@ -31,10 +23,12 @@ const (
 
 // runFlags are the words of run before they are understood.
 type runFlags struct {
-	name, guest, accel, memory, broker, brokerCA string
-	secrets, publish, env, entrypoint            []string
-	cpus                                         int
-	interactive, console                         bool
+	name, guest, accel, memory, broker, brokerCA, proof string
+	user, workdir, hostname, log                        string
+	secrets, publish, env, entrypoint                   []string
+	tmpfs, volumes                                      []string
+	cpus                                                int
+	interactive, console, readOnly, detach, rm          bool
 }
 
 func (a *app) runVerb() *cobra.Command {
@@ -49,6 +43,13 @@ run, and the machine image is built when it is absent.
 
 IMAGE is a registry reference, an OCI layout, an archive of docker save (- for
 standard input), or the folder of a recipe.
+
+With --detach it returns when the workload runs, that is when the proof was
+accepted, and prints the run's name for ps, logs, stop and rm. Its output is
+then kept on this host's disk, unless --log none.
+
+With --json standard output has one object, the report of the run; progress and
+the workload's own output are JSON lines on standard error.
 
 Exit codes: the workload's own; 125 Holdfast could not run it, 126 something was
 refused because it did not verify, 2 usage.`,
@@ -69,6 +70,16 @@ refused because it did not verify, 2 usage.`,
 	fs.StringVar(&f.guest, "guest", "", "machine image, or its recipe's folder (default: images/guest here or beside the program)")
 	fs.StringVar(&f.broker, "broker", "", "https URL of another broker, whose administrator must authorise the configuration")
 	fs.StringVar(&f.brokerCA, "broker-ca", "", "PEM file of that broker's CA (default: this installation's)")
+	fs.StringVar(&f.proof, "proof", "", "file to write with the proofs of all that the broker released to the workload")
+	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "/PATH[:size=64m,mode=1777,noexec]: memory of its own for the workload at PATH, empty at first")
+	fs.StringArrayVar(&f.volumes, "volume", nil, "refused: what lies on a host is not measured")
+	fs.StringVarP(&f.user, "user", "u", "", "USER[:GROUP] of the workload, by name or number (default: the image's)")
+	fs.StringVarP(&f.workdir, "workdir", "w", "", "working directory of the workload (default: the image's)")
+	fs.StringVar(&f.hostname, "hostname", "", "host name that the workload sees")
+	fs.BoolVar(&f.readOnly, "read-only", false, "let the workload write only to --tmpfs and to the volumes that its image declares")
+	fs.BoolVarP(&f.detach, "detach", "d", false, "return when the workload runs; it goes on in the background")
+	fs.BoolVar(&f.rm, "rm", false, "keep nothing of the run when it has ended, however it ends")
+	fs.StringVar(&f.log, "log", "file", "file or none: where a detached workload's output goes")
 	fs.BoolVar(&f.console, "console", false, "show the machine's console on standard error")
 	sources, transport := sourceFlags(c), a.transportFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -85,21 +96,28 @@ refused because it did not verify, 2 usage.`,
 		if _, err := os.Stat(r.Guest); err != nil {
 			return runError{fmt.Errorf("machine image: %w; --guest names one, or its recipe's folder", err)}
 		}
+		if f.detach {
+			return a.detach(cmd.Context(), detached{Run: r, Sources: *sources, CA: r.Transport.CA})
+		}
 		r.Builder.Node = nodeProgram()
 		r.Started = a.ready
 		return a.run(cmd.Context(), r)
 	}
+	a.completeRun(c)
 	return c
 }
 
 // run runs r and turns how it ended into an exit code.
 func (a *app) run(ctx context.Context, r wiring.Run) error {
+	if a.json && !r.Detached {
+		r.Stdout, r.Stderr = outputLines{a.progress(), "stdout"}, outputLines{a.progress(), "stderr"}
+	}
 	result, err := r.Installation.Run(ctx, r)
 	if err != nil {
 		return runError{err}
 	}
-	if a.json {
-		if err := json.NewEncoder(a.progress()).Encode(result.Report); err != nil {
+	if a.json && !r.Detached {
+		if err := a.printJSON(a.Stdout, result.Report); err != nil {
 			return err
 		}
 	}
@@ -107,13 +125,41 @@ func (a *app) run(ctx context.Context, r wiring.Run) error {
 	switch {
 	case o.Reason == machine.PoweredOff && o.Exit != nil:
 		if o.Exit.OOMKilled {
-			fmt.Fprintf(a.progress(), "holdfast: %s; --memory gives it more\n", o)
+			a.remark("%s; --memory gives it more", o)
 		}
 		return exitCode(o.Exit)
-	case o.Reason == machine.Killed && ctx.Err() != nil:
+	case result.Interrupted:
 		return interruptedError{ctx.Err()}
 	}
 	return refusedError{outcome: o, report: result.Report}
+}
+
+// remark is a line for a person who reads along.
+func (a *app) remark(format string, args ...any) {
+	if !a.json {
+		fmt.Fprintf(a.progress(), "holdfast: "+format+"\n", args...)
+	}
+}
+
+// outputLines shows what a workload writes as JSON lines. What is no text is
+// in "base64" instead of "text".
+type outputLines struct {
+	w      io.Writer
+	stream string
+}
+
+func (o outputLines) Write(p []byte) (int, error) {
+	line := map[string]any{"event": "output", "stream": o.stream, "text": string(p)}
+	if !utf8.Valid(p) {
+		delete(line, "text")
+		line["base64"] = p
+	}
+	raw, err := json.Marshal(line)
+	if err != nil {
+		return 0, err
+	}
+	_, err = o.w.Write(append(raw, '\n'))
+	return len(p), err
 }
 
 func exitCode(e *api.ExitDetail) error {
@@ -139,213 +185,6 @@ type refusedError struct {
 
 func (e refusedError) Error() string { return "run: " + e.outcome.String() }
 
-func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
-	r := wiring.Run{
-		Image: args[0], Args: args[1:], Name: f.name, Guest: f.guest, Entrypoint: f.entrypoint, CPUs: f.cpus,
-		Interactive: f.interactive, Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.progress(),
-	}
-	if r.Name == "" {
-		r.Name = "run-" + strings.ToLower(rand.Text()[:6])
-	}
-	if r.Guest == "" {
-		r.Guest = guestRecipe()
-	}
-	if f.console {
-		r.Console = a.progress()
-	}
-	var err, all error
-	if err = wiring.CheckName(r.Name); err != nil {
-		all = fmt.Errorf("--name: %w", err)
-	}
-	if r.CPUs < 0 || r.CPUs > 64 {
-		all = errors.Join(all, fmt.Errorf("--cpus %d: want 1 to 64", r.CPUs))
-	}
-	if r.Accel, err = machine.ParseAccel(f.accel); err != nil {
-		all = errors.Join(all, fmt.Errorf("--accel: %w", err))
-	}
-	if r.Memory, err = parseMemory(f.memory); err != nil {
-		all = errors.Join(all, err)
-	}
-	if r.Secrets, err = parseSecrets(f.secrets); err != nil {
-		all = errors.Join(all, err)
-	}
-	if r.Publish, err = parsePublish(f.publish); err != nil {
-		all = errors.Join(all, err)
-	}
-	if r.Broker, err = a.parseBroker(f); err != nil {
-		all = errors.Join(all, err)
-	}
-	if r.Interactive && r.Image == "-" {
-		all = errors.Join(all, errors.New("--interactive: standard input is the image already"))
-	}
-	for _, e := range f.env {
-		if e == "" || e[0] == '=' {
-			all = errors.Join(all, fmt.Errorf("--env %q: want NAME=VALUE or NAME", e))
-		}
-		if strings.Contains(e, "=") {
-			r.Env = append(r.Env, e)
-		} else if value := a.Getenv(e); value != "" {
-			r.Env = append(r.Env, e+"="+value)
-		}
-	}
-	return r, all
-}
-
-var memoryForm = regexp.MustCompile(`^([0-9]{1,7})([mMgG]?)[iI]?[bB]?$`)
-
-// parseMemory gives MiB.
-func parseMemory(s string) (int, error) {
-	m := memoryForm.FindStringSubmatch(s)
-	if m == nil {
-		return 0, fmt.Errorf("--memory %q: want a number with m or g, as 512m", s)
-	}
-	n, err := strconv.Atoi(m[1])
-	if err != nil {
-		return 0, err
-	}
-	if strings.EqualFold(m[2], "g") {
-		n *= 1024
-	}
-	if n < 256 {
-		return 0, fmt.Errorf("--memory %s: a machine needs at least 256m", s)
-	}
-	return n, nil
-}
-
-var secretForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
-func parseSecrets(words []string) ([]wiring.Secret, error) {
-	var list []wiring.Secret
-	for i, word := range words {
-		name, value, ok := strings.Cut(word, "=")
-		if !ok || !secretForm.MatchString(name) || name == "." || name == ".." {
-			// The word may be the secret itself, so it is not repeated.
-			return nil, fmt.Errorf("--secret, number %d: want NAME=VALUE or NAME=@FILE, NAME of letters, digits, dot, underscore, hyphen", i+1)
-		}
-		s := wiring.Secret{Name: name, Value: []byte(value)}
-		if strings.HasPrefix(value, "kbs:///") {
-			s.Value, s.Resource = nil, value
-		}
-		if file, ok := strings.CutPrefix(value, "@"); ok {
-			raw, err := input.ReadFile(file, input.Secret)
-			if err != nil {
-				return nil, fmt.Errorf("--secret %s: %w", name, err)
-			}
-			s.Value = raw
-		}
-		if err := checkSecret(s, list); err != nil {
-			return nil, fmt.Errorf("--secret %s: %w", name, err)
-		}
-		list = append(list, s)
-	}
-	return list, nil
-}
-
-// checkSecret refuses early what the broker would refuse once a machine image
-// is built.
-func checkSecret(s wiring.Secret, before []wiring.Secret) error {
-	const most = 2 << 20
-	switch {
-	case slices.ContainsFunc(before, func(b wiring.Secret) bool { return b.Name == s.Name }):
-		return errors.New("is given twice")
-	case strings.HasPrefix(s.Name, "."):
-		return errors.New("begins with a dot")
-	case s.Resource == "" && len(s.Value) == 0:
-		return errors.New("is empty")
-	case len(s.Value) > most:
-		return fmt.Errorf("has %d bytes, more than %d", len(s.Value), most)
-	}
-	return nil
-}
-
-// parsePublish reads [[IP:]HOSTPORT:]PORT[/PROTO], as docker does.
-func parsePublish(words []string) ([]machine.Forward, error) {
-	var list []machine.Forward
-	for _, word := range words {
-		f, err := parseForward(word)
-		if err != nil {
-			return nil, fmt.Errorf("--publish %q: want [[IP:]HOSTPORT:]PORT[/udp]: %w", word, err)
-		}
-		list = append(list, f)
-	}
-	return list, nil
-}
-
-func parseForward(word string) (machine.Forward, error) {
-	ports, proto, _ := strings.Cut(word, "/")
-	f := machine.Forward{Proto: proto}
-	if proto != "" && proto != "tcp" && proto != "udp" {
-		return f, fmt.Errorf("%q is neither tcp nor udp", proto)
-	}
-	parts := strings.Split(ports, ":")
-	var err error
-	if f.GuestPort, err = parsePort(parts[len(parts)-1]); err != nil || len(parts) == 1 {
-		return f, err
-	}
-	if host := parts[len(parts)-2]; host != "" && host != "0" {
-		if f.HostPort, err = parsePort(host); err != nil {
-			return f, err
-		}
-	}
-	if len(parts) == 3 {
-		if f.HostIP, err = netip.ParseAddr(parts[0]); err != nil {
-			return f, fmt.Errorf("%q is no IP address", parts[0])
-		}
-	}
-	if len(parts) > 3 {
-		err = errors.New("too many colons")
-	}
-	return f, err
-}
-
-func parsePort(word string) (uint16, error) {
-	n, err := strconv.ParseUint(word, 10, 16)
-	if err != nil || n == 0 {
-		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", word)
-	}
-	return uint16(n), nil
-}
-
-func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {
-	if f.broker == "" {
-		return nil, nil
-	}
-	u, err := url.Parse(f.broker)
-	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("--broker %q: want https://HOST:PORT; a machine speaks to no other", f.broker)
-	}
-	ca := f.brokerCA
-	if ca == "" {
-		ca = filepath.Join(a.state, "keys", "tls.crt")
-	}
-	pem, err := readCertificates(ca)
-	if err != nil {
-		return nil, fmt.Errorf("--broker-ca: %w", err)
-	}
-	return &api.Endpoint{URL: f.broker, CA: string(pem)}, nil
-}
-
-// guestRecipe is images/guest here, or else beside the program's folder.
-func guestRecipe() string {
-	const recipe = "images/guest"
-	if _, err := os.Stat(filepath.Join(recipe, "recipe.yaml")); err == nil {
-		return recipe
-	}
-	if exe, err := os.Executable(); err == nil {
-		return filepath.Join(filepath.Dir(exe), "..", recipe)
-	}
-	return recipe
-}
-
-// nodeProgram is the holdfast-node that was built together with this program.
-func nodeProgram() string {
-	exe, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(filepath.Dir(exe), "holdfast-node")
-}
-
 // ready tells what one wants to know once the workload runs.
 func (a *app) ready(r *wiring.Running) {
 	published := []string{}
@@ -354,17 +193,10 @@ func (a *app) ready(r *wiring.Running) {
 	}
 	w := a.progress()
 	if a.json {
-		fmt.Fprintf(w, "{\"event\":\"started\",\"published\":[%s]}\n", quoted(published))
+		_ = json.NewEncoder(w).Encode(map[string]any{"event": "started", "name": r.Name, "published": published})
 		return
 	}
 	for _, p := range published {
 		fmt.Fprintf(w, "  published %s\n", p)
 	}
-}
-
-func quoted(list []string) string {
-	for i, s := range list {
-		list[i] = strconv.Quote(s)
-	}
-	return strings.Join(list, ",")
 }

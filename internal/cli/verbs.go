@@ -13,7 +13,11 @@ import (
 
 // verbs lists the command line, in the order of the help.
 func (a *app) verbs() []*cobra.Command {
-	return []*cobra.Command{a.demoVerb(), a.runVerb(), a.serveVerb(), a.imageVerbs(), a.brokerVerbs(), a.keyVerbs()}
+	return []*cobra.Command{
+		a.demoVerb(), a.attackVerb(), a.runVerb(), a.psVerb(), a.logsVerb(), a.stopVerb(), a.killVerb(), a.waitVerb(), a.rmVerb(),
+		a.verifyVerb(), a.whyVerb(),
+		a.serveVerb(), a.imageVerbs(), a.brokerVerbs(), a.keyVerbs(), a.completionVerb(), a.runDetached(),
+	}
 }
 
 func (a *app) installation() (wiring.Installation, error) { return wiring.Open(a.state) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -90,9 +89,7 @@ func (a *Archive) absent(ctx context.Context, pins []Pin) (absent []Pin, total i
 func (a *Archive) fetchOne(ctx context.Context, p Pin, step progress.Step) error {
 	problem := ErrNoArchive
 	for i, root := range a.archives(p.Suite) {
-		err := a.get(ctx, root+"/"+p.Path, step, func(r io.Reader) error {
-			return a.cfg.Store.Put(ctx, p.Digest(), exactly(r, p.Size))
-		})
+		err := a.download(ctx, root+"/"+p.Path, p, step)
 		if err == nil {
 			return nil
 		}

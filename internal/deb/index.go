@@ -144,7 +144,7 @@ func (a *Archive) fetchIndex(ctx context.Context, base string, x *Index, size in
 	var err error
 	for _, url := range urls {
 		err = a.get(ctx, url, step, func(r io.Reader) error {
-			return a.cfg.Store.Put(ctx, x.Digest, exactly(r, size))
+			return a.cfg.Store.Put(ctx, x.Digest, exactly(r, 0, size))
 		})
 		if !errors.Is(err, errAbsent) {
 			break

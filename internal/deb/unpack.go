@@ -26,8 +26,20 @@ const (
 // It reads r to its end, so that a reader which verifies can have its say;
 // what fn was given before an error must not be used.
 func Unpack(r io.Reader, fn func(*tar.Header, io.Reader) error) error {
-	a, err := newArReader(r)
+	return Read(r, func(Paragraph) error { return nil }, fn)
+}
+
+// Read is Unpack that gives control the package's control paragraph first.
+func Read(r io.Reader, control func(Paragraph) error, fn func(*tar.Header, io.Reader) error) error {
+	a, err := open(r)
 	if err != nil {
+		return err
+	}
+	p, err := a.control()
+	if err != nil {
+		return err
+	}
+	if err := control(p); err != nil {
 		return err
 	}
 	data, err := a.tar("data.tar")
@@ -43,10 +55,15 @@ func Unpack(r io.Reader, fn func(*tar.Header, io.Reader) error) error {
 
 // ReadControl gives the control paragraph of the .deb r.
 func ReadControl(r io.Reader) (Paragraph, error) {
-	a, err := newArReader(r)
+	a, err := open(r)
 	if err != nil {
 		return "", err
 	}
+	return a.control()
+}
+
+// control reads the member of that name, which comes before the files.
+func (a *arReader) control() (Paragraph, error) {
 	data, err := a.tar("control.tar")
 	if err != nil {
 		return "", err
@@ -69,9 +86,12 @@ func ReadControl(r io.Reader) (Paragraph, error) {
 	return control, nil
 }
 
-// tar finds the member name, compressed or not, behind the version that
-// begins every .deb (deb(5)).
-func (a *arReader) tar(name string) (io.Reader, error) {
+// open reads the version that begins every .deb (deb(5)).
+func open(r io.Reader) (*arReader, error) {
+	a, err := newArReader(r)
+	if err != nil {
+		return nil, err
+	}
 	first, err := a.next()
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -83,6 +103,11 @@ func (a *arReader) tar(name string) (io.Reader, error) {
 	if err != nil || !strings.HasPrefix(string(version), "2.") {
 		return nil, fmt.Errorf("%w of version 2: debian-binary says %q", errNotDeb, version)
 	}
+	return a, nil
+}
+
+// tar finds the next member of that name, compressed or not.
+func (a *arReader) tar(name string) (io.Reader, error) {
 	for {
 		member, err := a.next()
 		if err == io.EOF {

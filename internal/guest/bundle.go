@@ -3,14 +3,17 @@ package guest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/api"
 	"holdfast/internal/atomicfile"
 )
 
@@ -30,20 +33,23 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 		return err
 	}
 	defer t.Close()
-	s := spec{image: g.image.config.Config, process: g.Guest.Process}
-	if s.user, err = lookUp(t, s.image.User); err != nil {
+	s := spec{image: g.image.config.Config, process: g.Guest.Process, tmpfs: g.Guest.Tmpfs}
+	if s.user, err = lookUp(t, or(s.process.User, s.image.User)); err != nil {
 		return err
 	}
 	if _, err := t.folder(s.cwd(), true); err != nil {
 		return fmt.Errorf("working directory: %w", err)
 	}
-	if s.hostname, err = os.Hostname(); err != nil {
+	if s.hostname, err = hostname(s.process.Hostname); err != nil {
 		return err
 	}
 	if s.memory, err = availableMemory(); err != nil {
 		return err
 	}
 	if s.binds, err = g.writeFiles(b, s, secrets); err != nil {
+		return err
+	}
+	if s.volumes, err = writableVolumes(t, s); err != nil {
 		return err
 	}
 	if s.masked, err = realFolders("/sys/class/tpm*/*"); err != nil {
@@ -58,6 +64,46 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 		return err
 	}
 	return atomicfile.WriteFile(b.path("config.json"), text, 0o600)
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+func hostname(given string) (string, error) {
+	if given != "" {
+		return given, nil
+	}
+	return os.Hostname()
+}
+
+// writableVolumes binds the volumes that the image declares onto themselves
+// when the root is read only. Otherwise they are folders as any other: all of
+// the root is memory of this run.
+func writableVolumes(t *tree, s spec) ([]specs.Mount, error) {
+	if !s.process.ReadOnly {
+		return nil, nil
+	}
+	var mounts []specs.Mount
+	for _, volume := range slices.Sorted(maps.Keys(s.image.Volumes)) {
+		at := clean(volume)
+		if (api.Tmpfs{Path: at, Size: api.MinTmpfs}).Check() != nil {
+			continue // a place that the machine fills itself
+		}
+		fd, err := t.folder(at, true)
+		if err != nil {
+			return nil, fmt.Errorf("volume: %w", err)
+		}
+		real, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+		if err != nil {
+			return nil, fmt.Errorf("volume: %w", err)
+		}
+		mounts = append(mounts, bind(real, at))
+	}
+	return mounts, nil
 }
 
 // realFolders finds where sysfs has the devices of a class: TPMs show the

@@ -85,18 +85,13 @@ func (b fakeBroker) Resource(_ context.Context, uri string) ([]byte, error) {
 	return nil, os.ErrNotExist
 }
 
-// pull does what a guest does up to the container's root, and returns that.
+// pull does what a guest does up to the container's root, and says where that
+// has to be.
 func (s *shelf) pull(t *testing.T, name string, b Broker) (rootfs string, err error) {
 	t.Helper()
-	g := &guest{Config: Config{Broker: b, Guest: api.GuestConfig{}, Dir: t.TempDir()}}
-	if g.registry, err = newRegistry(s.URL, s.Client(), name); err != nil {
-		return "", err
-	}
-	rootfs = filepath.Join(g.Dir, "rootfs")
-	if err := g.pullManifest(context.Background()); err != nil {
-		return rootfs, err
-	}
-	return rootfs, g.unpack(context.Background(), &bundle{g.Dir})
+	c := Config{Broker: b, HTTP: s.Client(), Dir: t.TempDir(), Guest: api.GuestConfig{Image: name, Registry: api.Endpoint{URL: s.URL}}}
+	_, err = Pull(t.Context(), c)
+	return filepath.Join(c.Dir, "rootfs"), err
 }
 
 var epoch = time.Unix(1700000000, 0)

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -46,12 +47,14 @@ type Config struct {
 	Stdio     [3]*os.File                     // of the workload
 	Signals   <-chan unix.Signal              // to be passed on to the workload
 	Stop      <-chan struct{}                 // closed to end it
+	Grace     func() time.Duration            // how long it may then take; nil or 0: 10 s
 	Stage     func(name, text, digest string) // a stage was completed
 	Started   func()                          // the workload runs
 	Resolver  string                          // path of the resolv.conf to give it
 	Egress    egress.Rules                    // what it may not speak to
 	Dir       string                          // where its memory is mounted; empty: /run/holdfast
 	Runtime   string                          // empty: /usr/sbin/runc
+	Space     int64                           // bytes that a layer may unpack to; 0: what Dir's file system has
 }
 
 // A Refusal is why a workload was not run.
@@ -98,7 +101,7 @@ func Run(ctx context.Context, c Config) (api.ExitDetail, error) {
 	}
 	c.Stage("run", "workload started", "")
 	c.Started()
-	return w.supervise(c.Signals, c.Stop), nil
+	return w.supervise(c), nil
 }
 
 // prepareUnlessStopped ends the preparation as soon as the host has no more

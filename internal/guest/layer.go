@@ -11,25 +11,34 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sys/unix"
 
 	"holdfast/internal/enc"
 )
 
 // unpack makes the container's root: all layers in a staging folder, which
 // gets the root's name when every one of them was found genuine.
-func (g *guest) unpack(ctx context.Context, b *bundle) error {
+func (g *guest) unpack(ctx context.Context, b *bundle) (err error) {
 	staging := b.path("staging")
 	if err := os.Mkdir(staging, 0o755); err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil { // nothing stays of what may not be genuine
+			err = errors.Join(err, os.RemoveAll(staging))
+		}
+	}()
 	t, err := openTree(staging)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	u := newUnpacker(t)
+	u, keys := newUnpacker(t), g.keys()
+	if u.room, err = g.room(); err != nil {
+		return err
+	}
 	for i, l := range g.image.manifest.Layers {
-		if err := g.layer(ctx, l, u); err != nil {
+		if err := g.layer(ctx, l, keys, u); err != nil {
 			return fmt.Errorf("layer %d of %d (%.19s): %w", i+1, len(g.image.manifest.Layers), l.Digest, err)
 		}
 	}
@@ -39,10 +48,22 @@ func (g *guest) unpack(ctx context.Context, b *bundle) error {
 	return os.Rename(staging, b.path("rootfs"))
 }
 
+// room is how many bytes a layer may unpack to.
+func (g *guest) room() (int64, error) {
+	if g.Space > 0 {
+		return g.Space, nil
+	}
+	var s unix.Statfs_t
+	if err := unix.Statfs(g.Dir, &s); err != nil {
+		return 0, &os.PathError{Op: "statfs", Path: g.Dir, Err: err}
+	}
+	return int64(s.Bavail) * s.Bsize, nil
+}
+
 // layer is one pipe: body, digest, decryption with MAC, decompression, files.
 // The verdict on the whole layer outranks whatever the altered content of it
 // made the later parts complain about.
-func (g *guest) layer(ctx context.Context, l v1.Descriptor, u *unpacker) error {
+func (g *guest) layer(ctx context.Context, l v1.Descriptor, keys enc.KeyFor, u *unpacker) error {
 	d, err := checkDigest(l)
 	if err != nil {
 		return err
@@ -54,7 +75,7 @@ func (g *guest) layer(ctx context.Context, l v1.Descriptor, u *unpacker) error {
 	defer body.Close()
 	ahead := readAhead(verify(body, d, l.Size))
 	defer ahead.Close()
-	plain, err := g.decrypt(ctx, l, ahead)
+	plain, err := decrypt(ctx, l, keys, ahead)
 	if err != nil {
 		return err
 	}
@@ -65,16 +86,35 @@ func (g *guest) layer(ctx context.Context, l v1.Descriptor, u *unpacker) error {
 	return unpacked
 }
 
+// keys asks the broker for each key once: the layers of an image have mostly
+// one. Without a broker it is nil.
+func (g *guest) keys() enc.KeyFor {
+	if g.Broker == nil {
+		return nil
+	}
+	have := map[string][]byte{}
+	return func(ctx context.Context, kid string) ([]byte, error) {
+		if have[kid] == nil {
+			key, err := g.Broker.Resource(ctx, kid)
+			if err != nil {
+				return nil, err
+			}
+			have[kid] = key
+		}
+		return have[kid], nil
+	}
+}
+
 // decrypt returns r itself when the layer is not encrypted: its digest alone
 // vouches for it then.
-func (g *guest) decrypt(ctx context.Context, l v1.Descriptor, r io.Reader) (io.Reader, error) {
+func decrypt(ctx context.Context, l v1.Descriptor, keys enc.KeyFor, r io.Reader) (io.Reader, error) {
 	if !enc.IsEncrypted(l.MediaType) {
 		return r, nil
 	}
-	if g.Broker == nil {
+	if keys == nil {
 		return nil, errors.New("it is encrypted, and there is no broker to ask for the key")
 	}
-	options, err := enc.Unwrap(ctx, l.Annotations, enc.BrokerKey(g.Broker.Resource))
+	options, err := enc.Unwrap(ctx, l.Annotations, enc.BrokerKey(keys))
 	if err != nil {
 		return nil, err
 	}

@@ -28,10 +28,11 @@ func newGuest(c Config) (*guest, error) {
 	switch {
 	case c.HTTP == nil || c.Processes == nil:
 		return nil, errors.New("guest: HTTP and Processes are required")
-	case c.Guest.Process.Terminal:
-		return nil, errors.New("a terminal is not supported")
 	case c.Broker == nil && len(c.Guest.Secrets) > 0:
 		return nil, errors.New("there are secrets, but no broker to ask")
+	}
+	if err := c.Guest.Check(); err != nil {
+		return nil, err
 	}
 	for _, s := range c.Guest.Secrets {
 		if err := checkSecretName(s.Name); err != nil {

@@ -3,6 +3,7 @@ package guest
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -17,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"holdfast/internal/api"
 	"holdfast/internal/enc"
 	"holdfast/internal/oci"
 )
@@ -203,5 +205,52 @@ func TestOnlyHTTPSIsSpoken(t *testing.T) {
 		if _, err := newRegistry(endpoint, http.DefaultClient, "r/app@sha256:"+strings.Repeat("0", 64)); err == nil {
 			t.Errorf("%q was accepted", endpoint)
 		}
+	}
+}
+
+func TestLayerThatUnpacksToMoreThanThereIsRoomForIsRefused(t *testing.T) {
+	needRoot(t)
+	s := newShelf(t)
+	name := s.putImage(t, s.putLayer(zstdLayer, zstandard(t, archive(t, tar.Header{Name: "a", Linkname: strings.Repeat("0", 3<<20)}))))
+	c := Config{HTTP: s.Client(), Dir: t.TempDir(), Space: 2 << 20, Guest: api.GuestConfig{Image: name, Registry: api.Endpoint{URL: s.URL}}}
+	_, err := Pull(t.Context(), c)
+	if err == nil || !strings.Contains(err.Error(), "unpacks to more than the 2097152 bytes") {
+		t.Errorf("got %v", err)
+	}
+	if left, err := os.ReadDir(c.Dir); err != nil || len(left) > 0 {
+		t.Errorf("got %v, %v, want an empty folder", left, err)
+	}
+	c.Space, c.Dir = 4<<20, t.TempDir()
+	if _, err := Pull(t.Context(), c); err != nil {
+		t.Errorf("with room: %v", err)
+	}
+}
+
+// counting tells how often a key was asked for.
+type counting struct {
+	fakeBroker
+	asked *int
+}
+
+func (c counting) Resource(ctx context.Context, uri string) ([]byte, error) {
+	*c.asked++
+	return c.fakeBroker.Resource(ctx, uri)
+}
+
+func TestLayersWithOneKeyAskForItOnce(t *testing.T) {
+	needRoot(t)
+	s, kek, asked := newShelf(t), bytes.Repeat([]byte{7}, 32), 0
+	var layers []v1.Descriptor
+	for _, name := range []string{"a", "b", "c"} {
+		secret, annotations := encrypted(t, zstandard(t, archive(t, tar.Header{Name: name, Linkname: name})), kek)
+		d := s.putLayer(zstdLayer+enc.Suffix, secret)
+		d.Annotations = annotations
+		layers = append(layers, d)
+	}
+	if _, err := s.pull(t, s.putImage(t, layers...), counting{fakeBroker{keyName: kek}, &asked}); err != nil {
+		t.Fatal(err)
+	}
+	if asked != 1 {
+		t.Errorf("the broker was asked %d times for one key", asked)
 	}
 }

@@ -24,8 +24,15 @@ const (
 	cgroup      = fence + "/workload" // which runc makes
 )
 
-// grace is how long a workload may take to end when it is asked to.
-const grace = 10 * time.Second
+// usualGrace is how long a workload may take to end when it is asked to.
+const usualGrace = 10 * time.Second
+
+func (c Config) grace() time.Duration {
+	if c.Grace == nil || c.Grace() <= 0 {
+		return usualGrace
+	}
+	return c.Grace()
+}
 
 // A workload runs.
 type workload struct {
@@ -124,16 +131,16 @@ func stopSignal(s string) unix.Signal {
 
 // supervise passes signals on until the workload ends. Asked to stop, it asks
 // the workload first and ends it after the grace period.
-func (w *workload) supervise(signals <-chan unix.Signal, stop <-chan struct{}) api.ExitDetail {
-	var kill <-chan time.Time
+func (w *workload) supervise(c Config) api.ExitDetail {
+	stop, kill := c.Stop, (<-chan time.Time)(nil)
 	for {
 		select {
 		case status := <-w.end:
 			return exitDetail(status, oomKilled(filepath.Join(cgroupRoot, cgroup, "memory.events")))
-		case s := <-signals:
+		case s := <-c.Signals:
 			_ = unix.Kill(w.pid, s)
 		case <-stop:
-			stop, kill = nil, time.After(grace)
+			stop, kill = nil, time.After(c.grace())
 			_ = unix.Kill(w.pid, w.stop)
 		case <-kill:
 			_ = unix.Kill(w.pid, unix.SIGKILL)

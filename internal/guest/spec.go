@@ -2,7 +2,9 @@ package guest
 
 import (
 	"errors"
+	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -22,7 +24,9 @@ type spec struct {
 	hostname string
 	memory   int64         // limit in bytes
 	binds    []specs.Mount // files of the guest's
-	masked   []string      // paths beyond maskedPaths
+	volumes  []specs.Mount // the image's, where the root is read only
+	tmpfs    []api.Tmpfs
+	masked   []string // paths beyond maskedPaths
 }
 
 // build gives the capabilities and mounts of the usual engines' default, a
@@ -35,7 +39,7 @@ func (s spec) build() (*specs.Spec, error) {
 	}
 	return &specs.Spec{
 		Version:  "1.0.2",
-		Root:     &specs.Root{Path: "rootfs"},
+		Root:     &specs.Root{Path: "rootfs", Readonly: s.process.ReadOnly},
 		Hostname: s.hostname,
 		Process: &specs.Process{
 			User:            specs.User{UID: s.user.uid, GID: s.user.gid, AdditionalGids: s.user.groups},
@@ -46,7 +50,7 @@ func (s spec) build() (*specs.Spec, error) {
 			NoNewPrivileges: true,
 			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 1 << 20, Soft: 1 << 20}},
 		},
-		Mounts: append(kernelMounts(), s.binds...),
+		Mounts: slices.Concat(kernelMounts(), s.volumes, s.tmpfsMounts(), s.binds),
 		Linux: &specs.Linux{
 			CgroupsPath:   cgroup,
 			Resources:     &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &s.memory}, Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
@@ -92,7 +96,21 @@ func (s spec) env() []string {
 	return env
 }
 
-func (s spec) cwd() string { return path.Clean("/" + s.image.WorkingDir) }
+func (s spec) cwd() string { return path.Clean("/" + or(s.process.Workdir, s.image.WorkingDir)) }
+
+// tmpfsMounts come in the order of their paths, so that one may lie in another.
+func (s spec) tmpfsMounts() []specs.Mount {
+	var mounts []specs.Mount
+	for _, t := range s.tmpfs {
+		options := []string{"nosuid", "nodev", "mode=" + or(t.Mode, "1777"), fmt.Sprintf("size=%d", t.Size)}
+		if t.NoExec {
+			options = append(options, "noexec")
+		}
+		mounts = append(mounts, specs.Mount{Destination: t.Path, Type: "tmpfs", Source: "tmpfs", Options: options})
+	}
+	slices.SortFunc(mounts, func(a, b specs.Mount) int { return strings.Compare(a.Destination, b.Destination) })
+	return mounts
+}
 
 // capabilities are podman's default set: docker's without CAP_NET_RAW, whose
 // packets no rule of egress sees, CAP_MKNOD and CAP_AUDIT_WRITE. The kernel takes them

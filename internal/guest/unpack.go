@@ -19,6 +19,8 @@ type unpacker struct {
 	made   map[string]bool // names of this layer
 	times  []folderTime
 	buffer []byte
+	room   int64 // bytes that a layer may take; 0: no bound but the file system's
+	left   int64 // of that, for the layer at hand
 }
 
 // A folderTime is set when no more entries change it.
@@ -32,6 +34,7 @@ func newUnpacker(t *tree) *unpacker { return &unpacker{tree: t, buffer: make([]b
 // unpack applies the next layer.
 func (u *unpacker) unpack(archive io.Reader) error {
 	u.made = make(map[string]bool)
+	u.left = u.room
 	r := tar.NewReader(archive)
 	for {
 		h, err := r.Next()
@@ -41,10 +44,32 @@ func (u *unpacker) unpack(archive io.Reader) error {
 		if err != nil {
 			return err
 		}
-		if err := u.entry(h, r); err != nil {
+		if err := u.entry(h, u.bounded(r)); err != nil {
 			return fmt.Errorf("%.200q: %w", h.Name, err)
 		}
 	}
+}
+
+// bounded is content, as long as the layer has room. The holes of sparse files
+// are content, too.
+func (u *unpacker) bounded(content io.Reader) io.Reader {
+	if u.room <= 0 {
+		return content
+	}
+	return &bounded{content, u}
+}
+
+type bounded struct {
+	io.Reader
+	u *unpacker
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if b.u.left -= int64(n); b.u.left < 0 {
+		return 0, fmt.Errorf("the layer unpacks to more than the %d bytes that there are for it", b.u.room)
+	}
+	return n, err
 }
 
 func (u *unpacker) entry(h *tar.Header, content io.Reader) error {

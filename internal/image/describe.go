@@ -17,6 +17,8 @@ import (
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/gpt"
 	"holdfast/internal/boot/measure"
+	"holdfast/internal/boot/squashfs"
+	"holdfast/internal/image/provenance"
 	"holdfast/internal/input"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
@@ -25,10 +27,12 @@ import (
 
 // The files of a machine image's folder.
 const (
-	diskFile      = "disk.img"
-	ukiFile       = "uki.efi"
-	referenceFile = "reference.json"
-	machineFile   = "image.json"
+	diskFile       = "disk.img"
+	ukiFile        = "uki.efi"
+	referenceFile  = "reference.json"
+	sbomFile       = "sbom.spdx.json"
+	provenanceFile = "provenance.json"
+	machineFile    = "image.json"
 )
 
 // A Machine describes a machine image; it is the content of image.json.
@@ -46,6 +50,8 @@ type Machine struct {
 	Root         Blob       `json:"root"`
 	RootHash     string     `json:"root_hash"` // 64 hex digits
 	Reference    Blob       `json:"reference"`
+	SBOM         Blob       `json:"sbom"`
+	Provenance   Blob       `json:"provenance"`
 	Disk         Disk       `json:"disk"`
 
 	Dir string `json:"-"` // where it was found
@@ -94,6 +100,13 @@ func (m *Machine) DiskPath() string      { return filepath.Join(m.Dir, diskFile)
 func (m *Machine) UKIPath() string       { return filepath.Join(m.Dir, ukiFile) }
 func (m *Machine) ReferencePath() string { return filepath.Join(m.Dir, referenceFile) }
 
+// BootPath is where the UKI lies on the EFI system partition.
+func (m *Machine) BootPath() string { return platforms[m.Architecture].bootPath }
+
+// SBOMPath and ProvenancePath are what the build stated of the image.
+func (m *Machine) SBOMPath() string       { return filepath.Join(m.Dir, sbomFile) }
+func (m *Machine) ProvenancePath() string { return filepath.Join(m.Dir, provenanceFile) }
+
 func describeDisk(ctx context.Context, f *os.File, size int64) (*Disk, error) {
 	table, err := gpt.Read(f, size)
 	if err != nil {
@@ -111,8 +124,8 @@ func describeDisk(ctx context.Context, f *os.File, size int64) (*Disk, error) {
 	return d, err
 }
 
-// describe writes reference.json and image.json.
-func (m *machineBuild) describe(k *kernel, uki []byte, r *root, disk *Disk) (*Machine, error) {
+// describe writes image.json and what is stated of the image.
+func (m *machineBuild) describe(ctx context.Context, k *kernel, uki []byte, r *root, disk *Disk) (*Machine, error) {
 	image := &Machine{
 		Version: 1, Name: m.Recipe.Name, Architecture: m.Lock.Architecture, Date: m.Lock.Date.UTC(), Recipe: m.Lock.Recipe,
 		Kernel: k.version, Cmdline: m.cmdline(r), Signed: m.opts.Keys != nil,
@@ -123,9 +136,21 @@ func (m *machineBuild) describe(k *kernel, uki []byte, r *root, disk *Disk) (*Ma
 	if err != nil {
 		return nil, fmt.Errorf("reference values: %w", err)
 	}
-	image.Reference = Blob{File: referenceFile, Size: int64(len(envelope)), Digest: oci.SHA256(envelope)}
-	if err := atomicfile.WriteFile(m.folder.path(referenceFile), envelope, 0o644); err != nil {
+	said, err := m.statements(image)
+	if err != nil {
 		return nil, err
+	}
+	for _, f := range []struct {
+		name    string
+		content []byte
+		blob    *Blob
+	}{
+		{referenceFile, envelope, &image.Reference}, {sbomFile, said.sbom, &image.SBOM}, {provenanceFile, said.provenance, &image.Provenance},
+	} {
+		*f.blob = Blob{File: f.name, Size: int64(len(f.content)), Digest: oci.SHA256(f.content)}
+		if err := atomicfile.WriteFile(m.folder.path(f.name), f.content, 0o644); err != nil {
+			return nil, err
+		}
 	}
 	raw, err := json.MarshalIndent(image, "", "  ")
 	if err != nil {
@@ -141,20 +166,30 @@ func (m *machineBuild) reference(uki []byte, image *Machine) ([]byte, error) {
 		return nil, err
 	}
 	values.Image, values.UKI, values.RootHash = image.Name, string(image.UKI.Digest), image.RootHash
-	subject := func(name string, d oci.Digest) sign.Subject {
-		return sign.Subject{Name: name, Digest: map[string]string{d.Algorithm(): d.Hex()}}
-	}
-	statement, err := sign.NewStatement(api.ReferenceType, values,
-		subject(diskFile, image.Disk.Digest), subject("root", image.Root.Digest), subject(ukiFile, image.UKI.Digest))
+	statement, err := sign.NewStatement(api.ReferenceType, values, image.subjects()...)
 	if err != nil {
 		return nil, err
 	}
-	envelope, err := sign.Seal(statement, m.opts.Signers...)
+	envelope, err := sign.Seal(statement, m.Signers...)
 	if err != nil {
 		return nil, err
 	}
 	raw, err := json.Marshal(envelope)
 	return append(raw, '\n'), err
+}
+
+// subjects are the parts of the image that statements speak of.
+func (m *Machine) subjects() []sign.Subject {
+	return []sign.Subject{
+		provenance.Subject(diskFile, m.Disk.Digest), provenance.Subject("root", m.Root.Digest), provenance.Subject(ukiFile, m.UKI.Digest),
+	}
+}
+
+func (m *machineBuild) statements(image *Machine) (*statements, error) {
+	return m.state(product{
+		format: "machine", digest: image.Disk.Digest, purpose: "OPERATING_SYSTEM", tree: m.files,
+		internal: map[string]string{"squashfs": squashfs.CodecID()}, subjects: image.subjects(),
+	})
 }
 
 // predict splits the predicted PCRs into those that firmware has a part in

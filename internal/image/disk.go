@@ -16,10 +16,6 @@ import (
 	"holdfast/internal/progress"
 )
 
-// BootPath is where firmware looks on a disk that it has no entry for:
-// UEFI 2.10, 3.5.1.1.
-const BootPath = "EFI/BOOT/BOOTX64.EFI"
-
 // espRoom is the smallest EFI system partition: two kernel images fit, so
 // that an update can put a second one beside the first.
 const espRoom = 64 << 20
@@ -45,7 +41,7 @@ func (m *machineBuild) writeDisk(ctx context.Context, uki []byte, r *root, step 
 	esp := m.esp(uki, r)
 	content, stop := streamed(func(w io.Writer) error { return fat.Write(io.MultiWriter(w, meter{ctx, step}), esp) })
 	defer stop()
-	layout := diskLayout(esp.Size, content, r)
+	layout := m.platform.disk(esp.Size, content, r)
 	if err := gpt.Write(f, layout); err != nil {
 		return nil, err
 	}
@@ -64,18 +60,18 @@ func (m *machineBuild) esp(uki []byte, r *root) fat.Volume {
 		Label: "ESP", ID: uint32(id[0])<<24 | uint32(id[1])<<16 | uint32(id[2])<<8 | uint32(id[3]),
 		Time:  m.Lock.Date.UTC().Truncate(2 * time.Second), // all that FAT can hold
 		Size:  max(espRoom, (int64(2*len(uki))/mb+4)*mb),
-		Files: []fat.File{{Path: BootPath, Size: int64(len(uki)), Content: bytes.NewReader(uki)}},
+		Files: []fat.File{{Path: m.platform.bootPath, Size: int64(len(uki)), Content: bytes.NewReader(uki)}},
 	}
 }
 
-// diskLayout names root and hash tree by the two halves of the root hash:
+// disk names root and hash tree by the two halves of the root hash:
 // https://uapi-group.org/specifications/specs/discoverable_partitions_specification/
-func diskLayout(espSize int64, esp io.Reader, r *root) gpt.Disk {
+func (p platform) disk(espSize int64, esp io.Reader, r *root) gpt.Disk {
 	return gpt.Disk{GUID: derived("disk", r), Partitions: []gpt.Partition{
 		{Name: "esp", Type: gpt.TypeESP, GUID: derived("esp", r), Size: espSize, Content: esp},
-		{Name: "root", Type: gpt.TypeRootX86, GUID: guid.GUID(r.verity.Root[:16]), Attributes: gpt.ReadOnly,
+		{Name: "root", Type: p.root, GUID: guid.GUID(r.verity.Root[:16]), Attributes: gpt.ReadOnly,
 			Size: r.size, Content: r},
-		{Name: "root-verity", Type: gpt.TypeVerityX86, GUID: guid.GUID(r.verity.Root[16:]), Attributes: gpt.ReadOnly,
+		{Name: "root-verity", Type: p.verity, GUID: guid.GUID(r.verity.Root[16:]), Attributes: gpt.ReadOnly,
 			Size: r.verity.Size(), Content: bytes.NewReader(r.verity.Device())},
 	}}
 }

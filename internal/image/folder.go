@@ -23,7 +23,7 @@ type folder struct {
 // kind. A folder with anything else in it is somebody's own.
 var ours = map[string][]string{
 	v1.ImageLayoutFile: {v1.ImageLayoutFile, v1.ImageIndexFile, v1.ImageBlobsDir, ".lock"},
-	machineFile:        {machineFile, diskFile, ukiFile, referenceFile},
+	machineFile:        {machineFile, diskFile, ukiFile, referenceFile, sbomFile, provenanceFile},
 }
 
 // tmpPrefix begins the names of folders that are being filled.

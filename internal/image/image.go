@@ -12,15 +12,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"holdfast/internal/blob"
 	"holdfast/internal/deb"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
+	"holdfast/internal/sign"
 )
 
 // A Fetcher brings packages into the store that Options.Store reads, as
@@ -39,6 +40,8 @@ type Options struct {
 	// Output is the folder to make. An image that is there already is
 	// replaced when the new one is whole; anything else there is refused.
 	Output string
+	// Signers sign what the build states of the image; there may be none.
+	Signers []sign.Signer
 
 	Go       string            // the go command; by default the one in PATH
 	TempDir  string            // by default the system's
@@ -56,8 +59,9 @@ func (e *MissingToolError) Hint() string { return e.Install }
 // A build is what all images have in common while they are made.
 type build struct {
 	Options
-	compiler compiler
-	spool    *tree.Spool
+	compiler  compiler
+	spool     *tree.Spool
+	inventory inventory
 }
 
 func newBuild(ctx context.Context, o Options) (*build, error) {
@@ -93,14 +97,18 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 	if err := t.MergeUsr(); err != nil {
 		return nil, err
 	}
-	if err := b.unpack(ctx, "unpack packages", t, b.Lock.Packages, everything); err != nil {
+	parts, err := b.Recipe.Parts(b.Lock)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.unpack(ctx, "unpack packages", t, parts, everything); err != nil {
 		return nil, err
 	}
 	if err := t.Apply(b.Recipe, b.spool); err != nil {
 		return nil, fmt.Errorf("recipe %s: %w", b.Recipe.Name, err)
 	}
 	for _, p := range b.Recipe.Programs {
-		content, err := b.program(ctx, p.Module, p.Package)
+		content, err := b.program(ctx, p.Module, p.Package, strings.TrimPrefix(p.Path, "/"))
 		if err != nil {
 			return nil, err
 		}
@@ -111,50 +119,13 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 	return t, nil
 }
 
-func everything(string) bool { return true }
-
-// unpack adds the files of pins that wanted accepts.
-func (b *build) unpack(ctx context.Context, name string, t *tree.Tree, pins []deb.Pin, wanted func(string) bool) error {
-	var total int64
-	for _, p := range pins {
-		total += p.Size
-	}
-	step := b.Progress.Start(name, total, progress.Bytes)
-	for _, p := range pins {
-		step.Note(p.Name)
-		if err := b.unpackOne(ctx, t, p, wanted, step); err != nil {
-			step.Fail()
-			return fmt.Errorf("unpack %s %s: %w", p.Name, p.Version, err)
-		}
-	}
-	step.Done("")
-	return nil
-}
-
-func (b *build) unpackOne(ctx context.Context, t *tree.Tree, p deb.Pin, wanted func(string) bool, step progress.Step) error {
-	blob, err := b.Store.Open(ctx, p.Digest())
-	if err != nil {
-		return err
-	}
-	defer blob.Close()
-	r := progress.Reader(blob, step)
-	err = deb.Unpack(r, func(h *tar.Header, content io.Reader) error {
-		if !wanted(h.Name) {
-			return nil
-		}
-		return t.AddHeader(p.Name, h, content, b.spool)
-	})
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, r) // the store judges the bytes only at their end
-	return err
-}
-
-// program compiles and spools a Go program.
-func (b *build) program(ctx context.Context, module, pkg string) (tree.Content, error) {
+// program compiles and spools a Go program that will lie at path.
+func (b *build) program(ctx context.Context, module, pkg, path string) (tree.Content, error) {
 	step := b.Progress.Start("compile "+pkg, 0, progress.None)
 	content, err := b.compile(ctx, module, pkg)
+	if err == nil {
+		err = b.noteProgram(path, content)
+	}
 	if err != nil {
 		step.Fail()
 		return content, err
@@ -170,13 +141,19 @@ func (b *build) compile(ctx context.Context, module, pkg string) (tree.Content, 
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "program")
-	if err := b.compiler.build(ctx, module, pkg, out); err != nil {
+	sources, err := b.compiler.build(ctx, module, pkg, out)
+	if err != nil {
 		return tree.Content{}, err
 	}
+	b.inventory.sources = append(b.inventory.sources, sources...)
 	f, err := os.Open(out)
 	if err != nil {
 		return tree.Content{}, err
 	}
 	defer f.Close()
-	return b.spool.Add(f)
+	info, err := f.Stat()
+	if err != nil {
+		return tree.Content{}, err
+	}
+	return b.spool.Add(f, info.Size())
 }

@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -14,12 +15,10 @@ import (
 
 	"holdfast/internal/boot/cpio"
 	"holdfast/internal/boot/kmod"
+	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
 )
-
-// stubPath is where systemd-boot-efi keeps systemd-stub(7) for x86-64.
-const stubPath = "usr/lib/systemd/boot/efi/linuxx64.efi.stub"
 
 // A kernel is what the boot packages bring.
 type kernel struct {
@@ -38,7 +37,7 @@ func (m *machineBuild) kernel(ctx context.Context) (*kernel, error) {
 	if err := t.MergeUsr(); err != nil {
 		return nil, err
 	}
-	if err := m.unpack(ctx, "unpack kernel", t, m.Lock.Boot, ofKernel); err != nil {
+	if err := m.unpack(ctx, "unpack kernel", t, []recipe.Part{{Packages: m.Lock.Boot}}, m.ofKernel); err != nil {
 		return nil, err
 	}
 	found, err := fs.Glob(t.FS("boot"), "vmlinuz-*")
@@ -49,25 +48,29 @@ func (m *machineBuild) kernel(ctx context.Context) (*kernel, error) {
 	if k.image, err = fs.ReadFile(t.FS("boot"), found[0]); err != nil {
 		return nil, err
 	}
-	if k.stub, err = fs.ReadFile(t.FS(path.Dir(stubPath)), path.Base(stubPath)); err != nil {
-		return nil, fmt.Errorf("stub package %s: /%s: %w", m.Recipe.Machine.Stub, stubPath, err)
+	if k.image, err = unpackKernel(k.image); err != nil {
+		return nil, fmt.Errorf("kernel package %s: /boot/%s: %w", m.Recipe.Machine.Kernel, found[0], err)
+	}
+	stub := m.platform.stub
+	if k.stub, err = fs.ReadFile(t.FS(path.Dir(stub)), path.Base(stub)); err != nil {
+		return nil, fmt.Errorf("stub package %s: /%s: %w", m.Recipe.Machine.Stub, stub, err)
 	}
 	return k, nil
 }
 
-func ofKernel(name string) bool {
+func (m *machineBuild) ofKernel(name string) bool {
 	return strings.HasPrefix(name, "boot/vmlinuz-") || strings.HasPrefix(name, "lib/modules/") ||
-		strings.HasPrefix(name, "usr/lib/modules/") || name == stubPath
+		strings.HasPrefix(name, "usr/lib/modules/") || name == m.platform.stub
 }
 
 // initramfs packs process 1 and the modules it loads, which are listed in
 // load order in /lib/modules/order.
 func (m *machineBuild) initramfs(ctx context.Context, k *kernel) ([]byte, error) {
-	init, err := m.program(ctx, m.Recipe.Machine.Init.Module, m.Recipe.Machine.Init.Package)
+	init, err := m.program(ctx, m.Recipe.Machine.Init.Module, m.Recipe.Machine.Init.Package, "init")
 	if err != nil {
 		return nil, err
 	}
-	t, err := initramfsTree(k, init, m.Recipe.Machine.Modules)
+	t, err := m.initramfsTree(k, init, m.Recipe.Machine.Modules)
 	if err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
@@ -84,7 +87,7 @@ func (m *machineBuild) initramfs(ctx context.Context, k *kernel) ([]byte, error)
 
 // initramfsTree is what the kernel unpacks into its first root. It opens
 // /dev/console for process 1, so that has to be there.
-func initramfsTree(k *kernel, init tree.Content, names []string) (*tree.Tree, error) {
+func (m *machineBuild) initramfsTree(k *kernel, init tree.Content, names []string) (*tree.Tree, error) {
 	modules, err := kmod.Open(k.files.FS(k.modules()))
 	if err != nil {
 		return nil, fmt.Errorf("modules of kernel %s: %w", k.version, err)
@@ -96,7 +99,11 @@ func initramfsTree(k *kernel, init tree.Content, names []string) (*tree.Tree, er
 	t, dir := tree.New(), "lib/modules/"+k.version
 	var order []byte
 	for _, c := range chosen {
-		if err := t.Put(path.Join(dir, c.Path), k.files.Lookup(path.Join(k.modules(), c.Path))); err != nil {
+		content, err := m.module(modules, c)
+		if err != nil {
+			return nil, err
+		}
+		if err := t.Put(path.Join(dir, c.Path), &tree.Node{Type: tar.TypeReg, Mode: 0o644, Content: content}); err != nil {
 			return nil, err
 		}
 		order = fmt.Appendf(order, "/%s/%s\n", dir, c.Path)
@@ -111,6 +118,18 @@ func initramfsTree(k *kernel, init tree.Content, names []string) (*tree.Tree, er
 		}
 	}
 	return t, nil
+}
+
+// module reads a module: process 1 loads it as it is, and it compresses
+// better together with the others.
+func (m *machineBuild) module(from *kmod.Tree, module kmod.Module) (tree.Content, error) {
+	r, err := from.Open(module)
+	if err != nil {
+		return tree.Content{}, err
+	}
+	defer r.Close()
+	content, err := io.ReadAll(r)
+	return tree.Bytes(content), err
 }
 
 // archive writes t as a compressed cpio archive. The stub measures it and the
@@ -142,3 +161,18 @@ func cpioEntry(p string, n *tree.Node) cpio.Entry {
 		return cpio.File(p, n.Mode, n.Content.Size, n.Content.Open())
 	}
 }
+
+// unpackKernel undoes the gzip that arm64 kernels come in: firmware starts EFI
+// programs only.
+func unpackKernel(image []byte) ([]byte, error) {
+	if !bytes.HasPrefix(image, []byte{0x1f, 0x8b}) {
+		return image, nil
+	}
+	z, err := gzip.NewReader(bytes.NewReader(image))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(z, maxKernel))
+}
+
+const maxKernel = 512 << 20

@@ -11,7 +11,6 @@ import (
 	"hash"
 	"io"
 	"os"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/opencontainers/go-digest"
@@ -19,7 +18,6 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast/internal/atomicfile"
-	"holdfast/internal/image/tree"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
 )
@@ -72,9 +70,9 @@ func newLayout(path string) (*layout, error) {
 	return l, nil
 }
 
-// layer writes the tree as one layer and returns its descriptor and the
+// layer stores the tar that write writes, and returns its descriptor and the
 // digest of the tar inside.
-func (l *layout) layer(ctx context.Context, t *tree.Tree, date time.Time, c Compression, step progress.Step) (v1.Descriptor, oci.Digest, error) {
+func (l *layout) layer(ctx context.Context, write func(io.Writer) error, c Compression, step progress.Step) (v1.Descriptor, oci.Digest, error) {
 	f, err := os.CreateTemp(l.path(), "layer-*")
 	if err != nil {
 		return v1.Descriptor{}, "", err
@@ -85,7 +83,7 @@ func (l *layout) layer(ctx context.Context, t *tree.Tree, date time.Time, c Comp
 	if err != nil {
 		return v1.Descriptor{}, "", err
 	}
-	if err := t.WriteTar(io.MultiWriter(z, plain, meter{ctx, step}), date); err != nil {
+	if err := write(io.MultiWriter(z, plain, meter{ctx, step})); err != nil {
 		return v1.Descriptor{}, "", err
 	}
 	if err := z.Close(); err != nil {
@@ -112,12 +110,13 @@ func (l *layout) blob(mediaType string, v any) (v1.Descriptor, error) {
 	return d, atomicfile.WriteFile(l.path("blobs", "sha256", d.Digest.Encoded()), raw, 0o644)
 }
 
-// finish writes the index, whose one manifest is called tag, and the mark of a layout.
-func (l *layout) finish(manifest v1.Descriptor, tag string) error {
+// finish writes the index, with the image called tag and what refers to it
+// behind, and the mark of a layout.
+func (l *layout) finish(manifest v1.Descriptor, tag string, referrers ...v1.Descriptor) error {
 	manifest.Annotations = map[string]string{v1.AnnotationRefName: tag}
 	index, err := json.Marshal(v1.Index{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageIndex,
-		Manifests: []v1.Descriptor{manifest},
+		Manifests: append([]v1.Descriptor{manifest}, referrers...),
 	})
 	if err != nil {
 		return err

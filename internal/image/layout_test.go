@@ -41,10 +41,12 @@ func smallLayout(t *testing.T, dir string, c Compression) {
 	l, err := newLayout(dir)
 	check(t, err)
 	defer l.discard()
-	b := &build{Options: Options{
-		Recipe: &recipe.Recipe{Name: "small", OCI: &recipe.OCI{Entrypoint: []string{"/usr/bin/hello"}, User: "nobody", Ports: []string{"80/tcp"}}},
-		Lock:   &recipe.Lock{Architecture: "amd64", Date: date}, Progress: progress.Silent,
-	}}
+	path := filepath.Join(t.TempDir(), "recipe.yaml")
+	check(t, os.WriteFile(path, []byte("name: small\nsuite: bookworm\narchitecture: amd64\npackages: []\n"+
+		"oci: {entrypoint: [/usr/bin/hello], user: nobody, ports: [80/tcp]}\n"), 0o600))
+	r, err := recipe.Load(path)
+	check(t, err)
+	b := &build{Options: Options{Recipe: r, Lock: &recipe.Lock{Architecture: "amd64", Date: date}, Progress: progress.Silent}}
 	_, err = b.pack(context.Background(), l, smallTree(t), OCIOptions{Compression: c})
 	check(t, err)
 }

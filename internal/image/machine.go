@@ -9,8 +9,8 @@ import (
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/uki"
+	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
-	"holdfast/internal/sign"
 )
 
 // MachineOptions are Options with what only machine images have.
@@ -21,10 +21,10 @@ type MachineOptions struct {
 	Keys *Keys
 	// Firmware are the code volumes (OVMF_CODE*.fd) to predict PCRs for.
 	Firmware []string
-	// Signers sign reference.json; there may be none.
-	Signers []sign.Signer
-	// Sqfstar is the program that makes the root; by default the one in PATH.
-	Sqfstar string
+	// Blocks is a file that keeps the root's compressed blocks for the next
+	// build, which then is as fast as unpacking. It changes no byte of the
+	// image. By default nothing is kept.
+	Blocks string
 }
 
 // Keys are what a machine's Secure Boot is enrolled with, and the private
@@ -45,7 +45,8 @@ func BuildMachine(ctx context.Context, o MachineOptions) (*Machine, error) {
 		return nil, err
 	}
 	defer b.close()
-	if _, err := o.sqfstar(); err != nil { // better now than after minutes of downloads
+	p, err := platformOf(b.Lock.Architecture)
+	if err != nil {
 		return nil, err
 	}
 	f, err := newFolder(o.Output)
@@ -56,7 +57,7 @@ func BuildMachine(ctx context.Context, o MachineOptions) (*Machine, error) {
 	if err := b.Archive.Fetch(ctx, append(b.Lock.Packages[:len(b.Lock.Packages):len(b.Lock.Packages)], b.Lock.Boot...)); err != nil {
 		return nil, err
 	}
-	m, err := (&machineBuild{build: b, folder: f, opts: o}).run(ctx)
+	m, err := (&machineBuild{build: b, folder: f, opts: o, platform: p}).run(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", b.Recipe.Name, err)
 	}
@@ -66,14 +67,13 @@ func BuildMachine(ctx context.Context, o MachineOptions) (*Machine, error) {
 // A machineBuild is one machine image being made.
 type machineBuild struct {
 	*build
-	folder *folder
-	opts   MachineOptions
+	folder   *folder
+	opts     MachineOptions
+	platform platform
+	files    *tree.Tree // of the root
 }
 
 func (m *machineBuild) run(ctx context.Context) (*Machine, error) {
-	if arch := m.Lock.Architecture; arch != "amd64" {
-		return nil, fmt.Errorf("architecture %s: machine images are built for amd64 only", arch)
-	}
 	k, err := m.kernel(ctx)
 	if err != nil {
 		return nil, err
@@ -95,7 +95,7 @@ func (m *machineBuild) run(ctx context.Context) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	described, err := m.describe(k, image, root, disk)
+	described, err := m.describe(ctx, k, image, root, disk)
 	if err != nil {
 		return nil, err
 	}

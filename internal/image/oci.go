@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
@@ -27,12 +28,21 @@ type OCIResult struct {
 	Dir      string     `json:"dir"`
 	Digest   oci.Digest `json:"digest"` // of the manifest
 	Config   oci.Digest `json:"config"`
-	Layer    oci.Digest `json:"layer"`
-	Size     int64      `json:"size"`     // of the layer as stored
+	Layers   []Layer    `json:"layers"`
+	Size     int64      `json:"size"`     // of the layers as stored
 	Unpacked int64      `json:"unpacked"` // bytes in regular files
 }
 
-// BuildOCI makes an OCI image layout with one image of one layer.
+// A Layer of an image that was built.
+type Layer struct {
+	Name   string     `json:"name"` // of its group of packages, or "files" for the recipe's own
+	Digest oci.Digest `json:"digest"`
+	DiffID oci.Digest `json:"diff_id"` // of the tar within
+	Size   int64      `json:"size"`
+}
+
+// BuildOCI makes an OCI image layout with one image: a layer for each group of
+// packages, and one for what the recipe adds itself.
 func BuildOCI(ctx context.Context, o OCIOptions) (*OCIResult, error) {
 	b, err := newBuild(ctx, o.Options)
 	if err != nil {
@@ -60,40 +70,89 @@ func BuildOCI(ctx context.Context, o OCIOptions) (*OCIResult, error) {
 
 // pack makes the layout of one tree.
 func (b *build) pack(ctx context.Context, l *layout, t *tree.Tree, o OCIOptions) (*OCIResult, error) {
-	step := b.Progress.Start("compress layer", t.Size(), progress.Bytes)
-	layer, diffID, err := l.layer(ctx, t, b.Lock.Date, o.Compression, step)
+	step := b.Progress.Start("compress layers", t.Size(), progress.Bytes)
+	layers, made, err := b.layers(ctx, l, t, o.Compression, step)
 	if err != nil {
 		step.Fail()
 		return nil, err
 	}
-	step.Done(oci.Digest(layer.Digest).Short())
-	config, err := l.blob(v1.MediaTypeImageConfig, b.config(diffID))
+	step.Done(fmt.Sprintf("%d layers", len(layers)))
+	config, err := l.blob(v1.MediaTypeImageConfig, b.config(made))
 	if err != nil {
 		return nil, err
 	}
 	manifest, err := l.blob(v1.MediaTypeImageManifest, v1.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: v1.MediaTypeImageManifest,
-		Config: config, Layers: []v1.Descriptor{layer},
+		Config: config, Layers: layers,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &OCIResult{
-		Dir: l.final, Digest: oci.Digest(manifest.Digest), Config: oci.Digest(config.Digest),
-		Layer: oci.Digest(layer.Digest), Size: layer.Size, Unpacked: t.Size(),
-	}, l.finish(manifest, cmp.Or(o.Tag, "latest"))
+	result := &OCIResult{
+		Dir: l.final, Digest: oci.Digest(manifest.Digest), Config: oci.Digest(config.Digest), Layers: made, Unpacked: t.Size(),
+	}
+	for _, layer := range made {
+		result.Size += layer.Size
+	}
+	attached, err := b.attachStatements(l, manifest, product{
+		tree: t, subjects: b.subjectsOf(manifest, config), internal: map[string]string{"compression": string(cmp.Or(o.Compression, Zstd))},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return result, l.finish(manifest, cmp.Or(o.Tag, "latest"), attached...)
 }
 
-// config is the image's config, dated by the lock.
-func (b *build) config(diffID oci.Digest) v1.Image {
+// layers writes what each layer of t adds. One that adds nothing, because the
+// recipe removes it all, is left out.
+func (b *build) layers(ctx context.Context, l *layout, t *tree.Tree, c Compression, step progress.Step) ([]v1.Descriptor, []Layer, error) {
+	names, err := b.layerNames()
+	if err != nil {
+		return nil, nil, err
+	}
+	var layers []v1.Descriptor
+	var made []Layer
+	for i, name := range names {
+		if t.LayerPaths(i) == 0 {
+			continue
+		}
+		step.Note(name)
+		write := func(w io.Writer) error { return t.WriteLayer(w, i, b.Lock.Date) }
+		layer, diffID, err := l.layer(ctx, write, c, step)
+		if err != nil {
+			return nil, nil, fmt.Errorf("layer %s: %w", name, err)
+		}
+		layers = append(layers, layer)
+		made = append(made, Layer{name, oci.Digest(layer.Digest), diffID, layer.Size})
+	}
+	return layers, made, nil
+}
+
+// layerNames are those of the tree's layers, in their order.
+func (b *build) layerNames() ([]string, error) {
+	parts, err := b.Recipe.Parts(b.Lock)
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.Name)
+	}
+	return append(names, "files"), err
+}
+
+// config is the image's config, dated by the lock. It stays readable when the
+// image is encrypted, so it names no package.
+func (b *build) config(layers []Layer) v1.Image {
 	date := b.Lock.Date.UTC()
-	return v1.Image{
+	config := v1.Image{
 		Created:  &date,
 		Platform: v1.Platform{Architecture: b.Lock.Architecture, OS: "linux"},
 		Config:   runConfig(b.Recipe.OCI),
-		RootFS:   v1.RootFS{Type: "layers", DiffIDs: []digest.Digest{digest.Digest(diffID)}},
-		History:  []v1.History{{Created: &date, CreatedBy: "holdfast image build " + b.Recipe.Name}},
+		RootFS:   v1.RootFS{Type: "layers"},
 	}
+	for _, l := range layers {
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, digest.Digest(l.DiffID))
+		config.History = append(config.History, v1.History{Created: &date, CreatedBy: "holdfast image build " + b.Recipe.Name, Comment: l.Name})
+	}
+	return config
 }
 
 func runConfig(c *recipe.OCI) v1.ImageConfig {

@@ -51,21 +51,25 @@ func (c compiler) check(ctx context.Context, want string) error {
 }
 
 // build compiles package pkg of module into the file out. The module "." is
-// the one that holds the recipe's folder; any other is module@version.
-func (c compiler) build(ctx context.Context, module, pkg, out string) error {
+// the one that holds the recipe's folder, and the files of it that went into
+// the program are returned; any other is module@version.
+func (c compiler) build(ctx context.Context, module, pkg, out string) (sources []string, err error) {
 	dir, err := moduleRoot(c.dir)
 	if module != "." {
 		dir, err = c.require(ctx, module)
 		defer os.RemoveAll(dir)
 	}
 	if err != nil {
-		return fmt.Errorf("program %s: %w", pkg, err)
+		return nil, fmt.Errorf("program %s: %w", pkg, err)
 	}
 	_, err = c.run(ctx, dir, "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", out, pkg)
-	if err != nil {
-		return fmt.Errorf("program %s: %w", pkg, err)
+	if err == nil && module == "." {
+		sources, err = c.sources(ctx, dir, pkg)
 	}
-	return nil
+	if err != nil {
+		return nil, fmt.Errorf("program %s: %w", pkg, err)
+	}
+	return sources, nil
 }
 
 // require makes a temporary module that needs module@version.

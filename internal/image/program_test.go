@@ -40,7 +40,8 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 	t.Cleanup(func() { run(t, "go", "clean", "-modcache") }) // its files are read-only
 	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
 	out := filepath.Join(t.TempDir(), "x")
-	check(t, c.build(t.Context(), "example.org/tool@v1.2.3", "example.org/tool/cmd/x", out))
+	_, err := c.build(t.Context(), "example.org/tool@v1.2.3", "example.org/tool/cmd/x", out)
+	check(t, err)
 	listed := string(run(t, "go", "version", "-m", out))
 	for _, want := range []string{runtime.Version(), "example.org/tool\tv1.2.3", "CGO_ENABLED=0", "-trimpath=true"} {
 		if !strings.Contains(listed, want) {
@@ -48,7 +49,7 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 		}
 	}
 	for _, module := range []string{"example.org/tool", "example.org/tool@latest"} {
-		if err := c.build(t.Context(), module, "example.org/tool/cmd/x", out); err == nil {
+		if _, err := c.build(t.Context(), module, "example.org/tool/cmd/x", out); err == nil {
 			t.Errorf("module %s: built without a version", module)
 		}
 	}
@@ -56,7 +57,7 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 
 func TestProgramWithoutAModuleIsExplained(t *testing.T) {
 	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir()}
-	err := c.build(t.Context(), ".", "./cmd/x", filepath.Join(t.TempDir(), "x"))
+	_, err := c.build(t.Context(), ".", "./cmd/x", filepath.Join(t.TempDir(), "x"))
 	if err == nil || !strings.Contains(err.Error(), "no go.mod") {
 		t.Fatalf("got %v, want the missing go.mod named", err)
 	}
@@ -70,7 +71,8 @@ func TestExperimentsOfTheGoToolchainDoNotReachPrograms(t *testing.T) {
 	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
 	out := filepath.Join(t.TempDir(), "x")
 	t.Setenv("GOEXPERIMENT", "nogreenteagc")
-	check(t, c.build(t.Context(), "example.org/tool@v1.2.3", "example.org/tool/cmd/x", out))
+	_, err := c.build(t.Context(), "example.org/tool@v1.2.3", "example.org/tool/cmd/x", out)
+	check(t, err)
 	if listed := string(run(t, "go", "version", "-m", out)); strings.Contains(listed, "EXPERIMENT") || strings.Contains(listed, "X:") {
 		t.Errorf("got\n%swant no experiment in it", listed)
 	}
@@ -78,7 +80,7 @@ func TestExperimentsOfTheGoToolchainDoNotReachPrograms(t *testing.T) {
 	settings := filepath.Join(t.TempDir(), "env")
 	check(t, os.WriteFile(settings, []byte("GOEXPERIMENT=nogreenteagc\n"), 0o644))
 	t.Setenv("GOENV", settings)
-	err := c.check(t.Context(), runtime.Version())
+	err = c.check(t.Context(), runtime.Version())
 	if err == nil || !strings.Contains(err.Error(), "go env -u GOEXPERIMENT") {
 		t.Errorf("got %v, want the setting named", err)
 	}

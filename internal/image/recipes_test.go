@@ -15,34 +15,18 @@ import (
 	"testing"
 	"time"
 
-	"holdfast/internal/blob/dir"
-	"holdfast/internal/deb"
-	"holdfast/internal/deb/debtest"
-	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
 )
 
 // archiveTree composes a recipe of this repository from today's archive.
 func archiveTree(t *testing.T, name string) (*build, *tree.Tree) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs a Debian mirror: run without -short")
-	}
-	sources, err := deb.ReadSources("/etc/apt")
-	check(t, err)
-	store, err := dir.New(filepath.Join(t.TempDir(), "store"))
-	check(t, err)
-	archive, err := deb.New(deb.Config{Store: store, Sources: sources, Keyring: "/usr/share/keyrings/debian-archive-keyring.gpg"})
-	check(t, err)
-	r, err := recipe.Load(filepath.Join("..", "..", "images", name))
-	check(t, err)
-	lock, err := recipe.Locker{Archive: archive}.Lock(t.Context(), r)
-	debtest.SkipUnreachable(t, err)
-	check(t, err)
-	b, err := newBuild(t.Context(), Options{Recipe: r, Lock: lock, Archive: archive, Store: store, Output: t.TempDir()})
+	archive, store := todaysArchive(t)
+	o := locked(t, archive, store, filepath.Join("..", "..", "images", name))
+	b, err := newBuild(t.Context(), o)
 	check(t, err)
 	t.Cleanup(b.close)
-	check(t, archive.Fetch(t.Context(), lock.Packages))
+	check(t, archive.Fetch(t.Context(), o.Lock.Packages))
 	tr, err := b.tree(t.Context())
 	check(t, err)
 	return b, tr

@@ -1,19 +1,17 @@
 package image
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"strconv"
-	"strings"
+	"time"
 
+	"holdfast/internal/boot/squashfs"
 	"holdfast/internal/boot/verity"
+	"holdfast/internal/image/tree"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
 )
@@ -47,56 +45,57 @@ func (m *machineBuild) root(ctx context.Context) (*root, error) {
 	return r, os.Remove(path)
 }
 
-func (o MachineOptions) sqfstar() (string, error) {
-	name := cmp.Or(o.Sqfstar, "sqfstar")
-	tool, err := exec.LookPath(name)
-	if err != nil {
-		return "", &MissingToolError{Tool: name, Install: "apt-get install squashfs-tools"}
-	}
-	return tool, nil
-}
-
-// squash feeds the tree to sqfstar, with everything fixed that it would take
-// from the clock or the environment (SOURCE_DATE_EPOCH).
+// squash writes the tree as a squashfs to path.
 func (m *machineBuild) squash(ctx context.Context, path string) error {
 	t, err := m.tree(ctx)
 	if err != nil {
 		return err
 	}
-	tool, err := m.opts.sqfstar()
+	m.files = t
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	date := strconv.FormatInt(m.Lock.Date.Unix(), 10)
-	cmd := exec.CommandContext(ctx, tool, "-quiet", "-no-progress", "-exit-on-error", "-mem", "256M",
-		"-comp", "zstd", "-all-time", date, "-mkfs-time", date,
-		"-root-mode", "0755", "-root-uid", "0", "-root-gid", "0", path)
-	cmd.Env = []string{"LC_ALL=C"}
-	var problems bytes.Buffer
-	cmd.Stderr = &problems
-	step := m.Progress.Start("compress root", t.Size(), progress.Bytes)
-	err = feed(cmd, func(w io.Writer) error { return t.WriteTar(io.MultiWriter(w, meter{ctx, step}), m.Lock.Date) })
+	defer f.Close()
+	o := squashfs.Options{Date: m.Lock.Date}
+	keep, err := m.keepBlocks(&o)
 	if err != nil {
+		return err
+	}
+	defer keep.close()
+	step := m.Progress.Start("compress root", t.Size(), progress.Bytes)
+	if err := pipe(t, f, o, meter{ctx, step}, m.Lock.Date); err != nil {
 		step.Fail()
-		return fmt.Errorf("sqfstar: %w: %s", err, strings.TrimSpace(problems.String()))
+		return fmt.Errorf("squashfs: %w", err)
 	}
 	step.Done("")
-	return nil
+	return keep.keep(m.opts.Blocks)
 }
 
-// feed runs cmd with what write writes as its standard input. When the
-// command gives up, its own failure is the one to tell.
-func feed(cmd *exec.Cmd, write func(io.Writer) error) error {
-	in, err := cmd.StdinPipe()
+func (m *machineBuild) keepBlocks(o *squashfs.Options) (*blocks, error) {
+	if m.opts.Blocks == "" {
+		return nil, nil
+	}
+	b, err := openBlocks(m.opts.Blocks)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("keep compressed blocks: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	writeErr := write(in)
-	closeErr := in.Close()
-	return cmp.Or(cmd.Wait(), writeErr, closeErr)
+	o.Cache = b
+	return b, nil
+}
+
+// pipe hands the tree as a tar stream to the writer of squashfs.
+func pipe(t *tree.Tree, to io.WriterAt, o squashfs.Options, m meter, date time.Time) error {
+	r, w := io.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = w.CloseWithError(t.WriteTar(io.MultiWriter(w, m), date))
+	}()
+	_, err := squashfs.Write(m.ctx, to, r, o)
+	_ = r.CloseWithError(err)
+	<-done
+	return err
 }
 
 // hash makes the hash tree. The salt comes from the recipe: it only has to

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"path/filepath"
@@ -87,7 +88,11 @@ func Watch(spec Spec, backend Backend, started time.Time, opts Options) (*Machin
 		outs = append(outs, spec.Console)
 	}
 	m.console = &console{outs: outs, found: m.sawLine}
-	m.control = newControl(backend.Control(), m.log, m.sawEvent)
+	channel := backend.Control()
+	if spec.Tap != nil {
+		channel = spec.Tap(channel)
+	}
+	m.control = newControl(channel, m.log, m.sawEvent)
 	go m.live(file)
 	return m, nil
 }
@@ -124,22 +129,26 @@ func (m *Machine) Wait(ctx context.Context) (Outcome, error) {
 	}
 }
 
-// Stop asks the machine to end, gives it the time to do so, and kills it when
-// it does not or ctx ends. A machine that has not spoken yet is killed at
+// Stop asks the machine to end, gives its workload grace to do so, and kills it
+// when it does not or ctx ends. A machine that has not spoken yet is killed at
 // once: nothing runs in it that could be asked.
-func (m *Machine) Stop(ctx context.Context) Outcome {
-	if m.control.heard() && ctx.Err() == nil {
-		m.ask(ctx)
+func (m *Machine) Stop(ctx context.Context, grace time.Duration) Outcome {
+	if m.control.heard() && ctx.Err() == nil && grace > 0 {
+		m.ask(ctx, grace)
 	}
 	m.Kill()
 	<-m.done
 	return m.outcome
 }
 
-func (m *Machine) ask(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, m.linger)
+func (m *Machine) ask(ctx context.Context, grace time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, grace+m.linger)
 	defer cancel()
-	if _, err := m.Call(ctx, api.Call{Call: api.CallStop}); err != nil {
+	params, err := json.Marshal(api.StopParams{Seconds: int(math.Ceil(grace.Seconds()))})
+	if err != nil {
+		return
+	}
+	if _, err := m.Call(ctx, api.Call{Call: api.CallStop, Params: params}); err != nil {
 		m.log.Debug("machine does not take the stop call", "err", err)
 		if err := m.backend.PowerDown(ctx); err != nil {
 			m.log.Debug("machine has no power button", "err", err)

@@ -97,7 +97,7 @@ func TestStopAsksAndFallsBackToThePowerButton(t *testing.T) {
 		<-f.poweredBy
 		f.end(Exited{Status: "exit status 0"})
 	}()
-	if o := m.Stop(t.Context()); o.Reason != PoweredOff {
+	if o := m.Stop(t.Context(), 10*time.Second); o.Reason != PoweredOff {
 		t.Errorf("got %s, want %s", o.Reason, PoweredOff)
 	}
 }
@@ -108,7 +108,7 @@ func TestStopWithoutTimeKills(t *testing.T) {
 	<-m.Events()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if o := m.Stop(ctx); o.Reason != Killed {
+	if o := m.Stop(ctx, 10*time.Second); o.Reason != Killed {
 		t.Errorf("got %s, want %s", o.Reason, Killed)
 	}
 }

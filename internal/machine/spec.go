@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"path/filepath"
 )
@@ -36,6 +37,12 @@ type Spec struct {
 	// Console gets a copy of all that the machine writes to its serial port:
 	// the machine's own bytes, escape sequences and all.
 	Console io.Writer
+
+	// Tap and Extra are for a host that attacks its machine; nil for all others.
+	// Tap is given the host's end of the control channel and returns what to
+	// use instead; Extra are words for whatever runs the machine.
+	Tap   func(net.Conn) net.Conn
+	Extra []string
 }
 
 // Firmware is UEFI firmware in flash memory.

@@ -29,7 +29,8 @@ type control struct {
 	allowed map[string]bool
 	last    api.StageDetail
 	stopped bool
-	left    bool // the host said goodbye
+	grace   time.Duration // that the host gives the workload to end
+	left    bool          // the host said goodbye
 }
 
 func newControl() *control {
@@ -198,16 +199,37 @@ func (c *control) perform(call api.Call) (json.RawMessage, error) {
 	case api.CallSignal:
 		return nil, c.signal(call.Params)
 	case api.CallStop:
-		if !c.stopped {
-			c.stopped = true
-			close(c.stop)
-		}
-		return nil, nil
+		return nil, c.end(call.Params)
 	case api.CallStdin:
 		return nil, nil // that it is allowed is all the host needs to know
 	default:
 		return nil, errors.New("unknown call")
 	}
+}
+
+// end takes the first call's word for how long the workload may take.
+func (c *control) end(params json.RawMessage) error {
+	var p api.StopParams
+	if params != nil {
+		if err := unmarshalStrictly(params, &p); err != nil {
+			return err
+		}
+		if p.Seconds < 1 || p.Seconds > api.MaxStopSeconds {
+			return fmt.Errorf("%d seconds: want 1 to %d", p.Seconds, api.MaxStopSeconds)
+		}
+	}
+	if !c.stopped {
+		c.stopped, c.grace = true, time.Duration(p.Seconds)*time.Second
+		close(c.stop)
+	}
+	return nil
+}
+
+// stopGrace is what the host said when it asked for the end; 0 if nothing.
+func (c *control) stopGrace() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.grace
 }
 
 func (c *control) signal(params json.RawMessage) error {

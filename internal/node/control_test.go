@@ -123,20 +123,6 @@ func TestFinishWritesWhatIsQueued(t *testing.T) {
 	c.send(api.EventStarted, nil) // nobody reads any more: must not hang
 }
 
-func FuzzCall(f *testing.F) {
-	f.Add([]byte(`{"id":1,"call":"signal","params":{"signal":"SIGTERM"}}`))
-	f.Add([]byte(`{"id":1,"call":"stop"}`))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		c := newControl()
-		if e := c.answer(line); e.Event != api.EventReply || len(e.Error) > 1024 {
-			t.Errorf("answer %+v", e)
-		}
-		if len(c.signals) > 0 || c.stopped {
-			t.Error("a call was obeyed that no configuration allows")
-		}
-	})
-}
-
 func TestTheMachineWaitsForAGoodbyeWithinReason(t *testing.T) {
 	c := newControl()
 	go c.write(io.Discard)

@@ -42,8 +42,10 @@ type Job struct {
 	Stdio     [3]*os.File
 	Signals   <-chan unix.Signal // for the workload, from the host
 	Stop      <-chan struct{}    // closed when the host asks for the end
-	Resolver  string             // path of what DHCP said of name servers
-	Link      Link
+	// Grace is how long the host then gives it; 0: it did not say.
+	Grace    func() time.Duration
+	Resolver string // path of what DHCP said of name servers
+	Link     Link
 }
 
 // machine is what the stages find out and share.

@@ -25,7 +25,7 @@ func (m *machine) work(ctx context.Context) (api.ExitDetail, error) {
 		Config: m.guest, Document: m.document, Stage: m.Stage,
 		Started:   func() { m.control.send(api.EventStarted, nil) },
 		Processes: m.processes, Stdio: s.theirs,
-		Signals: m.control.signals, Stop: m.control.stop, Resolver: resolverFile, Link: m.link,
+		Signals: m.control.signals, Stop: m.control.stop, Grace: m.control.stopGrace, Resolver: resolverFile, Link: m.link,
 	})
 	s.finish(patience)
 	return exit, err

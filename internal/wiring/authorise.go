@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"holdfast/internal/api"
-	"holdfast/internal/atomicfile"
+	"holdfast/internal/broker/admin"
 	"holdfast/internal/input"
 	"holdfast/internal/keys"
 )
@@ -53,6 +54,17 @@ func (s *session) checkForeign() error {
 }
 
 func (s *session) register(ctx context.Context) error {
+	var placed []string
+	for _, secret := range s.Secrets {
+		if secret.Resource == "" {
+			placed = append(placed, s.secretPath(secret))
+		}
+	}
+	// Noted before it is so: whoever finds this run dead takes it all back.
+	err := s.record.note(func(r *Record) { r.Configuration, r.Secrets = s.report.Configuration, placed })
+	if err != nil {
+		return err
+	}
 	broker := s.services.admin()
 	reference, err := input.ReadFile(s.guest.ReferencePath(), input.Document)
 	if err != nil {
@@ -61,9 +73,6 @@ func (s *session) register(ctx context.Context) error {
 	if err := broker.Trust(ctx, reference); err != nil {
 		return fmt.Errorf("trust machine image %s: %w", s.guest.Name, err)
 	}
-	if err := s.noteRegistered(); err != nil {
-		return err
-	}
 	for _, secret := range s.Secrets {
 		if secret.Resource != "" {
 			continue
@@ -71,29 +80,11 @@ func (s *session) register(ctx context.Context) error {
 		if err := broker.SetResource(ctx, s.secretPath(secret), secret.Value); err != nil {
 			return fmt.Errorf("put secret %s at the broker: %w", secret.Name, err)
 		}
-		s.placed = append(s.placed, s.secretPath(secret))
 	}
 	if err := broker.Allow(ctx, s.report.Configuration, s.report.Resources); err != nil {
 		return fmt.Errorf("authorise the configuration: %w", err)
 	}
-	s.allowed = true
 	return nil
-}
-
-// noteRegistered writes down what the broker is about to get for this run
-// alone, so that the next run can have it forgotten if this one is killed.
-func (s *session) noteRegistered() error {
-	r := registered{Configuration: s.report.Configuration}
-	for _, secret := range s.Secrets {
-		if secret.Resource == "" {
-			r.Resources = append(r.Resources, s.secretPath(secret))
-		}
-	}
-	raw, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return atomicfile.WriteFile(s.path(registeredFile), raw, 0o600)
 }
 
 // A NoResourceError says that an image needs a key that the broker lacks.
@@ -103,26 +94,43 @@ func (e *NoResourceError) Error() string {
 	return fmt.Sprintf("image %s needs %s%s, which the broker does not have", e.Image, kbsScheme, e.Resource)
 }
 
-// withdraw ends what register began, as far as it came. A broker that cannot
-// be told any more keeps an authorisation for a configuration that names this
-// run's ports and certificates, so nothing is lost.
+// withdraw ends what register began, as far as it came. What the broker does
+// not hear stays in the record of a run that is not over, and the next one
+// tells it.
 func (s *session) withdraw() {
-	if !s.allowed && len(s.placed) == 0 {
+	r := s.record.now()
+	if !r.owes() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	broker := s.services.admin()
-	var err error
-	if s.allowed {
-		err = broker.Withdraw(ctx, s.report.Configuration)
-	}
-	for _, path := range s.placed {
-		err = errors.Join(err, broker.DeleteResource(ctx, path))
+	err := withdraw(ctx, s.services.admin(), r.Configuration, r.Secrets)
+	if err == nil {
+		err = s.record.note(func(r *Record) { r.Configuration, r.Secrets = "", nil })
 	}
 	if err != nil && s.Log != nil {
-		s.Log.Warn("broker keeps what this run registered", "err", err)
+		s.Log.Warn("broker keeps what this run registered, until the next run", "err", err)
 	}
+}
+
+func withdraw(ctx context.Context, broker *admin.Client, configuration string, secrets []string) error {
+	var err error
+	if configuration != "" {
+		err = forgiveAbsent(broker.Withdraw(ctx, configuration))
+	}
+	for _, path := range secrets {
+		err = errors.Join(err, forgiveAbsent(broker.DeleteResource(ctx, path)))
+	}
+	return err
+}
+
+// forgiveAbsent takes the broker's word that there was nothing to take back.
+func forgiveAbsent(err error) error {
+	var answer *admin.RefusedError
+	if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
+		return nil
+	}
+	return err
 }
 
 // secretPath is where a secret is. The type of a run's own keeps it apart from
@@ -151,8 +159,7 @@ func (s *session) configDigest() string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// initData is the KBS init-data document with our configuration in it.
-// https://github.com/confidential-containers/trustee/blob/main/kbs/docs/initdata.md
+// initData is the document with this run's configuration.
 func (s *session) initData() ([]byte, error) {
 	ca := string(s.ring.CertificatePEM(keys.TLS))
 	control := []string{api.CallSignal, api.CallStop}
@@ -163,18 +170,21 @@ func (s *session) initData() ([]byte, error) {
 		Image:    fmt.Sprintf("%s:%d/%s@%s", guestGateway, s.services.registry.port, s.workload.name, s.workload.image.Digest),
 		Registry: api.Endpoint{URL: fmt.Sprintf("https://%s:%d", guestGateway, s.services.registry.port), CA: ca},
 		Broker:   api.Endpoint{URL: fmt.Sprintf("https://%s:%d", guestGateway, s.services.broker.port), CA: ca},
-		Process:  api.Process{Args: s.Args, Entrypoint: s.Entrypoint, Env: s.Env},
-		Secrets:  s.secrets,
-		Control:  control,
+		Process: api.Process{
+			Args: s.Args, Entrypoint: s.Entrypoint, Env: s.Env,
+			User: s.User, Workdir: s.Workdir, Hostname: s.Hostname, ReadOnly: s.ReadOnly,
+		},
+		Secrets: s.secrets,
+		Tmpfs:   s.Tmpfs,
+		Control: control,
 	}
 	if s.Broker != nil {
 		cfg.Broker = fromInside(*s.Broker)
 	}
-	raw, err := json.MarshalIndent(cfg, "", "  ")
-	if err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	return encodeInitData(string(raw))
+	return InitData(cfg)
 }
 
 // fromInside is the endpoint as the machine sees it: what listens on this
@@ -187,14 +197,20 @@ func fromInside(e api.Endpoint) api.Endpoint {
 	return e
 }
 
-func encodeInitData(config string) ([]byte, error) {
+// InitData is the init-data document with c in it.
+// https://github.com/confidential-containers/trustee/blob/main/kbs/docs/initdata.md
+func InitData(c api.GuestConfig) ([]byte, error) {
+	config, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		return nil, err
+	}
 	var buf bytes.Buffer
 	doc := struct {
 		Version   string            `toml:"version"`
 		Algorithm string            `toml:"algorithm"`
 		Data      map[string]string `toml:"data"`
-	}{"0.1.0", "sha256", map[string]string{api.GuestConfigKey: config}}
-	err := toml.NewEncoder(&buf).Encode(doc)
+	}{"0.1.0", "sha256", map[string]string{api.GuestConfigKey: string(config)}}
+	err = toml.NewEncoder(&buf).Encode(doc)
 	return buf.Bytes(), err
 }
 

@@ -3,8 +3,10 @@ package wiring
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"holdfast/internal/api"
@@ -13,8 +15,8 @@ import (
 	"holdfast/internal/swtpm"
 )
 
-// stopTime is how long a workload may take to end after it was asked to.
-const stopTime = 15 * time.Second
+// usualGrace is how long a workload may take to end after it was asked to.
+const usualGrace = 10 * time.Second
 
 // boot runs the machine to its end. When ctx ends, the workload is asked to
 // stop, and how it then ends is the outcome.
@@ -55,18 +57,44 @@ func (s *session) start(ctx context.Context) (*machine.Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.qemu.Start(ctx, machine.Spec{
+	s.record.mention(func(r *Record) { r.State, r.TPM = Booting, filepath.Dir(tpm.ControlSocket()) })
+	spec := machine.Spec{
 		Name: s.Name, Folder: s.path("machine"), Disk: s.guest.DiskPath(),
 		Memory: s.Memory, CPUs: s.CPUs, Accel: s.Accel, Firmware: &s.firmware,
 		TPM: tpm, InitData: s.config, Ports: s.Publish, Console: s.Console,
-	})
+	}
+	if s.Host != nil {
+		if err := s.Host(ctx, &spec); err != nil {
+			return nil, errors.Join(err, spec.TPM.Close())
+		}
+	}
+	return s.qemu.Start(ctx, spec)
 }
 
+// stop ends the machine, at the latest when stopBy says; that may change.
 func (s *session) stop(m *machine.Machine) machine.Outcome {
-	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+	now := time.Now()
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	return m.Stop(ctx)
+	go func() {
+		for !time.Now().After(s.stopBy(now)) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(aliveEvery):
+			}
+		}
+		select { // the machine kills its workload itself, and says so
+		case <-ctx.Done():
+		case <-time.After(lastWords):
+			cancel()
+		}
+	}()
+	return m.Stop(ctx, time.Until(s.stopBy(now)))
 }
+
+// lastWords is how long a machine may take that has killed its workload.
+const lastWords = 5 * time.Second
 
 // feed gives the workload its standard input. It ends with the input, or at
 // the first write after the machine is gone; a terminal cannot be interrupted
@@ -89,19 +117,32 @@ func (s *session) follow(m *machine.Machine) {
 			if json.Unmarshal(e.Detail, &d) == nil {
 				s.keepStage(d, time.Since(m.Started()))
 				step.Note(machine.Printable(d.Name + ": " + d.Text))
+				s.record.mention(func(r *Record) { r.Stage = machine.Printable(d.Name) })
 			}
 		case api.EventStarted:
 			running = true
 			after := time.Since(m.Started())
 			s.report.StartedAfter = after
 			step.Done("the workload runs")
-			if s.Started != nil {
-				s.Started(&Running{Ports: m.Ports(), After: after})
-			}
+			s.begun(m, after)
 		}
 	}
 	if !running {
 		step.Fail()
+	}
+}
+
+// begun tells everybody that the workload runs.
+func (s *session) begun(m *machine.Machine, after time.Duration) {
+	now := time.Now()
+	s.record.mention(func(r *Record) {
+		r.State, r.Started, r.Ports = Live, &now, []string{}
+		for _, p := range m.Ports() {
+			r.Ports = append(r.Ports, p.String())
+		}
+	})
+	if s.Started != nil {
+		s.Started(&Running{Name: s.Name, Digest: string(s.workload.image.Digest), Ports: m.Ports(), After: after})
 	}
 }
 

@@ -39,6 +39,7 @@ type Builder struct {
 	Installation Installation
 	Sources      Sources
 	Node         string // the holdfast-node program built beside this one; may be empty
+	Unsigned     bool   // nobody signs what is stated of container images
 	Progress     progress.Reporter
 	Log          *slog.Logger
 }
@@ -131,22 +132,29 @@ type NoLockError struct{ Recipe string }
 
 func (e *NoLockError) Error() string { return fmt.Sprintf("recipe %s has no lock", e.Recipe) }
 
-// OCI builds an OCI image layout into dir.
+// OCI builds an OCI image layout into dir. What it states of the image is
+// signed when the installation has keys.
 func (b Builder) OCI(ctx context.Context, l LockedRecipe, dir string) (*image.OCIResult, error) {
-	o, err := b.options(l, dir)
+	o, err := b.options(ctx, l, dir)
 	if err != nil {
 		return nil, err
+	}
+	if !b.Unsigned {
+		if o.Signers, err = b.Installation.signers(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return image.BuildOCI(ctx, image.OCIOptions{Options: o})
 }
 
 // Machine builds a machine image into dir. Without a ring it stays unsigned.
 func (b Builder) Machine(ctx context.Context, l LockedRecipe, dir string, ring *keys.Ring) (*image.Machine, error) {
-	o, err := b.options(l, dir)
+	o, err := b.options(ctx, l, dir)
 	if err != nil {
 		return nil, err
 	}
-	mo := image.MachineOptions{Options: o}
+	mo := image.MachineOptions{Options: o, Blocks: filepath.Join(
+		b.Installation.Cache(), "blocks", l.Recipe.Name+"-"+l.Lock.Architecture)}
 	if fw, err := qemu.FindFirmware(); err == nil {
 		mo.Firmware = []string{fw.Code}
 	}
@@ -157,7 +165,7 @@ func (b Builder) Machine(ctx context.Context, l LockedRecipe, dir string, ring *
 	return image.BuildMachine(ctx, mo)
 }
 
-func (b Builder) options(l LockedRecipe, out string) (image.Options, error) {
+func (b Builder) options(ctx context.Context, l LockedRecipe, out string) (image.Options, error) {
 	archive, store, err := b.archive(l.Recipe)
 	if err != nil {
 		return image.Options{}, err

@@ -5,30 +5,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"time"
 
 	"holdfast/internal/atomicfile"
-	"holdfast/internal/broker/admin"
-	"holdfast/internal/input"
-	"holdfast/internal/keys"
 	"holdfast/internal/machine"
 )
 
-// keptLogs is how many runs that did not end well are kept for a person.
-const keptLogs = 20
+// keptRuns is how many runs that ended are kept for a person.
+const keptRuns = 20
 
-// claim takes the run's folder for this process, empty, and sweeps up what
-// killed runs left.
+// claim takes the run's folder for this process, empty, and clears away what
+// runs left whose processes are gone.
 func (s *session) claim(ctx context.Context) (release func() error, err error) {
 	if err := CheckName(s.Name); err != nil {
 		return nil, err
 	}
-	machines := filepath.Dir(s.folder)
-	if err := os.MkdirAll(machines, 0o700); err != nil {
+	if err := os.MkdirAll(s.Installation.machines(), 0o700); err != nil {
 		return nil, err
 	}
 	unlock, err := tryLock(s.folder + ".lock")
@@ -36,111 +32,149 @@ func (s *session) claim(ctx context.Context) (release func() error, err error) {
 		return nil, fmt.Errorf("a run named %s is under way: %w", s.Name, err)
 	}
 	release = func() error { return leave(s.folder, unlock) }
-	forget := func(folder string) error { return s.Installation.forgetRun(ctx, s.ring, folder) }
-	sweep(machines, forget)
-	if err := errors.Join(forget(s.folder), os.RemoveAll(s.folder), os.Mkdir(s.folder, 0o700)); err != nil {
+	if err := s.Installation.bury(ctx, s.folder); err != nil {
+		return nil, errors.Join(err, release())
+	}
+	if err := s.Installation.sweep(ctx); err != nil && s.Log != nil {
+		s.Log.Warn("something of an earlier run is left", "err", err)
+	}
+	err = errors.Join(os.RemoveAll(s.folder), os.Mkdir(s.folder, 0o700))
+	if err == nil {
+		s.record, err = s.newRecorder()
+	}
+	if err != nil {
 		return nil, errors.Join(err, release())
 	}
 	return release, nil
 }
 
-// registeredFile holds, in a run's folder, what the broker has only for it.
-const registeredFile = "registered.json"
-
-type registered struct {
-	Configuration string   `json:"configuration"`
-	Resources     []string `json:"resources"`
-}
-
-// forgetRun has the broker forget what a killed run registered: else its
-// secrets would lie there for ever.
-func (i Installation) forgetRun(ctx context.Context, ring *keys.Ring, folder string) error {
-	path := filepath.Join(folder, registeredFile)
-	raw, err := input.ReadFile(path, input.Document)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	var left registered
-	if err == nil {
-		err = input.JSON(raw, &left)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	broker, err := i.Admin(ring)
-	if err != nil {
-		return err
-	}
-	if err := unlessGone(broker.Withdraw(ctx, left.Configuration)); err != nil {
-		return fmt.Errorf("forget killed run %s: %w", filepath.Base(folder), err)
-	}
-	for _, path := range left.Resources {
-		if err := unlessGone(broker.DeleteResource(ctx, path)); err != nil {
-			return fmt.Errorf("forget killed run %s: %w", filepath.Base(folder), err)
-		}
-	}
-	return os.Remove(path)
-}
-
-// unlessGone takes it well that the broker does not have what it should forget.
-func unlessGone(err error) error {
-	var answer *admin.RefusedError
-	if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
-		return nil
-	}
-	return err
-}
+func (i Installation) machines() string { return filepath.Join(i.dir, "machines") }
 
 // leave lets go of a run's folder.
 func leave(folder string, unlock func() error) error {
 	return errors.Join(os.Remove(folder+".lock"), unlock())
 }
 
-// clearFolder removes what a run made, but for its machine's logs.
-func clearFolder(folder string) error {
-	logs := filepath.Join(folder, "machine")
-	if _, err := os.Stat(filepath.Join(logs, machine.ConsoleLog)); err != nil {
-		return os.RemoveAll(folder)
+// lockNow takes the lock of a run that no process has, and never waits.
+func lockNow(folder string) (unlock func() error, err error) {
+	never, cancel := context.WithCancel(context.Background())
+	cancel()
+	unlock, err = atomicfile.Lock(never, folder+".lock")
+	if errors.Is(err, context.Canceled) {
+		err = ErrBusy
 	}
+	return unlock, err
+}
+
+// bury ends the record of a run that has no process any more, whose lock the
+// caller holds, and takes back what the run could not: its authorisation, its
+// secrets, its files. Its QEMU and its TPM ended with it.
+func (i Installation) bury(ctx context.Context, folder string) error {
+	r, err := readRecord(folder)
+	if isAbsent(err) {
+		return clearFolder(folder)
+	}
+	if err != nil {
+		return errors.Join(os.RemoveAll(filepath.Join(folder, recordFile)), clearFolder(folder))
+	}
+	if r.Over() && !r.owes() {
+		return nil
+	}
+	if err := i.takeBack(ctx, r); err != nil {
+		return fmt.Errorf("run %s has ended: take back what it had: %w", r.Name, err)
+	}
+	if now := time.Now(); !r.Over() {
+		r.State, r.Ended, r.Reason = Dead, &now, "its process vanished"
+	}
+	r.PID, r.Configuration, r.Secrets, r.TPM = 0, "", nil, ""
+	rec := recorder{path: filepath.Join(folder, recordFile), record: *r}
+	return errors.Join(rec.write(), clearFolder(folder))
+}
+
+// takeBack withdraws what r says the broker has for it.
+func (i Installation) takeBack(ctx context.Context, r *Record) error {
+	if strings.HasPrefix(filepath.Base(r.TPM), "swtpm-") {
+		_ = os.RemoveAll(r.TPM)
+	}
+	if r.Configuration == "" && len(r.Secrets) == 0 {
+		return nil
+	}
+	ring, err := i.Ring(ctx)
+	if err != nil {
+		return err
+	}
+	broker, err := i.Admin(ring)
+	if err != nil {
+		return err
+	}
+	return withdraw(ctx, broker, r.Configuration, r.Secrets)
+}
+
+// outlives tells the files of a run's folder that stay when it has ended.
+func outlives(folder, name string) bool {
+	switch name {
+	case recordFile, reportFile, outputFile, outputFile + ".1":
+		return true
+	case machineFile:
+		_, err := os.Stat(filepath.Join(folder, name, machine.ConsoleLog))
+		return err == nil
+	}
+	return false
+}
+
+// clearFolder removes what a run made, but for what outlives it.
+func clearFolder(folder string) error {
 	entries, err := os.ReadDir(folder)
+	if isAbsent(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	kept := 0
 	for _, e := range entries {
-		if e.Name() != filepath.Base(logs) {
-			err = errors.Join(err, os.RemoveAll(filepath.Join(folder, e.Name())))
+		if outlives(folder, e.Name()) {
+			kept++
+			continue
 		}
+		err = errors.Join(err, os.RemoveAll(filepath.Join(folder, e.Name())))
+	}
+	if kept == 0 {
+		return errors.Join(err, os.RemoveAll(folder))
 	}
 	return err
 }
 
-// sweep clears the folders of runs that no process has any more, and forgets
-// all logs but the latest. What it cannot remove stays for the next.
-func sweep(machines string, forget func(folder string) error) {
-	entries, _ := os.ReadDir(machines)
-	var folders []string
-	for _, e := range entries {
-		if e.IsDir() {
-			folders = append(folders, filepath.Join(machines, e.Name()))
-		}
-	}
+// sweep buries the runs that no process has any more, and forgets those that
+// ended, but for the latest. What it cannot do stays for the next.
+func (i Installation) sweep(ctx context.Context) error {
+	folders := i.folders()
 	slices.SortFunc(folders, func(a, b string) int { return cmp.Compare(changed(b), changed(a)) })
-	taken, cancel := context.WithCancel(context.Background())
-	cancel() // never wait
 	kept := 0
+	var all error
 	for _, folder := range folders {
-		unlock, err := atomicfile.Lock(taken, folder+".lock")
+		unlock, err := lockNow(folder)
 		if err != nil {
 			continue
 		}
-		if forget(folder) == nil { // else the next run tries again
-			_ = clearFolder(folder)
+		if err = i.bury(ctx, folder); err == nil {
+			if kept++; kept > keptRuns {
+				err = os.RemoveAll(folder)
+			}
 		}
-		if _, err := os.Stat(folder); err == nil {
-			kept++
-		}
-		if kept > keptLogs {
-			_ = os.RemoveAll(folder)
-		}
-		_ = leave(folder, unlock)
+		all = errors.Join(all, err, leave(folder, unlock))
 	}
+	return all
+}
+
+func (i Installation) folders() (list []string) {
+	entries, _ := os.ReadDir(i.machines())
+	for _, e := range entries {
+		if e.IsDir() {
+			list = append(list, filepath.Join(i.machines(), e.Name()))
+		}
+	}
+	return list
 }
 
 // changed is when a run's folder was made or cleared.

@@ -1,12 +1,9 @@
 package wiring
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
 	"holdfast/internal/machine"
@@ -43,7 +40,7 @@ func TestWhatAKilledRunLeavesIsSweptByTheNext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alive := &session{Run: Run{Name: "alive"}, folder: i.Machine("alive")}
+	alive := &session{Run: Run{Name: "alive", Builder: Builder{Installation: i}}, folder: i.Machine("alive")}
 	release, err := alive.claim(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +48,7 @@ func TestWhatAKilledRunLeavesIsSweptByTheNext(t *testing.T) {
 	runFolder(t, i, "alive", true)
 	early, late := runFolder(t, i, "early", false), runFolder(t, i, "late", true)
 
-	next := &session{Run: Run{Name: "next"}, folder: i.Machine("next")}
+	next := &session{Run: Run{Name: "next", Builder: Builder{Installation: i}}, folder: i.Machine("next")}
 	releaseNext, err := next.claim(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -79,54 +76,18 @@ func TestWhatAKilledRunLeavesIsSweptByTheNext(t *testing.T) {
 	}
 }
 
-func TestWhatTheBrokerHasForAKilledRunIsForgotten(t *testing.T) {
-	i, err := Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring, err := i.Ring(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	broker, err := i.Admin(ring)
-	if err != nil {
-		t.Fatal(err)
-	}
-	killed := runFolder(t, i, "killed", true)
-	digest := "sha256:" + strings.Repeat("ab", 32)
-	note := fmt.Sprintf(`{"configuration": %q, "resources": ["killed/run-secret/a", "killed/run-secret/never-set"]}`, digest)
-	err = errors.Join(os.WriteFile(filepath.Join(killed, registeredFile), []byte(note), 0o600),
-		broker.SetResource(t.Context(), "killed/run-secret/a", []byte("s3cret")),
-		broker.SetResource(t.Context(), "kept/secret/b", []byte("other")),
-		broker.Allow(t.Context(), digest, nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := &session{Run: Run{Builder: Builder{Installation: i}, Name: "next"}, folder: i.Machine("next"), ring: ring}
-	release, err := next.claim(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer release()
-	resources, err := broker.Resources(t.Context())
-	if err != nil || !slices.Equal(resources, []string{"kept/secret/b"}) {
-		t.Errorf("got resources %v, %v, want only what no run has put there", resources, err)
-	}
-	if all, err := broker.Configurations(t.Context()); err != nil || len(all) > 0 {
-		t.Errorf("got configurations %v, %v, want none", all, err)
-	}
-}
-
 func TestLogsOfOldRunsAreForgotten(t *testing.T) {
 	i, err := Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for n := range keptLogs + 5 {
+	for n := range keptRuns + 5 {
 		runFolder(t, i, fmt.Sprintf("run-%d", n), true)
 	}
-	sweep(filepath.Dir(i.Machine("x")), func(string) error { return nil })
-	if left, _ := filepath.Glob(i.Machine("*")); len(left) != keptLogs {
-		t.Errorf("got %d folders, want %d", len(left), keptLogs)
+	if err := i.sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(i.Machine("*")); len(left) != keptRuns {
+		t.Errorf("got %d folders, want %d", len(left), keptRuns)
 	}
 }

@@ -73,7 +73,7 @@ func (b Builder) inputs(r *recipe.Recipe, ring *keys.Ring) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	fmt.Fprintln(h, "v1", digest)
+	fmt.Fprintln(h, "v2", digest)
 	h.Write(ring.Pair(keys.DB).Certificate.Raw)
 	for _, file := range []string{r.LockPath(), b.Node} {
 		if err := hashFile(h, file); err != nil {

@@ -4,12 +4,14 @@ package wiring
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
 	"holdfast/internal/keys"
+	"holdfast/internal/sign"
 )
 
 // An Installation is the one folder that holds all state.
@@ -35,6 +37,7 @@ func (i Installation) Image(name string) string { return filepath.Join(i.dir, "i
 func (i Installation) Registry() string         { return filepath.Join(i.dir, "registry") }
 func (i Installation) Broker() string           { return filepath.Join(i.dir, "broker") }
 func (i Installation) TPMAuthority() string     { return filepath.Join(i.dir, "tpm-ca") }
+func (i Installation) Partial() string          { return filepath.Join(i.dir, "partial") } // blobs received in part
 func (i Installation) accelFile() string        { return filepath.Join(i.dir, "accel.json") }
 func (i Installation) Machine(name string) string {
 	return filepath.Join(i.dir, "machines", name)
@@ -50,4 +53,16 @@ func (i Installation) Ring(ctx context.Context) (*keys.Ring, error) {
 		return nil, fmt.Errorf("open keys: %w", err)
 	}
 	return ring, nil
+}
+
+// signers are who signs statements: nobody when there are no keys.
+func (i Installation) signers(ctx context.Context) ([]sign.Signer, error) {
+	ring, err := keys.Open(ctx, i.Keys(), time.Now())
+	if errors.Is(err, keys.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open keys: %w", err)
+	}
+	return []sign.Signer{ring.Statements()}, nil
 }

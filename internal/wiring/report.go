@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/atomicfile"
 	"holdfast/internal/input"
 	"holdfast/internal/keys"
 	"holdfast/internal/sign"
@@ -28,11 +30,13 @@ type Report struct {
 	BrokerKey     string    `json:"broker_key,omitempty"`  // that signed the attestation result
 	Measured      []Measure `json:"measured"`
 	Decisions     []Release `json:"decisions"`
+	ProofFile     string    `json:"proof_file,omitempty"` // where --proof put the proofs
 	Stages        []Stage   `json:"stages"`
 	// StartedAfter is from the machine's start to the workload's.
 	StartedAfter time.Duration `json:"started_after_ns"`
 	Outcome      string        `json:"outcome"`
-	Logs         string        `json:"logs,omitempty"` // kept when the machine did not end well
+	ExitCode     *int          `json:"exit_code,omitempty"` // the workload's, if it ran and ended
+	Logs         string        `json:"logs,omitempty"`      // kept when the machine did not end well
 }
 
 // Workload names what was to run.
@@ -48,6 +52,7 @@ type Guest struct {
 	Image    string `json:"image"`
 	UKI      string `json:"uki"`
 	RootHash string `json:"root_hash"`
+	Folder   string `json:"folder"`
 }
 
 // A Measure is one PCR: what the machine's TPM signed, and what was expected.
@@ -68,6 +73,7 @@ type Release struct {
 	Resource string   `json:"resource,omitempty"`
 	Session  string   `json:"session"`
 	Reasons  []string `json:"reasons,omitempty"`
+	Proof    string   `json:"proof,omitempty"` // its ID at the broker
 }
 
 // A Stage is a step of the machine's life that was completed.
@@ -77,12 +83,16 @@ type Stage struct {
 	After time.Duration `json:"after_ns"` // since the machine was started
 }
 
+// introduce fills the report with what is known before the machine starts.
+func (s *session) introduce() {
+	img := s.workload.image
+	s.report.Workload = Workload{Image: s.Image, Digest: string(img.Digest), Encrypted: img.Encrypted, Keys: s.workload.keys}
+	s.report.Machine = Guest{Image: s.guest.Name, UKI: string(s.guest.UKI.Digest), RootHash: s.guest.RootHash, Folder: s.guest.Dir}
+}
+
 // conclude fills the report from the broker's audit log and the reference
 // values.
 func (s *session) conclude() error {
-	img := s.workload.image
-	s.report.Workload = Workload{Image: s.Image, Digest: string(img.Digest), Encrypted: img.Encrypted, Keys: s.workload.keys}
-	s.report.Machine = Guest{Image: s.guest.Name, UKI: string(s.guest.UKI.Digest), RootHash: s.guest.RootHash}
 	if s.Broker != nil {
 		return nil
 	}
@@ -96,11 +106,28 @@ func (s *session) conclude() error {
 		return fmt.Errorf("read the audit log: %w", err)
 	}
 	for _, e := range entries {
-		s.report.Decisions = append(s.report.Decisions, Release{e.Action, e.Decision, e.Resource, e.Session, e.Reasons})
+		s.report.Decisions = append(s.report.Decisions, Release{e.Action, e.Decision, e.Resource, e.Session, e.Reasons, e.Proof})
 		if e.Claims != nil {
 			s.report.Endorsement = e.Claims.EK
 			s.report.Measured = measures(e.Claims.PCRs, expected)
 		}
+	}
+	return s.copyProofs()
+}
+
+// copyProofs puts the proofs of all that was released to this run into one
+// file, a line each.
+func (s *session) copyProofs() error {
+	if s.Proof == "" {
+		return nil
+	}
+	list, err := proofsOf(context.Background(), s.services.admin(), s.report.Configuration)
+	if err == nil {
+		s.report.ProofFile = s.Proof
+		err = atomicfile.WriteFile(s.Proof, bytes.Join(list, nil), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("proof of the run: %w", err)
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ import (
 
 // A Run says which workload to run in a machine of its own.
 type Run struct {
-	Builder
+	Builder    `json:"-"`
 	Image      string // reference, layout, archive ("-" is Stdin), or a recipe's folder
 	Name       string // of the run; no other of that name may be under way
 	Guest      string // the machine: its recipe's folder, or a built machine image
@@ -40,25 +40,42 @@ type Run struct {
 	Memory     int // MiB
 	CPUs       int
 	Accel      machine.Accel
+	Tmpfs      []api.Tmpfs
+	User       string // these replace what the image says
+	Workdir    string
+	Hostname   string
+	ReadOnly   bool // the workload's root
+
+	Detached bool // nobody waits for it
+	Keep     bool // its output and report stay until it is removed
+	Remove   bool // nothing stays, however it ends
+	Journal  bool // the workload's output goes to a journal instead of Stdout and Stderr
 
 	// Transport says how to reach the registry that Image is in.
-	Transport transport.Options
+	Transport transport.Options `json:"-"`
 
 	// Stdin is the archive when Image is "-", else the workload's standard
 	// input if Interactive.
-	Stdin          io.Reader
+	Stdin          io.Reader `json:"-"`
 	Interactive    bool
-	Stdout, Stderr io.Writer
+	Stdout, Stderr io.Writer `json:"-"`
 
 	// Broker is another broker than the one this run starts. Its administrator
 	// has to authorise the configuration; the run cannot.
 	Broker *api.Endpoint
 
+	// Proof is a file to write with the proofs of all that was released to the
+	// workload; none when empty. Another's broker keeps its own.
+	Proof string
 	// Started is told of the machine when its workload runs.
-	Started func(*Running)
+	Started func(*Running) `json:"-"`
 	// Console gets what the machine writes to its serial port.
-	Console io.Writer
-	Attack  Attack // nil but in demonstrations and tests
+	Console io.Writer `json:"-"`
+	Attack  Attack    `json:"-"` // nil but in demonstrations and tests
+	// Host plays the host that is not to be trusted, in attacks: it may change
+	// the machine that is about to be started, after the broker authorised its
+	// configuration.
+	Host func(context.Context, *machine.Spec) error `json:"-"`
 }
 
 // A Secret is a value that only the proven workload finds, in
@@ -78,14 +95,24 @@ func (s Secret) String() string { return s.Name }
 
 // Running is what a caller may know of a machine whose workload runs.
 type Running struct {
-	Ports []machine.Forward
-	After time.Duration // since the machine was started
+	Name   string
+	Digest string // of the image
+	Ports  []machine.Forward
+	After  time.Duration // since the machine was started
 }
 
 // A Result is how a run ended, and the chain that led there.
 type Result struct {
 	Outcome machine.Outcome
 	Report  *Report
+	// Interrupted says that the run was ended from outside, and that its
+	// workload did not come to an end of its own.
+	Interrupted bool
+}
+
+// isGood says whether there is nothing to look into.
+func (r *Result) isGood() bool {
+	return r.Interrupted || r.Outcome.Reason == machine.PoweredOff && r.Outcome.Exit != nil
 }
 
 // A session is one run under way.
@@ -101,22 +128,26 @@ type session struct {
 	secrets  []api.SecretRef
 	config   []byte // the init-data document
 	report   *Report
-	placed   []string // secrets that the broker holds for this run
-	allowed  bool     // the broker authorised the configuration
+	record   *recorder
 }
 
 // Run starts what is needed, boots the machine and follows it to its end.
 func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error) {
 	s := &session{Run: r, folder: i.Machine(r.Name), report: &Report{Name: r.Name}}
-	s.Progress = progress.Or(r.Progress)
-	if s.ring, err = i.Ring(ctx); err != nil {
-		return nil, err
-	}
+	s.Installation, s.Progress = i, progress.Or(r.Progress)
 	release, err := s.claim(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.tidy(result), release()) }()
+	defer func() { err = errors.Join(err, s.tidy(result, err), release()) }()
+	closeOutput, err := s.keepOutput()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closeOutput()) }()
+	if s.ring, err = i.Ring(ctx); err != nil {
+		return nil, err
+	}
 	if err := s.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -125,25 +156,22 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if err := s.authorise(ctx); err != nil {
 		return nil, err
 	}
+	s.introduce()
+	if err := s.remember(); err != nil {
+		return nil, err
+	}
 	outcome, err := s.boot(ctx)
 	if err != nil {
 		return nil, err
 	}
 	s.report.Outcome = outcome.String()
-	if err := s.conclude(); err != nil {
+	if outcome.Exit != nil {
+		s.report.ExitCode = &outcome.Exit.Code
+	}
+	if err := errors.Join(s.conclude(), s.remember()); err != nil {
 		return nil, err
 	}
-	return &Result{Outcome: outcome, Report: s.report}, nil
-}
-
-// tidy removes what the run made, but for the machine's logs when it ended
-// otherwise than by its workload's end.
-func (s *session) tidy(r *Result) error {
-	if r == nil || r.Outcome.Reason == machine.PoweredOff && r.Outcome.Exit != nil {
-		return os.RemoveAll(s.folder)
-	}
-	s.report.Logs = s.path("machine")
-	return clearFolder(s.folder)
+	return &Result{Outcome: outcome, Report: s.report, Interrupted: ctx.Err() != nil && outcome.Exit == nil}, nil
 }
 
 // prepare makes the parts that do not depend on one another, at once.
@@ -168,6 +196,7 @@ func (s *session) prepare(ctx context.Context) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
+	s.record.mention(func(r *Record) { r.Digest = string(s.workload.image.Digest) })
 	if s.Attack != nil {
 		if err := s.Attack(s.path("registry"), s.workload.layers); err != nil {
 			return err
@@ -213,6 +242,7 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
 	opts := s.Transport
 	opts.Stdin, opts.Progress, opts.TempDir, opts.Logger = s.Stdin, s.Progress, s.folder, s.Log
+	opts.Parts = s.Installation.Partial() // which outlives this run's folder
 	if err := os.MkdirAll(s.path("registry"), 0o700); err != nil {
 		return nil, err
 	}

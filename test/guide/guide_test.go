@@ -117,9 +117,6 @@ func lacks(command string) error {
 	case word == "openssl" || word == "skopeo":
 		_, err := exec.LookPath(word)
 		return err
-	case strings.Contains(rest, "--format machine"):
-		_, err := exec.LookPath("sqfstar")
-		return err
 	case strings.HasPrefix(rest, "run "):
 		_, err := qemu.New(qemu.Config{})
 		if err == nil {

@@ -23,6 +23,9 @@ import (
 // A Store is a folder of blobs; it implements blob.Store.
 type Store struct{ root string }
 
+// partial is the folder of blobs that are being received over several tries.
+const partial = "partial"
+
 // abandoned is the age at which an unnamed file is no other process's work
 // under way any more but what a crash left.
 const abandoned = 24 * time.Hour
@@ -39,6 +42,7 @@ func New(root string) (*Store, error) {
 			_ = os.Remove(path)
 		}
 	}
+	blob.SweepParts(filepath.Join(root, partial))
 	return &Store{root: root}, nil
 }
 
@@ -89,6 +93,24 @@ func (s *Store) Put(ctx context.Context, d oci.Digest, r io.Reader) error {
 		_, err := io.Copy(w, checked)
 		return err
 	})
+}
+
+// Resume opens what was received of d; see blob.Resumer.
+func (s *Store) Resume(d oci.Digest) (*blob.Part, func() error, error) {
+	path, err := s.path(d)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := blob.OpenPart(filepath.Join(s.root, partial, d.Hex()), d)
+	if err != nil {
+		return nil, nil, err
+	}
+	return p, func() error {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		return p.Commit(path, 0o644)
+	}, nil
 }
 
 func (s *Store) path(d oci.Digest) (string, error) {

@@ -44,6 +44,10 @@ func SignatureData(owner guid.GUID, cert *x509.Certificate) []byte {
 	return append(id[:], cert.Raw...)
 }
 
+// erased is a byte of flash that was not written yet: firmware writes variables
+// into nothing else.
+var erased = []byte{0xff}
+
 // signatureList is an EFI_SIGNATURE_LIST of one certificate.
 func signatureList(owner guid.GUID, cert *x509.Certificate) []byte {
 	const header = 16 + 3*4
@@ -61,7 +65,7 @@ func Enroll(volume []byte, k Keys) ([]byte, error) {
 	if k.PK == nil || k.KEK == nil || k.DB == nil {
 		return nil, errors.New("enroll Secure Boot keys: PK, KEK and db are all needed")
 	}
-	have, at, err := read(volume)
+	have, err := Read(volume)
 	if err != nil {
 		return nil, fmt.Errorf("enroll Secure Boot keys: %w", err)
 	}
@@ -70,15 +74,32 @@ func Enroll(volume []byte, k Keys) ([]byte, error) {
 			return nil, errors.New("enroll Secure Boot keys: the volume has a PK already")
 		}
 	}
-	_, end, _ := locate(volume)
-	enrolled := bytes.Clone(volume)
-	for _, v := range k.Variables() {
-		b := v.encode()
-		if at+len(b) > end {
-			return nil, fmt.Errorf("enroll Secure Boot keys: no room for %s", v.Name)
-		}
-		copy(enrolled[at:], b)
-		at = (at + len(b) + 3) &^ 3
+	enrolled, err := Append(volume, k.Variables()...)
+	if err != nil {
+		return nil, fmt.Errorf("enroll Secure Boot keys: %w", err)
 	}
 	return enrolled, nil
+}
+
+// Append returns a copy of a volume with more variables behind those that it
+// has. Names that it has already are not looked for.
+func Append(volume []byte, variables ...Variable) ([]byte, error) {
+	_, at, err := read(volume)
+	if err != nil {
+		return nil, err
+	}
+	_, end, _ := locate(volume)
+	if at = min(at, end); bytes.Count(volume[at:end], erased) != end-at {
+		return nil, errors.New("the volume has something behind its variables")
+	}
+	volume = bytes.Clone(volume)
+	for _, v := range variables {
+		b := v.encode()
+		if at+len(b) > end {
+			return nil, fmt.Errorf("no room for %s", v.Name)
+		}
+		copy(volume[at:], b)
+		at = (at + len(b) + 3) &^ 3
+	}
+	return volume, nil
 }

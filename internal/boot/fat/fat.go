@@ -14,7 +14,7 @@ import (
 
 // A File to be stored; its folders come into being by its path.
 type File struct {
-	Path    string // EFI/BOOT/BOOTX64.EFI: 8.3 names, case does not matter
+	Path    string // EFI/BOOT/BOOTX64.EFI: case does not matter; 8.3 names become upper case
 	Size    int64
 	Content io.Reader
 }

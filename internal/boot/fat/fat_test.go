@@ -11,14 +11,19 @@ import (
 	"time"
 )
 
-func volume(size int64, uki []byte) Volume {
+func volumeOf(size int64, uki []byte) Volume {
 	files := []File{{Path: "EFI/BOOT/BOOTX64.EFI", Size: int64(len(uki)), Content: bytes.NewReader(uki)},
-		{Path: "empty.txt"}}
+		{Path: "empty.txt"}, long("loader/credentials/evil.cred"), long("loader/credentials/evil.credential"),
+		long("loader/" + strings.Repeat("thirteen char", 19) + "thirteen")}
 	for i := range 200 { // more than one cluster of entries
 		s := fmt.Sprint(i)
 		files = append(files, File{Path: "many/f" + s, Size: int64(len(s)), Content: strings.NewReader(s)})
 	}
 	return Volume{Label: "HOLDFAST", ID: 0x1234abcd, Time: time.Date(2024, 5, 6, 7, 8, 10, 0, time.UTC), Size: size, Files: files}
+}
+
+func long(path string) File {
+	return File{Path: path, Size: int64(len(path)), Content: strings.NewReader(path)}
 }
 
 func image(t *testing.T, v Volume) []byte {
@@ -38,11 +43,11 @@ func TestFsckAndMtoolsAgree(t *testing.T) {
 	}
 	uki := bytes.Repeat([]byte("0123456789abcdef"), 300_001)
 	for _, size := range []int64{0, 16 << 20, 33 << 20, 257 << 20} {
-		b := image(t, volume(size, uki))
+		b := image(t, volumeOf(size, uki))
 		if size > 0 && int64(len(b)) != size {
 			t.Errorf("image has %d bytes, want %d", len(b), size)
 		}
-		if want, _ := volume(size, uki).ImageSize(); want != int64(len(b)) {
+		if want, _ := volumeOf(size, uki).ImageSize(); want != int64(len(b)) {
 			t.Errorf("image has %d bytes, ImageSize says %d", len(b), want)
 		}
 		checkImage(t, b, uki)
@@ -68,6 +73,11 @@ func checkImage(t *testing.T, b, uki []byte) {
 	if got := run("mcopy", "-i", path, "::EFI/BOOT/BOOTX64.EFI", "-"); got != string(uki) {
 		t.Errorf("%d bytes: the file reads back differently", len(b))
 	}
+	for _, f := range volumeOf(0, uki).Files[2:5] {
+		if got := run("mcopy", "-i", path, "::"+f.Path, "-"); got != f.Path {
+			t.Errorf("%s: got %q", f.Path, got)
+		}
+	}
 	if got := run("mcopy", "-i", path, "::MANY/F199", "-"); got != "199" {
 		t.Errorf("F199: got %q", got)
 	}
@@ -79,7 +89,7 @@ func checkImage(t *testing.T, b, uki []byte) {
 
 func TestSameFilesSameBytes(t *testing.T) {
 	uki := []byte("uki")
-	if !bytes.Equal(image(t, volume(0, uki)), image(t, volume(0, uki))) {
+	if !bytes.Equal(image(t, volumeOf(0, uki)), image(t, volumeOf(0, uki))) {
 		t.Error("images differ")
 	}
 }
@@ -94,7 +104,11 @@ func TestWhatDoesNotFitIsRefused(t *testing.T) {
 	for name, v := range map[string]Volume{
 		"too small for the file": {Time: at, Size: 3 << 20, Files: []File{big}},
 		"too small for FAT16":    {Time: at, Size: 1 << 20},
-		"long name":              {Time: at, Files: []File{{Path: "loader/entries/holdfast.conf"}}},
+		"hostile name":           {Time: at, Files: []File{{Path: "loader/a:b.conf"}}},
+		"empty name":             {Time: at, Files: []File{{Path: "loader//x"}}},
+		"dots":                   {Time: at, Files: []File{{Path: "../x"}}},
+		"name of 256":            {Time: at, Files: []File{{Path: strings.Repeat("a", 256)}}},
+		"long name twice":        {Time: at, Files: []File{{Path: "holdfast.conf"}, {Path: "HoldFast.conf"}}},
 		"twice":                  {Time: at, Files: []File{{Path: "a"}, {Path: "A"}}},
 		"many in the root":       {Time: at, Files: many},
 		"before 1980":            {},

@@ -40,7 +40,7 @@ func (v Volume) geometry(root *node) (geometry, error) {
 			g = geometry{fat32: true, perCluster: perCluster, reserved: 32}
 		}
 		if max := g.rootSectors * sector / entrySize; !g.fat32 && root.entries() > max {
-			return g, fmt.Errorf("%d files in the root folder, at most %d fit", len(root.children), max-2)
+			return g, fmt.Errorf("%d directory entries in the root folder, at most %d fit", root.entries(), max)
 		}
 		fits, err := g.fit(v.Size/sector, g.need(root))
 		if err != nil {

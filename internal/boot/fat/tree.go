@@ -13,7 +13,8 @@ import (
 
 // A node is a file or folder; place gives it its clusters.
 type node struct {
-	name     string // upper case
+	name     string // upper case, unless it is a long one
+	alias    string // the 8.3 name of a long one
 	dir      bool
 	size     int64
 	content  io.Reader
@@ -40,16 +41,18 @@ func (n *node) add(f File) error {
 	if f.Size < 0 || f.Size > math.MaxUint32 {
 		return fmt.Errorf("%d bytes do not fit", f.Size)
 	}
-	parts := strings.Split(strings.ToUpper(f.Path), "/")
+	parts := strings.Split(f.Path, "/")
 	for i, name := range parts {
-		if !shortName.MatchString(name) {
-			return fmt.Errorf("%q is not an 8.3 name", name)
+		if upper := strings.ToUpper(name); shortName.MatchString(upper) {
+			name = upper
+		} else if !isLong(name) {
+			return fmt.Errorf("%q is no name", name)
 		}
 		last := i == len(parts)-1
 		child := n.child(name)
 		switch {
 		case child == nil:
-			child = &node{name: name, dir: !last, parent: n}
+			child = &node{name: name, alias: n.alias83(name), dir: !last, parent: n}
 			n.children = append(n.children, child)
 		case last || !child.dir:
 			return fmt.Errorf("%q is already there", name)
@@ -64,7 +67,7 @@ func (n *node) add(f File) error {
 }
 
 func (n *node) child(name string) *node {
-	i := slices.IndexFunc(n.children, func(c *node) bool { return c.name == name })
+	i := slices.IndexFunc(n.children, func(c *node) bool { return strings.EqualFold(c.name, name) || c.alias == name })
 	if i < 0 {
 		return nil
 	}
@@ -82,9 +85,15 @@ func (n *node) all() []*node {
 
 const entrySize = 32
 
-// entries is how many directory entries a folder has: its children, and two
-// for itself and its parent, or one for the root's label.
-func (n *node) entries() int64 { return int64(len(n.children) + 2) }
+// entries is how many directory entries a folder has: its children with their
+// long names, and two for itself and its parent, or one for the root's label.
+func (n *node) entries() int64 {
+	count := 2
+	for _, c := range n.children {
+		count += 1 + len(c.long())
+	}
+	return int64(count)
+}
 
 // directories writes what folders hold: Microsoft's FAT specification,
 // version 1.03, "FAT Directory Structure".
@@ -113,7 +122,10 @@ func (d directories) bytes(n *node) []byte {
 		if c.dir {
 			attr, size = attrDir, 0
 		}
-		b = append(b, d.entry(short(c.name), attr, c.first, size)...)
+		for _, part := range c.long() {
+			b = append(b, part...)
+		}
+		b = append(b, d.entry(short(c.shortName()), attr, c.first, size)...)
 	}
 	return b
 }

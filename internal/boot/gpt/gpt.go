@@ -20,9 +20,11 @@ const Align = 1 << 20
 
 // Types of the Discoverable Partitions Specification.
 var (
-	TypeESP       = guid.Must("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
-	TypeRootX86   = guid.Must("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")
-	TypeVerityX86 = guid.Must("2c7357ed-ebd2-46d9-aec1-23d437ec2bf5")
+	TypeESP         = guid.Must("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+	TypeRootX86     = guid.Must("4f68bce3-e8cd-4db1-96e7-fbcaf984b709")
+	TypeVerityX86   = guid.Must("2c7357ed-ebd2-46d9-aec1-23d437ec2bf5")
+	TypeRootARM64   = guid.Must("b921b045-1df0-41c3-af44-4c6f280d3fae")
+	TypeVerityARM64 = guid.Must("df3300ce-d69f-4c92-978c-9bfb0f38d820")
 )
 
 // ReadOnly is the attribute bit by which the Discoverable Partitions

@@ -19,7 +19,7 @@ import (
 // A Module is a file of the tree.
 type Module struct {
 	Name string // with underscores: virtio_blk
-	Path string // kernel/drivers/block/virtio_blk.ko
+	Path string // kernel/drivers/block/virtio_blk.ko, also when the file is compressed
 }
 
 // ErrNotFound is wrapped when the kernel has no such module.
@@ -104,6 +104,7 @@ func (r *resolver) add(name string) error {
 		return err
 	}
 	r.seen[name] = true
+	p := r.tree.paths[name]
 	info, err := r.tree.info(name)
 	if err != nil {
 		return err
@@ -118,7 +119,7 @@ func (r *resolver) add(name string) error {
 			return fmt.Errorf("needs %s: %w", need, err)
 		}
 	}
-	r.order = append(r.order, Module{Name: name, Path: r.tree.paths[name]})
+	r.order = append(r.order, Module{Name: name, Path: strings.TrimSuffix(p, compression(p))})
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"path"
 	"strings"
 )
@@ -23,10 +22,7 @@ func (t *Tree) info(name string) (info, error) {
 		return i, nil
 	}
 	p := t.paths[name]
-	if path.Ext(p) != ".ko" {
-		return info{}, fmt.Errorf("%s is compressed: unpack it first", path.Base(p))
-	}
-	f, err := t.fsys.Open(p)
+	f, err := t.open(p)
 	if err != nil {
 		return info{}, err
 	}
@@ -40,7 +36,7 @@ func (t *Tree) info(name string) (info, error) {
 }
 
 // readInfo reads as little of the file as it can.
-func readInfo(f fs.File) (info, error) {
+func readInfo(f io.Reader) (info, error) {
 	r, ok := f.(io.ReaderAt)
 	if !ok {
 		b, err := io.ReadAll(f)

@@ -27,7 +27,7 @@ import (
 
 func TestBootedPCRsEqualThePredicted(t *testing.T) {
 	b := newBench(t)
-	unsigned := testUKI(t)
+	unsigned := testUKI(t, stub(t))
 	enrolled, ring := newKeys(t)
 	signed, err := uki.Sign(unsigned, enrolled.DB, ring.Pair(keys.DB).Key)
 	check(t, err)
@@ -79,7 +79,7 @@ func newBench(t *testing.T) *bench {
 
 // testUKI is a UKI whose init prints the PCRs, with no word of the kernel's in
 // between.
-func testUKI(t *testing.T) []byte {
+func testUKI(t *testing.T, stub []byte) []byte {
 	t.Helper()
 	image, _ := machinetest.Kernel(t)
 	kernel, err := os.ReadFile(image)
@@ -88,7 +88,7 @@ func testUKI(t *testing.T) []byte {
 	check(t, err)
 	initrd, err := machinetest.Initrd(init, cpio.Dir("sys", 0o755))
 	check(t, err)
-	made, err := uki.Build(stub(t), []uki.Section{
+	made, err := uki.Build(stub, []uki.Section{
 		{Name: uki.OSRelease, Data: []byte("ID=holdfast-test\n")},
 		{Name: uki.Cmdline, Data: []byte("console=ttyS0 loglevel=1 panic=-1")},
 		{Name: uki.Linux, Data: kernel},

@@ -1,16 +1,19 @@
 // Package measure predicts the PCRs that booting a UKI under OVMF leaves.
 //
 // Every extend is an Event with a name, so that a difference can be told by
-// the event that made it. Predictions hold for systemd-stub 252, booted as
-// \EFI\BOOT\BOOTX64.EFI from the first boot option that firmware tries, under
+// the event that made it. Predictions hold for systemd-stub 252 and 257, booted
+// as \EFI\BOOT\BOOTX64.EFI from the first boot option that firmware tries, under
 // OVMF built with Secure Boot (OVMF_CODE_4M.secboot.fd), whether it is on or off.
 package measure
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/uki"
@@ -135,15 +138,51 @@ func separator(pcr int) Event {
 	return Event{pcr, Separator, "separator: firmware gives way", sha256.Sum256(make([]byte, 4))}
 }
 
-// measured is the order in which systemd-stub 252 measures sections:
-// src/fundamental/tpm-pcr.h. The signature section is left out on purpose.
-var measured = []string{".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".pcrpkey"}
+// measured is the order in which a version of systemd-stub measures sections:
+// src/fundamental/tpm-pcr.h in 252, src/fundamental/uki.h in 257. The section
+// of signatures (.pcrsig) is left out on purpose.
+var measured = map[int][]string{
+	252: {".linux", ".osrel", ".cmdline", ".initrd", ".splash", ".dtb", ".pcrpkey"},
+	257: {".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".uname", ".sbat",
+		".pcrpkey", ".profile", ".dtbauto", ".hwids"},
+}
+
+// A StubError says that nobody knows what this version of systemd-stub measures.
+type StubError struct{ Version string }
+
+func (e *StubError) Error() string {
+	return fmt.Sprintf("the stub is %q: boots are predicted for systemd-stub 252 and 257", e.Version)
+}
+
+// stubForm is what the stub says of itself in the section .sdmagic.
+var stubForm = regexp.MustCompile(`#### LoaderInfo: (systemd-stub ([0-9]+)[^ ]*) ####`)
+
+// sectionsOf gives the sections that the stub of an image measures.
+func sectionsOf(image []byte) ([]string, error) {
+	magic, err := section(image, ".sdmagic")
+	if err != nil {
+		return nil, err
+	}
+	m := stubForm.FindSubmatch(magic)
+	if m == nil {
+		return nil, &StubError{Version: string(bytes.TrimRight(magic, "\x00"))}
+	}
+	version, _ := strconv.Atoi(string(m[2]))
+	if list, ok := measured[version]; ok {
+		return list, nil
+	}
+	return nil, &StubError{Version: string(m[1])}
+}
 
 // stubSections is what the stub extends into PCR 11: for each section its
 // name with the final zero, then its data.
 func stubSections(image []byte) ([]Event, error) {
+	names, err := sectionsOf(image)
+	if err != nil {
+		return nil, err
+	}
 	var events []Event
-	for _, name := range measured {
+	for _, name := range names {
 		data, err := section(image, name)
 		if errors.Is(err, errNoSection) {
 			continue

@@ -5,8 +5,10 @@
 package uki
 
 import (
+	"bytes"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Names of sections that systemd-stub 252 knows.
@@ -123,6 +125,38 @@ func (p *pe) add(s Section, memory uint32) uint32 {
 	p.image = append(p.image, s.Data...)
 	p.image = append(p.image, make([]byte, raw-len(s.Data))...)
 	return added.memory + added.virtual
+}
+
+// Split undoes Build: it returns the stub and the sections that were appended,
+// which are those from the first on that systemd-stub looks for. A signature
+// is left out.
+func Split(image []byte) (stub []byte, appended []Section, err error) {
+	bare, err := Unsigned(image)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := parse(bare)
+	if err != nil {
+		return nil, nil, err
+	}
+	first := slices.IndexFunc(p.sections, func(s peSection) bool {
+		return slices.Contains([]string{OSRelease, Cmdline, Linux, Initrd}, s.name)
+	})
+	if first < 0 {
+		return nil, nil, fmt.Errorf("UKI: no section was appended to the stub")
+	}
+	size := p.u32(atInitialized)
+	for _, s := range p.sections[first:] {
+		appended = append(appended, Section{Name: s.name, Data: p.data(s)})
+		size -= s.raw
+	}
+	p.sections = p.sections[:first]
+	end, _ := p.ends()
+	stub = bytes.Clone(bare[:end])
+	p.image = stub
+	le.PutUint16(stub[p.at+atSectionCount:], uint16(first))
+	p.put32(atInitialized, size)
+	return stub, appended, nil
 }
 
 // Sections lists all sections of an image, the stub's too. Their data is part

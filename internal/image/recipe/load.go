@@ -49,6 +49,9 @@ func Load(path string) (*Recipe, error) {
 // Dir is the folder of the recipe, which Source files are relative to.
 func (r *Recipe) Dir() string { return filepath.Dir(r.path) }
 
+// Base is the recipe's file name in Dir.
+func (r *Recipe) Base() string { return filepath.Base(r.path) }
+
 // LockPath is where the recipe's lock belongs: recipe.lock beside it.
 func (r *Recipe) LockPath() string { return filepath.Join(r.Dir(), "recipe.lock") }
 

@@ -112,15 +112,24 @@ func (l *Lock) check() error {
 
 // Write writes the lock to path, as one step. The same lock is the same bytes.
 func (l *Lock) Write(path string) error {
+	raw, err := l.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := atomicfile.WriteFile(path, raw, 0o644); err != nil {
+		return fmt.Errorf("lock: %w", err)
+	}
+	return nil
+}
+
+// Marshal gives the lock as Write writes it.
+func (l *Lock) Marshal() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteString("# Written by \"holdfast image lock\"; do not edit.\n")
 	e := yaml.NewEncoder(&b)
 	e.SetIndent(2)
 	if err := errors.Join(e.Encode(l), e.Close()); err != nil {
-		return fmt.Errorf("lock: %w", err)
+		return nil, fmt.Errorf("lock: %w", err)
 	}
-	if err := atomicfile.WriteFile(path, b.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("lock: %w", err)
-	}
-	return nil
+	return b.Bytes(), nil
 }

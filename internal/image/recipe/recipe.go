@@ -18,6 +18,7 @@ type Recipe struct {
 	Files        []File      `yaml:"files,omitempty"`
 	Links        []Link      `yaml:"links,omitempty"`
 	Remove       []string    `yaml:"remove,omitempty"`
+	Layers       [][]string  `yaml:"layers,omitempty"` // names of packages; see Parts
 	Programs     []Program   `yaml:"programs,omitempty"`
 	OCI          *OCI        `yaml:"oci,omitempty"`
 	Machine      *Machine    `yaml:"machine,omitempty"`
@@ -102,3 +103,15 @@ type Init struct {
 // Mode is permission bits as chmod takes them, up to 07777. In YAML it is
 // octal however it is written: 0750, 750 and "0750" are the same.
 type Mode uint32
+
+// Modules are those that the recipe's Go programs come from.
+func (r *Recipe) Modules() []string {
+	var list []string
+	for _, p := range r.Programs {
+		list = append(list, p.Module)
+	}
+	if r.Machine != nil {
+		list = append(list, r.Machine.Init.Module)
+	}
+	return list
+}

@@ -25,7 +25,7 @@ var (
 func (r *Recipe) validate() error {
 	for _, check := range []func(*Recipe) error{
 		(*Recipe).checkHead, (*Recipe).checkAccounts, (*Recipe).checkPaths, (*Recipe).checkOwners,
-		(*Recipe).checkPrograms, (*Recipe).checkOCI, (*Recipe).checkMachine,
+		(*Recipe).checkPrograms, (*Recipe).checkLayers, (*Recipe).checkOCI, (*Recipe).checkMachine,
 	} {
 		if err := check(r); err != nil {
 			return err

@@ -152,39 +152,3 @@ func TestConversionLeavesNothingBehind(t *testing.T) {
 		t.Error("an empty archive ends in a bare EOF")
 	}
 }
-
-func FuzzArchiveManifest(f *testing.F) {
-	f.Add([]byte(`[{"Config":"c.json","RepoTags":["a:b"],"Layers":["l.tar"]}]`), "")
-	f.Add([]byte(`[{},{}]`), "a:b")
-	f.Fuzz(func(t *testing.T, raw []byte, name string) {
-		image, err := parseArchiveManifest(raw, name)
-		if err == nil && (image.Config == "" || len(image.Layers) == 0) {
-			t.Fatalf("took %+v", image)
-		}
-	})
-}
-
-func FuzzArchive(f *testing.F) {
-	layer := tarOf(f, "a", 100)
-	f.Add(archiveOf(f, file{"manifest.json", []byte(`[{"Config":"c.json","Layers":["l"]}]`), ""}, file{"c.json", dockerConfig1(f, layer), ""},
-		file{"l", layer, ""}, file{"m", nil, "l"}))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		path := filepath.Join(t.TempDir(), "a")
-		write(t, path, raw)
-		in, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer in.Close()
-		a, err := indexArchive(t.Context(), in)
-		if err != nil {
-			return
-		}
-		if image, err := a.pick(""); err == nil {
-			_, _ = a.read(image.Config)
-			for _, name := range image.Layers {
-				_, _ = a.read(name)
-			}
-		}
-	})
-}

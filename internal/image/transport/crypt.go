@@ -96,6 +96,11 @@ func (c crypter) convert(ctx context.Context, img *image, l *layoutWriter, o Opt
 		step.Fail()
 		return Result{}, err
 	}
+	attached, err := c.attach(ctx, img, m, l, o)
+	if err != nil {
+		step.Fail()
+		return Result{}, err
+	}
 	desc, raw, err := l.finish(ctx, m)
 	if err != nil {
 		step.Fail()
@@ -104,7 +109,41 @@ func (c crypter) convert(ctx context.Context, img *image, l *layoutWriter, o Opt
 	digest := oci.Digest(desc.Digest)
 	step.Done(digest.Short())
 	size := int64(len(raw)) + m.Config.Size + sum(unique(m.Layers))
-	return Result{Digest: digest, Size: size}, nil
+	return Result{Digest: digest, Size: size, Referrers: referrers(attached)}, nil
+}
+
+// attach carries along what refers to the image, if it shall, and has it refer
+// to the new one.
+func (c crypter) attach(ctx context.Context, img *image, m ocispec.Manifest, l *layoutWriter, o Options) ([]artifact, error) {
+	if !o.Referrers {
+		return nil, nil
+	}
+	list, err := img.artifacts(ctx)
+	if err != nil {
+		return nil, err
+	}
+	subject, _, err := describeManifest(m)
+	if err != nil {
+		return nil, err
+	}
+	for i, a := range list {
+		for _, desc := range a.blobs() {
+			content, err := img.read(ctx, desc, maxAttachment)
+			if err == nil {
+				_, err = l.add(ctx, desc.MediaType, bytesReader(content))
+			}
+			if err != nil {
+				return nil, fmt.Errorf("referrer %s: %w", a.desc.Digest, err)
+			}
+		}
+		if list[i], err = a.about(subject); err != nil {
+			return nil, err
+		}
+		if err := l.attach(ctx, list[i]); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
 }
 
 func (c crypter) manifest(ctx context.Context, img *image, l *layoutWriter, o Options, step progress.Step) (ocispec.Manifest, error) {

@@ -35,7 +35,10 @@ type source interface {
 	root(ctx context.Context) (ocispec.Descriptor, []byte, error)
 	// manifest reads what a root index lists.
 	manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, error)
-	blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error)
+	// blob reads a blob from offset on.
+	blob(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error)
+	// referrers lists what says that it refers to the manifest.
+	referrers(ctx context.Context, subject ocispec.Descriptor) ([]ocispec.Descriptor, error)
 	io.Closer
 }
 
@@ -186,7 +189,7 @@ func (img *image) blobs() []ocispec.Descriptor {
 
 // open streams a blob; its end is an error unless the bytes match.
 func (img *image) open(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	r, err := img.source.blob(ctx, desc)
+	r, err := img.source.blob(ctx, desc, 0)
 	if err != nil {
 		return nil, err
 	}

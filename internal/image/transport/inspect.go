@@ -24,6 +24,8 @@ type Image struct {
 	Config      ocispec.ImageConfig `json:"config"`
 	ConfigSum   oci.Digest          `json:"configDigest"`
 	Annotations map[string]string   `json:"annotations,omitempty"`
+	Referrers   []Referrer          `json:"referrers,omitempty"`
+	Problem     string              `json:"problem,omitempty"` // why referrers cannot be listed
 }
 
 // A Layer of an inspected image.
@@ -52,11 +54,24 @@ func Inspect(ctx context.Context, src Ref, o Options) (Image, error) {
 		return Image{}, fmt.Errorf("read %s: %w", src, err)
 	}
 	defer img.Close()
+	return img.inspect(ctx, src), nil
+}
+
+func (img *image) inspect(ctx context.Context, src Ref) Image {
+	list, err := img.artifacts(ctx)
+	result := describe(src, img, list)
+	if err != nil {
+		result.Problem = err.Error()
+	}
+	return result
+}
+
+func describe(src Ref, img *image, list []artifact) Image {
 	result := Image{
 		Reference: src.String(), Digest: oci.Digest(img.desc.Digest), MediaType: img.desc.MediaType,
 		Platform: img.config.OS + "/" + img.config.Architecture, Size: int64(len(img.raw)) + sum(unique(img.blobs())),
 		Config: img.config.Config, ConfigSum: oci.Digest(img.manifest.Config.Digest), Annotations: img.manifest.Annotations,
-		Layers: []Layer{},
+		Layers: []Layer{}, Referrers: referrers(list),
 	}
 	for i, desc := range img.manifest.Layers {
 		layer := inspectLayer(desc)
@@ -66,7 +81,7 @@ func Inspect(ctx context.Context, src Ref, o Options) (Image, error) {
 		result.Layers = append(result.Layers, layer)
 		result.Encrypted = result.Encrypted || layer.Encrypted
 	}
-	return result, nil
+	return result
 }
 
 func inspectLayer(desc ocispec.Descriptor) Layer {

@@ -86,6 +86,9 @@ func (l *layout) entry() (ocispec.Descriptor, error) {
 	var names []string
 	var matches []ocispec.Descriptor
 	for _, desc := range l.index.Manifests {
+		if l.ref.Digest == "" && !isImage(desc) {
+			continue
+		}
 		name := desc.Annotations[ocispec.AnnotationRefName]
 		names = append(names, name)
 		if l.ref.matches(desc, name) {
@@ -111,7 +114,7 @@ func (r Ref) matches(desc ocispec.Descriptor, name string) bool {
 }
 
 func (l *layout) manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	r, err := l.blob(ctx, desc)
+	r, err := l.blob(ctx, desc, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -119,8 +122,15 @@ func (l *layout) manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte,
 	return readLimited(r, maxManifest)
 }
 
-func (l *layout) blob(_ context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	return openBlob(l.ref.Path, desc)
+func (l *layout) blob(_ context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	f, err := openBlob(l.ref.Path, desc)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := f.Seek(offset, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // openBlob opens regular files only: a named pipe would hang the reader.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -17,16 +18,22 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast/internal/atomicfile"
+	store "holdfast/internal/blob"
 	"holdfast/internal/oci"
 )
 
-const lockFile = ".lock"
+const (
+	lockFile    = ".lock"
+	partsFolder = ".parts"
+)
 
 // layoutWriter fills an OCI layout. It holds the layout's lock, so writers
 // take turns and what an interrupted one left may be swept.
 type layoutWriter struct {
-	ref    Ref
-	unlock func() error
+	ref      Ref
+	parts    string // folder of blobs that are received in part
+	unlock   func() error
+	attached []ocispec.Descriptor // to be listed beside the image
 }
 
 func createLayout(ctx context.Context, ref Ref) (*layoutWriter, error) {
@@ -43,7 +50,9 @@ func createLayout(ctx context.Context, ref Ref) (*layoutWriter, error) {
 	}
 	sweep(ref.Path)
 	sweep(blobs)
-	return &layoutWriter{ref, unlock}, nil
+	parts := filepath.Join(ref.Path, partsFolder)
+	store.SweepParts(parts)
+	return &layoutWriter{ref: ref, parts: parts, unlock: unlock}, nil
 }
 
 // refuseForeign keeps images out of folders that hold something else.
@@ -57,7 +66,7 @@ func refuseForeign(dir string) error {
 		switch name := entry.Name(); {
 		case name == ocispec.ImageLayoutFile:
 			return nil
-		case name != ocispec.ImageBlobsDir && name != lockFile && !strings.HasPrefix(name, ".tmp-"):
+		case name != ocispec.ImageBlobsDir && name != lockFile && name != partsFolder && !strings.HasPrefix(name, ".tmp-"):
 			foreign = true
 		}
 	}
@@ -85,6 +94,9 @@ func (l *layoutWriter) put(ctx context.Context, b blob) error {
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
+	}
+	if _, far := b.from.source.(*remoteSource); far && b.Size >= minPart {
+		return l.receive(ctx, b, path)
 	}
 	r, err := b.open(ctx)
 	if err != nil {
@@ -133,6 +145,14 @@ func (l *layoutWriter) add(ctx context.Context, mediaType string, r io.Reader) (
 
 // finish stores a manifest of blobs that are there, and names it.
 func (l *layoutWriter) finish(ctx context.Context, m ocispec.Manifest) (ocispec.Descriptor, []byte, error) {
+	desc, raw, err := describeManifest(m)
+	if err != nil {
+		return desc, nil, err
+	}
+	return desc, raw, l.tag(ctx, desc, raw)
+}
+
+func describeManifest(m ocispec.Manifest) (ocispec.Descriptor, []byte, error) {
 	m.Versioned = specs.Versioned{SchemaVersion: 2}
 	m.MediaType = ocispec.MediaTypeImageManifest
 	raw, err := json.Marshal(m)
@@ -140,21 +160,25 @@ func (l *layoutWriter) finish(ctx context.Context, m ocispec.Manifest) (ocispec.
 		return ocispec.Descriptor{}, nil, err
 	}
 	desc := ocispec.Descriptor{MediaType: m.MediaType, Digest: digest.Digest(oci.SHA256(raw)), Size: int64(len(raw))}
-	return desc, raw, l.tag(ctx, desc, raw)
+	return desc, raw, nil
+}
+
+func (l *layoutWriter) store(desc ocispec.Descriptor, raw []byte) error {
+	path, err := blobPath(l.ref.Path, desc)
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(path, raw, 0o644)
 }
 
 func (l *layoutWriter) tag(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	path, err := blobPath(l.ref.Path, desc)
-	if err != nil {
+	if err := l.store(desc, raw); err != nil {
 		return err
 	}
-	if err := atomicfile.WriteFile(path, raw, 0o644); err != nil {
-		return err
-	}
-	index, err := l.index(desc)
+	index, err := l.index(ctx, desc)
 	if err != nil {
 		return err
 	}
@@ -166,25 +190,39 @@ func (l *layoutWriter) tag(ctx context.Context, desc ocispec.Descriptor, raw []b
 }
 
 // index is the layout's index with the new image in place of whatever had
-// its name. An image without a name replaces the one without a name.
-func (l *layoutWriter) index(desc ocispec.Descriptor) (ocispec.Index, error) {
+// its name, and with what refers to it. An image without a name replaces the
+// one without a name; what referred to one that is gone goes too.
+func (l *layoutWriter) index(ctx context.Context, desc ocispec.Descriptor) (ocispec.Index, error) {
 	index, err := readIndex(l.ref.Path)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return index, err
 	}
+	old := &layout{l.ref, index}
 	index.Versioned = specs.Versioned{SchemaVersion: 2}
 	index.MediaType = ocispec.MediaTypeImageIndex
-	kept := []ocispec.Descriptor{}
-	for _, old := range index.Manifests {
-		if old.Annotations[ocispec.AnnotationRefName] != l.ref.Name {
-			kept = append(kept, old)
-		}
-	}
 	desc = ocispec.Descriptor{MediaType: desc.MediaType, Digest: desc.Digest, Size: desc.Size, Platform: desc.Platform}
 	if l.ref.Name != "" {
 		desc.Annotations = map[string]string{ocispec.AnnotationRefName: l.ref.Name}
 	}
+	there := map[digest.Digest]bool{desc.Digest: true}
+	kept, replaced := []ocispec.Descriptor{}, map[digest.Digest]bool{}
+	for _, d := range index.Manifests {
+		if isImage(d) && d.Annotations[ocispec.AnnotationRefName] == l.ref.Name {
+			replaced[d.Digest] = true
+			continue
+		}
+		kept, there[d.Digest] = append(kept, d), true
+	}
+	kept = slices.DeleteFunc(kept, func(d ocispec.Descriptor) bool {
+		subject := old.subjectOf(ctx, d)
+		return replaced[subject] && !there[subject]
+	})
 	index.Manifests = append(kept, desc)
+	for _, a := range l.attached {
+		if !there[a.Digest] {
+			index.Manifests = append(index.Manifests, a)
+		}
+	}
 	return index, nil
 }
 

@@ -7,20 +7,26 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	rtransport "github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	store "holdfast/internal/blob"
+	"holdfast/internal/resume"
 )
 
 // remoteSource reads from a registry.
 type remoteSource struct {
-	ref    name.Reference
-	puller *remote.Puller
+	ref     name.Reference
+	puller  *remote.Puller
+	options []remote.Option
+	o       Options
+	client  lazyClient
 }
 
 func openRemote(ref Ref, o Options) (*remoteSource, error) {
@@ -29,7 +35,7 @@ func openRemote(ref Ref, o Options) (*remoteSource, error) {
 		return nil, err
 	}
 	puller, err := remote.NewPuller(options...)
-	return &remoteSource{ref.Remote, puller}, err
+	return &remoteSource{ref: ref.Remote, puller: puller, options: append(options, remote.Reuse(puller)), o: o}, err
 }
 
 func (r *remoteSource) root(ctx context.Context) (ocispec.Descriptor, []byte, error) {
@@ -53,13 +59,39 @@ func (r *remoteSource) manifest(ctx context.Context, desc ocispec.Descriptor) ([
 	return raw, err
 }
 
-func (r *remoteSource) blob(ctx context.Context, desc ocispec.Descriptor) (io.ReadCloser, error) {
-	layer, err := r.puller.Layer(ctx, r.ref.Context().Digest(string(desc.Digest)))
+// blob reads through broken connections.
+func (r *remoteSource) blob(ctx context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {
+	repository := r.ref.Context()
+	client, err := r.client.get(ctx, repository, r.o, repository.Scope(rtransport.PullScope))
 	if err != nil {
 		return nil, explain(err)
 	}
-	body, err := layer.Compressed()
-	return body, explain(err)
+	g := resume.Getter{Client: client, Backoff: r.o.Backoff, Stall: r.o.Stall, Log: r.o.Logger}
+	at := fmt.Sprintf("https://%s/v2/%s/blobs/%s", repository.RegistryStr(), repository.RepositoryStr(), desc.Digest)
+	body, err := g.Open(ctx, at, offset)
+	if err != nil {
+		return nil, explain(err)
+	}
+	return body, nil
+}
+
+// A lazyClient logs in when it is first needed.
+type lazyClient struct {
+	mu     sync.Mutex
+	client *http.Client // guarded by mu
+}
+
+func (l *lazyClient) get(ctx context.Context, repository name.Repository, o Options, scopes ...string) (*http.Client, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.client != nil {
+		return l.client, nil
+	}
+	client, err := login(ctx, repository, o, scopes...)
+	if err == nil {
+		l.client = client
+	}
+	return client, err
 }
 
 func (*remoteSource) Close() error { return nil }
@@ -68,6 +100,8 @@ func (*remoteSource) Close() error { return nil }
 type remoteTarget struct {
 	ref    name.Reference
 	pusher *remote.Pusher
+	o      Options
+	client lazyClient
 }
 
 func createRemote(ref Ref, o Options) (*remoteTarget, error) {
@@ -75,25 +109,37 @@ func createRemote(ref Ref, o Options) (*remoteTarget, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Uploads != "" {
+		store.SweepParts(o.Uploads)
+	}
 	pusher, err := remote.NewPusher(options...)
-	return &remoteTarget{ref.Remote, pusher}, err
+	return &remoteTarget{ref: ref.Remote, pusher: pusher, o: o}, err
 }
 
 // put asks first whether the registry has the blob, or can take it from the
 // source's repository when both are in it.
 func (r *remoteTarget) put(ctx context.Context, b blob) error {
-	var layer v1.Layer = upload{ctx, b}
-	if from, ok := b.from.source.(*remoteSource); ok && from.ref.Context().Registry == r.ref.Context().Registry {
-		layer = &remote.MountableLayer{Layer: layer, Reference: from.ref}
+	repository := r.ref.Context()
+	p := &push{remoteTarget: r, b: b}
+	scopes := []string{repository.Scope(rtransport.PushScope)}
+	if from, ok := b.from.source.(*remoteSource); ok && from.ref.Context().Registry == repository.Registry {
+		p.from = &from.ref
+		scopes = append(scopes, from.ref.Context().Scope(rtransport.PullScope))
 	}
-	return explain(r.pusher.Upload(ctx, r.ref.Context(), layer))
+	var err error
+	if p.client, err = r.client.get(ctx, repository, r.o, scopes...); err != nil {
+		return explain(err)
+	}
+	return explain(p.run(ctx))
 }
 
 func (r *remoteTarget) tag(ctx context.Context, desc ocispec.Descriptor, raw []byte) error {
-	return explain(r.pusher.Put(ctx, r.ref, document{raw, types.MediaType(desc.MediaType)}))
+	return explain(r.pusher.Put(ctx, r.ref, document{raw, ocispecType(desc)}))
 }
 
 func (*remoteTarget) Close() error { return nil }
+
+func ocispecType(desc ocispec.Descriptor) types.MediaType { return types.MediaType(desc.MediaType) }
 
 type document struct {
 	raw       []byte
@@ -103,35 +149,30 @@ type document struct {
 func (d document) RawManifest() ([]byte, error)        { return d.raw, nil }
 func (d document) MediaType() (types.MediaType, error) { return d.mediaType, nil }
 
-// upload is a blob as the client library wants it. Its type is kept from the
-// library, which would leave out layers whose type it thinks undistributable.
-type upload struct {
-	ctx context.Context
-	b   blob
-}
-
-func (u upload) Digest() (v1.Hash, error)             { return v1.NewHash(string(u.b.Digest)) }
-func (u upload) Size() (int64, error)                 { return u.b.Size, nil }
-func (u upload) MediaType() (types.MediaType, error)  { return "application/octet-stream", nil }
-func (u upload) Compressed() (io.ReadCloser, error)   { return u.b.open(u.ctx) }
-func (u upload) DiffID() (v1.Hash, error)             { return v1.Hash{}, errors.ErrUnsupported }
-func (u upload) Uncompressed() (io.ReadCloser, error) { return nil, errors.ErrUnsupported }
-
 // explain turns a registry's answer into a sentence.
 func explain(err error) error {
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {
 		return fmt.Errorf("the registry cannot be reached: %w", dial)
 	}
-	var answer *rtransport.Error
-	if !errors.As(err, &answer) {
-		return err
-	}
-	switch answer.StatusCode {
+	switch statusOf(err) {
 	case http.StatusNotFound:
 		return fmt.Errorf("%w: the registry answers %w", ErrNotFound, err)
 	case http.StatusUnauthorized, http.StatusForbidden:
 		return fmt.Errorf("the registry wants other credentials: %w", err)
 	}
 	return err
+}
+
+// statusOf is the code of the answer that err is about; 0 if it is of none.
+func statusOf(err error) int {
+	var answer *rtransport.Error
+	var status *resume.StatusError
+	switch {
+	case errors.As(err, &answer):
+		return answer.StatusCode
+	case errors.As(err, &status):
+		return status.Code
+	}
+	return 0
 }

@@ -9,6 +9,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	store "holdfast/internal/blob"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
 )
@@ -18,6 +19,8 @@ type target interface {
 	// put makes sure that the blob is there. It does not open what it has, and
 	// may open again after a failure.
 	put(ctx context.Context, b blob) error
+	// attach stores what refers to the image; its blobs are there.
+	attach(ctx context.Context, a artifact) error
 	// tag gives the manifest its name; all blobs are there.
 	tag(ctx context.Context, desc ocispec.Descriptor, raw []byte) error
 	io.Closer
@@ -25,7 +28,12 @@ type target interface {
 
 func openTarget(ctx context.Context, ref Ref, o Options) (target, error) {
 	if ref.Kind == Layout {
-		return createLayout(ctx, ref)
+		l, err := createLayout(ctx, ref)
+		if err == nil && o.Parts != "" {
+			l.parts = o.Parts
+			store.SweepParts(o.Parts)
+		}
+		return l, err
 	}
 	return createRemote(ref, o)
 }
@@ -47,6 +55,22 @@ func (b blob) open(ctx context.Context) (io.ReadCloser, error) {
 	return &counted{r, b}, nil
 }
 
+// skip takes back what was read only for its digest: it was not moved.
+func (b blob) skip(n int64) {
+	b.read.Add(-n)
+	b.step.Add(-n)
+}
+
+// rest streams the blob from offset on, unchecked.
+func (b blob) rest(ctx context.Context, offset int64) (*counted, error) {
+	r, err := b.from.blob(ctx, b.Descriptor, offset)
+	if err != nil {
+		return nil, err
+	}
+	b.step.Add(-b.read.Swap(0))
+	return &counted{r, b}, nil
+}
+
 type counted struct {
 	io.ReadCloser
 	b blob
@@ -62,6 +86,17 @@ func (c *counted) Read(p []byte) (int, error) {
 func transfer(ctx context.Context, img *image, to target, o Options) (Result, error) {
 	todo := unique(img.blobs())
 	result := Result{Digest: oci.Digest(img.desc.Digest), Size: int64(len(img.raw)) + sum(todo)}
+	var attached []artifact
+	if o.Referrers {
+		var err error
+		if attached, err = img.artifacts(ctx); err != nil {
+			return Result{}, err
+		}
+		result.Referrers = referrers(attached)
+		for _, a := range attached {
+			todo = unique(append(todo, a.blobs()...))
+		}
+	}
 	step := o.Progress.Start("copy", sum(todo), progress.Bytes)
 	var skipped atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
@@ -79,6 +114,11 @@ func transfer(ctx context.Context, img *image, to target, o Options) (Result, er
 		})
 	}
 	err := g.Wait()
+	for _, a := range attached {
+		if err == nil {
+			err = to.attach(ctx, a)
+		}
+	}
 	if err == nil {
 		err = to.tag(ctx, img.desc, img.raw)
 	}

@@ -40,11 +40,16 @@ type Options struct {
 	Keychain authn.Keychain                        // credentials; nil is anonymous
 	Proxy    func(*http.Request) (*url.URL, error) // nil is none
 	Stdin    io.Reader                             // what "-" reads
-	TempDir  string                                // where archives are unpacked; the system's when empty
-	Jobs     int                                   // blobs at a time; 4 when 0
-	Stall    time.Duration                         // how long a transfer may stand still; 2 minutes when 0
-	Progress progress.Reporter
-	Logger   *slog.Logger
+	// Referrers has what refers to the image carried along with it.
+	Referrers bool
+	TempDir   string        // where archives are unpacked; the system's when empty
+	Jobs      int           // blobs at a time; 4 when 0
+	Stall     time.Duration // how long a transfer may stand still; 2 minutes when 0
+	Backoff   time.Duration // before the second try of a transfer; 300 ms when 0
+	Parts     string        // folder of blobs that were received in part; in the layout when empty
+	Uploads   string        // folder that remembers uploads that broke off; none are when empty
+	Progress  progress.Reporter
+	Logger    *slog.Logger
 }
 
 func (o Options) withDefaults() Options {
@@ -53,6 +58,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Stall <= 0 {
 		o.Stall = 2 * time.Minute
+	}
+	if o.Backoff <= 0 {
+		o.Backoff = 300 * time.Millisecond
 	}
 	if o.Keychain == nil {
 		o.Keychain = anonymous{}
@@ -74,6 +82,7 @@ type Result struct {
 	Digest    oci.Digest `json:"digest"`  // of the manifest
 	Size      int64      `json:"size"`    // bytes of manifest, config and layers
 	Skipped   int64      `json:"skipped"` // bytes of blobs that were there already
+	Referrers []Referrer `json:"referrers,omitempty"`
 }
 
 // Copy copies the image that src names to dst. Of an index it copies the

@@ -9,14 +9,15 @@ import (
 	"maps"
 	"path"
 	"strings"
+	"time"
 )
 
 // xattrPrefix begins the PAX records that carry extended attributes.
 const xattrPrefix = "SCHILY.xattr."
 
-// AddHeader adds one entry of a package's tar stream. A regular file's bytes
-// are spooled; origin names the package in errors.
-func (t *Tree) AddHeader(origin string, h *tar.Header, content io.Reader, spool *Spool) error {
+// AddHeader adds one entry of a package's tar stream; content is a regular
+// file's. Origin names the package in errors.
+func (t *Tree) AddHeader(origin string, h *tar.Header, content Content) error {
 	name := path.Clean("/" + h.Name)[1:]
 	if name == "" {
 		return nil // the root itself
@@ -26,7 +27,7 @@ func (t *Tree) AddHeader(origin string, h *tar.Header, content io.Reader, spool 
 	}
 	n := &Node{
 		Type: h.Typeflag, Mode: uint32(h.Mode) & 0o7777, UID: h.Uid, GID: h.Gid,
-		Xattrs: xattrs(h.PAXRecords), origin: origin,
+		Xattrs: xattrs(h.PAXRecords), Time: h.ModTime.Truncate(time.Second), origin: origin,
 	}
 	switch h.Typeflag {
 	case tar.TypeDir, tar.TypeFifo:
@@ -35,11 +36,7 @@ func (t *Tree) AddHeader(origin string, h *tar.Header, content io.Reader, spool 
 	case tar.TypeChar, tar.TypeBlock:
 		n.Major, n.Minor = h.Devmajor, h.Devminor
 	case tar.TypeReg:
-		c, err := spool.Add(content)
-		if err != nil {
-			return err
-		}
-		n.Content = c
+		n.Content = content
 	default:
 		return fmt.Errorf("/%s in %s: entry type %q is not a file of any kind", name, origin, h.Typeflag)
 	}

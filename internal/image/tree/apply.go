@@ -50,7 +50,11 @@ func (t *Tree) putFile(f recipe.File, dir string, who *accounts, spool *Spool) e
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	defer source.Close()
-	if n.Content, err = spool.Add(source); err != nil {
+	info, err := source.Stat()
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.Path, err)
+	}
+	if n.Content, err = spool.Add(source, info.Size()); err != nil {
 		return fmt.Errorf("%s: %w", f.Path, err)
 	}
 	return t.putOwned(f.Path, n, who, f.Owner, f.Group)

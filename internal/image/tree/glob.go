@@ -29,10 +29,10 @@ func (t *Tree) Remove(patterns ...string) error {
 }
 
 func (t *Tree) removeAll(p string) {
-	delete(t.nodes, p)
+	t.drop(p)
 	for name := range t.nodes {
 		if strings.HasPrefix(name, p+"/") {
-			delete(t.nodes, name)
+			t.drop(name)
 		}
 	}
 }

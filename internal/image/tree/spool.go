@@ -13,7 +13,7 @@ type Spool struct {
 	file *os.File
 
 	mu  sync.Mutex
-	end int64 // guarded by mu, held while a file is written
+	end int64 // guarded by mu
 }
 
 // NewSpool makes a spool in dir; "" is the system's folder for temporary files.
@@ -28,14 +28,22 @@ func NewSpool(dir string) (*Spool, error) {
 	return &Spool{file: f}, nil
 }
 
-// Add appends what r holds.
-func (s *Spool) Add(r io.Reader) (Content, error) {
+// Add keeps what r holds, which must be size bytes. Several may be added at once.
+func (s *Spool) Add(r io.Reader, size int64) (Content, error) {
+	c := Content{At: s.file, Offset: s.reserve(size), Size: size}
+	n, err := io.Copy(io.NewOffsetWriter(s.file, c.Offset), io.LimitReader(r, size))
+	if err == nil && n != size {
+		err = io.ErrUnexpectedEOF
+	}
+	return c, err
+}
+
+func (s *Spool) reserve(size int64) (offset int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n, err := io.Copy(io.NewOffsetWriter(s.file, s.end), r)
-	c := Content{At: s.file, Offset: s.end, Size: n}
-	s.end += n
-	return c, err
+	offset = s.end
+	s.end += size
+	return offset
 }
 
 // Close frees the bytes. Content that came from the spool cannot be read any more.

@@ -4,6 +4,8 @@ import (
 	"archive/tar"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -24,11 +26,15 @@ func (t *Tree) Size() int64 {
 // date, owners by number, PAX records only where the old header has no room.
 // The root itself has no entry.
 func (t *Tree) WriteTar(w io.Writer, date time.Time) error {
+	return write(w, t.nodes, func(*Node) time.Time { return date })
+}
+
+func write(w io.Writer, files map[string]*Node, dated func(*Node) time.Time) error {
 	out := tar.NewWriter(w)
 	first := map[*Node]string{}
-	for _, p := range t.Paths() {
-		n := t.nodes[p]
-		h := n.header(p, date)
+	for _, p := range slices.Sorted(maps.Keys(files)) {
+		n := files[p]
+		h := n.header(p, dated(n))
 		if earlier, ok := first[n]; ok {
 			h.Typeflag, h.Linkname, h.Size, h.PAXRecords = tar.TypeLink, earlier, 0, nil
 		}

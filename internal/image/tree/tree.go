@@ -3,7 +3,8 @@
 //
 // A tree comes from packages and a recipe without root and without a file of
 // it ever being created, and it always leaves as the same bytes: sorted, whole
-// (no entry without its parent directory) and with one date for every file.
+// (no entry without its parent directory) and without a date of today. It
+// leaves in one piece, or in the layers that it was filled in.
 package tree
 
 import (
@@ -16,6 +17,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A Node is a file of any kind. Several paths may lead to one Node: they are
@@ -27,7 +29,8 @@ type Node struct {
 	Target       string // of a symbolic link
 	Major, Minor int64  // of a device
 	Xattrs       map[string]string
-	Content      Content // of a regular file
+	Content      Content   // of a regular file
+	Time         time.Time // as its package has it; zero is the image's date
 
 	origin string // the package or recipe that brought it
 }
@@ -54,10 +57,16 @@ func (c Content) Open() *io.SectionReader {
 // root, as in fs.FS. The zero Tree is not usable; see New.
 type Tree struct {
 	nodes map[string]*Node
+
+	layer   int // that is being filled
+	at      map[string]int
+	earlier map[string][]version // what nodes cover, the oldest first
 }
 
 // New is a tree with an empty root.
-func New() *Tree { return &Tree{nodes: map[string]*Node{}} }
+func New() *Tree {
+	return &Tree{nodes: map[string]*Node{}, at: map[string]int{}, earlier: map[string][]version{}}
+}
 
 // ErrNotDirectory is matched when a path leads through a file.
 var ErrNotDirectory = errors.New("not a directory")
@@ -117,7 +126,7 @@ func (t *Tree) Put(p string, n *Node) error {
 	if old := t.nodes[real]; old != nil && old.Type == tar.TypeDir && n.Type != tar.TypeDir && t.holdsFiles(real) {
 		return fmt.Errorf("/%s: is a directory that holds files", real)
 	}
-	t.nodes[real] = n
+	t.set(real, n)
 	return nil
 }
 
@@ -130,7 +139,7 @@ func (t *Tree) add(p string, n *Node) error {
 	}
 	old := t.nodes[real]
 	if old == nil {
-		t.nodes[real] = n
+		t.set(real, n)
 		return nil
 	}
 	if n.Type == tar.TypeDir && (old.Type == tar.TypeDir || t.leadsToDir(real)) {
@@ -160,7 +169,7 @@ func (t *Tree) place(p, origin string) (string, error) {
 		if t.nodes[dir] != nil {
 			break
 		}
-		t.nodes[dir] = &Node{Type: tar.TypeDir, Mode: 0o755, origin: origin}
+		t.set(dir, &Node{Type: tar.TypeDir, Mode: 0o755, origin: origin})
 	}
 	return real, nil
 }

@@ -29,10 +29,18 @@ func file(name, content string) (*tar.Header, string) {
 	return &tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(content))}, content
 }
 
+func addHeader(tr *Tree, origin string, h *tar.Header, body string, s *Spool) error {
+	c, err := s.Add(strings.NewReader(body), int64(len(body)))
+	if err != nil {
+		return err
+	}
+	return tr.AddHeader(origin, h, c)
+}
+
 func addFile(t *testing.T, tr *Tree, s *Spool, origin, name, content string) error {
 	t.Helper()
 	h, body := file(name, content)
-	return tr.AddHeader(origin, h, strings.NewReader(body), s)
+	return addHeader(tr, origin, h, body, s)
 }
 
 func must(t *testing.T, err error) {
@@ -52,7 +60,7 @@ func written(t *testing.T, tr *Tree) []byte {
 func TestPackagesFollowTheMergedUsr(t *testing.T) {
 	tr, s := New(), testSpool(t)
 	must(t, tr.MergeUsr())
-	must(t, tr.AddHeader("bash", &tar.Header{Name: "./bin/", Typeflag: tar.TypeDir, Mode: 0o755}, nil, s))
+	must(t, tr.AddHeader("bash", &tar.Header{Name: "./bin/", Typeflag: tar.TypeDir, Mode: 0o755}, Content{}))
 	must(t, addFile(t, tr, s, "bash", "./bin/bash", "#!"))
 	must(t, addFile(t, tr, s, "libc6", "./lib/x86_64-linux-gnu/libc.so.6", "ELF"))
 	if n := tr.nodes["usr/bin/bash"]; n == nil || n.Content.Size != 2 {
@@ -82,7 +90,7 @@ func TestTarIsSortedDatedAndHasEveryParent(t *testing.T) {
 	tr, s := New(), testSpool(t)
 	must(t, addFile(t, tr, s, "p", "usr/share/z/file", "z"))
 	must(t, addFile(t, tr, s, "p", "usr/lib/a", "a"))
-	must(t, tr.AddHeader("p", &tar.Header{Name: "usr/lib/0", Typeflag: tar.TypeLink, Linkname: "./usr/lib/a"}, nil, s))
+	must(t, tr.AddHeader("p", &tar.Header{Name: "usr/lib/0", Typeflag: tar.TypeLink, Linkname: "./usr/lib/a"}, Content{}))
 	var got []string
 	r := tar.NewReader(bytes.NewReader(written(t, tr)))
 	for h, err := r.Next(); !errors.Is(err, io.EOF); h, err = r.Next() {
@@ -118,8 +126,8 @@ func TestXattrsDevicesAndModesSurviveATarReader(t *testing.T) {
 	tr, s := New(), testSpool(t)
 	h, body := file("ping", "x")
 	h.Mode, h.PAXRecords = 0o4755, map[string]string{"SCHILY.xattr.security.capability": "\x01\x00\x00\x02"}
-	must(t, tr.AddHeader("p", h, strings.NewReader(body), s))
-	must(t, tr.AddHeader("p", &tar.Header{Name: "null", Typeflag: tar.TypeChar, Mode: 0o666, Devmajor: 1, Devminor: 3}, nil, s))
+	must(t, addHeader(tr, "p", h, body, s))
+	must(t, tr.AddHeader("p", &tar.Header{Name: "null", Typeflag: tar.TypeChar, Mode: 0o666, Devmajor: 1, Devminor: 3}, Content{}))
 	cmd := exec.Command("tar", "--list", "--verbose", "--numeric-owner", "--utc")
 	cmd.Stdin = bytes.NewReader(written(t, tr))
 	out, err := cmd.CombinedOutput()
@@ -163,9 +171,9 @@ func TestRemovalByPattern(t *testing.T) {
 func TestPathsCannotLeaveTheTree(t *testing.T) {
 	tr, s := New(), testSpool(t)
 	must(t, addFile(t, tr, s, "p", "../../etc/passwd", "x"))
-	must(t, tr.AddHeader("p", &tar.Header{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "../../../"}, nil, s))
+	must(t, tr.AddHeader("p", &tar.Header{Name: "out", Typeflag: tar.TypeSymlink, Linkname: "../../../"}, Content{}))
 	must(t, addFile(t, tr, s, "p", "out/under", "x"))
-	must(t, tr.AddHeader("p", &tar.Header{Name: "loop", Typeflag: tar.TypeSymlink, Linkname: "loop"}, nil, s))
+	must(t, tr.AddHeader("p", &tar.Header{Name: "loop", Typeflag: tar.TypeSymlink, Linkname: "loop"}, Content{}))
 	if err := addFile(t, tr, s, "p", "loop/x", "x"); err == nil {
 		t.Error("a loop of links was followed to an end")
 	}

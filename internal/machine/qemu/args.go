@@ -51,7 +51,7 @@ func arguments(s machine.Spec, accel machine.Accel) []string {
 	if s.InitData != nil {
 		args = append(args, "-fw_cfg", "name="+api.InitDataFile+",file="+escape(filepath.Join(s.Folder, InitDataFile)))
 	}
-	return args
+	return append(args, s.Extra...)
 }
 
 // processors are one when they are emulated: each that is added makes the

@@ -96,7 +96,7 @@ func TestMachineTalksServesAndStopsInGoodOrder(t *testing.T) {
 	checkPort(t, m.Ports()[0])
 	checkEcho(t, m.Stdio())
 	checkCalls(t, m)
-	o := m.Stop(t.Context())
+	o := m.Stop(t.Context(), 10*time.Second)
 	if o.Reason != machine.PoweredOff || o.Exit == nil || o.Exit.Code != 7 {
 		t.Errorf("got %+v, want powered off with exit code 7", o)
 	}
@@ -223,7 +223,7 @@ func checkEnd(t *testing.T, m *machine.Machine, want machine.Reason) machine.Out
 func TestMachineThatNeverSpokeIsKilledAtOnce(t *testing.T) {
 	m := start(t, machine.Spec{Kernel: guest(t, "hang")})
 	begin := time.Now()
-	if o := m.Stop(t.Context()); o.Reason != machine.Killed {
+	if o := m.Stop(t.Context(), 10*time.Second); o.Reason != machine.Killed {
 		t.Errorf("got %s, want killed", o)
 	}
 	if took := time.Since(begin); took > 2*time.Second {

@@ -5,10 +5,12 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/kbc"
@@ -37,19 +39,23 @@ func Run() {
 }
 
 func runGuest(ctx context.Context, hardware *lateTPM, j node.Job) (exit api.ExitDetail, err error) {
-	registry, err := pinned(j.Config.Registry)
+	registry, err := Pinned(j.Config.Registry)
 	if err != nil {
 		return exit, &node.Refusal{Stage: "config", Err: fmt.Errorf("registry: %w", err)}
 	}
 	c := guest.Config{
 		Guest: j.Config, HTTP: registry, Processes: j.Processes,
-		Stdio: j.Stdio, Signals: j.Signals, Stop: j.Stop, Stage: j.Stage, Started: j.Started, Resolver: j.Resolver,
+		Stdio: j.Stdio, Signals: j.Signals, Stop: j.Stop, Grace: j.Grace, Stage: j.Stage, Started: j.Started, Resolver: j.Resolver,
 		Egress: egress.Rules{Address: j.Link.Address, Resolvers: j.Link.Resolvers},
 	}
 	if j.Config.Broker.URL == "" {
 		return guest.Run(ctx, c)
 	}
-	broker, err := newBroker(hardware, j)
+	attester, err := hardware.open()
+	if err != nil {
+		return exit, &node.Refusal{Stage: "config", Err: fmt.Errorf("broker: %w", err)}
+	}
+	broker, err := newBroker(attester, j.Config.Broker, j.Document, silence)
 	if err != nil {
 		return exit, &node.Refusal{Stage: "config", Err: fmt.Errorf("broker: %w", err)}
 	}
@@ -58,16 +64,39 @@ func runGuest(ctx context.Context, hardware *lateTPM, j node.Job) (exit api.Exit
 	return guest.Run(ctx, c)
 }
 
-func newBroker(hardware *lateTPM, j node.Job) (*kbc.Client, error) {
-	attester, err := hardware.open()
+func newBroker(attester kbc.Attester, broker api.Endpoint, document []byte, silence time.Duration) (*kbc.Client, error) {
+	client, err := pinned(broker, silence)
 	if err != nil {
 		return nil, err
 	}
-	client, err := pinned(j.Config.Broker)
+	return kbc.New(kbc.Config{URL: broker.URL, HTTP: client, Attester: attester, InitData: document})
+}
+
+// A Puller is a machine up to its container's root, on any host: with its
+// clients, its attestation and its checks, and without its kernel.
+type Puller struct {
+	Attester kbc.Attester
+	Config   api.GuestConfig
+	Document []byte        // Config as it was measured
+	Dir      string        // in which rootfs is made
+	Space    int64         // as guest.Config has it
+	Silence  time.Duration // how long a service may send nothing; 30 seconds when 0
+}
+
+// Pull proves the machine, and pulls, verifies, decrypts and unpacks its image.
+func (p Puller) Pull(ctx context.Context) (rootfs string, err error) {
+	p.Silence = cmp.Or(p.Silence, silence)
+	registry, err := pinned(p.Config.Registry, p.Silence)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	return kbc.New(kbc.Config{URL: j.Config.Broker.URL, HTTP: client, Attester: attester, InitData: j.Document})
+	defer registry.CloseIdleConnections()
+	broker, err := newBroker(p.Attester, p.Config.Broker, p.Document, p.Silence)
+	if err != nil {
+		return "", err
+	}
+	defer broker.Close()
+	return guest.Pull(ctx, guest.Config{Guest: p.Config, HTTP: registry, Broker: broker, Dir: p.Dir, Space: p.Space})
 }
 
 // refusal adds the configuration's digest to what the broker refused: the

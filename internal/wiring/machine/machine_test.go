@@ -18,7 +18,7 @@ func TestOnlyTheEndpointsOwnCAVouches(t *testing.T) {
 	s := httptest.NewTLSServer(http.NotFoundHandler())
 	defer s.Close()
 	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
-	c, err := pinned(api.Endpoint{URL: s.URL, CA: ca})
+	c, err := Pinned(api.Endpoint{URL: s.URL, CA: ca})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func TestOnlyTheEndpointsOwnCAVouches(t *testing.T) {
 	}
 	_ = answer.Body.Close()
 	for _, e := range []api.Endpoint{{URL: s.URL}, {URL: s.URL, CA: "no PEM"}, {URL: "http://r:5000", CA: ca}, {CA: ca}} {
-		if _, err := pinned(e); err == nil {
+		if _, err := Pinned(e); err == nil {
 			t.Errorf("%.40q with CA %.10q was accepted", e.URL, e.CA)
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,14 +24,14 @@ func TestOnlyTheConfiguredAuthorityVouchesOverHTTPS(t *testing.T) {
 	}
 	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
 	for _, url := range []string{"", "http://10.0.2.2:8080", "HTTP://10.0.2.2", "10.0.2.2:8080", "https:///x", "unix:///run/x"} {
-		if _, err := pinned(api.Endpoint{URL: url, CA: ca}); err == nil {
+		if _, err := Pinned(api.Endpoint{URL: url, CA: ca}); err == nil {
 			t.Errorf("%q: got a client, want a refusal", url)
 		}
 	}
-	if _, err := pinned(api.Endpoint{URL: s.URL}); err == nil {
+	if _, err := Pinned(api.Endpoint{URL: s.URL}); err == nil {
 		t.Error("without a CA: got a client, want a refusal")
 	}
-	client, err := pinned(api.Endpoint{URL: s.URL, CA: ca})
+	client, err := Pinned(api.Endpoint{URL: s.URL, CA: ca})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +40,7 @@ func TestOnlyTheConfiguredAuthorityVouchesOverHTTPS(t *testing.T) {
 	} else {
 		_ = a.Body.Close()
 	}
-	other, err := pinned(api.Endpoint{URL: s.URL, CA: string(ring.CertificatePEM(keys.TLS))})
+	other, err := Pinned(api.Endpoint{URL: s.URL, CA: string(ring.CertificatePEM(keys.TLS))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,5 +50,29 @@ func TestOnlyTheConfiguredAuthorityVouchesOverHTTPS(t *testing.T) {
 	}
 	if client.Transport.(*http.Transport).Proxy != nil {
 		t.Error("a proxy from the environment would be asked")
+	}
+}
+
+func TestAServiceThatStallsIsGivenUp(t *testing.T) {
+	over := make(chan struct{})
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = w.Write([]byte("half"))
+		_ = http.NewResponseController(w).Flush()
+		<-over
+	}))
+	defer s.Close()
+	defer close(over)
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}))
+	client, err := pinned(api.Endpoint{URL: s.URL, CA: ca}, 50*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := client.Get(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Body.Close()
+	if got, err := io.ReadAll(a.Body); err == nil || !strings.Contains(err.Error(), "sent nothing for 50ms") || string(got) != "half" {
+		t.Errorf("got %q, %v, want the half and an error", got, err)
 	}
 }

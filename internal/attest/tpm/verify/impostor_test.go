@@ -1,12 +1,7 @@
 package verify_test
 
 import (
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -17,53 +12,33 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/tpm"
+	"holdfast/internal/attest/tpm/impostor"
 	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/swtpm"
 )
 
-// softKey is a key in no TPM, with a public area that claims to be in one.
-func softKey(t *testing.T) (*rsa.PrivateKey, []byte) {
+func softKey(t *testing.T) *impostor.Key {
 	t.Helper()
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	key, err := impostor.NewKey()
 	if err != nil {
 		t.Fatal(err)
 	}
-	public := tpm.AKTemplate()
-	public.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: key.N.Bytes()})
-	return key, tpm2.Marshal(public)
+	return key
 }
 
-// signed is e with its quote signed again by key.
-func signed(t *testing.T, e *api.TPMEvidence, key *rsa.PrivateKey) {
+// signed has e signed again by key.
+func signed(t *testing.T, e *api.TPMEvidence, key *impostor.Key) {
 	t.Helper()
-	message, err := base64.StdEncoding.DecodeString(e.Quote.Message)
-	if err != nil {
+	if err := key.Sign(e); err != nil {
 		t.Fatal(err)
 	}
-	sum := sha256.Sum256(message)
-	sig, err := rsa.SignPKCS1v15(nil, key, crypto.SHA256, sum[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	signature := tpm2.TPMTSignature{
-		SigAlg: tpm2.TPMAlgRSASSA,
-		Signature: tpm2.NewTPMUSignature(tpm2.TPMAlgRSASSA, &tpm2.TPMSSignatureRSA{
-			Hash: tpm2.TPMAlgSHA256, Sig: tpm2.TPM2BPublicKeyRSA{Buffer: sig},
-		}),
-	}
-	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Quote.Signature = base64.StdEncoding.EncodeToString(tpm2.Marshal(signature))
-	e.AKPublic = base64.StdEncoding.EncodeToString(der)
 }
 
 func TestSelfMadeKeyCannotBeActivated(t *testing.T) {
 	r := honest(t)
-	key, public := softKey(t)
+	key := softKey(t)
 	offer := *r.offer
-	offer.AKPublic = public
+	offer.AKPublic = tpm2.Marshal(key.Public())
 	session, err := newVerifier(t).Begin(api.RequestParams{Activation: &offer})
 	if err != nil {
 		t.Fatal(err)
@@ -71,15 +46,23 @@ func TestSelfMadeKeyCannotBeActivated(t *testing.T) {
 	if _, err := r.attester.Evidence(t.Context(), theRuntime, session.Challenge().Activation); err == nil {
 		t.Error("the TPM activated a credential for a key that it does not hold")
 	}
-	forged := r.altered(t, func(e *api.TPMEvidence) { signed(t, e, key) })
-	if _, err := session.Verify(forged, r.bound); !errors.Is(err, attest.ErrActivation) {
-		t.Errorf("got %v, want %v", err, attest.ErrActivation)
+	again := r.altered(t, func(e *api.TPMEvidence) { signed(t, e, key) })
+	if _, err := session.Verify(again, r.bound); !errors.Is(err, attest.ErrSigner) {
+		t.Errorf("a TPM's quote, signed again: got %v, want %v", err, attest.ErrSigner)
+	}
+	whole := r.altered(t, func(e *api.TPMEvidence) {
+		if err := key.Quote(e, theRuntime[:sha256.Size]); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, err := session.Verify(whole, r.bound); !errors.Is(err, attest.ErrActivation) {
+		t.Errorf("a quote that software made up: got %v, want %v", err, attest.ErrActivation)
 	}
 }
 
 func TestEvidenceByAnotherKeyThanOfferedIsRefused(t *testing.T) {
 	r := honest(t)
-	key, _ := softKey(t)
+	key := softKey(t)
 	forged := r.altered(t, func(e *api.TPMEvidence) { signed(t, e, key) })
 	if _, err := r.session.Verify(forged, r.bound); !errors.Is(err, attest.ErrAttestationKey) {
 		t.Errorf("got %v, want %v", err, attest.ErrAttestationKey)

@@ -1,9 +1,12 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -85,6 +88,28 @@ func rsassaSHA256(scheme tpm2.TPMTRSAScheme) error {
 		return errors.New("expected the scheme's hash SHA-256")
 	}
 	return nil
+}
+
+// QualifiedName is what a TPM calls a primary key of a hierarchy in what the
+// key signs: the name algorithm, and the digest of the hierarchy's handle and
+// the key's name (TPM 2.0 Part 1, "Qualified Name").
+func QualifiedName(hierarchy tpm2.TPMHandle, name []byte) []byte {
+	sum := sha256.Sum256(append(binary.BigEndian.AppendUint32(nil, uint32(hierarchy)), name...))
+	return append(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgSHA256)), sum[:]...)
+}
+
+// isPrimary says whether signer is what a TPM would call the key with name,
+// were it a primary key. It only helps to say what is wrong with a key that
+// failed activation: a TPM's quote that was signed again, by a key in software,
+// still names the TPM's key. Who makes up the whole quote gives the right name,
+// and looks like one who shows another TPM's key: both cannot answer.
+func isPrimary(name, signer []byte) bool {
+	for _, h := range []tpm2.TPMHandle{tpm2.TPMRHEndorsement, tpm2.TPMRHOwner, tpm2.TPMRHPlatform, tpm2.TPMRHNull} {
+		if bytes.Equal(QualifiedName(h, name), signer) {
+			return true
+		}
+	}
+	return false
 }
 
 // ParseKey reads a key as evidence carries it.

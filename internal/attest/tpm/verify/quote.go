@@ -19,8 +19,9 @@ import (
 // A Quote is one whose signature and PCR values were verified. By whose key,
 // and for which handshake, is for the caller to judge.
 type Quote struct {
-	Nonce []byte
-	PCRs  [tpm.PCRs][sha256.Size]byte
+	Nonce  []byte
+	PCRs   [tpm.PCRs][sha256.Size]byte
+	Signer []byte // the qualified name that the message gives its signer
 }
 
 // VerifyQuote checks that key signed a quote of all 24 PCRs, and that they had
@@ -47,7 +48,7 @@ func VerifyQuote(q api.TPMQuote, key *rsa.PublicKey) (*Quote, error) {
 	if !bytes.Equal(tpm2.Marshal(info.PCRSelect), tpm2.Marshal(tpm.AllPCRs())) {
 		return nil, attest.ErrPCRSelection
 	}
-	out := &Quote{Nonce: quoted.ExtraData.Buffer}
+	out := &Quote{Nonce: quoted.ExtraData.Buffer, Signer: quoted.QualifiedSigner.Buffer}
 	return out, out.readPCRs(q.PCRs, info.PCRDigest.Buffer)
 }
 

@@ -1,0 +1,290 @@
+package attack
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"holdfast/internal/enc"
+	"holdfast/internal/oci"
+	"holdfast/internal/wiring"
+)
+
+// What the way of an image promises.
+const (
+	pinned = "a machine runs the bytes that its configuration's digest names, whatever the registry does"
+	macked = "nothing of an encrypted layer is used, or seen, before its MAC was found good"
+	faith  = "a machine speaks to the registry that its configuration names, and does not wait for ever"
+)
+
+// pulled shows that a machine comes to an image that nobody touched.
+var pulled = Control{Name: "an encrypted image is pulled, verified, decrypted and unpacked", Run: func(ctx context.Context, l *Lab) error {
+	s, err := l.site(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := s.encrypted(ctx, "genuine")
+	if err != nil {
+		return err
+	}
+	rootfs, err := w.run(ctx, pull{})
+	if err != nil {
+		return err
+	}
+	for n := range w.manifest.Layers {
+		got, err := os.ReadFile(filepath.Join(rootfs, fmt.Sprintf("canary%d", n)))
+		if err != nil || string(got) != canary {
+			return errors.Join(fmt.Errorf("layer %d has %q", n, got), err)
+		}
+	}
+	return nil
+}}
+
+// spoiling is an attack on an encrypted image in the registry.
+func spoiling(name, promise, change, reason string, spoil func(ctx context.Context, w *workload) (pull, error)) Attack {
+	return Attack{Name: name, Promise: promise, Change: change, Want: Refusal{Guest, reason}, Control: pulled,
+		Run: func(ctx context.Context, l *Lab) (Refusal, error) {
+			s, err := l.site(ctx)
+			if err != nil {
+				return Refusal{}, err
+			}
+			w, err := s.encrypted(ctx, name)
+			if err != nil {
+				return Refusal{}, err
+			}
+			p, err := spoil(ctx, w)
+			if err != nil {
+				return Refusal{}, err
+			}
+			return w.refused(ctx, p)
+		}}
+}
+
+// here is a change in the registry's own files.
+func here(change func(w *workload) error) func(context.Context, *workload) (pull, error) {
+	return func(_ context.Context, w *workload) (pull, error) { return pull{}, change(w) }
+}
+
+func registryAttacks() []Attack {
+	return in("registry",
+		spoiling("layer-flipped", pinned, "one byte in the midst of a layer is inverted", "altered in the registry",
+			here(func(w *workload) error { return wiring.FlipByte(w.layer(0), layerSize/2) })),
+		spoiling("layer-truncated", pinned, "the second half of a layer is cut off", "bytes are missing",
+			here(func(w *workload) error { return os.Truncate(w.layer(1), layerSize/2) })),
+		spoiling("layer-lengthened", pinned, "a byte is appended to a layer", "it is longer than the manifest says",
+			here(func(w *workload) error { return os.Truncate(w.layer(1), w.manifest.Layers[1].Size+1) })),
+		spoiling("layers-swapped", pinned, "two layers of one size take each other's place", "altered in the registry",
+			here(swapLayers)),
+		spoiling("config-swapped", pinned, "the image's config is another image's", "config: digest is",
+			here(func(w *workload) error {
+				return os.WriteFile(w.blob(oci.Digest(w.manifest.Config.Digest)), []byte("{}"), 0o644)
+			})),
+		spoiling("re-tagged", pinned, "the tag names another image now, and the pinned one is gone", "404 Not Found", here(retag)),
+		spoiling("other-manifest", pinned, "the registry serves another image's manifest under the pinned digest", "manifest: digest is", otherManifest),
+		spoiling("other-annotations", macked, "the layer has the key and MAC of another image's layer; the machine is told to run the result", enc.ErrMAC.Error(), otherAnnotations),
+		spoiling("mac-removed", macked, "the MAC is taken out of the annotations; the machine is told to run the result", "HMAC has 0 bytes, want 32",
+			here(func(w *workload) error { return w.remac(func(o map[string]any) { delete(o, "hmac") }) })),
+		spoiling("mac-wrong", macked, "the MAC is another's; the machine is told to run the result", enc.ErrMAC.Error(), here(wrongMAC)),
+		spoiling("encryption-denied", macked, "the manifest says that the encrypted layer is a plain one; the machine is told to run the result", "invalid tar header",
+			here(func(w *workload) error {
+				w.manifest.Layers[0].MediaType = w.manifest.Layers[0].MediaType[:len(w.manifest.Layers[0].MediaType)-len(enc.Suffix)]
+				return w.repin()
+			})),
+		seenBeforeMAC(),
+		spoiling("registry-redirects", faith, "the registry sends the machine to another host for a layer", "redirects to elsewhere.example", onLayer(func(w http.ResponseWriter, r *http.Request, _ []byte) {
+			http.Redirect(w, r, "https://elsewhere.example"+r.URL.Path, http.StatusTemporaryRedirect)
+		})),
+		spoiling("registry-impersonated", faith, "another server answers at the registry's address, certified by another authority", "certificate signed by unknown authority", impersonated),
+		spoiling("registry-stalls", faith, "the registry stops in the midst of a layer, and keeps the connection", "sent nothing for", onLayer(stall)),
+		spoiling("connection-cut", faith, "the connection breaks in the midst of a layer", "unexpected EOF", onLayer(cut)),
+	)
+}
+
+// served is a change that a rogue registry makes while it serves.
+func served(h rogue) func(context.Context, *workload) (pull, error) {
+	return func(_ context.Context, w *workload) (pull, error) {
+		e, err := w.site.rogue(w.site.ring, h)
+		return pull{registry: e}, err
+	}
+}
+
+func swapLayers(w *workload) error {
+	if w.manifest.Layers[0].Size != w.manifest.Layers[1].Size {
+		return errors.New("the layers are not of one size")
+	}
+	kept := w.layer(0) + ".kept"
+	return errors.Join(os.Rename(w.layer(0), kept), os.Rename(w.layer(1), w.layer(0)), os.Rename(kept, w.layer(1)))
+}
+
+// retag puts an image into the place of this one, as a push and a collection
+// of garbage would.
+func retag(w *workload) error {
+	if err := os.RemoveAll(w.dir); err != nil {
+		return err
+	}
+	_, err := compose(w.dir, archive(file("evil", []byte("evil"))))
+	return err
+}
+
+func otherManifest(ctx context.Context, w *workload) (pull, error) {
+	other, err := json.Marshal(w.manifest)
+	if err != nil {
+		return pull{}, err
+	}
+	return served(on("/manifests/", func(a http.ResponseWriter, _ *http.Request) {
+		a.Header().Set("Content-Type", w.manifest.MediaType)
+		_, _ = a.Write(append(other, ' '))
+	}))(ctx, w)
+}
+
+// otherAnnotations gives the machine both images' keys, too: only the MAC is
+// left to refuse.
+func otherAnnotations(ctx context.Context, w *workload) (pull, error) {
+	other, err := w.site.encrypted(ctx, w.name+"-other")
+	if err != nil {
+		return pull{}, err
+	}
+	w.keys = append(w.keys, other.keys...)
+	w.manifest.Layers[0].Annotations = other.manifest.Layers[0].Annotations
+	return pull{}, w.repin()
+}
+
+// remac changes the public options of the last layer, which hold its MAC.
+func (w *workload) remac(change func(map[string]any)) error {
+	annotations := w.manifest.Layers[len(w.manifest.Layers)-1].Annotations
+	raw, err := base64.StdEncoding.DecodeString(annotations[enc.AnnotationOptions])
+	if err != nil {
+		return err
+	}
+	options := map[string]any{}
+	if err := json.Unmarshal(raw, &options); err != nil {
+		return err
+	}
+	if _, ok := options["hmac"].(string); !ok {
+		return fmt.Errorf("no MAC in %s", raw)
+	}
+	change(options)
+	if raw, err = json.Marshal(options); err != nil {
+		return err
+	}
+	annotations[enc.AnnotationOptions] = base64.StdEncoding.EncodeToString(raw)
+	return w.repin()
+}
+
+func wrongMAC(w *workload) error {
+	return w.remac(func(o map[string]any) { o["hmac"] = base64.StdEncoding.EncodeToString(make([]byte, 32)) })
+}
+
+func impersonated(ctx context.Context, w *workload) (pull, error) {
+	ring, err := w.site.lab.foreignKeys(ctx)
+	if err != nil {
+		return pull{}, err
+	}
+	e, err := w.site.rogue(ring, func(a http.ResponseWriter, r *http.Request, genuine http.Handler) { genuine.ServeHTTP(a, r) })
+	return pull{registry: e}, err
+}
+
+// onLayer is what a rogue registry does when it is asked for the first layer.
+func onLayer(answer func(w http.ResponseWriter, r *http.Request, genuine []byte)) func(context.Context, *workload) (pull, error) {
+	return func(ctx context.Context, w *workload) (pull, error) {
+		layer, err := os.ReadFile(w.layer(0))
+		if err != nil {
+			return pull{}, err
+		}
+		return served(on(string(w.manifest.Layers[0].Digest), func(a http.ResponseWriter, r *http.Request) {
+			answer(a, r, layer)
+		}))(ctx, w)
+	}
+}
+
+func stall(w http.ResponseWriter, r *http.Request, layer []byte) {
+	_, _ = w.Write(layer[:len(layer)/2])
+	_ = http.NewResponseController(w).Flush()
+	<-r.Context().Done()
+}
+
+func cut(w http.ResponseWriter, _ *http.Request, layer []byte) {
+	w.Header().Set("Content-Length", fmt.Sprint(len(layer)))
+	_, _ = w.Write(layer[:len(layer)/2])
+	panic(http.ErrAbortHandler)
+}
+
+// seenBeforeMAC holds the end of a layer back until the guest has unpacked
+// what came before, and looks where the workload would see it.
+func seenBeforeMAC() Attack {
+	a := spoiling("seen-before-mac", macked, "the registry holds the end of a layer with a wrong MAC back, and looks what can be seen meanwhile",
+		enc.ErrMAC.Error(), nil)
+	a.Run = func(ctx context.Context, l *Lab) (Refusal, error) {
+		s, err := l.site(ctx)
+		if err != nil {
+			return Refusal{}, err
+		}
+		w, err := s.encrypted(ctx, a.Name)
+		if err != nil {
+			return Refusal{}, err
+		}
+		if err := wrongMAC(w); err != nil {
+			return Refusal{}, err
+		}
+		return w.watched(ctx)
+	}
+	return a
+}
+
+func (w *workload) watched(ctx context.Context) (Refusal, error) {
+	dir, err := w.site.lab.Folder(w.name)
+	if err != nil {
+		return Refusal{}, err
+	}
+	raw, err := os.ReadFile(w.layer(1))
+	if err != nil {
+		return Refusal{}, err
+	}
+	seen := make(chan []string, 1)
+	p, err := served(on(string(w.manifest.Layers[1].Digest), func(a http.ResponseWriter, _ *http.Request) {
+		const end = layerSize / 4
+		_, _ = a.Write(raw[:len(raw)-end])
+		_ = http.NewResponseController(a).Flush()
+		seen <- waitFor(filepath.Join(dir, "*", "canary1"))
+		_, _ = a.Write(raw[len(raw)-end:])
+	}))(ctx, w)
+	if err != nil {
+		return Refusal{}, err
+	}
+	p.dir = dir
+	_, told := w.run(ctx, p)
+	left, err := os.ReadDir(dir)
+	if err != nil {
+		return Refusal{}, err
+	}
+	unpacked := <-seen
+	switch {
+	case len(unpacked) == 0:
+		return Refusal{}, errors.New("nothing was unpacked while the layer came: there was nothing to see")
+	case filepath.Base(filepath.Dir(unpacked[0])) == "rootfs":
+		return Broke("%s was where the workload sees it", canary), nil
+	case told == nil:
+		return Broke("the image was unpacked"), nil
+	case len(left) > 0:
+		return Broke("it was refused (%v), but %s was left", told, left[0].Name()), nil
+	}
+	return Refusal{Guest, told.Error()}, nil
+}
+
+// waitFor returns the files that a pattern matches, as soon as there are any,
+// or none after a while.
+func waitFor(pattern string) []string {
+	for range 100 {
+		if found, err := filepath.Glob(pattern); err != nil || len(found) > 0 {
+			return found
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+// Package impostor makes evidence that a verifier must refuse: keys that live
+// in software and say that they live in a TPM.
+//
+// It is what an adversary would write. Tests and attacks share it, so that
+// both try the same lies.
+package impostor
+
+import (
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"holdfast/internal/api"
+	"holdfast/internal/attest/tpm"
+	"holdfast/internal/attest/tpm/verify"
+)
+
+// A Key is in no TPM.
+type Key struct{ private *rsa.PrivateKey }
+
+// NewKey makes a key of the kind that a TPM would.
+func NewKey() (*Key, error) {
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	return &Key{private}, err
+}
+
+// Public is a public area that claims the key to be in a TPM, and to sign
+// nothing but what that TPM says.
+func (k *Key) Public() *tpm2.TPMTPublic {
+	area := tpm.AKTemplate()
+	area.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: k.private.N.Bytes()})
+	return &area
+}
+
+// Quote makes up what a TPM with the key would have signed: e's message, for
+// another nonce, over the PCR values that e shows, and with the key's own name.
+func (k *Key) Quote(e *api.TPMEvidence, nonce []byte) error {
+	raw, err := base64.StdEncoding.DecodeString(e.Quote.Message)
+	if err != nil {
+		return err
+	}
+	message, err := tpm2.Unmarshal[tpm2.TPMSAttest](raw)
+	if err != nil {
+		return err
+	}
+	name, err := tpm2.ObjectName(k.Public())
+	if err != nil {
+		return err
+	}
+	digest := sha256.New()
+	for _, text := range e.Quote.PCRs {
+		value, err := hex.DecodeString(text)
+		if err != nil {
+			return err
+		}
+		digest.Write(value)
+	}
+	message.QualifiedSigner = tpm2.TPM2BName{Buffer: verify.QualifiedName(tpm2.TPMRHEndorsement, name.Buffer)}
+	message.ExtraData = tpm2.TPM2BData{Buffer: nonce}
+	message.Attested = tpm2.NewTPMUAttest(tpm2.TPMSTAttestQuote, &tpm2.TPMSQuoteInfo{
+		PCRSelect: tpm.AllPCRs(), PCRDigest: tpm2.TPM2BDigest{Buffer: digest.Sum(nil)},
+	})
+	e.Quote.Message = base64.StdEncoding.EncodeToString(tpm2.Marshal(message))
+	return k.Sign(e)
+}
+
+// Sign makes the key the one that vouches for the quote in e.
+func (k *Key) Sign(e *api.TPMEvidence) error {
+	message, err := base64.StdEncoding.DecodeString(e.Quote.Message)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(message)
+	raw, err := rsa.SignPKCS1v15(nil, k.private, crypto.SHA256, sum[:])
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKIXPublicKey(&k.private.PublicKey)
+	if err != nil {
+		return err
+	}
+	signature := tpm2.TPMTSignature{
+		SigAlg: tpm2.TPMAlgRSASSA,
+		Signature: tpm2.NewTPMUSignature(tpm2.TPMAlgRSASSA, &tpm2.TPMSSignatureRSA{
+			Hash: tpm2.TPMAlgSHA256, Sig: tpm2.TPM2BPublicKeyRSA{Buffer: raw},
+		}),
+	}
+	e.Quote.Signature = base64.StdEncoding.EncodeToString(tpm2.Marshal(signature))
+	e.AKPublic = base64.StdEncoding.EncodeToString(der)
+	return nil
+}
