@@ -156,7 +156,7 @@ func judge(p *place, path string) error {
 		}
 	case name == "index.json" && bytes.Contains(raw, []byte("digest")):
 		out, err := p.command("image", "inspect", "oci:"+filepath.Dir(path)).CombinedOutput()
-		if err != nil && !bytes.Contains(out, []byte("holds several images")) {
+		if err != nil && !bytes.Contains(out, []byte("holds several images")) && !bytes.Contains(out, []byte("the layout is empty")) {
 			return fmt.Errorf("%s: %w: %s", path, err, out)
 		}
 	case strings.HasSuffix(name, ".lock") && len(raw) > 0 && !bytes.HasSuffix(raw, []byte("\n")):
