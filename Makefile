@@ -53,6 +53,8 @@ fuzz:
 soak:
 	$(MAKE) fuzz FUZZTIME=5m
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
+	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
+	HOLDFAST_SOAK=1 $(TEST) -run 'TestAnImageFits|TestAnIdle' ./test/chain
 
 # A kernel that tests boot without firmware, unpacked from Debian's package.
 $(KERNEL):
