@@ -8,7 +8,7 @@ import (
 
 // AddBulk adds packages that hold size bytes of files to a suite, and gives
 // their names: noise percent of them do not compress, as media do not, and the
-// rest does, as programs do; half of that in many small files.
+// rest does, as programs do; an eighth of that in many small files.
 func (a *Archive) AddBulk(suite string, size, noise int) (names []string) {
 	const share = 64 << 20
 	for i := 0; size > 0; i++ {
@@ -27,7 +27,7 @@ func bulkFiles(name string, seed uint64, size, noise int) []File {
 	loud := size / 100 * noise
 	files := []File{{Name: "./srv/"}, {Name: dir}, {Name: dir + "noise", Content: Noise(seed, loud)}}
 	text := prose(seed, size-loud)
-	for i := 0; len(text) > (size-loud)/2; i++ {
+	for i := 0; len(text) > (size-loud)/8*7; i++ {
 		files = append(files, File{Name: fmt.Sprintf("%s%d", dir, i), Content: text[:smallFile]})
 		text = text[smallFile:]
 	}
