@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 	"holdfast/internal/proof"
 	"holdfast/internal/sign"
 )
@@ -145,7 +146,7 @@ func (b *Broker) getProof(w http.ResponseWriter, r *http.Request, _ string) erro
 	if !proofForm.MatchString(id) {
 		return refuse(http.StatusNotFound, kindInternal, "proof not found: %.80s", id)
 	}
-	raw, err := os.ReadFile(b.proofPath(id))
+	raw, err := input.ReadFile(b.proofPath(id), input.Document)
 	if err != nil {
 		return absent(err, "proof not found: %s", id)
 	}

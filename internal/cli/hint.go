@@ -201,6 +201,9 @@ func (e refusedError) hint() string {
 		}
 		return "an administrator of the broker can authorise the configuration: " + allow
 	}
+	if e.outcome.Reason == machine.OutOfMemory {
+		return "--memory gives it more: the image's unpacked size and 64m at least"
+	}
 	if e.report.Logs != "" {
 		return "the machine's console and logs are in " + e.report.Logs
 	}

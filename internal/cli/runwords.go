@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"holdfast/internal/api"
+	"holdfast/internal/input"
 	"holdfast/internal/machine"
 	"holdfast/internal/wiring"
 )
@@ -193,7 +194,7 @@ func parseSecrets(words []string) ([]wiring.Secret, error) {
 			s.Value, s.Resource = nil, value
 		}
 		if file, ok := strings.CutPrefix(value, "@"); ok {
-			raw, err := os.ReadFile(file)
+			raw, err := input.ReadFile(file, input.Secret)
 			if err != nil {
 				return nil, fmt.Errorf("--secret %s: %w", name, err)
 			}
@@ -284,7 +285,7 @@ func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {
 	if ca == "" {
 		ca = filepath.Join(a.state, "keys", "tls.crt")
 	}
-	pem, err := os.ReadFile(ca)
+	pem, err := readCertificates(ca)
 	if err != nil {
 		return nil, fmt.Errorf("--broker-ca: %w", err)
 	}

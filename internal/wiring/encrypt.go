@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"holdfast/internal/enc"
 	"holdfast/internal/enc/jwe"
 	"holdfast/internal/image/transport"
+	"holdfast/internal/input"
 )
 
 // An Encryption says what to encrypt for whom.
@@ -76,7 +76,7 @@ func CheckRecipient(word string) error {
 
 func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Recipient, kid string, err error) {
 	if file, ok := strings.CutPrefix(word, "jwe:"); ok {
-		public, err := os.ReadFile(file)
+		public, err := input.ReadFile(file, input.Key)
 		if err != nil {
 			return nil, "", err
 		}
@@ -124,7 +124,7 @@ func Decrypt(ctx context.Context, src, dst transport.Ref, keyFiles []string, o t
 
 func readKeys(files []string) (keys []enc.Key, err error) {
 	for _, file := range files {
-		private, err := os.ReadFile(file)
+		private, err := input.ReadFile(file, input.Key)
 		if err != nil {
 			return nil, err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // keptReports is how many runs are remembered.
@@ -59,7 +60,7 @@ func (i Installation) Remembered(name string) (*Report, error) {
 	if CheckName(name) != nil {
 		return nil, fmt.Errorf("%.80q: %w", name, ErrNoRun)
 	}
-	raw, err := os.ReadFile(filepath.Join(i.reports(), name+".json"))
+	raw, err := input.ReadFile(filepath.Join(i.reports(), name+".json"), input.Document)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", name, ErrNoRun)
 	}

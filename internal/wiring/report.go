@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
 	"holdfast/internal/sign"
@@ -176,7 +176,7 @@ var judged = []int{4, 7, 8, 11, 12, 13}
 // expected are the PCRs that a boot of the machine image with this run's
 // firmware and configuration must show.
 func (s *session) expected() (map[int]string, error) {
-	raw, err := os.ReadFile(s.guest.ReferencePath())
+	raw, err := input.ReadFile(s.guest.ReferencePath(), input.Document)
 	if err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (s *session) expected() (map[int]string, error) {
 		return nil, err
 	}
 	var values api.ReferenceValues
-	if err := json.Unmarshal(st.Predicate, &values); err != nil {
+	if err := input.JSON(st.Predicate, &values); err != nil {
 		return nil, err
 	}
 	expected := map[int]string{8: extended(s.report.Configuration)}

@@ -13,6 +13,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
 	"holdfast/internal/sign"
@@ -123,7 +124,7 @@ func (i Installation) newSearch(ctx context.Context) (*search, error) {
 // path is a folder of an image, or a file of statements.
 func (s *search) path(ctx context.Context, path string, isDir bool) (*Link, error) {
 	if !isDir {
-		raw, err := os.ReadFile(path)
+		raw, err := input.ReadFile(path, input.Document)
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/image"
 	"holdfast/internal/image/transport"
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -29,7 +30,7 @@ func (s *search) machineImage(ctx context.Context, dir string) (*Link, error) {
 		if !f.Type().IsRegular() || !strings.HasSuffix(f.Name(), ".json") {
 			continue
 		}
-		raw, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		raw, err := input.ReadFile(filepath.Join(dir, f.Name()), input.Document)
 		if err != nil {
 			return nil, err
 		}

@@ -104,7 +104,7 @@ func (b *bench) run(t testing.TB, out io.Writer) wiring.Run {
 
 func start(t testing.TB, b *bench, r wiring.Run) *wiring.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 12*time.Minute)
 	defer cancel()
 	result, err := b.builder.Installation.Run(ctx, r)
 	if err != nil {
@@ -202,7 +202,7 @@ func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer services.Close()
-	encrypted := b.encrypted(t)
+	encrypted := b.encrypted(t, b.redis)
 	r := b.run(t, io.Discard)
 	r.Image = "oci:" + encrypted
 	r.Broker = &api.Endpoint{
@@ -233,7 +233,7 @@ func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
 }
 
 // encrypted is the workload encrypted under a key of its own.
-func (b *bench) encrypted(t *testing.T) string {
+func (b *bench) encrypted(t *testing.T, layout string) string {
 	t.Helper()
 	broker, err := b.builder.Installation.Admin(b.ring)
 	if err != nil {
@@ -241,7 +241,7 @@ func (b *bench) encrypted(t *testing.T) string {
 	}
 	dir := filepath.Join(t.TempDir(), "encrypted")
 	e, err := wiring.Encrypt(t.Context(), broker, wiring.Encryption{
-		Source: transport.LayoutRef(b.redis, ""), Target: transport.LayoutRef(dir, "t"), Recipients: []string{"kbs"}, Options: transport.Options{},
+		Source: transport.LayoutRef(layout, ""), Target: transport.LayoutRef(dir, "t"), Recipients: []string{"kbs"}, Options: transport.Options{},
 	})
 	if err != nil {
 		t.Fatal(err)
