@@ -13,7 +13,8 @@ import (
 
 func (a *app) imageVerbs() *cobra.Command {
 	return group("image", "Lock, build, encrypt, move, inspect and compare images", a.imageLock(), a.imageBuild(),
-		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect(), a.imageDiff())
+		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect(), a.imageUnpack(), a.imageDiff(),
+		a.imageSBOM(), a.imageRebuild())
 }
 
 // sourceFlags are the flags of verbs that fetch packages.

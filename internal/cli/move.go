@@ -2,10 +2,10 @@ package cli
 
 import (
 	"bytes"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/image/transport"
+	"holdfast/internal/input"
 	"holdfast/internal/wiring"
 )
 
@@ -36,8 +37,8 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 		if ca == "" {
 			return o, nil
 		}
-		pem, err := os.ReadFile(ca)
-		o.CA = pem
+		var err error
+		o.CA, err = readCertificates(ca)
 		return o, err
 	}
 }
@@ -51,6 +52,15 @@ func (a *app) imageFlags(c *cobra.Command) func() (transport.Options, error) {
 		o.Architecture = *arch
 		return o, err
 	}
+}
+
+// readCertificates reads a PEM file that has a certificate at least.
+func readCertificates(path string) ([]byte, error) {
+	pem, err := input.ReadFile(path, input.Key)
+	if err == nil && !x509.NewCertPool().AppendCertsFromPEM(pem) {
+		err = fmt.Errorf("%s: no certificate in PEM form is in it", path)
+	}
+	return pem, err
 }
 
 // carryFlag is for verbs that take along what refers to the image.

@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/boot/measure"
 	"holdfast/internal/boot/squashfs"
 	"holdfast/internal/image/provenance"
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
 	"holdfast/internal/sign"
@@ -80,12 +81,12 @@ type Partition struct {
 
 // ReadMachine reads the description of the machine image in dir.
 func ReadMachine(dir string) (*Machine, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, machineFile))
+	raw, err := input.ReadFile(filepath.Join(dir, machineFile), input.Document)
 	if err != nil {
 		return nil, err
 	}
 	m := &Machine{Dir: dir}
-	if err := json.Unmarshal(raw, m); err != nil {
+	if err := input.JSON(raw, m); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, machineFile), err)
 	}
 	if m.Version != 1 {
@@ -204,7 +205,7 @@ func (m *machineBuild) predict(k *kernel, uki []byte) (*api.ReferenceValues, err
 	}
 	values := &api.ReferenceValues{Firmware: []api.FirmwareReference{}, PCRs: pcrs(p, 11, 12, 13)}
 	for _, path := range m.opts.Firmware {
-		code, err := os.ReadFile(path)
+		code, err := input.ReadFile(path, input.Firmware)
 		if err != nil {
 			return nil, err
 		}

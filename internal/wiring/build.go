@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/deb"
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
 	"holdfast/internal/machine/qemu"
@@ -248,7 +249,7 @@ func isStale(err error) bool {
 
 // preparedVars is a firmware variable store with the ring's keys enrolled.
 func (i Installation) preparedVars(ring *keys.Ring, template string) (string, error) {
-	raw, err := os.ReadFile(template)
+	raw, err := input.ReadFile(template, input.Firmware)
 	if err != nil {
 		return "", err
 	}

@@ -160,6 +160,9 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if err := s.remember(); err != nil {
 		return nil, err
 	}
+	if s.Remove {
+		defer func() { err = errors.Join(err, i.forgetReport(s.Name)) }()
+	}
 	outcome, err := s.boot(ctx)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -30,7 +31,7 @@ func Load(path string) (*Recipe, error) {
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		path = filepath.Join(path, "recipe.yaml")
 	}
-	b, err := os.ReadFile(path)
+	b, err := input.ReadFile(path, input.Document)
 	if err != nil {
 		return nil, fmt.Errorf("recipe: %w", err)
 	}
@@ -103,7 +104,7 @@ func (r *Recipe) Digest() (oci.Digest, error) {
 }
 
 func sumFile(path string) (string, error) {
-	f, err := os.Open(path)
+	f, err := input.Open(path)
 	if err != nil {
 		return "", err
 	}

@@ -3,14 +3,15 @@ package transport
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -102,7 +103,7 @@ func isIndex(mediaType string) bool {
 // descend reads the manifest for the architecture that an index lists.
 func descend(ctx context.Context, src source, raw []byte, architecture string) (ocispec.Descriptor, []byte, error) {
 	var index ocispec.Index
-	if err := json.Unmarshal(raw, &index); err != nil {
+	if err := input.JSON(raw, &index); err != nil {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("index: %w", err)
 	}
 	desc, err := choose(index.Manifests, cmp.Or(architecture, "amd64"))
@@ -145,7 +146,10 @@ func choose(entries []ocispec.Descriptor, architecture string) (ocispec.Descript
 
 func (img *image) parseManifest() error {
 	m := &img.manifest
-	if err := json.Unmarshal(img.raw, m); err != nil {
+	if !utf8.Valid(img.raw) { // RFC 8259, 8.1; the decoder would make other bytes of it
+		return errors.New("is not UTF-8")
+	}
+	if err := input.JSON(img.raw, m); err != nil {
 		return err
 	}
 	if m.SchemaVersion != 2 || img.desc.MediaType != ocispec.MediaTypeImageManifest && img.desc.MediaType != dockerManifest {
@@ -178,7 +182,7 @@ func (img *image) loadConfig(ctx context.Context, architecture string) error {
 	if err != nil {
 		return fmt.Errorf("config %s: %w", desc.Digest, err)
 	}
-	if err := json.Unmarshal(raw, &img.config); err != nil {
+	if err := input.JSON(raw, &img.config); err != nil {
 		return fmt.Errorf("config %s: %w", desc.Digest, err)
 	}
 	if c := img.config; c.OS != "linux" || c.Architecture != cmp.Or(architecture, c.Architecture) {
