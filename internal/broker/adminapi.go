@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 	"slices"
 
 	"holdfast/internal/api"
+	"holdfast/internal/input"
 	"holdfast/internal/policy"
 )
 
@@ -25,7 +25,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error 
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(body, v); err != nil {
+	if err := input.JSON(body, v); err != nil {
 		return refuse(http.StatusBadRequest, kind, "parse the request: %w", err)
 	}
 	return nil

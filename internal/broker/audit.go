@@ -20,6 +20,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // AuditFile is the audit log's name in the broker's folder.
@@ -44,7 +45,7 @@ func openAudit(dir string, now func() time.Time) (*auditLog, error) {
 // auditKey reads the key of value digests, or makes it. Linking, unlike
 // renaming, lets only the first of two processes win.
 func auditKey(path string) ([]byte, error) {
-	key, err := os.ReadFile(path)
+	key, err := input.ReadFile(path, input.Key)
 	if errors.Is(err, fs.ErrNotExist) {
 		fresh := path + "." + randomHex(8)
 		if err := atomicfile.WriteFile(fresh, randomBytes(32), 0o600); err != nil {
@@ -54,7 +55,7 @@ func auditKey(path string) ([]byte, error) {
 		if err := os.Link(fresh, path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
-		key, err = os.ReadFile(path)
+		key, err = input.ReadFile(path, input.Key)
 	}
 	if err == nil && len(key) != 32 {
 		err = fmt.Errorf("%s: has %d bytes, expected 32", path, len(key))

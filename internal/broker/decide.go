@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ear"
 	"holdfast/internal/attest/initdata"
+	"holdfast/internal/input"
 	"holdfast/internal/policy"
 	"holdfast/internal/proof"
 )
@@ -50,7 +50,7 @@ type compiledPolicy struct {
 // by another process since the last request.
 func (b *Broker) policy(kind string) (compiledPolicy, error) {
 	source := shipped[kind]
-	raw, err := os.ReadFile(b.store.policyPath(kind))
+	raw, err := input.ReadFile(b.store.policyPath(kind), input.Document)
 	if err == nil {
 		source = string(raw)
 	} else if !errors.Is(err, fs.ErrNotExist) {
@@ -73,6 +73,17 @@ func (s *store) policyPath(kind string) string { return filepath.Join(s.dir, "po
 
 func (s *store) setPolicy(ctx context.Context, kind, source string) error {
 	return s.put(ctx, s.policyPath(kind), []byte(source))
+}
+
+// Check says whether the policies in force can be asked at all. One that
+// cannot refuses everything.
+func (b *Broker) Check() error {
+	for kind := range shipped {
+		if _, err := b.policy(kind); err != nil {
+			return fmt.Errorf("policy %s: %w", b.store.policyPath(kind), bare(err))
+		}
+	}
+	return nil
 }
 
 // A question is what a policy was asked, and its answer.

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // The names of the keys, which are also their file names.
@@ -93,7 +94,7 @@ func Open(ctx context.Context, dir string, now time.Time) (*Ring, error) {
 	r := &Ring{dir: dir, pairs: map[string]Pair{}}
 	for _, k := range kinds {
 		p, err := readPair(dir, k.name)
-		if errors.Is(err, fs.ErrNotExist) && k.name == Root {
+		if errors.Is(err, fs.ErrNotExist) && k.name == Root && absent(dir) {
 			return nil, fmt.Errorf("%s: %w", dir, ErrNotExist)
 		}
 		if errors.Is(err, fs.ErrNotExist) && k.later {
@@ -105,6 +106,11 @@ func Open(ctx context.Context, dir string, now time.Time) (*Ring, error) {
 		r.pairs[k.name] = p
 	}
 	return r, nil
+}
+
+func absent(dir string) bool {
+	_, err := os.Lstat(dir)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // add makes a key in a folder that lacks it, unless another process has just
@@ -166,7 +172,18 @@ func create(dir string, now time.Time) (*Ring, error) {
 		}
 		r.pairs[k.name] = p
 	}
-	return r, os.Rename(tmp, dir)
+	if err := os.Rename(tmp, dir); err != nil {
+		return nil, err
+	}
+	return r, syncDir(filepath.Dir(dir))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func newKey(alg algorithm) (crypto.Signer, error) {
@@ -224,7 +241,7 @@ func samePublic(s crypto.Signer, c *x509.Certificate) bool {
 }
 
 func readPEM(path, kind string) ([]byte, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := input.ReadFile(path, input.Key)
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ func TestRecordedConsolesAreJudged(t *testing.T) {
 		"verity-data":     "the disk was altered: dm-verity found data block ",
 		"verity-metadata": "the disk was altered: dm-verity found metadata block ",
 		"panic":           "the machine's kernel panicked: Attempted to kill init! exitcode=",
+		"out-of-memory":   "the machine ran out of memory: the image does not fit",
 		"good":            "the machine powered off",
 	} {
 		data, err := os.ReadFile(filepath.Join("testdata/console", file+".log"))

@@ -171,13 +171,16 @@ func skipLine(lines *bufio.Reader) error {
 	}
 }
 
-// refuse records that a call was refused, and returns the reply; mu is held.
+// refuse records that a call was refused, and returns the reply; mu is held. Its
+// words are short: an error may repeat what the host sent, and a reply of more
+// than a line would end the channel.
 func (c *control) refuse(id uint64, err error) api.Event {
+	words := fmt.Sprintf("%.200s", err.Error())
 	c.refused++
 	if c.refused <= maxRecorded {
-		c.record(err.Error())
+		c.record(words)
 	}
-	return api.Event{ID: id, Event: api.EventReply, Error: err.Error()}
+	return api.Event{ID: id, Event: api.EventReply, Error: words}
 }
 
 // answer does what one line asks for and returns the reply.

@@ -83,12 +83,20 @@ func TestListedCallsWork(t *testing.T) {
 	if got := <-c.signals; got != unix.SIGHUP {
 		t.Errorf("got %v, want SIGHUP", got)
 	}
-	for range 2 {
-		if e := call(`{"id":2,"call":"stop"}`); e.Error != "" {
+	for _, params := range []string{`{"seconds":0}`, `{"seconds":86401}`, `{"seconds":1.5}`, `{"minutes":1}`, `null1`, `[]`} {
+		if e := call(`{"id":2,"call":"stop","params":` + params + `}`); e.Error == "" {
+			t.Errorf("stop with %s was taken", params)
+		}
+	}
+	for _, line := range []string{`{"id":2,"call":"stop","params":{"seconds":90}}`, `{"id":2,"call":"stop"}`} {
+		if e := call(line); e.Error != "" {
 			t.Errorf("stop: %s", e.Error)
 		}
 	}
 	<-c.stop
+	if got := c.stopGrace(); got != 90*time.Second {
+		t.Errorf("got grace %v, want that of the first call", got)
+	}
 	if e := call(`{"id":3,"call":"stdin"}`); e.Error == "" {
 		t.Error("a call that is not listed was allowed")
 	}

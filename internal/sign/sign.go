@@ -22,6 +22,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"holdfast/internal/input"
 )
 
 // The types that envelope and statement carry.
@@ -161,7 +163,7 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&env); err != nil {
-		return Envelope{}, fmt.Errorf("DSSE envelope: %w", err)
+		return Envelope{}, fmt.Errorf("is no DSSE envelope: %w", input.Cut(input.Explain(err)))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return Envelope{}, errors.New("DSSE envelope: something follows it")
@@ -186,7 +188,7 @@ func (s Signature) verify(payload []byte, certified func(*x509.Certificate) erro
 
 func parseStatement(payload []byte) (Statement, error) {
 	var s Statement
-	if err := json.Unmarshal(payload, &s); err != nil {
+	if err := input.JSON(payload, &s); err != nil {
 		return Statement{}, fmt.Errorf("in-toto statement: %w", err)
 	}
 	if s.Type != StatementType {

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // keptReports is how many runs are remembered.
@@ -32,6 +33,15 @@ func (s *session) remember() error {
 	return atomicfile.WriteFile(filepath.Join(dir, s.Name+".json"), append(raw, '\n'), 0o600)
 }
 
+// forgetReport forgets the run called name, if it is remembered.
+func (i Installation) forgetReport(name string) error {
+	err := os.Remove(filepath.Join(i.reports(), name+".json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // forgetReports leaves the latest; what it cannot remove stays for the next run.
 func forgetReports(dir string) {
 	paths, _ := filepath.Glob(filepath.Join(dir, "*.json"))
@@ -50,7 +60,7 @@ func (i Installation) Remembered(name string) (*Report, error) {
 	if CheckName(name) != nil {
 		return nil, fmt.Errorf("%.80q: %w", name, ErrNoRun)
 	}
-	raw, err := os.ReadFile(filepath.Join(i.reports(), name+".json"))
+	raw, err := input.ReadFile(filepath.Join(i.reports(), name+".json"), input.Document)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%s: %w", name, ErrNoRun)
 	}

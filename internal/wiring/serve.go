@@ -54,6 +54,9 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.Check(); err != nil {
+		return nil, fmt.Errorf("open broker: %w", err)
+	}
 	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log})
 	if err != nil {
 		return nil, fmt.Errorf("open registry: %w", err)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
 	"holdfast/internal/swtpm"
@@ -62,7 +63,7 @@ func (i Installation) Verify(ctx context.Context, v Verification) (*Verified, er
 func (i Installation) reader(v Verification) (proof.Reader, error) {
 	r := proof.Reader{Roots: x509.NewCertPool(), At: v.At}
 	path := or(v.Root, filepath.Join(i.Keys(), keys.Root+".crt"))
-	root, err := os.ReadFile(path)
+	root, err := input.ReadFile(path, input.Document)
 	if errors.Is(err, os.ErrNotExist) && v.Root == "" {
 		return r, fmt.Errorf("root: %w in %s", keys.ErrNotExist, i.Keys())
 	}
@@ -85,7 +86,7 @@ func (i Installation) ekRoots(paths []string) ([]byte, error) {
 	}
 	var all []byte
 	for _, path := range paths {
-		raw, err := os.ReadFile(path)
+		raw, err := input.ReadFile(path, input.Document)
 		if err != nil {
 			return nil, fmt.Errorf("authority of TPMs: %w", err)
 		}
@@ -107,7 +108,7 @@ func (i Installation) policies(v Verification) ([]string, error) {
 	}
 	var sources []string
 	for _, path := range paths {
-		raw, err := os.ReadFile(path)
+		raw, err := input.ReadFile(path, input.Document)
 		if err != nil {
 			return nil, fmt.Errorf("policy: %w", err)
 		}

@@ -104,7 +104,7 @@ func (b *bench) run(t testing.TB, out io.Writer) wiring.Run {
 
 func start(t testing.TB, b *bench, r wiring.Run) *wiring.Result {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 12*time.Minute)
 	defer cancel()
 	result, err := b.builder.Installation.Run(ctx, r)
 	if err != nil {
@@ -163,6 +163,7 @@ func TestOutputExitCodeAndSecretAreTheWorkloads(t *testing.T) {
 	r := b.run(t, &out)
 	r.Secrets = []wiring.Secret{{Name: "extra.conf", Value: []byte("this-directive-does-not-exist 1\n")}}
 	r.Args = []string{"/run/secrets/extra.conf"}
+	r.Proof = filepath.Join(t.TempDir(), "proof.json")
 	result := start(t, b, r)
 	if o := result.Outcome; o.Reason != machine.PoweredOff || o.Exit == nil || o.Exit.Code != 1 {
 		t.Fatalf("got %s, want exit code 1\n%s", o, strings.Join(o.Console, "\n"))
@@ -170,8 +171,24 @@ func TestOutputExitCodeAndSecretAreTheWorkloads(t *testing.T) {
 	if !strings.Contains(out.String(), "this-directive-does-not-exist") {
 		t.Fatalf("got output %q, want Redis's complaint about the line in the secret", out.String())
 	}
+	b.proven(t, r)
 	if _, err := os.Stat(b.builder.Installation.Machine(r.Name)); !os.IsNotExist(err) {
 		t.Errorf("the run's folder is still there: %v", err)
+	}
+}
+
+// proven wants a proof of the one thing that was released to r, found by the
+// file and by the run's name, that verifies.
+func (b *bench) proven(t *testing.T, r wiring.Run) {
+	t.Helper()
+	for _, subject := range []string{r.Proof, r.Name} {
+		v, err := b.builder.Installation.Verify(t.Context(), wiring.Verification{Subject: subject, At: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !v.Verified || len(v.Proofs) != 1 {
+			t.Fatalf("%s: got verified %v, %d proofs; want one that does", subject, v.Verified, len(v.Proofs))
+		}
 	}
 }
 
@@ -185,7 +202,7 @@ func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer services.Close()
-	encrypted := b.encrypted(t)
+	encrypted := b.encrypted(t, b.redis)
 	r := b.run(t, io.Discard)
 	r.Image = "oci:" + encrypted
 	r.Broker = &api.Endpoint{
@@ -216,7 +233,7 @@ func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
 }
 
 // encrypted is the workload encrypted under a key of its own.
-func (b *bench) encrypted(t *testing.T) string {
+func (b *bench) encrypted(t *testing.T, layout string) string {
 	t.Helper()
 	broker, err := b.builder.Installation.Admin(b.ring)
 	if err != nil {
@@ -224,7 +241,7 @@ func (b *bench) encrypted(t *testing.T) string {
 	}
 	dir := filepath.Join(t.TempDir(), "encrypted")
 	e, err := wiring.Encrypt(t.Context(), broker, wiring.Encryption{
-		Source: transport.LayoutRef(b.redis, ""), Target: transport.LayoutRef(dir, "t"), Recipients: []string{"kbs"}, Options: transport.Options{},
+		Source: transport.LayoutRef(layout, ""), Target: transport.LayoutRef(dir, "t"), Recipients: []string{"kbs"}, Options: transport.Options{},
 	})
 	if err != nil {
 		t.Fatal(err)

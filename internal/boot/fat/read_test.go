@@ -72,6 +72,9 @@ func TestOthersVolumesAreRead(t *testing.T) {
 	}
 }
 
+// A volume of anybody's is read to its end, or is an error of the format.
+//
+//fuzz:parser read.go
 func FuzzWalk(f *testing.F) {
 	var b bytes.Buffer
 	if err := Write(&b, volumeOf(4<<20, []byte("uki"))); err != nil {
