@@ -19,7 +19,7 @@ differs: sections (layers and settings, or UKI sections, partitions and PCRs),
 packages, and files by content, mode, owner, link target, device, extended
 attributes and time. Encrypted layers are compared by their digest.
 ` + referenceHelp + `
-Exit codes: 0 the same bytes, 1 different, 2 an image cannot be read, or usage.`,
+Exit codes: 0 the same bytes, 1 different, 2 usage, or an image cannot be read.`,
 		Example: "  holdfast image diff oci:redis 127.0.0.1:5000/redis:7\n  holdfast image diff guest guest.old",
 		Args:    cobra.ExactArgs(2),
 	}
