@@ -115,11 +115,8 @@ func (c crypter) convert(ctx context.Context, img *image, l *layoutWriter, o Opt
 // attach carries along what refers to the image, if it shall, and has it refer
 // to the new one.
 func (c crypter) attach(ctx context.Context, img *image, m ocispec.Manifest, l *layoutWriter, o Options) ([]artifact, error) {
-	if !o.Referrers {
-		return nil, nil
-	}
-	list, err := img.artifacts(ctx)
-	if err != nil {
+	list, err := carried(ctx, img, o)
+	if err != nil || len(list) == 0 {
 		return nil, err
 	}
 	subject, _, err := describeManifest(m)

@@ -86,17 +86,14 @@ func (c *counted) Read(p []byte) (int, error) {
 func transfer(ctx context.Context, img *image, to target, o Options) (Result, error) {
 	todo := unique(img.blobs())
 	result := Result{Digest: oci.Digest(img.desc.Digest), Size: int64(len(img.raw)) + sum(todo)}
-	var attached []artifact
-	if o.Referrers {
-		var err error
-		if attached, err = img.artifacts(ctx); err != nil {
-			return Result{}, err
-		}
-		result.Referrers = referrers(attached)
-		for _, a := range attached {
-			todo = unique(append(todo, a.blobs()...))
-		}
+	attached, err := carried(ctx, img, o)
+	if err != nil {
+		return Result{}, err
 	}
+	for _, a := range attached {
+		todo = unique(append(todo, a.blobs()...))
+	}
+	result.Referrers = referrers(attached)
 	step := o.Progress.Start("copy", sum(todo), progress.Bytes)
 	var skipped atomic.Int64
 	g, gctx := errgroup.WithContext(ctx)
@@ -113,7 +110,7 @@ func transfer(ctx context.Context, img *image, to target, o Options) (Result, er
 			return nil
 		})
 	}
-	err := g.Wait()
+	err = g.Wait()
 	for _, a := range attached {
 		if err == nil {
 			err = to.attach(ctx, a)
@@ -129,6 +126,14 @@ func transfer(ctx context.Context, img *image, to target, o Options) (Result, er
 	result.Skipped = skipped.Load()
 	step.Done(result.Digest.Short())
 	return result, nil
+}
+
+// carried is what refers to the image and shall go along.
+func carried(ctx context.Context, img *image, o Options) ([]artifact, error) {
+	if !o.Referrers {
+		return nil, nil
+	}
+	return img.artifacts(ctx)
 }
 
 func unique(descs []ocispec.Descriptor) []ocispec.Descriptor {
