@@ -174,7 +174,8 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 type descriptor struct {
-	Digest string `json:"digest"`
+	Digest       string `json:"digest"`
+	ArtifactType string `json:"artifactType"`
 }
 
 func findBlob(layout, part string) (string, error) {
@@ -192,7 +193,15 @@ func findBlob(layout, part string) (string, error) {
 	if err := read(filepath.Join(layout, "index.json")); err != nil {
 		return "", err
 	}
-	manifest := blob(doc.Manifests[0])
+	manifest := ""
+	for _, d := range doc.Manifests {
+		if d.ArtifactType == "" { // else it speaks of the image
+			manifest = blob(d)
+		}
+	}
+	if manifest == "" {
+		return "", fmt.Errorf("%s has no image", layout)
+	}
 	if part == "manifest" {
 		return manifest, nil
 	}
