@@ -58,6 +58,8 @@ type AuditEntry struct {
 	// resource show as equal, and nobody without the broker's key can try
 	// guesses.
 	Value string `json:"value,omitempty"`
+	// Proof is the ID of the proof of a release.
+	Proof string `json:"proof,omitempty"`
 }
 
 // AuditClaims are the verified claims that tell machines apart.

@@ -1,11 +1,13 @@
 package atomicfile
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -29,6 +31,44 @@ func TestFailedWriteLeavesTheOldFileAndNoOther(t *testing.T) {
 	}
 	if list, _ := os.ReadDir(dir); len(list) != 1 {
 		t.Fatalf("got %d files, want only the old one", len(list))
+	}
+}
+
+func TestWritersOfOnePathLeaveOneOfTheirFilesAndNoOther(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a")
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			for range 50 {
+				if err := WriteFile(path, bytes.Repeat([]byte{byte(i)}, 100+i), 0o600); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	got, err := os.ReadFile(path)
+	if err != nil || len(got) != 100+int(got[0]) || bytes.Count(got, got[:1]) != len(got) {
+		t.Fatalf("got %d bytes %.10x, %v, want one writer's", len(got), got, err)
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 1 {
+		t.Fatalf("got %v, want one file", list)
+	}
+}
+
+func TestAFileBeingWrittenHasNoName(t *testing.T) {
+	dir := t.TempDir()
+	f, err := Create(filepath.Join(dir, "a"), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Discard()
+	if f.temp != "" {
+		t.Skip("the file system of TMPDIR cannot hold files without a name: set it to a folder on ext4, xfs, btrfs or tmpfs")
+	}
+	if list, _ := os.ReadDir(dir); len(list) != 0 {
+		t.Fatalf("got %v, want nothing that a kill would leave", list)
 	}
 }
 

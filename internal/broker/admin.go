@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -33,8 +34,18 @@ func (b *Broker) handleAdmin(pattern string, h adminHandler) {
 			return refuse(http.StatusUnauthorized, kindAdmin, "admin access denied for endpoint %s: %w",
 				strings.TrimPrefix(r.URL.Path, api.KBSPrefix+"/"), err)
 		}
-		return h(w, r, actor)
+		return told(h(w, r, actor))
 	})
+}
+
+// told lets an administrator know what is wrong with the broker's own state;
+// others get no such details.
+func told(err error) error {
+	var p *problem
+	if err == nil || errors.As(err, &p) || errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	return refuse(http.StatusInternalServerError, kindInternal, "the broker could not do it: %w", err)
 }
 
 // administrator returns who signed the request's bearer token, a JWT as in

@@ -23,6 +23,7 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"holdfast/internal/api"
+	"holdfast/internal/attest/ear"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/policy"
 )
@@ -97,7 +98,7 @@ func TestOnlyAnAdministratorsTokenAdministers(t *testing.T) {
 func TestAttestationTokenDoesNotAdminister(t *testing.T) {
 	b := newBench(t, func(c *Config) { c.AdminKeys = []crypto.PublicKey{&c.TokenKey.PublicKey} }) // one key for both: a mistake
 	m := b.machine()
-	token, err := b.tokens.issue(result{tee: "tpm"})
+	token, err := b.tokens.issue(ear.Result{TEE: "tpm"})
 	check(t, err)
 	m.token = token
 	status, body := m.call("GET", "/kbs/v0/holdfast/resources", nil)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 	"slices"
 
 	"holdfast/internal/api"
+	"holdfast/internal/input"
 	"holdfast/internal/policy"
 )
 
@@ -25,7 +25,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error 
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(body, v); err != nil {
+	if err := input.JSON(body, v); err != nil {
 		return refuse(http.StatusBadRequest, kind, "parse the request: %w", err)
 	}
 	return nil
@@ -117,8 +117,8 @@ func (b *Broker) listImages(w http.ResponseWriter, _ *http.Request, _ string) er
 		return err
 	}
 	list := []api.TrustedImage{}
-	for _, id := range slices.Sorted(maps.Keys(references)) {
-		list = append(list, api.TrustedImage{ID: id, Values: *references[id]})
+	for _, id := range slices.Sorted(maps.Keys(references.values)) {
+		list = append(list, api.TrustedImage{ID: id, Values: *references.values[id]})
 	}
 	writeJSON(w, http.StatusOK, list)
 	return nil
@@ -129,7 +129,7 @@ func (b *Broker) getImage(w http.ResponseWriter, r *http.Request, _ string) erro
 	if err != nil {
 		return err
 	}
-	values, ok := references[r.PathValue("id")]
+	values, ok := references.values[r.PathValue("id")]
 	if !ok {
 		return refuse(http.StatusNotFound, kindReference, "no reference value found for the given id: %s", r.PathValue("id"))
 	}

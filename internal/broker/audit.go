@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bufio"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -19,6 +20,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // AuditFile is the audit log's name in the broker's folder.
@@ -43,7 +45,7 @@ func openAudit(dir string, now func() time.Time) (*auditLog, error) {
 // auditKey reads the key of value digests, or makes it. Linking, unlike
 // renaming, lets only the first of two processes win.
 func auditKey(path string) ([]byte, error) {
-	key, err := os.ReadFile(path)
+	key, err := input.ReadFile(path, input.Key)
 	if errors.Is(err, fs.ErrNotExist) {
 		fresh := path + "." + randomHex(8)
 		if err := atomicfile.WriteFile(fresh, randomBytes(32), 0o600); err != nil {
@@ -53,7 +55,7 @@ func auditKey(path string) ([]byte, error) {
 		if err := os.Link(fresh, path); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
-		key, err = os.ReadFile(path)
+		key, err = input.ReadFile(path, input.Key)
 	}
 	if err == nil && len(key) != 32 {
 		err = fmt.Errorf("%s: has %d bytes, expected 32", path, len(key))
@@ -139,6 +141,28 @@ func tornEnd(f *os.File) (torn bool, size int64, err error) {
 		return false, size, err
 	}
 	return last[0] != '\n', size, nil
+}
+
+// each reads the log, oldest first. A line that a crash cut off is left out:
+// nobody was told of what it recorded.
+func (l *auditLog) each(read func(api.AuditEntry)) error {
+	f, err := os.Open(l.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	lines := bufio.NewScanner(f)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var e api.AuditEntry
+		if json.Unmarshal(lines.Bytes(), &e) == nil {
+			read(e)
+		}
+	}
+	return lines.Err()
 }
 
 // auditedPCRs are those that a decision can depend on, and the firmware's own,

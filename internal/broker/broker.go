@@ -39,6 +39,9 @@ type Config struct {
 	// and returns its content. Without it no image can be trusted.
 	VerifyReference func(envelope []byte) (*api.ReferenceValues, error)
 
+	// Proofs makes every release leave a proof. Without it, none does.
+	Proofs *Proofs
+
 	Issuer      string        // of tokens; "holdfast" when empty
 	SessionLife time.Duration // from challenge to last use; 5 minutes when 0, as Trustee's
 	TokenLife   time.Duration // 5 minutes when 0
@@ -136,6 +139,8 @@ func (b *Broker) routes() {
 	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)
 	b.handleAdmin("GET /holdfast/resources", b.listResources)
 	b.handleAdmin("GET /holdfast/audit", b.getAudit)
+	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
+	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
 	b.handle("/", func(_ http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusNotFound, kindNotFound, "%s %s is not served here", r.Method, r.URL.Path)
 	})

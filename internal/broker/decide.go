@@ -7,13 +7,18 @@ import (
 	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/attest"
+	"holdfast/internal/attest/ear"
+	"holdfast/internal/attest/initdata"
+	"holdfast/internal/input"
 	"holdfast/internal/policy"
+	"holdfast/internal/proof"
 )
 
 // A denial is a policy's refusal and its reasons.
@@ -43,25 +48,25 @@ type compiledPolicy struct {
 
 // policy returns the policy that is in force: the file may have been replaced
 // by another process since the last request.
-func (b *Broker) policy(kind string) (*policy.Policy, error) {
+func (b *Broker) policy(kind string) (compiledPolicy, error) {
 	source := shipped[kind]
-	raw, err := os.ReadFile(b.store.policyPath(kind))
+	raw, err := input.ReadFile(b.store.policyPath(kind), input.Document)
 	if err == nil {
 		source = string(raw)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return compiledPolicy{}, err
 	}
 	b.policies.mu.Lock()
 	defer b.policies.mu.Unlock()
 	if c, ok := b.policies.compiled[kind]; ok && c.source == source {
-		return c.policy, c.err
+		return c, c.err
 	}
 	compiled, err := policy.Compile(kind+".rego", source)
 	if b.policies.compiled == nil {
 		b.policies.compiled = map[string]compiledPolicy{}
 	}
 	b.policies.compiled[kind] = compiledPolicy{source, compiled, err}
-	return compiled, err
+	return b.policies.compiled[kind], err
 }
 
 func (s *store) policyPath(kind string) string { return filepath.Join(s.dir, "policies", kind+".rego") }
@@ -70,53 +75,89 @@ func (s *store) setPolicy(ctx context.Context, kind, source string) error {
 	return s.put(ctx, s.policyPath(kind), []byte(source))
 }
 
+// Check says whether the policies in force can be asked at all. One that
+// cannot refuses everything.
+func (b *Broker) Check() error {
+	for kind := range shipped {
+		if _, err := b.policy(kind); err != nil {
+			return fmt.Errorf("policy %s: %w", b.store.policyPath(kind), bare(err))
+		}
+	}
+	return nil
+}
+
+// A question is what a policy was asked, and its answer.
+type question struct {
+	kind, policy string // source
+	input        any
+	data         map[string]any
+	policy.Decision
+}
+
 // decide asks a policy. Whatever goes wrong on the way is a reason to refuse.
-func (b *Broker) decide(ctx context.Context, kind string, input any, data map[string]any) policy.Decision {
+func (b *Broker) decide(ctx context.Context, kind string, input any, data map[string]any) question {
+	q := question{kind: kind, input: input, data: data}
 	p, err := b.policy(kind)
 	if err != nil {
 		b.log.Error("broker: policy", "kind", kind, "error", err)
-		return policy.Decision{Reasons: []string{err.Error()}}
+		q.Decision = policy.Decision{Reasons: []string{err.Error()}}
+		return q
 	}
-	d, err := p.Decide(ctx, input, data)
-	if err != nil {
+	q.policy = p.source
+	if q.Decision, err = p.policy.Decide(ctx, input, data); err != nil {
 		b.log.Error("broker: policy", "kind", kind, "error", err)
 	}
-	return d
+	return q
 }
 
 // appraise asks the attestation policy about verified claims.
-func (b *Broker) appraise(ctx context.Context, tee string, claims map[string]any, init *initData) (map[string]int8, error) {
+func (b *Broker) appraise(ctx context.Context, s session, claims attest.Claims, init *initdata.Document) (appraisal, error) {
 	references, err := b.references()
 	if err != nil {
-		return nil, err
+		return appraisal{}, err
 	}
 	configurations, err := b.store.configurations()
 	if err != nil {
-		return nil, err
+		return appraisal{}, err
 	}
-	input := map[string]any{"tee": tee, "claims": claims, "time": b.cfg.Now().Unix()}
-	if init != nil {
-		input["init_data"] = map[string]any{"digest": init.digest, "data": init.data}
+	at := b.cfg.Now().UTC().Truncate(time.Second)
+	data := map[string]any{"reference": references.values, "configurations": configurations}
+	a := appraisal{
+		question: b.decide(ctx, attestationPolicy, proof.AttestationInput(s.tee, claims, init, at), data),
+		at:       at, references: references, claims: claims,
 	}
-	data := map[string]any{"reference": references, "configurations": configurations}
-	d := b.decide(ctx, attestationPolicy, input, data)
-	if d.Allow {
-		return d.Trust, nil
+	if a.Allow {
+		return a, nil
 	}
-	err = &denial{d.Reasons}
+	err = &denial{a.Reasons}
 	if init == nil {
-		return nil, attestRefusal("%w", err)
+		return a, attestRefusal("%w", err)
 	}
-	if _, known := configurations[init.digest]; known {
-		return nil, attestRefusal("%w", err)
+	if _, known := configurations[init.Digest]; known {
+		return a, attestRefusal("%w", err)
 	}
-	return nil, attestRefusal("%w (to allow the configuration: %s)", err, init.allowCommand())
+	return a, attestRefusal("%w (to allow the configuration: %s)", err, allowDocument(init))
+}
+
+// An appraisal is the attestation policy's judgement of one machine.
+type appraisal struct {
+	question
+	at         time.Time
+	references references
+	claims     attest.Claims
+}
+
+// references are the trusted images by their IDs: what each envelope says, and
+// the envelope.
+type references struct {
+	values    map[string]*api.ReferenceValues
+	envelopes map[string][]byte
 }
 
 // references reads the trusted images. An envelope that no longer passes, be it
 // changed on disk or signed by a key that was replaced, trusts nothing.
-func (b *Broker) references() (map[string]*api.ReferenceValues, error) {
-	all := map[string]*api.ReferenceValues{}
+func (b *Broker) references() (references, error) {
+	all := references{map[string]*api.ReferenceValues{}, map[string][]byte{}}
 	err := b.store.envelopes(func(id string, envelope []byte) {
 		values, err := b.verifyReference(envelope)
 		if err == nil && digestOf(envelope) != id {
@@ -126,7 +167,7 @@ func (b *Broker) references() (map[string]*api.ReferenceValues, error) {
 			b.log.Warn("broker: reference values are ignored", "id", id, "error", err)
 			return
 		}
-		all[id] = values
+		all.values[id], all.envelopes[id] = values, envelope
 	})
 	return all, err
 }
@@ -139,28 +180,20 @@ func (b *Broker) verifyReference(envelope []byte) (*api.ReferenceValues, error) 
 }
 
 // permit asks the resource policy whether a token's machine may have r.
-func (b *Broker) permit(ctx context.Context, v *verified, r Resource, query url.Values) error {
+func (b *Broker) permit(ctx context.Context, v *verified, r Resource, query url.Values) (question, error) {
 	configurations, err := b.store.configurations()
 	if err != nil {
-		return err
+		return question{}, err
 	}
-	plain := map[string]string{}
-	for name := range query {
-		plain[name] = query.Get(name)
+	q := b.decide(ctx, resourcePolicy, v.claims, proof.ResourceData(string(r), query, configurations))
+	if q.Allow {
+		return q, nil
 	}
-	data := map[string]any{
-		"plugin": "resource", "resource-path": strings.Split(string(r), "/"), "query": plain,
-		"configurations": configurations,
-	}
-	d := b.decide(ctx, resourcePolicy, v.claims, data)
-	if d.Allow {
-		return nil
-	}
-	err = &denial{d.Reasons}
+	err = &denial{q.Reasons}
 	if c, ok := configurations[v.initData()]; ok {
-		return forbid("%w (to allow it: %s)", err, allowCommand(c.Digest, append(c.Resources, string(r))))
+		return q, forbid("%w (to allow it: %s)", err, allowCommand(c.Digest, append(c.Resources, string(r))))
 	}
-	return forbid("%w", err)
+	return q, forbid("%w", err)
 }
 
 // forbid answers 403, as the protocol's description has it for a resource that
@@ -173,8 +206,8 @@ func forbid(format string, args ...any) *problem {
 // initData returns the digest of the configuration that the token is about.
 func (v *verified) initData() string {
 	submods, _ := v.claims["submods"].(map[string]any)
-	cpu, _ := submods["cpu0"].(map[string]any)
-	evidence, _ := cpu[earClaims].(map[string]any)
+	cpu, _ := submods[ear.Device].(map[string]any)
+	evidence, _ := cpu[ear.Evidence].(map[string]any)
 	digest, _ := evidence["init_data_digest"].(string)
 	return digest
 }

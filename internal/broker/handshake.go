@@ -14,6 +14,8 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
+	"holdfast/internal/attest/ear"
+	"holdfast/internal/attest/initdata"
 )
 
 // Bounds on what a stranger may send. Trustee's is 2 MiB for everything
@@ -68,7 +70,7 @@ func (b *Broker) postAuth(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return authRefusal("TEE %q is not supported by this broker", request.TEE)
 	}
-	s := &session{tee: request.TEE, nonce: base64.StdEncoding.EncodeToString(randomBytes(32)), offered: offered(params)}
+	s := &session{tee: request.TEE, nonce: base64.StdEncoding.EncodeToString(randomBytes(32)), offered: offered(params), offer: params.Activation}
 	if s.proof, err = verifier.Begin(*params); err != nil {
 		entry := api.AuditEntry{Action: "auth", Peer: r.RemoteAddr, Offered: s.offered}
 		return b.conclude(r.Context(), entry, authRefusal("%w", err))
@@ -168,31 +170,35 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 		return "", attestRefusal("%w", err)
 	}
 	if a.initData != nil {
-		entry.InitData = a.initData.digest
+		entry.InitData = a.initData.Digest
 	}
 	bound := attest.Binding{RuntimeDigest: a.digest}
 	if a.initData != nil {
-		bound.InitDataDigest = a.initData.sum
+		bound.InitDataDigest = a.initData.Sum
 	}
 	claims, err := s.proof.Verify(a.TEEEvidence.Primary, bound)
 	if err != nil {
 		return "", attestRefusal("verify TEE evidence failed: %w", err)
 	}
 	entry.Claims = auditClaims(claims)
-	trust, err := b.appraise(ctx, s.tee, claims, a.initData)
+	judged, err := b.appraise(ctx, s, claims, a.initData)
 	if err != nil {
 		return "", err
 	}
-	return b.tokens.issue(result{
-		session: s.reference(), tee: s.tee, trust: trust, claims: claims,
-		initData: a.initData, runtime: a.RuntimeData, extra: a.TEEEvidence.Additional,
+	token, err := b.tokens.issue(ear.Result{
+		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Claims: claims,
+		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional,
 	})
+	if err != nil {
+		return "", err
+	}
+	return token, b.keepAttested(ctx, s, a, judged, token)
 }
 
 // An attestation is a message that is well-formed and answers our nonce.
 type attestation struct {
 	api.KBSAttestation
-	initData *initData
+	initData *initdata.Document
 	digest   []byte // of the canonical runtime data
 }
 
@@ -211,7 +217,7 @@ func parseAttestation(body []byte, nonce string) (*attestation, error) {
 		return nil, errors.New("evidence of additional devices is not supported by this broker")
 	}
 	var err error
-	if a.initData, err = parseInitData(a.InitData); err != nil {
+	if a.initData, err = initdata.Parse(a.InitData); err != nil {
 		return nil, err
 	}
 	a.digest, err = attest.RuntimeDigest(a.RuntimeData, a.TEEEvidence.Additional)

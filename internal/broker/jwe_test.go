@@ -158,19 +158,3 @@ func TestBadMachineKeysAreRefused(t *testing.T) {
 		t.Error("absent: want an error")
 	}
 }
-
-func FuzzParseTEEKey(f *testing.F) {
-	_, good := ecJWK(f, elliptic.P256(), "P-256")
-	_, oaep := rsaJWK(f)
-	f.Add([]byte(good))
-	f.Add([]byte(oaep))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		key, err := parseTEEKey(raw)
-		if err != nil {
-			return
-		}
-		if _, err := key.seal([]byte("x")); err != nil {
-			t.Fatalf("a key that was accepted cannot be used: %v", err)
-		}
-	})
-}

@@ -21,7 +21,8 @@ type session struct {
 	id      string
 	tee     string
 	nonce   string
-	offered string         // digest of the offered endorsement certificate
+	offered string // digest of the offered endorsement certificate
+	offer   *api.ActivationOffer
 	proof   attest.Session // waits for the evidence; gone once it was used
 	expires time.Time
 	used    bool   // the nonce was answered, well or badly

@@ -16,6 +16,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // A store is the broker's state as files that a person can read:
@@ -24,6 +25,8 @@ import (
 //	configurations/HEX.json             api.Configuration
 //	references/HEX.json                 envelopes as they came, named by their SHA-256
 //	policies/{attestation,resource}.rego  absent: the shipped ones hold
+//	attested/SESSION.json               api.ProofAttestation, while its token is good
+//	proofs/TIME-SESSION-CHANCE.json     the proof of a release each
 //
 // Files are replaced as one step, so readers take no lock; writers take one
 // that other processes see.
@@ -36,7 +39,7 @@ func openStore(dir string) (*store, error) {
 	if dir == "" {
 		return nil, errors.New("no state folder is set")
 	}
-	for _, sub := range []string{"resources", "configurations", "references", "policies"} {
+	for _, sub := range []string{"resources", "configurations", "references", "policies", "attested", "proofs"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o700); err != nil {
 			return nil, err
 		}
@@ -118,7 +121,9 @@ func (s *store) resourcePath(r Resource) string {
 	return filepath.Join(s.dir, "resources", filepath.FromSlash(string(r)))
 }
 
-func (s *store) resource(r Resource) ([]byte, error) { return os.ReadFile(s.resourcePath(r)) }
+func (s *store) resource(r Resource) ([]byte, error) {
+	return input.ReadFile(s.resourcePath(r), input.Document)
+}
 
 func (s *store) resources() ([]string, error) {
 	root := filepath.Join(s.dir, "resources")
@@ -162,7 +167,7 @@ func (s *store) configurations() (map[string]api.Configuration, error) {
 	all := map[string]api.Configuration{}
 	err := s.each("configurations", func(name string, raw []byte) error {
 		var c api.Configuration
-		if err := json.Unmarshal(raw, &c); err != nil {
+		if err := input.JSON(raw, &c); err != nil {
 			return err
 		}
 		if c.Digest != "sha256:"+name {
@@ -209,7 +214,7 @@ func (s *store) each(sub string, read func(name string, raw []byte) error) error
 		if !ok || strings.HasPrefix(name, ".") {
 			continue
 		}
-		raw, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		raw, err := input.ReadFile(filepath.Join(dir, entry.Name()), input.Document)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // withdrawn meanwhile
 		}
@@ -217,10 +222,19 @@ func (s *store) each(sub string, read func(name string, raw []byte) error) error
 			err = read(name, raw)
 		}
 		if err != nil {
-			return fmt.Errorf("%s/%s: %w", sub, entry.Name(), err)
+			return fmt.Errorf("%s: %w", filepath.Join(sub, entry.Name()), bare(err))
 		}
 	}
 	return nil
+}
+
+// bare leaves out the path of an error that is told of it anyway.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 func digestOf(raw []byte) string {

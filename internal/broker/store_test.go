@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/elliptic"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -223,51 +222,4 @@ func TestResourcePaths(t *testing.T) {
 			t.Errorf("%q: got %q, %v, want %q", text, got, err, want)
 		}
 	}
-}
-
-func FuzzParseResource(f *testing.F) {
-	f.Add("kbs:///default/key/x")
-	f.Add("../../etc")
-	f.Fuzz(func(t *testing.T, text string) {
-		r, err := ParseResource(text)
-		if err != nil {
-			return
-		}
-		if !filepath.IsLocal(string(r)) || filepath.Clean(string(r)) != string(r) || strings.Count(string(r), "/") != 2 {
-			t.Fatalf("%q became %q", text, r)
-		}
-	})
-}
-
-func FuzzParseRequest(f *testing.F) {
-	f.Add([]byte(`{"version":"0.4.0","tee":"tpm","extra-params":{"tpm-activation":{"ak-public":"AAA="}}}`))
-	f.Add([]byte(`{"version":"0.4.0","tee":"tpm","extra-params":""}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		request, params, err := parseRequest(body)
-		if err == nil && (params == nil || !strings.HasPrefix(request.Version, "0.4.0")) {
-			t.Fatalf("got %+v, %+v", request, params)
-		}
-	})
-}
-
-func FuzzParseAttestation(f *testing.F) {
-	_, jwk := ecJWK(f, elliptic.P256(), "P-256")
-	good, _ := json.Marshal(api.KBSAttestation{
-		InitData:    &api.InitDataMessage{Format: "toml", Body: initDataBody},
-		RuntimeData: api.RuntimeData{Nonce: "n", TEEPubKey: jwk},
-		TEEEvidence: api.CompositeEvidence{Primary: json.RawMessage("{}")},
-	})
-	f.Add(good)
-	f.Add([]byte("{}"))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		a, err := parseAttestation(body, "n")
-		if err == nil && (len(a.digest) != 48 || a.RuntimeData.Nonce != "n") {
-			t.Fatalf("got %+v", a)
-		}
-		if err == nil && a.initData != nil {
-			if command := a.initData.allowCommand(); strings.ContainsAny(command, "$`;&|<>\n'\"\\") {
-				t.Fatalf("got a command that must not be pasted: %q", command)
-			}
-		}
-	})
 }

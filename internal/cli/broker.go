@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -15,12 +14,13 @@ import (
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
 	"holdfast/internal/image"
+	"holdfast/internal/input"
 )
 
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
 		a.brokerTrust(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
-		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit())
+		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
@@ -97,7 +97,7 @@ func (a *app) brokerTrust() *cobra.Command {
 		if m, err := image.ReadMachine(path); err == nil {
 			path = m.ReferencePath()
 		}
-		raw, err := os.ReadFile(path)
+		raw, err := input.ReadFile(path, input.Document)
 		if err != nil {
 			return fmt.Errorf("trust: %w", err)
 		}
@@ -166,9 +166,9 @@ func (a *app) brokerSet() *cobra.Command {
 
 func (a *app) readFile(path string) ([]byte, error) {
 	if path == "-" {
-		return io.ReadAll(a.Stdin)
+		return input.ReadAll(a.Stdin, input.Secret)
 	}
-	return os.ReadFile(filepath.Clean(path))
+	return input.ReadFile(filepath.Clean(path), input.Secret)
 }
 
 func (a *app) brokerList() *cobra.Command {

@@ -21,8 +21,8 @@ func (a *app) keyInit() *cobra.Command {
 		Use:   "init",
 		Short: "Make one root and the keys it certifies",
 		Long: `Makes a root key and, certified by it, the keys for Secure Boot (PK, KEK, db),
-for statements about images, for TLS, for the broker's tokens and for its
-administrator. Existing keys are never replaced.
+for statements about images, for TLS, for the broker's tokens, its proofs and
+its administrator. Existing keys are never replaced.
 
 Exit codes: 0 made, 1 failed (also when keys exist), 2 usage.`,
 		Example: "  holdfast key init\n  holdfast key init --state /srv/holdfast",
@@ -49,12 +49,12 @@ func (a *app) keyList() *cobra.Command {
 		Long:    "Lists the certificates of this installation; private keys are never shown.\n\nExit codes: 0 listed, 1 failed, 2 usage.",
 		Example: "  holdfast key list --json",
 		Args:    cobra.NoArgs,
-		RunE: func(_ *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := a.installation()
 			if err != nil {
 				return err
 			}
-			ring, err := keys.Open(dir.Keys())
+			ring, err := keys.Open(cmd.Context(), dir.Keys(), time.Now())
 			if err != nil {
 				return fmt.Errorf("open keys: %w", err)
 			}

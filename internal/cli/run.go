@@ -23,12 +23,12 @@ const (
 
 // runFlags are the words of run before they are understood.
 type runFlags struct {
-	name, guest, accel, memory, broker, brokerCA string
-	user, workdir, hostname, log                 string
-	secrets, publish, env, entrypoint            []string
-	tmpfs, volumes                               []string
-	cpus                                         int
-	interactive, console, readOnly, detach, rm   bool
+	name, guest, accel, memory, broker, brokerCA, proof string
+	user, workdir, hostname, log                        string
+	secrets, publish, env, entrypoint                   []string
+	tmpfs, volumes                                      []string
+	cpus                                                int
+	interactive, console, readOnly, detach, rm          bool
 }
 
 func (a *app) runVerb() *cobra.Command {
@@ -70,6 +70,7 @@ refused because it did not verify, 2 usage.`,
 	fs.StringVar(&f.guest, "guest", "", "machine image, or its recipe's folder (default: images/guest here or beside the program)")
 	fs.StringVar(&f.broker, "broker", "", "https URL of another broker, whose administrator must authorise the configuration")
 	fs.StringVar(&f.brokerCA, "broker-ca", "", "PEM file of that broker's CA (default: this installation's)")
+	fs.StringVar(&f.proof, "proof", "", "file to write with the proofs of all that the broker released to the workload")
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "/PATH[:size=64m,mode=1777,noexec]: memory of its own for the workload at PATH, empty at first")
 	fs.StringArrayVar(&f.volumes, "volume", nil, "refused: what lies on a host is not measured")
 	fs.StringVarP(&f.user, "user", "u", "", "USER[:GROUP] of the workload, by name or number (default: the image's)")

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"holdfast/internal/api"
+	"holdfast/internal/input"
 	"holdfast/internal/machine"
 	"holdfast/internal/wiring"
 )
@@ -21,7 +22,7 @@ import (
 func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 	r := wiring.Run{
 		Image: args[0], Args: args[1:], Name: f.name, Guest: f.guest, Entrypoint: f.entrypoint, CPUs: f.cpus,
-		Interactive: f.interactive, Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.progress(),
+		Interactive: f.interactive, Proof: f.proof, Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.progress(),
 		User: f.user, Workdir: f.workdir, Hostname: f.hostname, ReadOnly: f.readOnly,
 		Detached: f.detach, Remove: f.rm, Keep: f.detach && !f.rm, Journal: f.detach && f.log == "file",
 	}
@@ -60,6 +61,14 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		all = errors.Join(all, err)
 	}
 	all = errors.Join(all, (api.Process{Workdir: f.workdir, Hostname: f.hostname}).Check(), f.contradictions(), a.mistaken(f, args))
+	if r.Proof != "" { // a detached run's process has another folder
+		if r.Proof, err = filepath.Abs(r.Proof); err != nil {
+			all = errors.Join(all, fmt.Errorf("--proof: %w", err))
+		}
+	}
+	if r.Proof != "" && r.Broker != nil {
+		all = errors.Join(all, errors.New("--proof: another's broker keeps the proofs; its administrator has them"))
+	}
 	if r.Interactive && r.Image == "-" {
 		all = errors.Join(all, errors.New("--interactive: standard input is the image already"))
 	}
@@ -185,7 +194,7 @@ func parseSecrets(words []string) ([]wiring.Secret, error) {
 			s.Value, s.Resource = nil, value
 		}
 		if file, ok := strings.CutPrefix(value, "@"); ok {
-			raw, err := os.ReadFile(file)
+			raw, err := input.ReadFile(file, input.Secret)
 			if err != nil {
 				return nil, fmt.Errorf("--secret %s: %w", name, err)
 			}
@@ -276,7 +285,7 @@ func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {
 	if ca == "" {
 		ca = filepath.Join(a.state, "keys", "tls.crt")
 	}
-	pem, err := os.ReadFile(ca)
+	pem, err := readCertificates(ca)
 	if err != nil {
 		return nil, fmt.Errorf("--broker-ca: %w", err)
 	}

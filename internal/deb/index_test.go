@@ -229,31 +229,3 @@ func TestAbsentKeyringAndMirrorAreNamed(t *testing.T) {
 		t.Errorf("got %v, want ErrNoArchive", err)
 	}
 }
-
-func FuzzRelease(f *testing.F) {
-	f.Add(releaseText)
-	f.Fuzz(func(t *testing.T, text string) {
-		r, err := parseRelease(text)
-		if err != nil {
-			return
-		}
-		for name := range r.files {
-			if strings.HasPrefix(name, "/") || strings.Contains("/"+name+"/", "/../") {
-				t.Errorf("path %q leaves the suite", name)
-			}
-		}
-	})
-}
-
-func FuzzParagraphs(f *testing.F) {
-	f.Add("A: b\n c\n\nD: e\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		for p, err := range Paragraphs(strings.NewReader(text)) {
-			if err != nil {
-				return
-			}
-			_ = p.Get("Package")
-			_, _ = (&Package{Control: p}).parsed("amd64")
-		}
-	})
-}

@@ -39,17 +39,3 @@ func TestVersionsAreOrderedAsDpkgOrders(t *testing.T) {
 		}
 	}
 }
-
-func FuzzRelations(f *testing.F) {
-	f.Add("a (>= 1) [amd64] <x> | b:any, c")
-	f.Fuzz(func(t *testing.T, text string) {
-		groups, err := parseRelations(text, "amd64")
-		for _, g := range groups {
-			for _, r := range g {
-				if err == nil && (r.Name == "" || (r.Op == "") != (r.Version == "")) {
-					t.Errorf("%q: got %+v", text, r)
-				}
-			}
-		}
-	})
-}

@@ -3,7 +3,6 @@ package deb
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -42,7 +42,7 @@ type entry struct {
 }
 
 func (a *Archive) keyring() (openpgp.EntityList, error) {
-	b, err := os.ReadFile(a.cfg.Keyring)
+	b, err := input.ReadFile(a.cfg.Keyring, input.Document)
 	if err != nil {
 		return nil, fmt.Errorf("archive keyring: %w", err)
 	}
@@ -52,7 +52,7 @@ func (a *Archive) keyring() (openpgp.EntityList, error) {
 	}
 	keys, err := read(bytes.NewReader(b))
 	if err != nil {
-		return nil, fmt.Errorf("archive keyring %s: %w", a.cfg.Keyring, err)
+		return nil, fmt.Errorf("archive keyring %s: %w", a.cfg.Keyring, input.Cut(err))
 	}
 	return keys, nil
 }

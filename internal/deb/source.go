@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"holdfast/internal/input"
 )
 
 // A Source is an archive's root and a suite in it.
@@ -31,7 +32,7 @@ func ReadSources(root string) ([]Source, error) {
 		if parse == nil {
 			continue
 		}
-		b, err := os.ReadFile(path)
+		b, err := input.ReadFile(path, input.Document)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -112,7 +113,7 @@ func firstMirror(root, path string) string {
 	if below, ok := strings.CutPrefix(path, "/etc/apt/"); ok {
 		path = filepath.Join(root, below)
 	}
-	b, err := os.ReadFile(path)
+	b, err := input.ReadFile(path, input.Document)
 	if err != nil {
 		return ""
 	}

@@ -94,14 +94,6 @@ func TestArchiveOfASuiteIsWhatTheSourcesSay(t *testing.T) {
 	}
 }
 
-func FuzzSources(f *testing.F) {
-	f.Add("deb [a=b] http://x y z\n", "Types: deb\nURIs: http://x\nSuites: y\n")
-	f.Fuzz(func(_ *testing.T, list, sources string) {
-		_ = oneLine(uncomment([]byte(list)))
-		_ = deb822(uncomment([]byte(sources)))
-	})
-}
-
 func TestAMirrorAtTheRootOfAHostHasNoSecuritySuites(t *testing.T) {
 	for mirror, want := range map[string]int{"http://127.0.0.1:8000": 0, "http://127.0.0.1:8000/debian": 1} {
 		a := newArchive(t, Config{Mirror: mirror})

@@ -77,6 +77,7 @@ func TestVerityTable(t *testing.T) {
 	}
 }
 
+//fuzz:parser verity.go:ReadSuperblock
 func FuzzSuperblock(f *testing.F) {
 	good := make([]byte, 512)
 	copy(good, "verity\x00\x00\x01\x00\x00\x00\x01")

@@ -227,31 +227,6 @@ func TestKeyIDsOutsideTheBrokerAreRefused(t *testing.T) {
 	}
 }
 
-func FuzzAnnotations(f *testing.F) {
-	_, annotations := seal(f, []byte("plain"))
-	f.Add(annotations[AnnotationOptions], annotations[AnnotationBroker])
-	f.Add(annotations[AnnotationOptions], base64.StdEncoding.EncodeToString(golden(f, "v1.json")))
-	f.Add("", ",")
-	f.Fuzz(func(t *testing.T, public, packets string) {
-		options, err := Unwrap(t.Context(), map[string]string{AnnotationOptions: public, AnnotationBroker: packets}, keyOf(kek))
-		if err == nil {
-			if _, err := Decrypt(strings.NewReader(""), options); err != nil {
-				t.Fatalf("unwrapped options are not usable: %v", err)
-			}
-		}
-	})
-}
-
-func FuzzPacket(f *testing.F) {
-	f.Add(golden(f, "v1.json"))
-	f.Add(golden(f, "sample_kbc_annotation.json"))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if packet, err := ParsePacket(raw); err == nil {
-			_, _ = packet.Open(kek)
-		}
-	})
-}
-
 func BenchmarkEncrypt(b *testing.B) {
 	plain := make([]byte, 16<<20)
 	b.SetBytes(int64(len(plain)))

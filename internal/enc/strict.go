@@ -3,8 +3,10 @@ package enc
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // maxAnnotation bounds one annotation's value; ours are about 1 KiB.
@@ -15,6 +17,9 @@ const maxAnnotation = 1 << 20
 func decodeBase64(s string) ([]byte, error) {
 	if len(s) > maxAnnotation {
 		return nil, fmt.Errorf("%d bytes are too many", len(s))
+	}
+	if strings.ContainsAny(s, "\r\n") { // which the decoder skips, strict or not
+		return nil, errors.New("it has line breaks")
 	}
 	return base64.StdEncoding.Strict().DecodeString(s)
 }

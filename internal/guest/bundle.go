@@ -2,7 +2,6 @@ package guest
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -19,8 +18,12 @@ import (
 )
 
 // memoryReserve is what the machine keeps for itself when the workload takes
-// all it may.
-const memoryReserve = 48 << 20
+// all it may. Where memory can be compressed, so much is made free for a
+// workload whose image fills the machine.
+const (
+	memoryReserve  = 48 << 20
+	memoryMadeFree = 64 << 20
+)
 
 // writeBundle adds runc's config.json, and the files that the container gets
 // from the guest, to a bundle that has its rootfs.
@@ -196,17 +199,29 @@ func writeSecrets(dir string, u user, secrets map[string][]byte) error {
 // availableMemory is what the workload may take: all that is left now, save a
 // reserve. Beyond it the kernel kills in the workload's cgroup, and says so.
 func availableMemory() (int64, error) {
-	b, err := os.ReadFile("/proc/meminfo")
+	text, err := os.ReadFile("/proc/meminfo")
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(b)) {
-		if value, ok := strings.CutPrefix(line, "MemAvailable:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
-			if err != nil || kib<<10 <= 2*memoryReserve {
-				return 0, errors.Join(fmt.Errorf("%d KiB of memory are left: give the machine more", kib), err)
-			}
-			return kib<<10 - memoryReserve, nil
+	available, err := kib(text, "MemAvailable:")
+	if err != nil {
+		return 0, err
+	}
+	if swap, err := kib(text, "SwapTotal:"); err == nil && swap > 0 {
+		return max(available-memoryReserve, memoryMadeFree), nil
+	}
+	if available <= 2*memoryReserve {
+		return 0, fmt.Errorf("%d KiB of memory are left: give the machine more", available>>10)
+	}
+	return available - memoryReserve, nil
+}
+
+// kib finds a value of /proc/meminfo, in bytes.
+func kib(text []byte, name string) (int64, error) {
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name); ok {
+			n, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+			return n << 10, err
 		}
 	}
 	return 0, unix.ENOENT

@@ -2,12 +2,12 @@ package guest
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"runtime"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -42,7 +42,7 @@ func (r *registry) image(ctx context.Context) (*image, error) {
 		}
 	}
 	i := &image{digest: r.digest}
-	if err := json.Unmarshal(raw, &i.manifest); err != nil {
+	if err := input.JSON(raw, &i.manifest); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	if n := len(i.manifest.Layers); n == 0 || n > maxLayers {
@@ -60,7 +60,7 @@ func (r *registry) config(ctx context.Context, i *image) error {
 	if err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
-	if err := json.Unmarshal(raw, &i.config); err != nil {
+	if err := input.JSON(raw, &i.config); err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
 	if i.config.OS != "linux" || i.config.Architecture != runtime.GOARCH {
@@ -72,7 +72,7 @@ func (r *registry) config(ctx context.Context, i *image) error {
 // choose finds this machine's manifest when the document is an index.
 func choose(raw []byte) (d oci.Digest, isIndex bool, err error) {
 	var index v1.Index
-	if err := json.Unmarshal(raw, &index); err != nil {
+	if err := input.JSON(raw, &index); err != nil {
 		return "", false, fmt.Errorf("manifest: %w", err)
 	}
 	if index.MediaType != v1.MediaTypeImageIndex && index.MediaType != dockerIndex && len(index.Manifests) == 0 {

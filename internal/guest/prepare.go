@@ -78,8 +78,9 @@ func together(ctx context.Context, all ...func(context.Context) error) error {
 	return group.Wait()
 }
 
-// mountMemory mounts the file system that holds the container. A quarter of
-// the machine's memory is left for the programs.
+// mountMemory mounts the file system that holds the container. Where the
+// machine can compress memory, an image may be as large as all of it; else a
+// quarter is left for the programs.
 func (g *guest) mountMemory() error {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
@@ -89,7 +90,10 @@ func (g *guest) mountMemory() error {
 		return err
 	}
 	size := uint64(info.Totalram) * uint64(info.Unit) / 4 * 3
-	if err := unix.Mount("tmpfs", g.Dir, "tmpfs", unix.MS_NODEV, fmt.Sprintf("mode=0700,size=%d", size)); err != nil {
+	if info.Totalswap > 0 {
+		size *= 2
+	}
+	if err := unix.Mount("tmpfs", g.Dir, "tmpfs", unix.MS_NODEV, fmt.Sprintf("mode=0700,nr_inodes=0,size=%d", size)); err != nil {
 		return fmt.Errorf("mount %s: %w", g.Dir, err)
 	}
 	return nil

@@ -251,17 +251,3 @@ func TestCapabilitiesAreKept(t *testing.T) {
 		t.Error("an attribute of the kernel's was set")
 	}
 }
-
-func FuzzUnpack(f *testing.F) {
-	needRoot(f)
-	for _, l := range layered(f) {
-		f.Add(l)
-	}
-	f.Fuzz(func(t *testing.T, layer []byte) {
-		rootfs, _ := apply(t, archive(t, symlink("up", ".."), folder("d")), layer)
-		b, err := os.ReadFile(filepath.Join(filepath.Dir(rootfs), "outside"))
-		if err != nil || string(b) != "untouched" {
-			t.Errorf("a file outside is %q, %v", b, err)
-		}
-	})
-}

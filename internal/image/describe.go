@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/boot/measure"
 	"holdfast/internal/boot/squashfs"
 	"holdfast/internal/image/provenance"
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 	"holdfast/internal/progress"
 	"holdfast/internal/sign"
@@ -80,12 +81,12 @@ type Partition struct {
 
 // ReadMachine reads the description of the machine image in dir.
 func ReadMachine(dir string) (*Machine, error) {
-	raw, err := os.ReadFile(filepath.Join(dir, machineFile))
+	raw, err := input.ReadFile(filepath.Join(dir, machineFile), input.Document)
 	if err != nil {
 		return nil, err
 	}
 	m := &Machine{Dir: dir}
-	if err := json.Unmarshal(raw, m); err != nil {
+	if err := input.JSON(raw, m); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, machineFile), err)
 	}
 	if m.Version != 1 {
@@ -131,7 +132,7 @@ func (m *machineBuild) describe(ctx context.Context, k *kernel, uki []byte, r *r
 		UKI:  Blob{File: ukiFile, Size: int64(len(uki)), Digest: oci.SHA256(uki)},
 		Root: Blob{Size: r.size, Digest: r.digest}, RootHash: r.Hash(), Disk: *disk, Dir: m.folder.final,
 	}
-	envelope, err := m.reference(uki, image)
+	envelope, err := m.reference(k, uki, image)
 	if err != nil {
 		return nil, fmt.Errorf("reference values: %w", err)
 	}
@@ -159,8 +160,8 @@ func (m *machineBuild) describe(ctx context.Context, k *kernel, uki []byte, r *r
 }
 
 // reference states what evidence of a boot of the image must show.
-func (m *machineBuild) reference(uki []byte, image *Machine) ([]byte, error) {
-	values, err := m.predict(uki)
+func (m *machineBuild) reference(k *kernel, uki []byte, image *Machine) ([]byte, error) {
+	values, err := m.predict(k, uki)
 	if err != nil {
 		return nil, err
 	}
@@ -193,18 +194,18 @@ func (m *machineBuild) statements(image *Machine) (*statements, error) {
 
 // predict splits the predicted PCRs into those that firmware has a part in
 // and those that only the image decides.
-func (m *machineBuild) predict(uki []byte) (*api.ReferenceValues, error) {
+func (m *machineBuild) predict(k *kernel, uki []byte) (*api.ReferenceValues, error) {
 	var enrolled *efivar.Keys
 	if m.opts.Keys != nil {
 		enrolled = &m.opts.Keys.Enrolled
 	}
-	p, err := measure.Predict(measure.Boot{UKI: uki, Keys: enrolled})
+	p, err := measure.Predict(measure.Boot{UKI: uki, Keys: enrolled, Stub: k.stub})
 	if err != nil {
 		return nil, err
 	}
 	values := &api.ReferenceValues{Firmware: []api.FirmwareReference{}, PCRs: pcrs(p, 11, 12, 13)}
 	for _, path := range m.opts.Firmware {
-		code, err := os.ReadFile(path)
+		code, err := input.ReadFile(path, input.Firmware)
 		if err != nil {
 			return nil, err
 		}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
@@ -42,40 +41,49 @@ func newFolder(path string) (*folder, error) {
 	if err := os.MkdirAll(filepath.Dir(final), 0o755); err != nil {
 		return nil, err
 	}
-	sweep(filepath.Dir(final))
-	tmp, err := os.MkdirTemp(filepath.Dir(final), tmpPrefix+"*")
+	tmp, held, err := newTemporary(filepath.Dir(final))
 	if err != nil {
 		return nil, err
-	}
-	held, err := hold(tmp)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(tmp))
 	}
 	return &folder{tmp: tmp, final: final, held: held}, os.Chmod(tmp, 0o755)
 }
 
-// hold locks a folder against sweep for as long as this process has it open.
-func hold(dir string) (*os.File, error) {
+// newTemporary makes a folder in dir that sweep leaves alone for as long as
+// this process has it open. Making, locking and sweeping take turns by dir's
+// own lock, so that no folder is ever seen without its maker's.
+func newTemporary(dir string) (tmp string, held *os.File, err error) {
+	turn, err := hold(dir, unix.LOCK_EX)
+	if err != nil {
+		return "", nil, err
+	}
+	defer turn.Close()
+	sweep(dir)
+	if tmp, err = os.MkdirTemp(dir, tmpPrefix+"*"); err != nil {
+		return "", nil, err
+	}
+	if held, err = hold(tmp, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return "", nil, errors.Join(err, os.RemoveAll(tmp))
+	}
+	return tmp, held, nil
+}
+
+// hold locks a folder for as long as this process has it open.
+func hold(dir string, how int) (*os.File, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.Flock(int(f.Fd()), how); err != nil {
 		return nil, errors.Join(&fs.PathError{Op: "lock", Path: dir, Err: err}, f.Close())
 	}
 	return f, nil
 }
 
-// sweep removes what builds left that were killed. A folder without a lock
-// that is a moment old may still be about to get it.
+// sweep removes what builds left that were killed.
 func sweep(dir string) {
 	left, _ := filepath.Glob(filepath.Join(dir, tmpPrefix+"*"))
 	for _, path := range left {
-		info, err := os.Lstat(path)
-		if err != nil || !info.IsDir() || time.Since(info.ModTime()) < time.Minute {
-			continue
-		}
-		if held, err := hold(path); err == nil {
+		if held, err := hold(path, unix.LOCK_EX|unix.LOCK_NB); err == nil {
 			_ = os.RemoveAll(path)
 			_ = held.Close()
 		}

@@ -47,7 +47,7 @@ func (c Compression) writer(w io.Writer) (io.WriteCloser, error) {
 	case Gzip:
 		return gzip.NewWriterLevel(w, gzip.BestCompression)
 	case Zstd, "":
-		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1))
+		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
 	default:
 		return nil, fmt.Errorf("compression %q: want zstd or gzip", string(c))
 	}

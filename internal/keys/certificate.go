@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"math/big"
 	"net"
 	"time"
@@ -30,6 +31,8 @@ type kind struct {
 	alg     algorithm
 	isCA    bool
 	usages  []x509.ExtKeyUsage
+	oids    []asn1.ObjectIdentifier // usages that crypto/x509 has no name for
+	later   bool                    // folders made before it existed lack it
 }
 
 // kinds lists the keys in the order they are made: the root first.
@@ -42,6 +45,8 @@ var kinds = []kind{
 	{name: TLS, purpose: "vouches for registry and broker", alg: p256, isCA: true},
 	{name: Admin, purpose: "administers the broker", alg: ed25519Alg, usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
 	{name: Token, purpose: "signs the broker's attestation results", alg: p256},
+	{name: Broker, purpose: "signs the broker's proofs of release", alg: ed25519Alg,
+		oids: []asn1.ObjectIdentifier{sign.DocumentSigning}, later: true},
 }
 
 var codeSigning = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
@@ -82,7 +87,7 @@ func (r *Ring) issue(k kind, now time.Time) (Pair, error) {
 	if err != nil {
 		return Pair{}, err
 	}
-	template.ExtKeyUsage = k.usages
+	template.ExtKeyUsage, template.UnknownExtKeyUsage = k.usages, k.oids
 	template.IsCA = k.isCA
 	if k.isCA {
 		template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
@@ -129,7 +134,14 @@ func (r *Ring) Server(now time.Time, hosts ...string) (tls.Certificate, error) {
 
 // Statements signs statements about images.
 func (r *Ring) Statements() sign.Signer {
-	p := r.pairs[Image]
+	return r.signer(Image)
+}
+
+// Releases signs the broker's proofs of release.
+func (r *Ring) Releases() sign.Signer { return r.signer(Broker) }
+
+func (r *Ring) signer(name string) sign.Signer {
+	p := r.pairs[name]
 	return sign.Signer{Key: p.Key.(ed25519.PrivateKey), Certificate: p.Certificate}
 }
 

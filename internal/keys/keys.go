@@ -24,18 +24,20 @@ import (
 	"time"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // The names of the keys, which are also their file names.
 const (
-	Root  = "root"  // ECDSA P-256: certifies the others
-	PK    = "pk"    // RSA-2048: owner of a machine's Secure Boot
-	KEK   = "kek"   // RSA-2048: may change db
-	DB    = "db"    // RSA-2048: signs UKIs
-	Image = "image" // Ed25519: signs statements about images
-	TLS   = "tls"   // ECDSA P-256 CA: vouches for our servers
-	Admin = "admin" // Ed25519: speaks to the broker as its administrator
-	Token = "token" // ECDSA P-256: the broker's, for attestation results
+	Root   = "root"   // ECDSA P-256: certifies the others
+	PK     = "pk"     // RSA-2048: owner of a machine's Secure Boot
+	KEK    = "kek"    // RSA-2048: may change db
+	DB     = "db"     // RSA-2048: signs UKIs
+	Image  = "image"  // Ed25519: signs statements about images
+	TLS    = "tls"    // ECDSA P-256 CA: vouches for our servers
+	Admin  = "admin"  // Ed25519: speaks to the broker as its administrator
+	Token  = "token"  // ECDSA P-256: the broker's, for attestation results
+	Broker = "broker" // Ed25519: the broker's, for proofs of release
 )
 
 // ErrExist says that the folder already holds a root.
@@ -75,24 +77,28 @@ func Init(ctx context.Context, dir string, now time.Time) (*Ring, error) {
 // OpenOrInit opens dir, making its keys first when there are none; made says
 // which it was.
 func OpenOrInit(ctx context.Context, dir string, now time.Time) (ring *Ring, made bool, err error) {
-	if ring, err = Open(dir); !errors.Is(err, ErrNotExist) {
+	if ring, err = Open(ctx, dir, now); !errors.Is(err, ErrNotExist) {
 		return ring, false, err
 	}
 	ring, err = Init(ctx, dir, now)
 	if errors.Is(err, ErrExist) { // another process was faster
-		ring, err = Open(dir)
+		ring, err = Open(ctx, dir, now)
 		return ring, false, err
 	}
 	return ring, err == nil, err
 }
 
-// Open reads the keys in dir, or fails with ErrNotExist.
-func Open(dir string) (*Ring, error) {
+// Open reads the keys in dir, or fails with ErrNotExist. A key that the folder
+// is too old to have is made at time now.
+func Open(ctx context.Context, dir string, now time.Time) (*Ring, error) {
 	r := &Ring{dir: dir, pairs: map[string]Pair{}}
 	for _, k := range kinds {
 		p, err := readPair(dir, k.name)
-		if errors.Is(err, fs.ErrNotExist) && k.name == Root {
+		if errors.Is(err, fs.ErrNotExist) && k.name == Root && absent(dir) {
 			return nil, fmt.Errorf("%s: %w", dir, ErrNotExist)
+		}
+		if errors.Is(err, fs.ErrNotExist) && k.later {
+			p, err = r.add(ctx, k, now)
 		}
 		if err != nil {
 			return nil, err
@@ -100,6 +106,33 @@ func Open(dir string) (*Ring, error) {
 		r.pairs[k.name] = p
 	}
 	return r, nil
+}
+
+func absent(dir string) bool {
+	_, err := os.Lstat(dir)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// add makes a key in a folder that lacks it, unless another process has just
+// done so. A process that is killed on the way leaves a key without its
+// certificate, which the next one replaces.
+func (r *Ring) add(ctx context.Context, k kind, now time.Time) (Pair, error) {
+	unlock, err := atomicfile.Lock(ctx, r.dir+".lock")
+	if err != nil {
+		return Pair{}, err
+	}
+	defer unlock()
+	if p, err := readPair(r.dir, k.name); !errors.Is(err, fs.ErrNotExist) {
+		return p, err
+	}
+	p, err := r.issue(k, now)
+	if err == nil {
+		err = writePair(r.dir, k.name, p)
+	}
+	if err != nil {
+		return Pair{}, fmt.Errorf("make key %s: %w", k.name, err)
+	}
+	return p, nil
 }
 
 // Dir is where the ring lies.
@@ -139,7 +172,18 @@ func create(dir string, now time.Time) (*Ring, error) {
 		}
 		r.pairs[k.name] = p
 	}
-	return r, os.Rename(tmp, dir)
+	if err := os.Rename(tmp, dir); err != nil {
+		return nil, err
+	}
+	return r, syncDir(filepath.Dir(dir))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 func newKey(alg algorithm) (crypto.Signer, error) {
@@ -197,7 +241,7 @@ func samePublic(s crypto.Signer, c *x509.Certificate) bool {
 }
 
 func readPEM(path, kind string) ([]byte, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := input.ReadFile(path, input.Key)
 	if err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func TestAForeignKeyFileIsNoticed(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(r.Dir(), "db.key"), raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(r.Dir()); err == nil {
+	if _, err := Open(t.Context(), r.Dir(), now); err == nil {
 		t.Fatal("a key that is not its certificate's was accepted")
 	}
 }
@@ -146,5 +146,63 @@ func TestKeysThatAKilledProcessLeftAreRemoved(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), "*"))
 	if err != nil || len(left) != 2 { // the keys and their lock
 		t.Errorf("got %v and %v, want the keys and their lock", left, err)
+	}
+}
+
+func TestAFolderThatIsOlderThanAKeyGetsIt(t *testing.T) {
+	r := newRing(t)
+	for _, ext := range []string{".key", ".crt"} {
+		if err := os.Remove(filepath.Join(r.Dir(), Broker+ext)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first, err := Open(t.Context(), r.Dir(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Open(t.Context(), r.Dir(), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := first.Pair(Broker).Certificate, second.Pair(Broker).Certificate; !a.Equal(b) || a.Equal(r.Pair(Broker).Certificate) {
+		t.Error("the new key is not the one that is read from then on")
+	}
+	if a, b := first.Pair(Token).Certificate, r.Pair(Token).Certificate; !a.Equal(b) {
+		t.Error("a key that was there was replaced")
+	}
+	if err := os.Remove(filepath.Join(r.Dir(), Broker+".crt")); err != nil { // killed between the two files
+		t.Fatal(err)
+	}
+	if third, err := Open(t.Context(), r.Dir(), now); err != nil || third.Pair(Broker).Certificate == nil {
+		t.Errorf("after a killed process: %v", err)
+	}
+	if err := os.Remove(filepath.Join(r.Dir(), Token+".crt")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), r.Dir(), now); err == nil {
+		t.Error("a key that every folder has was lost, and replaced silently")
+	}
+}
+
+func TestKeysForProofsAndForImagesAreApart(t *testing.T) {
+	r := newRing(t)
+	st, err := sign.NewStatement("urn:test", map[string]string{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		signer          sign.Signer
+		image, document bool
+	}{"image": {r.Statements(), true, false}, "broker": {r.Releases(), false, true}} {
+		env, err := sign.Seal(st, c.signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := sign.Open(env, r.RootPool(), now); (err == nil) != c.image {
+			t.Errorf("%s: as a statement about an image: %v", name, err)
+		}
+		if _, _, err := sign.OpenDocument(env, r.RootPool(), now); (err == nil) != c.document {
+			t.Errorf("%s: as a document: %v", name, err)
+		}
 	}
 }

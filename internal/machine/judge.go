@@ -12,6 +12,7 @@ var rank = map[Reason]int{
 	Unbootable:       4,
 	VerityCorruption: 3,
 	Refused:          2,
+	OutOfMemory:      1,
 	KernelPanic:      1,
 }
 

@@ -16,6 +16,7 @@ const (
 	Unbootable       Reason = "unbootable"        // the firmware found nothing to boot
 	VerityCorruption Reason = "verity-corruption" // dm-verity found an altered block
 	Refused          Reason = "refused"           // the machine itself would not go on: Outcome.Refusal
+	OutOfMemory      Reason = "out-of-memory"     // before its workload ran: the image does not fit
 	KernelPanic      Reason = "kernel-panic"
 	PoweredOff       Reason = "powered-off" // in good order; Outcome.Exit when a workload ended
 	Killed           Reason = "killed"      // by us
@@ -60,6 +61,8 @@ func (o Outcome) String() string {
 		return "the disk was altered: " + o.Corrupt.String()
 	case Refused:
 		return fmt.Sprintf("the machine refused at stage %s: %s", Printable(o.Refusal.Stage), Printable(o.Refusal.Reason))
+	case OutOfMemory:
+		return "the machine ran out of memory: the image does not fit into it"
 	case KernelPanic:
 		return "the machine's kernel panicked: " + o.Words
 	case PoweredOff:

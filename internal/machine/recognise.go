@@ -23,7 +23,9 @@ var (
 	verityBad = regexp.MustCompile(`device-mapper: verity: (\S{1,64}): (data|metadata) block ([0-9]{1,19}) is corrupted`)
 
 	// Linux, kernel/panic.c.
-	panicked = regexp.MustCompile(`Kernel panic - not syncing: (.*)`)
+	// Process 1 is all there is to kill: mm/oom_kill.c.
+	outOfMemory = regexp.MustCompile(`Kernel panic - not syncing: System is deadlocked on memory`)
+	panicked    = regexp.MustCompile(`Kernel panic - not syncing: (.*)`)
 )
 
 const refusedPrefix = "holdfast: refused: "
@@ -43,6 +45,9 @@ func recognise(line string) (Outcome, bool) {
 	}
 	if m := verityBad.FindStringSubmatch(line); m != nil {
 		return corrupted(m), true
+	}
+	if outOfMemory.MatchString(line) {
+		return Outcome{Reason: OutOfMemory, Words: line}, true
 	}
 	if m := panicked.FindStringSubmatch(line); m != nil {
 		return Outcome{Reason: KernelPanic, Words: m[1]}, true

@@ -1,15 +1,11 @@
 package machine
 
 import (
-	"bytes"
 	"io"
-	"log/slog"
 	"net"
 	"strings"
 	"testing"
 	"time"
-
-	"holdfast/internal/api"
 )
 
 // A replay is a connection whose peer has said all it ever says.
@@ -22,32 +18,6 @@ func (r replay) Read(p []byte) (int, error)       { return r.Reader.Read(p) }
 func (r replay) Write(p []byte) (int, error)      { return len(p), nil }
 func (r replay) Close() error                     { return nil }
 func (r replay) SetWriteDeadline(time.Time) error { return nil }
-
-func FuzzControl(f *testing.F) {
-	f.Add([]byte(`{"event":"stage","detail":{"name":"root"}}` + "\n" + `{"event":"reply","id":1}` + "\n"))
-	f.Add(bytes.Repeat([]byte("["), 100))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c := newControl(replay{Reader: bytes.NewReader(data)}, slog.New(slog.DiscardHandler), func(e api.Event) {
-			if e.Event == "" || len(e.Detail) > api.MaxLine {
-				t.Errorf("believed %+v", e)
-			}
-		})
-		_ = c.read()
-	})
-}
-
-func FuzzFrames(f *testing.F) {
-	f.Add([]byte("\x01\x00\x00\x00\x02hi\x02\x00\x00\x00\x00\x01\x00\x00\x00\x00"))
-	f.Add([]byte("\x01\xff\xff\xff\xff"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var out, errs bytes.Buffer
-		s := newStdio(replay{Reader: bytes.NewReader(data)})
-		_ = s.Copy(&out, &errs)
-		if out.Len()+errs.Len() > len(data) {
-			t.Errorf("%d bytes became %d", len(data), out.Len()+errs.Len())
-		}
-	})
-}
 
 func TestBadFramesEndTheCopyWithAReason(t *testing.T) {
 	for data, want := range map[string]string{

@@ -56,6 +56,23 @@ func TestOnlyStatusIsAllowedByDefault(t *testing.T) {
 	}
 }
 
+func TestRefusedCallsAreRecordedButNotForEver(t *testing.T) {
+	c := newControl()
+	var recorded []string
+	c.record = func(reason string) { recorded = append(recorded, reason) }
+	call := dial(t, c)
+	for range 2 * maxRecorded {
+		call(`{"id":2,"call":"exec"}`)
+	}
+	if len(recorded) != maxRecorded || !strings.Contains(recorded[0], `call "exec" is not allowed`) {
+		t.Errorf("got %d records, %.80q, want %d that name the call", len(recorded), recorded, maxRecorded)
+	}
+	call(`{"id":3,"call":"status"}`)
+	if len(recorded) != maxRecorded {
+		t.Error("an allowed call was recorded")
+	}
+}
+
 func TestListedCallsWork(t *testing.T) {
 	c := newControl()
 	c.allow([]string{api.CallSignal, api.CallStop})
@@ -129,20 +146,6 @@ func TestFinishWritesWhatIsQueued(t *testing.T) {
 		t.Errorf("got %q, want %q", b.String(), want)
 	}
 	c.send(api.EventStarted, nil) // nobody reads any more: must not hang
-}
-
-func FuzzCall(f *testing.F) {
-	f.Add([]byte(`{"id":1,"call":"signal","params":{"signal":"SIGTERM"}}`))
-	f.Add([]byte(`{"id":1,"call":"stop"}`))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		c := newControl()
-		if e := c.answer(line); e.Event != api.EventReply || len(e.Error) > 1024 {
-			t.Errorf("answer %+v", e)
-		}
-		if len(c.signals) > 0 || c.stopped {
-			t.Error("a call was obeyed that no configuration allows")
-		}
-	})
 }
 
 func TestTheMachineWaitsForAGoodbyeWithinReason(t *testing.T) {

@@ -11,8 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/BurntSushi/toml"
 
@@ -126,6 +126,10 @@ func parseGuestConfig(text []byte) (c api.GuestConfig, err error) {
 	return c, nil
 }
 
+// plainName is what a configuration's names are made of. Lower case alone is
+// not enough: encoding/json folds "ſ" (U+017F) to "s".
+var plainName = regexp.MustCompile(`^[a-z0-9_.-]*$`)
+
 // plainNames refuses a second spelling of a name, "Image" for "image", and the
 // same name twice: encoding/json takes both, and whoever authorises the
 // document may have read the other one.
@@ -146,7 +150,7 @@ func plainNames(d *json.Decoder, depth int) error {
 				return err
 			}
 			text, _ := name.(string)
-			if seen[text] || text != strings.ToLower(text) {
+			if seen[text] || !plainName.MatchString(text) {
 				return fmt.Errorf("name %.40q is there twice, or not in lower case", text)
 			}
 			seen[text] = true

@@ -61,6 +61,9 @@ func (m *machine) mounts(context.Context) (text, digest string, err error) {
 func (m *machine) modules(context.Context) (text, digest string, err error) {
 	n, err := insertModules()
 	if err == nil {
+		err = compressMemory()
+	}
+	if err == nil {
 		err = sealKernel(sysctlDir)
 	}
 	return fmt.Sprintf("%d modules inserted, and no more from now on", n), "", err

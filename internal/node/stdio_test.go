@@ -55,14 +55,3 @@ func TestHostMayNotWriteOutputNorHugeFrames(t *testing.T) {
 		}
 	}
 }
-
-func FuzzFrame(f *testing.F) {
-	f.Add([]byte("\x00\x00\x00\x00\x03abc"))
-	buffer := make([]byte, api.MaxFrame)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		_, payload, err := readFrame(bytes.NewReader(b), buffer)
-		if err == nil && !bytes.Equal(payload, b[frameHeader:frameHeader+len(payload)]) {
-			t.Errorf("got %q of %q", payload, b)
-		}
-	})
-}

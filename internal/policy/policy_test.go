@@ -265,6 +265,7 @@ func BenchmarkAttestation(b *testing.B) {
 	}
 }
 
+//fuzz:parser policy.go:Compile,compileError
 func FuzzCompile(f *testing.F) {
 	f.Add(Attestation)
 	f.Add(Resource)

@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"holdfast/internal/input"
 )
 
 // ErrRange says that there is nothing at the offset: what was received before
@@ -278,5 +280,5 @@ func because(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	return err
+	return input.HungUp(err)
 }

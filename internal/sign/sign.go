@@ -13,12 +13,17 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
 	"time"
+
+	"holdfast/internal/input"
 )
 
 // The types that envelope and statement carry.
@@ -106,9 +111,34 @@ func KeyID(c *x509.Certificate) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// Open returns the statement in env if a key that roots certify at that time
-// signed it, and that key's certificate.
+// DocumentSigning is the extended key usage of keys that sign proofs, which
+// are documents for people: RFC 9336, 3. Such a key signs no statement about
+// an image.
+var DocumentSigning = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 36}
+
+// Open returns the statement in env if a key that roots certify at that time,
+// for code signing, signed it, and that key's certificate.
 func Open(env Envelope, roots *x509.CertPool, at time.Time) (Statement, *x509.Certificate, error) {
+	opts := x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}
+	return open(env, func(c *x509.Certificate) error {
+		_, err := c.Verify(opts)
+		return err
+	})
+}
+
+// OpenDocument is Open for keys that are certified for signing documents.
+func OpenDocument(env Envelope, roots *x509.CertPool, at time.Time) (Statement, *x509.Certificate, error) {
+	opts := x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	return open(env, func(c *x509.Certificate) error {
+		if !slices.ContainsFunc(c.UnknownExtKeyUsage, DocumentSigning.Equal) {
+			return ErrUntrusted
+		}
+		_, err := c.Verify(opts)
+		return err
+	})
+}
+
+func open(env Envelope, certified func(*x509.Certificate) error) (Statement, *x509.Certificate, error) {
 	if len(env.Signatures) == 0 {
 		return Statement{}, nil, ErrUnsigned
 	}
@@ -116,7 +146,7 @@ func Open(env Envelope, roots *x509.CertPool, at time.Time) (Statement, *x509.Ce
 		return Statement{}, nil, fmt.Errorf("payload type %q: want %s", env.PayloadType, PayloadType)
 	}
 	for _, s := range env.Signatures {
-		if cert, err := s.verify(env.Payload, roots, at); err == nil {
+		if cert, err := s.verify(env.Payload, certified); err == nil {
 			st, err := parseStatement(env.Payload)
 			return st, cert, err
 		}
@@ -133,18 +163,20 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&env); err != nil {
-		return Envelope{}, fmt.Errorf("DSSE envelope: %w", err)
+		return Envelope{}, fmt.Errorf("is no DSSE envelope: %w", input.Cut(input.Explain(err)))
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return Envelope{}, errors.New("DSSE envelope: something follows it")
 	}
 	return env, nil
 }
 
-func (s Signature) verify(payload []byte, roots *x509.CertPool, at time.Time) (*x509.Certificate, error) {
+func (s Signature) verify(payload []byte, certified func(*x509.Certificate) error) (*x509.Certificate, error) {
 	cert, err := x509.ParseCertificate(s.Certificate)
 	if err != nil {
 		return nil, err
 	}
-	opts := x509.VerifyOptions{Roots: roots, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}}
-	if _, err := cert.Verify(opts); err != nil {
+	if err := certified(cert); err != nil {
 		return nil, err
 	}
 	key, ok := cert.PublicKey.(ed25519.PublicKey)
@@ -156,7 +188,7 @@ func (s Signature) verify(payload []byte, roots *x509.CertPool, at time.Time) (*
 
 func parseStatement(payload []byte) (Statement, error) {
 	var s Statement
-	if err := json.Unmarshal(payload, &s); err != nil {
+	if err := input.JSON(payload, &s); err != nil {
 		return Statement{}, fmt.Errorf("in-toto statement: %w", err)
 	}
 	if s.Type != StatementType {

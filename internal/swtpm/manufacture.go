@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 )
 
 // stateFile is what swtpm keeps a TPM 2.0 in; its presence makes a folder a TPM.
@@ -122,7 +123,7 @@ func writeConfig(ca string) (string, error) {
 func CA(caDir string) ([]byte, error) {
 	var bundle []byte
 	for _, name := range []string{"issuercert.pem", "swtpm-localca-rootca-cert.pem"} {
-		data, err := os.ReadFile(filepath.Join(caDir, name))
+		data, err := input.ReadFile(filepath.Join(caDir, name), input.Key)
 		if err != nil {
 			return nil, fmt.Errorf("certificate authority of software TPMs: %w", err)
 		}

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 )
 
@@ -66,7 +66,7 @@ func (s *session) register(ctx context.Context) error {
 		return err
 	}
 	broker := s.services.admin()
-	reference, err := os.ReadFile(s.guest.ReferencePath())
+	reference, err := input.ReadFile(s.guest.ReferencePath(), input.Document)
 	if err != nil {
 		return err
 	}

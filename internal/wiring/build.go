@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/deb"
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
 	"holdfast/internal/machine/qemu"
@@ -75,10 +76,10 @@ func or(a, b string) string {
 	return b
 }
 
-// Lock resolves the recipe at path and writes its lock beside it. It returns
-// the lock and where it lies.
-func (b Builder) Lock(ctx context.Context, path string) (*recipe.Lock, string, error) {
-	r, err := recipe.Load(path)
+// Lock resolves the recipe at path, for an architecture ("" is its own), and
+// writes its lock beside it. It returns the lock and where it lies.
+func (b Builder) Lock(ctx context.Context, path, architecture string) (*recipe.Lock, string, error) {
+	r, err := loadFor(path, architecture)
 	if err != nil {
 		return nil, "", err
 	}
@@ -99,6 +100,14 @@ func (b Builder) lockTo(ctx context.Context, r *recipe.Recipe, path string) (*re
 	return lock, lock.Write(path)
 }
 
+func loadFor(path, architecture string) (*recipe.Recipe, error) {
+	r, err := recipe.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return r.For(architecture)
+}
+
 // A LockedRecipe is what an image is built from.
 type LockedRecipe struct {
 	Recipe *recipe.Recipe
@@ -106,40 +115,55 @@ type LockedRecipe struct {
 }
 
 // LoadLocked reads a recipe with its lock. Path is a recipe, its folder, or a
-// lock beside its recipe.
-func LoadLocked(path string) (LockedRecipe, error) {
+// lock beside its recipe; architecture "" is the recipe's own, or the lock's.
+func LoadLocked(path, architecture string) (LockedRecipe, error) {
 	lockPath := ""
 	if filepath.Ext(path) == ".lock" {
 		path, lockPath = filepath.Dir(path), path
 	}
-	r, err := recipe.Load(path)
+	r, err := loadFor(path, architecture)
 	if err != nil {
 		return LockedRecipe{}, err
 	}
 	lock, err := recipe.ReadLock(or(lockPath, r.LockPath()))
 	if errors.Is(err, os.ErrNotExist) {
-		return LockedRecipe{}, &NoLockError{Recipe: path}
+		return LockedRecipe{}, &NoLockError{Recipe: path, Architecture: architecture}
 	}
 	if err != nil {
 		return LockedRecipe{}, err
 	}
+	if lockPath == "" && lock.Architecture != r.Architecture || architecture != "" && architecture != lock.Architecture {
+		return LockedRecipe{}, &ArchitectureError{Lock: or(lockPath, r.LockPath()), Locked: lock.Architecture, Want: r.Architecture}
+	}
 	return LockedRecipe{Recipe: r, Lock: lock}, lock.Matches(r)
 }
 
-// A NoLockError says that a recipe was never locked.
-type NoLockError struct{ Recipe string }
+// An ArchitectureError says that a lock is for another architecture.
+type ArchitectureError struct{ Lock, Locked, Want string }
 
-func (e *NoLockError) Error() string { return fmt.Sprintf("recipe %s has no lock", e.Recipe) }
+func (e *ArchitectureError) Error() string {
+	return fmt.Sprintf("%s is for %s, not for %s", e.Lock, e.Locked, e.Want)
+}
+
+// A NoLockError says that a recipe was never locked.
+type NoLockError struct{ Recipe, Architecture string }
+
+func (e *NoLockError) Error() string {
+	if e.Architecture != "" {
+		return fmt.Sprintf("recipe %s has no lock for %s", e.Recipe, e.Architecture)
+	}
+	return fmt.Sprintf("recipe %s has no lock", e.Recipe)
+}
 
 // OCI builds an OCI image layout into dir. What it states of the image is
 // signed when the installation has keys.
 func (b Builder) OCI(ctx context.Context, l LockedRecipe, dir string) (*image.OCIResult, error) {
-	o, err := b.options(l, dir)
+	o, err := b.options(ctx, l, dir)
 	if err != nil {
 		return nil, err
 	}
 	if !b.Unsigned {
-		if o.Signers, err = b.Installation.signers(); err != nil {
+		if o.Signers, err = b.Installation.signers(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -148,13 +172,13 @@ func (b Builder) OCI(ctx context.Context, l LockedRecipe, dir string) (*image.OC
 
 // Machine builds a machine image into dir. Without a ring it stays unsigned.
 func (b Builder) Machine(ctx context.Context, l LockedRecipe, dir string, ring *keys.Ring) (*image.Machine, error) {
-	o, err := b.options(l, dir)
+	o, err := b.options(ctx, l, dir)
 	if err != nil {
 		return nil, err
 	}
 	mo := image.MachineOptions{Options: o, Blocks: filepath.Join(
 		b.Installation.Cache(), "blocks", l.Recipe.Name+"-"+l.Lock.Architecture)}
-	if fw, err := qemu.FindFirmware(); err == nil {
+	if fw, err := qemu.FindFirmware(); err == nil && l.Lock.Architecture == machineArchitecture {
 		mo.Firmware = []string{fw.Code}
 	}
 	if ring != nil {
@@ -164,7 +188,7 @@ func (b Builder) Machine(ctx context.Context, l LockedRecipe, dir string, ring *
 	return image.BuildMachine(ctx, mo)
 }
 
-func (b Builder) options(l LockedRecipe, out string) (image.Options, error) {
+func (b Builder) options(ctx context.Context, l LockedRecipe, out string) (image.Options, error) {
 	archive, store, err := b.archive(l.Recipe)
 	if err != nil {
 		return image.Options{}, err
@@ -190,7 +214,7 @@ func enrolled(ring *keys.Ring) efivar.Keys {
 // it locks afresh into the installation, says so, and builds from that. The
 // recipe's own lock is never touched.
 func (b Builder) Fresh(ctx context.Context, path string, build func(LockedRecipe) error) error {
-	l, err := LoadLocked(path)
+	l, err := LoadLocked(path, "")
 	if err != nil {
 		return err
 	}
@@ -225,7 +249,7 @@ func isStale(err error) bool {
 
 // preparedVars is a firmware variable store with the ring's keys enrolled.
 func (i Installation) preparedVars(ring *keys.Ring, template string) (string, error) {
-	raw, err := os.ReadFile(template)
+	raw, err := input.ReadFile(template, input.Firmware)
 	if err != nil {
 		return "", err
 	}

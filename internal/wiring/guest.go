@@ -13,14 +13,19 @@ import (
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
 )
 
 // machineImage is the guest to boot: a built one as it is, or a recipe's,
 // which is built into the installation unless that was done already.
 func (s *session) machineImage(ctx context.Context) (*image.Machine, error) {
-	if _, err := os.Stat(filepath.Join(s.Guest, "image.json")); err == nil {
+	description := filepath.Join(s.Guest, "image.json")
+	if _, err := os.Lstat(description); err == nil {
 		return image.ReadMachine(s.Guest)
+	}
+	if info, err := os.Stat(s.Guest); err == nil && info.IsDir() && !isRecipe(s.Guest) {
+		return nil, fmt.Errorf("machine image %s: neither image.json nor recipe.yaml is in it", s.Guest)
 	}
 	return s.Builder.Guest(ctx, s.Guest, s.ring)
 }
@@ -42,7 +47,7 @@ func (b Builder) Guest(ctx context.Context, path string, ring *keys.Ring) (*imag
 	if err != nil {
 		return nil, err
 	}
-	if made, err := os.ReadFile(dir + ".inputs"); err == nil && string(made) == inputs {
+	if made, err := input.ReadFile(dir+".inputs", input.Key); err == nil && string(made) == inputs {
 		return image.ReadMachine(dir)
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {

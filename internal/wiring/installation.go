@@ -56,8 +56,8 @@ func (i Installation) Ring(ctx context.Context) (*keys.Ring, error) {
 }
 
 // signers are who signs statements: nobody when there are no keys.
-func (i Installation) signers() ([]sign.Signer, error) {
-	ring, err := keys.Open(i.Keys())
+func (i Installation) signers(ctx context.Context) ([]sign.Signer, error) {
+	ring, err := keys.Open(ctx, i.Keys(), time.Now())
 	if errors.Is(err, keys.ErrNotExist) {
 		return nil, nil
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 	"holdfast/internal/journal"
 	"holdfast/internal/machine"
 )
@@ -135,7 +136,7 @@ func readRecord(folder string) (*Record, error) {
 	if info.Size() > maxRecord {
 		return nil, fmt.Errorf("%s has %d bytes: want at most %d", path, info.Size(), maxRecord)
 	}
-	raw, err := os.ReadFile(path)
+	raw, err := input.ReadFile(path, input.Document)
 	if err != nil {
 		return nil, err
 	}

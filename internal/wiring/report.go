@@ -2,17 +2,19 @@ package wiring
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"slices"
 	"strconv"
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 	"holdfast/internal/keys"
+	"holdfast/internal/proof"
 	"holdfast/internal/sign"
 )
 
@@ -28,6 +30,7 @@ type Report struct {
 	BrokerKey     string    `json:"broker_key,omitempty"`  // that signed the attestation result
 	Measured      []Measure `json:"measured"`
 	Decisions     []Release `json:"decisions"`
+	ProofFile     string    `json:"proof_file,omitempty"` // where --proof put the proofs
 	Stages        []Stage   `json:"stages"`
 	// StartedAfter is from the machine's start to the workload's.
 	StartedAfter time.Duration `json:"started_after_ns"`
@@ -49,6 +52,7 @@ type Guest struct {
 	Image    string `json:"image"`
 	UKI      string `json:"uki"`
 	RootHash string `json:"root_hash"`
+	Folder   string `json:"folder"`
 }
 
 // A Measure is one PCR: what the machine's TPM signed, and what was expected.
@@ -69,6 +73,7 @@ type Release struct {
 	Resource string   `json:"resource,omitempty"`
 	Session  string   `json:"session"`
 	Reasons  []string `json:"reasons,omitempty"`
+	Proof    string   `json:"proof,omitempty"` // its ID at the broker
 }
 
 // A Stage is a step of the machine's life that was completed.
@@ -78,12 +83,16 @@ type Stage struct {
 	After time.Duration `json:"after_ns"` // since the machine was started
 }
 
+// introduce fills the report with what is known before the machine starts.
+func (s *session) introduce() {
+	img := s.workload.image
+	s.report.Workload = Workload{Image: s.Image, Digest: string(img.Digest), Encrypted: img.Encrypted, Keys: s.workload.keys}
+	s.report.Machine = Guest{Image: s.guest.Name, UKI: string(s.guest.UKI.Digest), RootHash: s.guest.RootHash, Folder: s.guest.Dir}
+}
+
 // conclude fills the report from the broker's audit log and the reference
 // values.
 func (s *session) conclude() error {
-	img := s.workload.image
-	s.report.Workload = Workload{Image: s.Image, Digest: string(img.Digest), Encrypted: img.Encrypted, Keys: s.workload.keys}
-	s.report.Machine = Guest{Image: s.guest.Name, UKI: string(s.guest.UKI.Digest), RootHash: s.guest.RootHash}
 	if s.Broker != nil {
 		return nil
 	}
@@ -97,11 +106,28 @@ func (s *session) conclude() error {
 		return fmt.Errorf("read the audit log: %w", err)
 	}
 	for _, e := range entries {
-		s.report.Decisions = append(s.report.Decisions, Release{e.Action, e.Decision, e.Resource, e.Session, e.Reasons})
+		s.report.Decisions = append(s.report.Decisions, Release{e.Action, e.Decision, e.Resource, e.Session, e.Reasons, e.Proof})
 		if e.Claims != nil {
 			s.report.Endorsement = e.Claims.EK
 			s.report.Measured = measures(e.Claims.PCRs, expected)
 		}
+	}
+	return s.copyProofs()
+}
+
+// copyProofs puts the proofs of all that was released to this run into one
+// file, a line each.
+func (s *session) copyProofs() error {
+	if s.Proof == "" {
+		return nil
+	}
+	list, err := proofsOf(context.Background(), s.services.admin(), s.report.Configuration)
+	if err == nil {
+		s.report.ProofFile = s.Proof
+		err = atomicfile.WriteFile(s.Proof, bytes.Join(list, nil), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("proof of the run: %w", err)
 	}
 	return nil
 }
@@ -144,20 +170,13 @@ func readAudit(r io.Reader) ([]api.AuditEntry, error) {
 	return list, scan.Err()
 }
 
-// meanings of the PCRs that policy judges, in the order of the boot.
-var meanings = map[int]string{
-	4:  "what the firmware started",
-	7:  "Secure Boot: state, keys, signer",
-	11: "kernel, initramfs, command line",
-	8:  "the configuration",
-	12: "command-line overrides: none",
-	13: "system extensions: none",
-}
+// judged are the PCRs that policy looks at.
+var judged = []int{4, 7, 8, 11, 12, 13}
 
 // expected are the PCRs that a boot of the machine image with this run's
 // firmware and configuration must show.
 func (s *session) expected() (map[int]string, error) {
-	raw, err := os.ReadFile(s.guest.ReferencePath())
+	raw, err := input.ReadFile(s.guest.ReferencePath(), input.Document)
 	if err != nil {
 		return nil, err
 	}
@@ -170,7 +189,7 @@ func (s *session) expected() (map[int]string, error) {
 		return nil, err
 	}
 	var values api.ReferenceValues
-	if err := json.Unmarshal(st.Predicate, &values); err != nil {
+	if err := input.JSON(st.Predicate, &values); err != nil {
 		return nil, err
 	}
 	expected := map[int]string{8: extended(s.report.Configuration)}
@@ -193,9 +212,8 @@ func collect(into map[int]string, from map[string]string) {
 
 func measures(pcrs map[string]string, expected map[int]string) []Measure {
 	var list []Measure
-	for n, meaning := range meanings {
-		list = append(list, Measure{PCR: n, Meaning: meaning, Value: pcrs[strconv.Itoa(n)], Expected: expected[n]})
+	for _, n := range judged {
+		list = append(list, Measure{PCR: n, Meaning: proof.Meaning(n), Value: pcrs[strconv.Itoa(n)], Expected: expected[n]})
 	}
-	slices.SortFunc(list, func(a, b Measure) int { return a.PCR - b.PCR })
 	return list
 }

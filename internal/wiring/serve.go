@@ -1,11 +1,12 @@
 package wiring
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,8 +23,8 @@ import (
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/keys"
+	"holdfast/internal/proof"
 	"holdfast/internal/registry"
-	"holdfast/internal/sign"
 	"holdfast/internal/swtpm"
 )
 
@@ -52,6 +53,9 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	b, err := i.newBroker(ring, c.Log)
 	if err != nil {
 		return nil, err
+	}
+	if err := b.Check(); err != nil {
+		return nil, fmt.Errorf("open broker: %w", err)
 	}
 	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log})
 	if err != nil {
@@ -139,7 +143,11 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
 		Verifiers: []attest.Verifier{tpmVerifier{i}},
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
-			return openReference(raw, ring.RootPool(), time.Now())
+			return proof.OpenReference(raw, ring.RootPool(), time.Now())
+		},
+		Proofs: &broker.Proofs{
+			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
+			EndorsementChain: i.endorsementChain,
 		},
 		Log: log,
 	})
@@ -167,19 +175,22 @@ func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
 	return verifier.Begin(request)
 }
 
-// openReference believes reference values that a key under roots signed.
-func openReference(raw []byte, roots *x509.CertPool, at time.Time) (*api.ReferenceValues, error) {
-	env, err := sign.ParseEnvelope(raw)
+// endorsementChain is what stands between the certificates of TPMs made here
+// and their authority's root.
+func (i Installation) endorsementChain() ([][]byte, error) {
+	bundle, err := swtpm.CA(i.TPMAuthority())
 	if err != nil {
 		return nil, err
 	}
-	st, _, err := sign.Open(env, roots, at)
-	if err != nil {
-		return nil, fmt.Errorf("reference values: %w", err)
+	chain := [][]byte{}
+	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, err
+		}
+		if !bytes.Equal(cert.RawSubject, cert.RawIssuer) {
+			chain = append(chain, block.Bytes)
+		}
 	}
-	if st.PredicateType != api.ReferenceType {
-		return nil, fmt.Errorf("statement says %s: want %s", st.PredicateType, api.ReferenceType)
-	}
-	values := &api.ReferenceValues{}
-	return values, json.Unmarshal(st.Predicate, values)
+	return chain, nil
 }

@@ -174,9 +174,12 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 type descriptor struct {
-	Digest       string `json:"digest"`
-	ArtifactType string `json:"artifactType"`
+	Digest      string            `json:"digest"`
+	Annotations map[string]string `json:"annotations"`
 }
+
+// named says whether it is an image, not what refers to one.
+func named(d descriptor) bool { return d.Annotations["org.opencontainers.image.ref.name"] != "" }
 
 func findBlob(layout, part string) (string, error) {
 	var doc struct {
@@ -193,15 +196,8 @@ func findBlob(layout, part string) (string, error) {
 	if err := read(filepath.Join(layout, "index.json")); err != nil {
 		return "", err
 	}
-	manifest := ""
-	for _, d := range doc.Manifests {
-		if d.ArtifactType == "" { // else it speaks of the image
-			manifest = blob(d)
-		}
-	}
-	if manifest == "" {
-		return "", fmt.Errorf("%s has no image", layout)
-	}
+	image := doc.Manifests[max(0, slices.IndexFunc(doc.Manifests, named))]
+	manifest := blob(image)
 	if part == "manifest" {
 		return manifest, nil
 	}

@@ -3,8 +3,9 @@
 //
 // Beside testscript's own commands a story has those of commands_test.go, an
 // archive of Debian packages of its own ($MIRROR, signed by $KEYRING and not by
-// $OTHER_KEYRING), two free addresses ($REGISTRY, at $PORT, and $BROKER), and
-// another way to the first that can be held up ($SLOW).
+// $OTHER_KEYRING), a recorded proof with its roots ($RECORDED), two free
+// addresses ($REGISTRY, at $PORT, and $BROKER), and another way to the first
+// that can be held up ($SLOW).
 // Nothing needs a network.
 package story
 
@@ -59,6 +60,11 @@ func setup(env *testscript.Env) error {
 	env.Setenv("MIRROR", a.URL)
 	env.Setenv("KEYRING", a.Keyring)
 	env.Setenv("OTHER_KEYRING", debtest.WriteKeyring(t, debtest.NewKey(t)))
+	recorded, err := filepath.Abs("../../internal/proof/testdata/boot")
+	if err != nil {
+		return err
+	}
+	env.Setenv("RECORDED", recorded)
 	env.Setenv("HOLDFAST_STATE", filepath.Join(env.WorkDir, "state"))
 	for _, name := range []string{"REGISTRY", "BROKER"} {
 		address, err := freeAddress()

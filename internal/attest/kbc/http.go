@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/input"
 )
 
 // Bounds on what a broker may send: the largest resource is a configuration
@@ -86,7 +87,7 @@ func (c *Client) post(ctx context.Context, s *session, path string, body, answer
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(data, answer); err != nil {
+	if err := input.JSON(data, answer); err != nil {
 		return fmt.Errorf("the broker's answer: %w", err)
 	}
 	return nil

@@ -60,23 +60,3 @@ func TestTamperedJWEIsRefused(t *testing.T) {
 		}
 	}
 }
-
-func FuzzJWE(f *testing.F) {
-	key, jwes := vectors(f)
-	for _, jwe := range jwes {
-		f.Add([]byte(jwe))
-	}
-	f.Fuzz(func(t *testing.T, data []byte) { _, _ = open(data, key) })
-}
-
-func FuzzAnswers(f *testing.F) {
-	f.Add([]byte(`{"selected-hash-algorithm":"sha384","tpm-activation":{"credential-blob":"YQ==","encrypted-secret":"YQ=="}}`))
-	f.Add([]byte(`""`))
-	f.Add([]byte(`{"type":"t","detail":"d"}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		_, _ = challengeParams(data)
-		if problem(401, data).Error() == "" {
-			t.Error("a problem without words")
-		}
-	})
-}

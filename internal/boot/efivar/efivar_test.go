@@ -127,19 +127,3 @@ func TestOtherFilesAreRefused(t *testing.T) {
 		}
 	}
 }
-
-func FuzzRead(f *testing.F) {
-	volume := firmware(f, "OVMF_VARS_4M.ms.fd")
-	volume = bytes.Clone(volume[:1024])
-	le.PutUint32(volume[0x48+16:], 1024-0x48)
-	f.Add(volume)
-	f.Fuzz(func(t *testing.T, b []byte) {
-		list, next, err := read(b)
-		if err == nil && next > len(b)+3 {
-			t.Fatalf("next variable goes to %d of %d", next, len(b))
-		}
-		for _, v := range list {
-			_ = v.encode()
-		}
-	})
-}

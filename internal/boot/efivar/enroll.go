@@ -44,6 +44,10 @@ func SignatureData(owner guid.GUID, cert *x509.Certificate) []byte {
 	return append(id[:], cert.Raw...)
 }
 
+// erased is a byte of flash that was not written yet: firmware writes variables
+// into nothing else.
+var erased = []byte{0xff}
+
 // signatureList is an EFI_SIGNATURE_LIST of one certificate.
 func signatureList(owner guid.GUID, cert *x509.Certificate) []byte {
 	const header = 16 + 3*4
@@ -85,6 +89,9 @@ func Append(volume []byte, variables ...Variable) ([]byte, error) {
 		return nil, err
 	}
 	_, end, _ := locate(volume)
+	if at = min(at, end); bytes.Count(volume[at:end], erased) != end-at {
+		return nil, errors.New("the volume has something behind its variables")
+	}
 	volume = bytes.Clone(volume)
 	for _, v := range variables {
 		b := v.encode()

@@ -128,33 +128,6 @@ func TestBadPartitionsAreRefused(t *testing.T) {
 	}
 }
 
-func FuzzEntries(f *testing.F) {
-	d := Disk{GUID: guid.GUID{1}, Partitions: []Partition{{Name: "x", Type: TypeESP, GUID: guid.GUID{2}, Size: 1}}}
-	array := d.entries()
-	f.Add(array[:256])
-	f.Fuzz(func(t *testing.T, b []byte) {
-		list, err := parseEntries(append(b, make([]byte, -len(b)&(entrySize-1))...), 1<<20)
-		if err != nil {
-			return
-		}
-		for _, e := range list {
-			if e.Start < 1024 || e.Size <= 0 || e.Start+e.Size > 1<<29 {
-				t.Fatalf("accepted %+v", e)
-			}
-		}
-	})
-}
-
-func FuzzRead(f *testing.F) {
-	var buf memory
-	d := Disk{GUID: guid.GUID{1}, Partitions: []Partition{{Name: "x", Type: TypeESP, GUID: guid.GUID{2}, Size: 1}}}
-	if err := Write(&buf, d); err != nil {
-		f.Fatal(err)
-	}
-	f.Add([]byte(buf[:34*SectorSize]))
-	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = Read(bytes.NewReader(b), int64(len(b))) })
-}
-
 // memory is a disk that grows.
 type memory []byte
 

@@ -5,7 +5,6 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
-	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -114,18 +113,4 @@ func TestRealKernelResolves(t *testing.T) {
 			t.Errorf("%s must come before %s in %s", pair[0], pair[1], names(modules))
 		}
 	}
-}
-
-func FuzzModinfo(f *testing.F) {
-	f.Add(module("depends=a,b", "softdep=pre: c"))
-	f.Add([]byte{})
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		fsys := fstest.MapFS{"m.ko": {Data: b}}
-		file, err := fsys.Open("m.ko")
-		if err != nil {
-			return
-		}
-		defer func(c fs.File) { _ = c.Close() }(file)
-		_, _ = readInfo(file)
-	})
 }

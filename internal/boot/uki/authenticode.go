@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/foxboron/go-uefi/authenticode"
@@ -21,26 +22,35 @@ func Hash(image []byte) ([32]byte, error) {
 	if err != nil {
 		return [32]byte{}, err
 	}
-	_, size := p.certificates()
 	h := sha256.New()
-	headers := int(p.u32(atHeadersSize))
-	h.Write(image[:p.at+atChecksum])
-	h.Write(image[p.at+atChecksum+4 : p.at+atCertificates])
-	h.Write(image[p.at+atCertificates+8 : headers])
-	sorted := slices.Clone(p.sections)
-	slices.SortStableFunc(sorted, func(a, b peSection) int { return cmp.Compare(a.file, b.file) })
-	hashed := uint64(headers)
-	for _, s := range sorted {
-		if s.raw == 0 {
-			continue
-		}
-		h.Write(image[s.file : s.file+s.raw])
-		hashed += uint64(s.raw)
-	}
-	if end := uint64(len(image)) - uint64(size); end > hashed {
-		h.Write(image[hashed:end])
+	for _, part := range p.hashed() {
+		h.Write(part)
 	}
 	return [32]byte(h.Sum(nil)), nil
+}
+
+// hashed lists what of an image its hash covers.
+func (p *pe) hashed() [][]byte {
+	_, size := p.certificates()
+	headers := int(p.u32(atHeadersSize))
+	parts := [][]byte{
+		p.image[:p.at+atChecksum],
+		p.image[p.at+atChecksum+4 : p.at+atCertificates],
+		p.image[p.at+atCertificates+8 : headers],
+	}
+	sorted := slices.Clone(p.sections)
+	slices.SortStableFunc(sorted, func(a, b peSection) int { return cmp.Compare(a.file, b.file) })
+	sum := uint64(headers)
+	for _, s := range sorted {
+		if s.raw > 0 {
+			parts = append(parts, p.image[s.file:s.file+s.raw])
+			sum += uint64(s.raw)
+		}
+	}
+	if end := uint64(len(p.image)) - uint64(size); end > sum {
+		parts = append(parts, p.image[sum:end])
+	}
+	return parts
 }
 
 // Signed tells whether an image carries any signature.
@@ -111,15 +121,55 @@ func Unsigned(image []byte) ([]byte, error) {
 // Verify checks that one of the image's signatures was made with cert's key
 // and covers the image.
 func Verify(image []byte, cert *x509.Certificate) error {
-	if !Signed(image) {
+	p, err := parse(image)
+	if err != nil {
+		return err
+	}
+	signatures, err := p.signatures()
+	if err != nil {
+		return err
+	}
+	if len(signatures) == 0 {
 		return errors.New("PE image is not signed")
 	}
-	signed, err := authenticode.Parse(bytes.NewReader(image))
+	for _, s := range signatures {
+		if p.signedBy(s, cert) {
+			return nil
+		}
+	}
+	return fmt.Errorf("PE image has no valid signature by %s", cert.Subject)
+}
+
+// signatures cuts the certificate table into its PKCS #7 messages. The
+// library's own reader of images panics on malformed ones.
+func (p *pe) signatures() (list [][]byte, err error) {
+	at, size := p.certificates()
+	if size == 0 {
+		return nil, nil // and at may be anything
+	}
+	for table := p.image[at:][:size]; len(table) > 0; {
+		if len(table) < certificateHeader {
+			return nil, errors.New("PE image: its signatures are cut off")
+		}
+		length := int(le.Uint32(table))
+		if length <= certificateHeader || length > len(table) || le.Uint16(table[4:]) != 0x0200 || le.Uint16(table[6:]) != 2 {
+			return nil, fmt.Errorf("PE image: signature of %d bytes, or of an unknown kind", length)
+		}
+		list = append(list, table[certificateHeader:length])
+		table = table[min(align(length, 8), len(table)):]
+	}
+	return list, nil
+}
+
+func (p *pe) signedBy(signature []byte, cert *x509.Certificate) bool {
+	signed, err := authenticode.ParseAuthenticode(signature)
 	if err != nil {
-		return fmt.Errorf("PE image: %w", err)
+		return false
 	}
-	if ok, err := signed.Verify(cert); err != nil || !ok {
-		return fmt.Errorf("PE image has no valid signature by %s", cert.Subject)
+	var parts []io.Reader
+	for _, part := range p.hashed() {
+		parts = append(parts, bytes.NewReader(part))
 	}
-	return nil
+	ok, err := signed.Verify(cert, io.MultiReader(parts...))
+	return ok && err == nil
 }

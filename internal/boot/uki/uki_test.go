@@ -239,16 +239,3 @@ func TestSplitUndoesBuildAndSign(t *testing.T) {
 		t.Error("the parts make another image")
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	if stub, err := os.ReadFile(stubPath); err == nil {
-		f.Add(stub[:1024])
-	}
-	f.Fuzz(func(_ *testing.T, b []byte) {
-		_, _ = Sections(b)
-		_, _ = Hash(b)
-		_, _ = Unsigned(b)
-		_, _, _ = Split(b)
-		_, _ = Build(b, []Section{{Linux, []byte("x")}})
-	})
-}

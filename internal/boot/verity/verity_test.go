@@ -136,20 +136,6 @@ func TestUUIDComesFromTheRootHash(t *testing.T) {
 	}
 }
 
-func FuzzReadSuperblock(f *testing.F) {
-	f.Add(Superblock{DataBlocks: 5, Salt: []byte("salt")}.block())
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := ReadSuperblock(bytes.NewReader(b))
-		if err != nil {
-			return
-		}
-		again, err := ReadSuperblock(bytes.NewReader(s.block()))
-		if err != nil || again.UUID != s.UUID || again.DataBlocks != s.DataBlocks || !bytes.Equal(again.Salt, s.Salt) {
-			t.Fatalf("%+v reads back as %+v, %v", s, again, err)
-		}
-	})
-}
-
 func BenchmarkBuild(b *testing.B) {
 	data := sample(16384)
 	b.SetBytes(int64(len(data)))

@@ -17,6 +17,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -216,6 +217,21 @@ func (c *Client) setPolicy(ctx context.Context, endpoint string, source []byte) 
 	return c.do(ctx, http.MethodPost, api.KBSPrefix+"/"+endpoint, map[string]string{
 		"type": "rego", "policy_id": "default", "policy": base64.RawURLEncoding.EncodeToString(source),
 	}, nil)
+}
+
+// Proofs lists what the broker has proofs of.
+func (c *Client) Proofs(ctx context.Context) (list []api.ProofEntry, err error) {
+	return list, c.do(ctx, http.MethodGet, api.ProofsPath, nil, &list)
+}
+
+// Proof fetches a proof by its ID.
+func (c *Client) Proof(ctx context.Context, id string) ([]byte, error) {
+	resp, err := c.send(ctx, http.MethodGet, api.ProofsPath+"/"+url.PathEscape(id), nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("broker %s: %w", c.URL, err)
+	}
+	defer resp.Body.Close()
+	return io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 }
 
 // Audit returns the audit log: a line of JSON, an api.AuditEntry, for each

@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 	"time"
 
 	"gopkg.in/yaml.v3"
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/deb"
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -53,12 +54,26 @@ func (l *Lock) Matches(r *Recipe) error {
 	if now != l.Recipe {
 		return fmt.Errorf("%s: %w", r.path, &ChangedError{Recipe: now, Locked: l.Recipe})
 	}
+	return l.whole(r)
+}
+
+// whole wants what the recipe names itself. A lock that was cut off lacks
+// some of it, and may still be read.
+func (l *Lock) whole(r *Recipe) error {
+	for _, name := range r.Packages {
+		if !slices.ContainsFunc(l.Packages, func(p deb.Pin) bool { return p.Name == name }) {
+			return fmt.Errorf("%s: package %s, which the recipe names, is not in it: lock the recipe again", r.LockPath(), name)
+		}
+	}
+	if r.Machine != nil && len(l.Boot) < 2 {
+		return fmt.Errorf("%s: kernel or stub is not in it: lock the recipe again", r.LockPath())
+	}
 	return nil
 }
 
 // ReadLock reads the lock at path, and refuses what no Locker writes.
 func ReadLock(path string) (*Lock, error) {
-	b, err := os.ReadFile(path)
+	b, err := input.ReadFile(path, input.Document)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}

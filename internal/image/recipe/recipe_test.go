@@ -134,16 +134,3 @@ func TestAbsentSourceFileIsNamed(t *testing.T) {
 		t.Fatalf("got %v, want the file named", err)
 	}
 }
-
-func FuzzRecipe(f *testing.F) {
-	f.Add([]byte(good))
-	f.Add([]byte("name: [1"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r := &Recipe{}
-		if decode(b, r) != nil {
-			return
-		}
-		r.setDefaults()
-		_ = r.validate()
-	})
-}

@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"compress/gzip"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"holdfast/internal/input"
 )
 
 const (
@@ -54,7 +55,7 @@ func indexArchive(ctx context.Context, f *os.File) (*archive, error) {
 			return a, ctx.Err()
 		}
 		if err != nil {
-			return nil, fmt.Errorf("not a tar archive, or damaged: %w", err)
+			return nil, fmt.Errorf("not a tar archive, or damaged: %w", input.Cut(err))
 		}
 		if n == maxEntries || ctx.Err() != nil {
 			return nil, errors.Join(ctx.Err(), fmt.Errorf("gave up after %d files", n))
@@ -119,7 +120,7 @@ func (a *archive) pick(name string) (archiveImage, error) {
 
 func parseArchiveManifest(raw []byte, name string) (archiveImage, error) {
 	var images []archiveImage
-	if err := json.Unmarshal(raw, &images); err != nil {
+	if err := input.JSON(raw, &images); err != nil {
 		return archiveImage{}, fmt.Errorf("manifest.json: %w", err)
 	}
 	var tags []string
@@ -147,7 +148,7 @@ func (i archiveImage) check() error {
 func spool(ctx context.Context, ref Ref, o Options) (*os.File, error) {
 	in := o.Stdin
 	if ref.Path != "-" {
-		f, err := os.Open(ref.Path)
+		f, err := input.OpenStream(ref.Path)
 		if errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("%w: %w", ErrNotFound, err)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/internal/input"
 	"holdfast/internal/progress"
 )
 
@@ -65,7 +65,7 @@ func (a *archive) convert(ctx context.Context, entry archiveImage, l *layoutWrit
 		return err
 	}
 	var config ocispec.Image
-	if err := json.Unmarshal(raw, &config); err != nil {
+	if err := input.JSON(raw, &config); err != nil {
 		return fmt.Errorf("%s: %w", entry.Config, err)
 	}
 	if n := len(config.RootFS.DiffIDs); n != len(entry.Layers) {

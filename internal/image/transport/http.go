@@ -34,7 +34,7 @@ func (o Options) roundTripper() (http.RoundTripper, error) {
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 	}
 	if len(o.CA) == 0 {
-		return schemes{moving{t, o.Stall}, true}, nil
+		return schemes{short{moving{t, o.Stall}}, true}, nil
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
@@ -44,7 +44,7 @@ func (o Options) roundTripper() (http.RoundTripper, error) {
 		return nil, errors.New("certificate authority: no certificate in PEM form")
 	}
 	t.TLSClientConfig.RootCAs = pool
-	return schemes{moving{t, o.Stall}, false}, nil
+	return schemes{short{moving{t, o.Stall}}, false}, nil
 }
 
 // schemes decides between http and https by the host alone. The client

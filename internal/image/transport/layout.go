@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +12,7 @@ import (
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -51,16 +51,11 @@ func readIndex(dir string) (ocispec.Index, error) {
 }
 
 func readJSON(path string, to any) error {
-	f, err := os.Open(path)
+	raw, err := input.ReadFile(path, maxConfig)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	raw, err := readLimited(f, maxConfig)
-	if err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if err := json.Unmarshal(raw, to); err != nil {
+	if err := input.JSON(raw, to); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
@@ -144,14 +139,7 @@ func openBlob(dir string, desc ocispec.Descriptor) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	return os.Open(path)
+	return input.Open(path)
 }
 
 // blobPath parses the digest, so that no path can be smuggled in with it.

@@ -69,22 +69,3 @@ func TestDestinationsAreNeverGuessed(t *testing.T) {
 		target1(t, good)
 	}
 }
-
-func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"redis:7", "oci:d:v1", "-", "host:1/a/../b@sha256:1", "docker-archive:f:a/b:c", "./x.tar", "docker://a"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		ref, err := Parse(s)
-		if err != nil {
-			return
-		}
-		if ref.Kind == Registry && strings.Contains("/"+ref.Remote.Context().RepositoryStr()+"/", "/../") {
-			t.Fatalf("%q climbs: %s", s, ref)
-		}
-		again, err := Parse(ref.String())
-		if err != nil || again.String() != ref.String() {
-			t.Fatalf("%q became %q, which reads as %q and %v", s, ref, again, err)
-		}
-	})
-}

@@ -261,6 +261,7 @@ func TestAnAlteredBlobIsNeverNamedByAPush(t *testing.T) {
 	}
 }
 
+//fuzz:parser push.go:parseRange
 func FuzzParseRange(f *testing.F) {
 	for _, word := range []string{"0-0", "0--1", "0-99", "bytes=0-99", "99", "0-99999999999999999999"} {
 		f.Add(word)

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
+
+	"holdfast/internal/input"
 )
 
 // moving gives up on requests of which neither body moves any more: a
@@ -63,5 +66,43 @@ func because(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	return err
+	return input.HungUp(err)
+}
+
+// short bounds every answer that is not a blob: the client library reads those
+// whole into memory.
+type short struct{ http.RoundTripper }
+
+func (s short) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := s.RoundTripper.RoundTrip(r)
+	if err == nil && !isBlob(r) {
+		response.Body = &bounded{response.Body, maxConfig}
+	}
+	return response, err
+}
+
+// isBlob also knows a request to which a registry redirected one for a blob.
+func isBlob(r *http.Request) bool {
+	for ; r != nil; r = r.Response.Request {
+		if strings.Contains(r.URL.Path, "/blobs/") {
+			return true
+		}
+		if r.Response == nil {
+			return false
+		}
+	}
+	return false
+}
+
+type bounded struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.left -= n; b.left < 0 {
+		return 0, fmt.Errorf("the registry's answer has more than %d bytes", maxConfig)
+	}
+	return n, err
 }

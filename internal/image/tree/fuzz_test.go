@@ -12,6 +12,8 @@ import (
 
 // Whatever a package's tar says, the tree's own tar has clean relative names,
 // each parent before its child, and no link to what does not precede it.
+//
+//fuzz:parser add.go tree.go tar.go
 func FuzzAnyPackageGivesACleanTar(f *testing.F) {
 	f.Add("usr/bin/a", byte(tar.TypeReg), "", "usr/bin/b", byte(tar.TypeLink), "usr/bin/a")
 	f.Add("lib", byte(tar.TypeSymlink), "../../etc", "lib/../x", byte(tar.TypeReg), "")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 	"holdfast/internal/machine"
 )
 
@@ -113,7 +114,7 @@ func identity(path string) string {
 
 func recall(file string) answer {
 	var a answer
-	data, err := os.ReadFile(file)
+	data, err := input.ReadFile(file, input.Key)
 	if err != nil || json.Unmarshal(data, &a) != nil {
 		return answer{} // probing again costs less than a complaint
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
 	"holdfast/internal/machine"
 )
 
@@ -99,7 +100,7 @@ func absolute(s *machine.Spec) (err error) {
 
 func writeFiles(s *machine.Spec) error {
 	if s.Firmware != nil {
-		vars, err := os.ReadFile(s.Firmware.Vars)
+		vars, err := input.ReadFile(s.Firmware.Vars, input.Firmware)
 		if err != nil {
 			return err
 		}

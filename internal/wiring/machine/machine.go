@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"holdfast/internal/api"
@@ -19,8 +20,13 @@ import (
 	"holdfast/internal/oci"
 )
 
+// frugal is the size above which process 1 collects its garbage sooner: what
+// it holds, the workload's image cannot have.
+const frugal = 24 << 20
+
 // Run is the whole life of process 1. When it returns, the machine is off.
 func Run() {
+	debug.SetMemoryLimit(frugal)
 	hardware := new(lateTPM)
 	node.Run(context.Background(), node.Config{
 		Measurer: hardware,

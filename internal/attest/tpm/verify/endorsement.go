@@ -41,9 +41,10 @@ func (v *Verifier) endorsed(der []byte) (*x509.Certificate, map[string]string, e
 		return nil, nil, fmt.Errorf("%w: the certificate is not for endorsement keys (extended key usage %v)", attest.ErrEndorsement, oidEKCertificate)
 	}
 	_, err = cert.Verify(x509.VerifyOptions{
-		Roots:       v.roots,
-		CurrentTime: v.clock(),
-		KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+		Roots:         v.roots,
+		Intermediates: v.inter,
+		CurrentTime:   v.clock(),
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", attest.ErrEndorsement, err)

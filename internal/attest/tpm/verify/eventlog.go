@@ -3,12 +3,10 @@ package verify
 import (
 	"crypto"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
-	"unicode/utf16"
 
 	"github.com/google/go-eventlog/extract"
 	"github.com/google/go-eventlog/register"
@@ -123,14 +121,4 @@ func ukiSections(events []tcg.Event) map[string]string {
 		name = ""
 	}
 	return sections
-}
-
-func utf16Text(data []byte) string {
-	var units []uint16
-	for ; len(data) >= 2; data = data[2:] {
-		if u := binary.LittleEndian.Uint16(data); u != 0 {
-			units = append(units, u)
-		}
-	}
-	return string(utf16.Decode(units))
 }

@@ -36,7 +36,7 @@ func (s *session) Verify(evidence json.RawMessage, bound attest.Binding) (attest
 	if err := s.bind(e, quote, bound); err != nil {
 		return nil, err
 	}
-	claims := s.claims(e, quote, bound)
+	claims := s.offer.claims(e, quote, bound)
 	if len(e.EventLog) > 0 {
 		if err := explain(e.EventLog, quote, claims); err != nil {
 			return nil, err
@@ -60,7 +60,7 @@ func Parse(evidence json.RawMessage) (*api.TPMEvidence, error) {
 // bind checks that the quote is for this handshake, by a key in the endorsed
 // TPM, and on a machine with this configuration.
 func (s *session) bind(e *api.TPMEvidence, q *Quote, bound attest.Binding) error {
-	fresh := len(bound.RuntimeDigest) >= sha256.Size && bytes.Equal(q.Nonce, bound.RuntimeDigest[:sha256.Size])
+	fresh := isFor(q, bound)
 	answered := hmac.Equal(e.ActivationHMAC, tpm.ActivationMAC(s.secret, bound.RuntimeDigest))
 	switch {
 	case !fresh && answered:
@@ -72,6 +72,16 @@ func (s *session) bind(e *api.TPMEvidence, q *Quote, bound attest.Binding) error
 	case !answered:
 		return attest.ErrActivation
 	}
+	return configured(q, bound)
+}
+
+// isFor says whether q is over the handshake's nonce and ephemeral key.
+func isFor(q *Quote, bound attest.Binding) bool {
+	return len(bound.RuntimeDigest) >= sha256.Size && bytes.Equal(q.Nonce, bound.RuntimeDigest[:sha256.Size])
+}
+
+// configured checks that the init-data document, and it alone, is in PCR 8.
+func configured(q *Quote, bound attest.Binding) error {
 	if bound.InitDataDigest == nil {
 		return nil
 	}
@@ -83,14 +93,14 @@ func (s *session) bind(e *api.TPMEvidence, q *Quote, bound attest.Binding) error
 }
 
 // claims are those that Trustee has, under its names, and those about the TPM.
-func (s *session) claims(e *api.TPMEvidence, q *Quote, bound attest.Binding) attest.Claims {
+func (o offer) claims(e *api.TPMEvidence, q *Quote, bound attest.Binding) attest.Claims {
 	c := attest.Claims{
 		"report_data":    hex.EncodeToString(q.Nonce),
 		"init_data":      hex.EncodeToString(q.PCRs[tpm.InitDataPCR][:]),
 		"ak_public":      e.AKPublic,
-		"ak_name":        hex.EncodeToString(s.offer.akName),
-		"ek_certificate": s.offer.fingerprint,
-		"tpm":            s.offer.device,
+		"ak_name":        hex.EncodeToString(o.akName),
+		"ek_certificate": o.fingerprint,
+		"tpm":            o.device,
 	}
 	if bound.InitDataDigest != nil {
 		c["init_data_digest"] = hex.EncodeToString(bound.InitDataDigest)

@@ -38,6 +38,10 @@ type Config struct {
 	// Roots are PEM certificates. Each is trusted to vouch for endorsement
 	// keys, directly or through certificates that are also among them.
 	Roots []byte
+	// Intermediates are not believed, but may stand between an endorsement
+	// certificate and a root.
+	Intermediates []*x509.Certificate
+
 	Clock func() time.Time // default time.Now
 	Rand  io.Reader        // default crypto/rand
 }
@@ -45,6 +49,7 @@ type Config struct {
 // A Verifier judges evidence of TPMs.
 type Verifier struct {
 	roots *x509.CertPool
+	inter *x509.CertPool
 	clock func() time.Time
 	rand  io.Reader
 }
@@ -53,7 +58,10 @@ var _ attest.Verifier = (*Verifier)(nil)
 
 // New returns a Verifier.
 func New(c Config) (*Verifier, error) {
-	v := &Verifier{roots: x509.NewCertPool(), clock: c.Clock, rand: c.Rand}
+	v := &Verifier{roots: x509.NewCertPool(), inter: x509.NewCertPool(), clock: c.Clock, rand: c.Rand}
+	for _, cert := range c.Intermediates {
+		v.inter.AddCert(cert)
+	}
 	if v.clock == nil {
 		v.clock = time.Now
 	}
@@ -126,18 +134,20 @@ type offer struct {
 }
 
 func (v *Verifier) judge(a *api.ActivationOffer) (offer, error) {
+	o, err := v.judgeEndorsement(a)
+	if err != nil {
+		return offer{}, err
+	}
+	o.akPublic, o.akName, err = attestationKey(a.AKPublic)
+	return o, err
+}
+
+func (v *Verifier) judgeEndorsement(a *api.ActivationOffer) (offer, error) {
 	cert, device, err := v.endorsed(a.EKCertificate)
 	if err != nil {
 		return offer{}, err
 	}
 	ek, err := endorsementKey(a.EKPublic, cert)
-	if err != nil {
-		return offer{}, err
-	}
-	ak, name, err := attestationKey(a.AKPublic)
-	if err != nil {
-		return offer{}, err
-	}
 	sum := sha256.Sum256(cert.Raw)
-	return offer{ek: ek, akName: name, akPublic: ak, fingerprint: hex.EncodeToString(sum[:]), device: device}, nil
+	return offer{ek: ek, fingerprint: hex.EncodeToString(sum[:]), device: device}, err
 }

@@ -1,0 +1,108 @@
+// Package ear makes the claims of an attestation result.
+//
+// A result is an EAR (draft-ietf-rats-ear) as Trustee writes it, so that a
+// token of ours is read where one of Trustee's is. The claims follow from their
+// arguments alone: whoever has these can tell whether a token says the same.
+package ear
+
+import (
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
+	"holdfast/internal/attest/initdata"
+)
+
+// What Trustee writes into its tokens (attestation-service/src/ear_token).
+const (
+	profile = "tag:github.com,2024:confidential-containers/Trustee"
+	// Status and Evidence are claims of a submodule; Device is the submodule.
+	Status   = "ear.status"
+	Evidence = "ear.veraison.annotated-evidence"
+	Device   = "cpu0"
+)
+
+// A Result is what a token says of one machine.
+type Result struct {
+	Issuer      string
+	From, Until int64  // seconds since 1970
+	Session     string // reference of the session, the token's jti
+	TEE         string
+	Trust       map[string]int8 // AR4SI claims by name
+	Claims      attest.Claims
+	InitData    *initdata.Document // nil when none was sent
+	Runtime     api.RuntimeData
+	Additional  string // evidence of additional devices
+}
+
+// Claims are the token's payload.
+func Claims(r Result) map[string]any {
+	return map[string]any{
+		"eat_profile":     profile,
+		"iat":             r.From,
+		"exp":             r.Until,
+		"iss":             r.Issuer,
+		"jti":             r.Session,
+		"ear.verifier-id": map[string]string{"developer": "https://confidentialcontainers.org", "build": "holdfast"},
+		"submods": map[string]any{Device: map[string]any{
+			Status:                       status(r.Trust),
+			"ear.trustworthiness-vector": vector(r.Trust),
+			"ear.appraisal-policy-id":    "default",
+			Evidence:                     annotated(r),
+		}},
+	}
+}
+
+// annotated has the shape of Trustee's transform_claims: init and report data
+// beside the claims of the device, which stand under its name.
+func annotated(r Result) map[string]any {
+	device, out := map[string]any{}, map[string]any{}
+	for name, value := range r.Claims {
+		switch name {
+		case "init_data", "report_data":
+			out[name] = value
+		default:
+			device[name] = value
+		}
+	}
+	out[r.TEE] = device
+	out["runtime_data_claims"] = map[string]any{
+		"tee-pubkey": r.Runtime.TEEPubKey, "nonce": r.Runtime.Nonce, "additional-evidence": r.Additional,
+	}
+	if r.InitData != nil {
+		out["init_data_claims"] = r.InitData.Data
+		out["init_data_digest"] = r.InitData.Digest
+	}
+	return out
+}
+
+var vectorClaims = []string{"instance-identity", "configuration", "executables", "file-system",
+	"hardware", "runtime-opaque", "storage-opaque", "sourced-data"}
+
+func vector(trust map[string]int8) map[string]int8 {
+	out := map[string]int8{}
+	for _, name := range vectorClaims {
+		out[name] = trust[name]
+	}
+	return out
+}
+
+// status is the worst tier of the vector, draft-ietf-rats-ar4si section 2.3.2.
+func status(trust map[string]int8) string {
+	tiers := []string{"none", "affirming", "warning", "contraindicated"}
+	worst := 0
+	for _, name := range vectorClaims {
+		worst = max(worst, tier(trust[name]))
+	}
+	return tiers[worst]
+}
+
+func tier(claim int8) int {
+	switch {
+	case claim >= -1 && claim <= 1:
+		return 0
+	case claim >= -32 && claim <= 31:
+		return 1
+	case claim >= -96 && claim <= 95:
+		return 2
+	}
+	return 3
+}

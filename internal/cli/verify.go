@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/atomicfile"
+	"holdfast/internal/attest/tpm/verify"
+	"holdfast/internal/proof"
+	"holdfast/internal/web"
+	"holdfast/internal/wiring"
+)
+
+func (a *app) verifyVerb() *cobra.Command {
+	var at, html string
+	v := wiring.Verification{Stdin: a.Stdin}
+	c := &cobra.Command{
+		Use:   "verify FILE|RUN",
+		Short: "Check a proof of release again, offline, and explain it",
+		Long: `Checks the proofs in FILE (- for standard input), or those of the run called
+RUN, with your own roots and nobody's help: the broker's signature, the TPM's
+certificate, the quote, the event log, the reference values, both policies and
+the token. Then it says in words what each PCR holds, which events made it, and
+what was expected. At last it names what no reader can check.
+
+Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
+		Example: "  holdfast verify proof.json\n" +
+			"  holdfast verify proof.json --root their-root.pem --ek-root tpm-maker.pem --html proof.html",
+		Args: cobra.ExactArgs(1),
+	}
+	c.Flags().StringVar(&v.Root, "root", "", "PEM file of the root that certifies broker and images (default: this installation's)")
+	c.Flags().StringArrayVar(&v.EKRoots, "ek-root", nil, "PEM file of an authority of TPMs; may be repeated (default: this installation's)")
+	c.Flags().StringArrayVar(&v.Policies, "policy", nil, "Rego file of a policy that you take for good, beside the shipped ones; may be repeated")
+	c.Flags().StringVar(&at, "at", "", "time at which certificates must be valid, as 2026-11-21T12:00:00Z (default: now)")
+	c.Flags().StringVar(&html, "html", "", "file to write a page to that a person can read")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		var err error
+		if v.At, err = parseTime(at); err != nil {
+			return usageError{err}
+		}
+		v.Subject = args[0]
+		dir, err := a.installation()
+		if err != nil {
+			return err
+		}
+		result, err := dir.Verify(cmd.Context(), v)
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
+		if html != "" {
+			err := atomicfile.Write(html, 0o644, func(w io.Writer) error { return web.Proof(w, result) })
+			if err != nil {
+				return fmt.Errorf("verify: write the page: %w", err)
+			}
+		}
+		if err := a.answer(result, func(w io.Writer) { printVerified(w, result) }); err != nil {
+			return err
+		}
+		return unverified(result)
+	}
+	return c
+}
+
+func parseTime(text string) (time.Time, error) {
+	if text == "" {
+		return time.Now(), nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("--at %.40q: want a time as 2026-11-21T12:00:00Z", text)
+}
+
+// unverifiedError names the checks that failed.
+type unverifiedError struct {
+	subject  string
+	failures []proof.Check
+}
+
+func (e unverifiedError) Error() string {
+	first := e.failures[0]
+	text := fmt.Sprintf("verify %.80s: %s: %s", e.subject, first.Name, shortened(first.Text))
+	if more := len(e.failures) - 1; more > 0 {
+		text = fmt.Sprintf("%s (and %d more)", text, more)
+	}
+	return text
+}
+
+// shortened keeps an error to one line that reads well; the report has it whole.
+func shortened(text string) string {
+	const most = 220
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return text
+}
+
+func unverified(v *wiring.Verified) error {
+	var all []proof.Check
+	for _, r := range v.Proofs {
+		all = append(all, r.Failures()...)
+	}
+	if v.Verified {
+		return nil
+	}
+	return unverifiedError{v.Subject, all}
+}
+
+func printVerified(w io.Writer, v *wiring.Verified) {
+	for i, r := range v.Proofs {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		printProof(w, r)
+	}
+	fmt.Fprintf(w, "\nNobody but the broker and the machine can know\n")
+	for _, word := range v.Word {
+		fmt.Fprintf(w, "  - %s\n", word)
+	}
+	verdict := "verified"
+	if !v.Verified {
+		verdict = "NOT verified"
+	}
+	fmt.Fprintf(w, "\n%s: %s, certificates judged at %s\n", verdict, count(len(v.Proofs), "proof"), v.At.Format(time.RFC3339))
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func printProof(w io.Writer, r *proof.Report) {
+	s := r.Release
+	fmt.Fprintf(w, "released %s at %s\n", s.Resource, s.Time.Format(time.RFC3339))
+	for _, row := range [][2]string{
+		{"to workload", s.Workload}, {"configuration", s.Configuration}, {"in machine image", s.Image},
+		{"root hash", s.RootHash}, {"on TPM", tpmWords(s.TPM, s.Endorsement)}, {"by broker key", s.BrokerKey},
+	} {
+		if row[1] != "" {
+			fmt.Fprintf(w, "  %-17s %s\n", row[0], printable(row[1]))
+		}
+	}
+	fmt.Fprintln(w, "\nchecked")
+	for _, c := range r.Checks {
+		fmt.Fprintf(w, "  %-11s %s: %s\n", c.Verdict, c.Name, printable(c.Text))
+	}
+	if len(r.PCRs) > 0 {
+		fmt.Fprintln(w, "\nwhat the TPM signed")
+	}
+	for _, p := range r.PCRs {
+		printPCR(w, p)
+	}
+}
+
+func tpmWords(device map[string]string, endorsement string) string {
+	var parts []string
+	for _, name := range []string{"manufacturer", "model", "version"} {
+		if device[name] != "" {
+			parts = append(parts, device[name])
+		}
+	}
+	return strings.Join(append(parts, "certificate "+endorsement), " ")
+}
+
+func printPCR(w io.Writer, p proof.PCR) {
+	if p.Verdict == proof.Untouched {
+		return
+	}
+	fmt.Fprintf(w, "  PCR %-2d  %s: %s\n", p.Number, p.Meaning, p.Verdict)
+	fmt.Fprintf(w, "          measured  %s\n", p.Measured)
+	if p.Expected != "" {
+		fmt.Fprintf(w, "          expected  %s, by %s\n", p.Expected, printable(p.Source))
+	}
+	for _, e := range p.Events {
+		fmt.Fprintf(w, "          %s %s  %s\n", mark(e), e.Digest[:min(12, len(e.Digest))], printable(e.Text))
+	}
+}
+
+// mark tells a digest that proves its words from one that does not.
+func mark(e verify.Event) string {
+	if e.Proven {
+		return "="
+	}
+	return "~"
+}

@@ -1,0 +1,177 @@
+// Package proof makes and checks the proofs that a broker leaves of what it
+// releases.
+//
+// A proof holds all that a release rested on: evidence, certificates, reference
+// values, the policies with what they were given, the token. Whoever has the
+// roots can judge it all again, offline and without trusting the broker, but
+// for a few things that only the broker can know; Verify names these. It holds
+// no secret.
+package proof
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"crypto/sha256"
+
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
+	"holdfast/internal/attest/initdata"
+	"holdfast/internal/sign"
+)
+
+// MaxSize bounds a proof that is read. What a machine sends is at most 2 MiB,
+// and proofs have it in base64.
+const MaxSize = 16 << 20
+
+// ErrForm says that a file is no proof.
+var ErrForm = errors.New("it is no proof of a release")
+
+// Seal signs a proof.
+func Seal(p api.ReleaseProof, signer sign.Signer) ([]byte, error) {
+	subjects, err := subjects(&p)
+	if err != nil {
+		return nil, err
+	}
+	statement, err := sign.NewStatement(api.ProofType, p, subjects...)
+	if err != nil {
+		return nil, err
+	}
+	envelope, err := sign.Seal(statement, signer)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := json.Marshal(envelope)
+	return append(raw, '\n'), err
+}
+
+// Split reads the proofs in a file: JSON objects one behind another.
+func Split(raw []byte) ([][]byte, error) {
+	var all [][]byte
+	for dec := json.NewDecoder(bytes.NewReader(raw)); ; {
+		var one json.RawMessage
+		err := dec.Decode(&one)
+		switch {
+		case err == io.EOF && len(all) > 0:
+			return all, nil
+		case err == io.EOF:
+			return nil, fmt.Errorf("%w: it is empty", ErrForm)
+		case err != nil:
+			return nil, fmt.Errorf("%w: %w", ErrForm, err)
+		case len(one) > MaxSize:
+			return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrForm, len(one), MaxSize)
+		}
+		all = append(all, one)
+	}
+}
+
+// Peek reads a proof without believing it.
+func Peek(raw []byte) (*api.ReleaseProof, error) {
+	_, _, p, err := parse(raw)
+	return p, err
+}
+
+// parse reads a proof in the one spelling that its signer gave it, white space
+// aside: what base64 or JSON would let pass unseen is refused.
+func parse(raw []byte) (sign.Envelope, sign.Statement, *api.ReleaseProof, error) {
+	fail := func(err error) (sign.Envelope, sign.Statement, *api.ReleaseProof, error) {
+		return sign.Envelope{}, sign.Statement{}, nil, fmt.Errorf("%w: %w", ErrForm, err)
+	}
+	env, err := sign.ParseEnvelope(raw)
+	if err != nil {
+		return fail(err)
+	}
+	if err := sameSpelling(raw, env); err != nil {
+		return fail(err)
+	}
+	st, err := sign.Peek(env)
+	if err != nil {
+		return fail(err)
+	}
+	if st.PredicateType != api.ProofType {
+		return fail(fmt.Errorf("statement says %.80q: want %s", st.PredicateType, api.ProofType))
+	}
+	p := &api.ReleaseProof{}
+	if err := strict(st.Predicate, p); err != nil {
+		return fail(err)
+	}
+	return env, st, p, nil
+}
+
+func sameSpelling(raw []byte, env sign.Envelope) error {
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, raw); err != nil {
+		return err
+	}
+	again, err := json.Marshal(env)
+	if err == nil && !bytes.Equal(again, compact.Bytes()) {
+		err = errors.New("the envelope is spelled otherwise than it was written")
+	}
+	return err
+}
+
+func strict(raw json.RawMessage, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	return dec.Decode(v)
+}
+
+// subjects are what p speaks of, by digests that others know it by.
+func subjects(p *api.ReleaseProof) ([]sign.Subject, error) {
+	list := []sign.Subject{subject(api.SubjectEndorsement, sha256Hex(p.Attestation.Offer.EKCertificate))}
+	config, err := initdata.Parse(p.Attestation.Message.InitData)
+	if err != nil {
+		return nil, err
+	}
+	if config != nil {
+		list = append(list, subject(api.SubjectConfiguration, hex.EncodeToString(config.Sum)))
+		if _, digest, ok := strings.Cut(config.Config().Image, "@sha256:"); ok {
+			list = append(list, subject(api.SubjectWorkload, digest))
+		}
+	}
+	for _, raw := range p.Attestation.References {
+		values, err := peekReference(raw)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, subject(api.SubjectMachineImage, strings.TrimPrefix(values.UKI, "sha256:")))
+	}
+	return list, nil
+}
+
+func subject(name, digest string) sign.Subject {
+	return sign.Subject{Name: name, Digest: map[string]string{"sha256": digest}}
+}
+
+func sha256Hex(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// AttestationInput is what the attestation policy is asked.
+func AttestationInput(tee string, claims attest.Claims, init *initdata.Document, at time.Time) map[string]any {
+	input := map[string]any{"tee": tee, "claims": map[string]any(claims), "time": at.Unix()}
+	if init != nil {
+		input["init_data"] = map[string]any{"digest": init.Digest, "data": init.Data}
+	}
+	return input
+}
+
+// ResourceData is what the resource policy is given beside the token's claims.
+func ResourceData(resource string, query url.Values, configurations map[string]api.Configuration) map[string]any {
+	plain := map[string]string{}
+	for name := range query {
+		plain[name] = query.Get(name)
+	}
+	return map[string]any{
+		"plugin": "resource", "resource-path": strings.Split(resource, "/"), "query": plain,
+		"configurations": configurations,
+	}
+}

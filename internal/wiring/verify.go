@@ -1,0 +1,200 @@
+package wiring
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"holdfast/internal/broker/admin"
+	"holdfast/internal/input"
+	"holdfast/internal/keys"
+	"holdfast/internal/proof"
+	"holdfast/internal/swtpm"
+)
+
+// A Verification says which proofs to check, and whom to believe. What is left
+// out is this installation's own.
+type Verification struct {
+	Subject  string // a file of proofs, "-" for Stdin, or the name of a run
+	Root     string // PEM file
+	EKRoots  []string
+	Policies []string // Rego files
+	At       time.Time
+	Stdin    io.Reader
+}
+
+// Verified is what became of a verification.
+type Verified struct {
+	Verified bool            `json:"verified"`
+	Subject  string          `json:"subject"`
+	At       time.Time       `json:"at"`
+	Proofs   []*proof.Report `json:"proofs"`
+	Word     []string        `json:"word"` // what no reader can check
+}
+
+// Verify checks proofs offline. That one is bad is in the result.
+func (i Installation) Verify(ctx context.Context, v Verification) (*Verified, error) {
+	reader, err := i.reader(v)
+	if err != nil {
+		return nil, err
+	}
+	proofs, err := i.proofs(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	result := &Verified{Verified: true, Subject: v.Subject, At: v.At.UTC(), Word: proof.Word()}
+	for _, raw := range proofs {
+		report, err := proof.Verify(ctx, raw, reader)
+		if err != nil {
+			return nil, err
+		}
+		result.Proofs = append(result.Proofs, report)
+		result.Verified = result.Verified && report.Verified
+	}
+	return result, nil
+}
+
+// reader collects the roots and policies that v leaves to this installation.
+func (i Installation) reader(v Verification) (proof.Reader, error) {
+	r := proof.Reader{Roots: x509.NewCertPool(), At: v.At}
+	path := or(v.Root, filepath.Join(i.Keys(), keys.Root+".crt"))
+	root, err := input.ReadFile(path, input.Document)
+	if errors.Is(err, os.ErrNotExist) && v.Root == "" {
+		return r, fmt.Errorf("root: %w in %s", keys.ErrNotExist, i.Keys())
+	}
+	if err != nil {
+		return r, fmt.Errorf("root: %w", err)
+	}
+	if !r.Roots.AppendCertsFromPEM(root) {
+		return r, fmt.Errorf("root: %s: want a PEM certificate", path)
+	}
+	if r.EKRoots, err = i.ekRoots(v.EKRoots); err != nil {
+		return r, err
+	}
+	r.Policies, err = i.policies(v)
+	return r, err
+}
+
+func (i Installation) ekRoots(paths []string) ([]byte, error) {
+	if len(paths) == 0 {
+		return swtpm.CA(i.TPMAuthority())
+	}
+	var all []byte
+	for _, path := range paths {
+		raw, err := input.ReadFile(path, input.Document)
+		if err != nil {
+			return nil, fmt.Errorf("authority of TPMs: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(raw) {
+			return nil, fmt.Errorf("authority of TPMs: %s: want PEM certificates", path)
+		}
+		all = append(append(all, raw...), '\n')
+	}
+	return all, nil
+}
+
+// policies are those that the reader names. Those that are in force here count
+// when the root is this installation's, too.
+func (i Installation) policies(v Verification) ([]string, error) {
+	paths := v.Policies
+	if v.Root == "" {
+		own, _ := filepath.Glob(filepath.Join(i.Broker(), "policies", "*.rego"))
+		paths = append(paths[:len(paths):len(paths)], own...)
+	}
+	var sources []string
+	for _, path := range paths {
+		raw, err := input.ReadFile(path, input.Document)
+		if err != nil {
+			return nil, fmt.Errorf("policy: %w", err)
+		}
+		sources = append(sources, string(raw))
+	}
+	return sources, nil
+}
+
+// proofs finds what v is about.
+func (i Installation) proofs(ctx context.Context, v Verification) ([][]byte, error) {
+	if v.Subject == "-" {
+		return readProofs(v.Stdin)
+	}
+	f, err := os.Open(v.Subject)
+	if err == nil {
+		defer f.Close()
+		return readProofs(f)
+	}
+	if !errors.Is(err, os.ErrNotExist) || CheckName(v.Subject) != nil {
+		return nil, err
+	}
+	return i.runProofs(ctx, v.Subject)
+}
+
+// maxProofs bounds a file of proofs.
+const maxProofs = 256 << 20
+
+func readProofs(r io.Reader) ([][]byte, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, maxProofs+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(raw) > maxProofs {
+		return nil, fmt.Errorf("%w: it is larger than %d bytes", proof.ErrForm, maxProofs)
+	}
+	return proof.Split(raw)
+}
+
+// A NoProofError says that nothing was released to a run.
+type NoProofError struct{ Name string }
+
+func (e *NoProofError) Error() string {
+	return fmt.Sprintf("run %s: its broker released nothing to it, or keeps the proofs no more", e.Name)
+}
+
+// runProofs asks this installation's broker for those of a run, which may be
+// under way.
+func (i Installation) runProofs(ctx context.Context, name string) ([][]byte, error) {
+	report, err := i.Remembered(name)
+	if errors.Is(err, ErrNoRun) {
+		return nil, fmt.Errorf("%s: no such file, and %w", name, ErrNoRun)
+	}
+	if err != nil {
+		return nil, err
+	}
+	ring, err := i.Ring(ctx)
+	if err != nil {
+		return nil, err
+	}
+	broker, err := i.Admin(ring)
+	if err != nil {
+		return nil, err
+	}
+	list, err := proofsOf(ctx, broker, report.Configuration)
+	if err == nil && len(list) == 0 {
+		err = &NoProofError{name}
+	}
+	return list, err
+}
+
+// proofsOf fetches the proofs of all that a configuration was given.
+func proofsOf(ctx context.Context, broker *admin.Client, configuration string) ([][]byte, error) {
+	entries, err := broker.Proofs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list [][]byte
+	for _, e := range entries {
+		if e.Configuration != configuration {
+			continue
+		}
+		raw, err := broker.Proof(ctx, e.ID)
+		if err != nil {
+			return nil, fmt.Errorf("proof %s: %w", e.ID, err)
+		}
+		list = append(list, raw)
+	}
+	return list, nil
+}

@@ -1,0 +1,185 @@
+package robust
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/deb/debtest"
+)
+
+// seed is of this run of the tests: a failure names it, and HOLDFAST_SEED
+// repeats it.
+func seed(t *testing.T) *rand.Rand {
+	n := uint64(time.Now().UnixNano())
+	if s := os.Getenv("HOLDFAST_SEED"); s != "" {
+		var err error
+		if n, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("HOLDFAST_SEED=%d repeats it", n)
+		}
+	})
+	return rand.New(rand.NewPCG(n, 0))
+}
+
+// A victim is a verb that gets killed.
+type victim struct {
+	words  []string
+	result string // the file or folder that it makes
+	// again makes the verb have its whole work to do once more.
+	again func(p *place)
+}
+
+// victims are the verbs that write, on a small image with several layers'
+// worth of bytes.
+func victims(source []string, registry string) map[string]victim {
+	remove := func(names ...string) func(*place) { return func(p *place) { p.remove(names...) } }
+	return map[string]victim{
+		"lock":    {append([]string{"image", "lock", "small"}, source...), "small/recipe.lock", remove("state/cache", "small/recipe.lock")},
+		"build":   {append([]string{"image", "build", "small", "-o", "new/built"}, source...), "new/built", remove("state/cache", "new/built")},
+		"encrypt": {[]string{"image", "encrypt", "oci:image", "oci:sealed", "-r", "jwe:key.pub"}, "sealed", remove("sealed")},
+		"decrypt": {[]string{"image", "decrypt", "oci:secret", "oci:plain", "-k", "key"}, "plain", remove("plain")},
+		"pull":    {[]string{"image", "pull", registry + "/small:1", "oci:pulled"}, "pulled", remove("pulled")},
+		"push":    {[]string{"image", "push", "oci:image", registry + "/pushed:1"}, "state/registry/pushed", remove("state/registry/pushed")},
+		"keys":    {[]string{"key", "init", "--state", "other"}, "other/keys", remove("other")},
+	}
+}
+
+func TestAKilledVerbLeavesNothingHalfAndWorksAgain(t *testing.T) {
+	kills := 5
+	if soak() {
+		kills = 200
+	}
+	p, r := newPlace(t), seed(t)
+	a := debtest.New(t)
+	p.recipe("small", a.AddBulk("bookworm", 3*mib, 50))
+	source := []string{"--mirror", a.URL, "--keyring", a.Keyring}
+	p.keyPair("key")
+	p.run(append([]string{"image", "lock", "small"}, source...)...)
+	p.run(append([]string{"image", "build", "small", "-o", "image"}, source...)...)
+	p.run("image", "encrypt", "oci:image", "oci:secret", "-r", "jwe:key.pub")
+	_, registry := p.serve()
+	p.run("image", "push", "oci:image", registry+"/small:1")
+	for name, v := range victims(source, registry) {
+		t.Run(name, func(t *testing.T) {
+			p := &place{t: t, dir: p.dir, state: p.state}
+			v.again(p)
+			began := time.Now()
+			p.run(v.words...)
+			lasts := time.Since(began)
+			clean := p.files()
+			for i := range kills {
+				if r.IntN(3) > 0 || i == 0 { // else on top of what the last kill left
+					v.again(p)
+				}
+				after := time.Duration(r.Float64() * 1.05 * float64(lasts))
+				p.kill(after, v.words...)
+				p.whole(v.result, after)
+				if r.IntN(2) == 0 {
+					continue
+				}
+				p.again(v, clean, after)
+			}
+			p.again(v, clean, 0)
+		})
+	}
+}
+
+// again wants the verb to work after kills, and to leave the files that it
+// leaves when nobody kills it.
+func (p *place) again(v victim, clean []string, after time.Duration) {
+	p.t.Helper()
+	c := p.command(v.words...)
+	out, err := c.CombinedOutput()
+	if err != nil && !(v.words[0] == "key" && strings.Contains(string(out), "exist already")) {
+		p.t.Fatalf("killed after %v, and then: holdfast %s: %v\n%s", after, strings.Join(v.words, " "), err, out)
+	}
+	p.whole(v.result, after)
+	for _, name := range p.files() {
+		if !slices.Contains(clean, name) {
+			p.t.Errorf("killed after %v, and done again: %s is left over", after, name)
+		}
+	}
+}
+
+// kill starts words and kills them after a while.
+func (p *place) kill(after time.Duration, words ...string) {
+	p.t.Helper()
+	c := p.command(words...)
+	if err := c.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	time.Sleep(after)
+	_ = c.Process.Kill()
+	_ = c.Wait()
+}
+
+// whole wants that what has its final name is whole: each blob is what its
+// name says, each index leads to blobs, each lock and key can be read.
+func (p *place) whole(result string, after time.Duration) {
+	p.t.Helper()
+	err := filepath.WalkDir(p.path(result), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasPrefix(d.Name(), ".tmp-") {
+			return err
+		}
+		return judge(p, path)
+	})
+	if err != nil && !os.IsNotExist(err) {
+		p.t.Errorf("killed after %v: %v", after, err)
+	}
+}
+
+func judge(p *place, path string) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	name := filepath.Base(path)
+	switch {
+	case filepath.Base(filepath.Dir(path)) == "sha256" && len(name) == 2*sha256.Size:
+		if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:]) != name {
+			return fmt.Errorf("%s holds other bytes", path)
+		}
+	case name == "index.json" && bytes.Contains(raw, []byte("digest")):
+		out, err := p.command("image", "inspect", "oci:"+filepath.Dir(path)).CombinedOutput()
+		if err != nil && !bytes.Contains(out, []byte("holds several images")) && !bytes.Contains(out, []byte("the layout is empty")) {
+			return fmt.Errorf("%s: %w: %s", path, err, out)
+		}
+	case strings.HasSuffix(name, ".lock") && len(raw) > 0 && !bytes.HasSuffix(raw, []byte("\n")):
+		return fmt.Errorf("%s is cut off", path)
+	case strings.HasSuffix(name, ".key") && !bytes.HasSuffix(raw, []byte("-----END PRIVATE KEY-----\n")):
+		return fmt.Errorf("%s is cut off", path)
+	}
+	return nil
+}
+
+// files lists all that is in the place, but for what is named by its hash.
+func (p *place) files() (names []string) {
+	p.t.Helper()
+	err := filepath.WalkDir(p.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || len(d.Name()) == 2*sha256.Size {
+			return err
+		}
+		name, err := filepath.Rel(p.dir, path)
+		names = append(names, name)
+		return err
+	})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return names
+}
