@@ -49,6 +49,9 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 	if s.binds, err = g.writeFiles(b, s, secrets); err != nil {
 		return err
 	}
+	if err := prepareTmpfs(t, s.tmpfs); err != nil {
+		return err
+	}
 	if s.volumes, err = writableVolumes(t, s); err != nil {
 		return err
 	}
@@ -79,6 +82,28 @@ func hostname(given string) (string, error) {
 	}
 	return os.Hostname()
 }
+
+// prepareTmpfs gives the folders that are mounted over the mounts' modes: runc
+// gives a tmpfs the mode of the folder that it finds (libcontainer, mountToRootfs).
+func prepareTmpfs(t *tree, list []api.Tmpfs) error {
+	for _, m := range list {
+		fd, err := t.folder(m.Path, true)
+		if err != nil {
+			return fmt.Errorf("tmpfs: %w", err)
+		}
+		mode, err := strconv.ParseUint(or(m.Mode, usualMode), 8, 12)
+		if err != nil {
+			return fmt.Errorf("tmpfs %s: mode: %w", m.Path, err)
+		}
+		if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), uint32(mode)); err != nil {
+			return fmt.Errorf("tmpfs %s: set mode: %w", m.Path, err)
+		}
+	}
+	return nil
+}
+
+// usualMode lets every user of the workload make files, and delete their own.
+const usualMode = "1777"
 
 // writableVolumes binds the volumes that the image declares onto themselves
 // when the root is read only. Otherwise they are folders as any other: all of

@@ -102,7 +102,7 @@ func (s spec) cwd() string { return path.Clean("/" + or(s.process.Workdir, s.ima
 func (s spec) tmpfsMounts() []specs.Mount {
 	var mounts []specs.Mount
 	for _, t := range s.tmpfs {
-		options := []string{"nosuid", "nodev", "mode=" + or(t.Mode, "1777"), fmt.Sprintf("size=%d", t.Size)}
+		options := []string{"nosuid", "nodev", "mode=" + or(t.Mode, usualMode), fmt.Sprintf("size=%d", t.Size)}
 		if t.NoExec {
 			options = append(options, "noexec")
 		}

@@ -272,3 +272,29 @@ func TestVolumesOfAnImageStayWritable(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+func TestAFolderThatIsMountedOverHasTheMountsMode(t *testing.T) {
+	needRoot(t)
+	rootfs, err := apply(t, archive(t, symlink("var", "/srv"), file("srv/x", "hidden"), file("etc/passwd", "")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := openTree(rootfs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	list := []api.Tmpfs{{Path: "/var", Size: 8192}, {Path: "/new/deep", Size: 8192, Mode: "0750"}}
+	if err := prepareTmpfs(tree, list); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]os.FileMode{"srv": 0o777 | os.ModeSticky, "new/deep": 0o750} {
+		info, err := os.Stat(filepath.Join(rootfs, path))
+		if err != nil || info.Mode()&^os.ModeDir != want {
+			t.Errorf("%s: got %v and %v, want %v", path, info.Mode(), err, want)
+		}
+	}
+	if err := prepareTmpfs(tree, []api.Tmpfs{{Path: "/etc/passwd", Size: 8192}}); err == nil {
+		t.Error("a file was taken for a folder")
+	}
+}
