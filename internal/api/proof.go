@@ -14,7 +14,7 @@ const ProofsPath = KBSPrefix + "/holdfast/proofs"
 
 // A ReleaseProof is what a broker states of one release: all that its decision
 // rested on, so that a stranger can judge it again. It holds no secret. It is
-// the predicate of a statement whose subjects are what ProofSubjects names.
+// the predicate of a statement whose subjects have the names below.
 type ReleaseProof struct {
 	Release     ProofRelease     `json:"release"`
 	Attestation ProofAttestation `json:"attestation"`

@@ -28,7 +28,7 @@ var Layers = []Layer{
 	{Name: "mechanisms", Packages: []string{
 		"deb", "blob", "attest", "boot", "ignition", "enc", "swtpm", "devmapper", "egress", "keys", "proof", "journal", "resume"}},
 	{Name: "vocabulary", Pure: true, Packages: []string{"oci", "did", "sign", "policy", "api"}},
-	{Name: "ground", Plain: true, Packages: []string{"atomicfile", "input", "progress", "nearest", "arch"}},
+	{Name: "ground", Plain: true, Packages: []string{"ahead", "atomicfile", "input", "progress", "nearest", "arch"}},
 }
 
 // layerOf finds the layer of a package path below internal/.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -141,11 +142,14 @@ func TestInterruptedAttacksAreNotMade(t *testing.T) {
 	}
 }
 
+// twoWords at least tell an attack from a group or a package.
+var twoWords = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)+$`)
+
 func TestEveryAttackSaysWhatItIs(t *testing.T) {
 	names := map[string]bool{}
 	for _, a := range All() {
-		if names[a.Name] || slices.Contains(Groups(), a.Name) || !slices.Contains(Groups(), a.Group) {
-			t.Errorf("%s: its name is taken, or its group %s is none", a.Name, a.Group)
+		if names[a.Name] || !twoWords.MatchString(a.Name) || !slices.Contains(Groups(), a.Group) {
+			t.Errorf("%s: its name is taken or not of two words, or its group %s is none", a.Name, a.Group)
 		}
 		if a.Promise == "" || a.Change == "" || a.Want.By == Nobody || a.Want.Reason == "" || a.Run == nil || a.Control.Name == "" || a.Control.Run == nil {
 			t.Errorf("%s leaves something open: %+v", a.Name, a)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"holdfast/internal/api"
@@ -53,7 +54,7 @@ func (l *Lab) guest(ctx context.Context, ring *keys.Ring) (*image.Machine, error
 }
 
 // A stage is one attack's own: an installation with the rig's keys, whose
-// broker, registry and TPM authority are its own.
+// broker, registry and machines are its own.
 type stage struct {
 	*rig
 	dir          string
@@ -90,10 +91,12 @@ func (r *rig) stage(ctx context.Context, name string) (*stage, error) {
 	return s, nil
 }
 
-// lend gives an installation the keys, and what is known of the accelerator.
-// Keys are not copied: they lie where they did.
+// lend gives an installation the keys, the maker of its TPMs, and what is known
+// of the accelerator. Keys are not copied: they lie where they did.
 func (r *rig) lend(to wiring.Installation) error {
-	if err := os.Symlink(r.ring.Dir(), to.Keys()); err != nil {
+	maker := filepath.Join(r.lab.dir, "tpm-maker")
+	err := errors.Join(os.MkdirAll(maker, 0o700), os.Symlink(maker, to.TPMAuthority()), os.Symlink(r.ring.Dir(), to.Keys()))
+	if err != nil {
 		return err
 	}
 	const known = "accel.json"
@@ -122,11 +125,11 @@ func (s *stage) run(password string) wiring.Run {
 func (s *stage) close() error { return os.RemoveAll(s.dir) }
 
 // A host changes the machine that it is about to start.
-type host func(ctx context.Context, h *hostile) error
+type host func(ctx context.Context, t *target) error
 
-// A hostile is a machine about to be started by a host that is not to be
+// A target is a machine about to be started by a host that is not to be
 // trusted.
-type hostile struct {
+type target struct {
 	*stage
 	*machine.Spec
 	disk *os.File // a copy of the machine's, once it was asked for
@@ -147,8 +150,8 @@ func (l *Lab) attacked(ctx context.Context, name string, change host) (refusal R
 	run := s.run("unused")
 	run.Entrypoint, run.Args = []string{"redis-server"}, []string{"--version"}
 	run.Host = func(ctx context.Context, spec *machine.Spec) error {
-		h := &hostile{stage: s, Spec: spec}
-		return errors.Join(change(ctx, h), h.closeDisk())
+		t := &target{stage: s, Spec: spec}
+		return errors.Join(change(ctx, t), t.closeDisk())
 	}
 	result, err := s.installation.Run(ctx, run)
 	if err != nil {
@@ -182,8 +185,10 @@ func (s *stage) judge(ctx context.Context, o machine.Outcome) (Refusal, error) {
 
 func refused(o machine.Outcome, recorded []string) (Refusal, error) {
 	switch o.Reason {
-	case machine.FirmwareRefused, machine.Unbootable:
+	case machine.FirmwareRefused:
 		return Refusal{Firmware, o.Words}, nil
+	case machine.Unbootable:
+		return Refusal{Firmware, o.String()}, nil
 	case machine.VerityCorruption:
 		return Refusal{Verity, o.Corrupt.String()}, nil
 	case machine.Refused:
@@ -219,9 +224,9 @@ func refusedInside(d *api.RefusedDetail, recorded []string) (Refusal, error) {
 // the host composes the disk and the firmware's variables again, from what was
 // in them.
 var bootControl = Control{"an honest machine, composed again by its host, proves itself and runs its workload", func(ctx context.Context, l *Lab) error {
-	got, err := l.attacked(ctx, "control", func(_ context.Context, h *hostile) error {
-		uki, err := h.uki()
-		return errors.Join(err, h.putUKI(uki), h.variables(func(vars []efivar.Variable) []efivar.Variable { return vars }))
+	got, err := l.attacked(ctx, "control", func(_ context.Context, t *target) error {
+		uki, err := t.uki()
+		return errors.Join(err, t.putUKI(uki), t.variables(func(vars []efivar.Variable) []efivar.Variable { return vars }))
 	})
 	const ran, key = "exited with code 0; the broker released ", "default/key/workload"
 	if err == nil && (got.By != Nobody || !strings.Contains(got.Reason, ran) || !strings.Contains(got.Reason, key)) {
@@ -236,4 +241,9 @@ func booted(group, name, promise, change string, want Refusal, by host) Attack {
 		Name: name, Group: group, Promise: promise, Change: change, Boots: true, Want: want, Control: bootControl,
 		Run: func(ctx context.Context, l *Lab) (Refusal, error) { return l.attacked(ctx, name, by) },
 	}
+}
+
+// bootedAttacks are all that boot a machine.
+func bootedAttacks() []Attack {
+	return slices.Concat(ukiAttacks(), rootAttacks(), firmwareAttacks(), handoverAttacks(), hardwareAttacks(), controlAttacks(), searchAttacks())
 }

@@ -17,31 +17,31 @@ import (
 )
 
 // writable is the machine's disk, copied so that it can be changed.
-func (h *hostile) writable() (*os.File, error) {
-	if h.disk != nil {
-		return h.disk, nil
+func (t *target) writable() (*os.File, error) {
+	if t.disk != nil {
+		return t.disk, nil
 	}
-	from, err := os.Open(h.Disk)
+	from, err := os.Open(t.Disk)
 	if err != nil {
 		return nil, err
 	}
 	defer from.Close()
-	if h.disk, err = os.Create(filepath.Join(h.dir, "disk.img")); err != nil {
+	if t.disk, err = os.Create(filepath.Join(t.dir, "disk.img")); err != nil {
 		return nil, err
 	}
-	h.Disk = h.disk.Name()
+	t.Disk = t.disk.Name()
 	size, err := from.Seek(0, io.SeekEnd)
 	if err != nil {
 		return nil, err
 	}
-	return h.disk, errors.Join(h.disk.Truncate(size), copySparsely(h.disk, io.NewSectionReader(from, 0, size), 0))
+	return t.disk, errors.Join(t.disk.Truncate(size), copySparsely(t.disk, io.NewSectionReader(from, 0, size), 0))
 }
 
-func (h *hostile) closeDisk() error {
-	if h.disk == nil {
+func (t *target) closeDisk() error {
+	if t.disk == nil {
 		return nil
 	}
-	return h.disk.Close()
+	return t.disk.Close()
 }
 
 // copySparsely writes what is not zero, from offset on, into a file that is.
@@ -74,8 +74,8 @@ func (r *rig) partition(name string) (image.Partition, error) {
 }
 
 // flip inverts bytes of a partition; with no name, of the disk.
-func (h *hostile) flip(partition string, offsets ...int64) error {
-	return h.edit(partition, func(b []byte) error {
+func (t *target) flip(partition string, offsets ...int64) error {
+	return t.edit(partition, func(b []byte) error {
 		for _, at := range offsets {
 			b[at] ^= 0xff
 		}
@@ -84,14 +84,14 @@ func (h *hostile) flip(partition string, offsets ...int64) error {
 }
 
 // edit changes the content of a partition; with no name, of the whole disk.
-func (h *hostile) edit(partition string, change func([]byte) error) error {
-	f, err := h.writable()
+func (t *target) edit(partition string, change func([]byte) error) error {
+	f, err := t.writable()
 	if err != nil {
 		return err
 	}
-	start, size := int64(0), h.guest.Disk.Size
+	start, size := int64(0), t.guest.Disk.Size
 	if partition != "" {
-		p, err := h.partition(partition)
+		p, err := t.partition(partition)
 		if err != nil {
 			return err
 		}
@@ -117,26 +117,26 @@ func (r *rig) uki() ([]byte, error) { return os.ReadFile(r.guest.UKIPath()) }
 
 // putUKI makes the EFI partition anew, with another kernel image and more
 // files.
-func (h *hostile) putUKI(uki []byte, more ...fat.File) error {
-	f, err := h.writable()
+func (t *target) putUKI(uki []byte, more ...fat.File) error {
+	f, err := t.writable()
 	if err != nil {
 		return err
 	}
-	p, err := h.partition("esp")
+	p, err := t.partition("esp")
 	if err != nil {
 		return err
 	}
-	files := append([]fat.File{{Path: h.guest.BootPath(), Size: int64(len(uki)), Content: bytes.NewReader(uki)}}, more...)
-	volume := fat.Volume{Label: "ESP", Time: h.guest.Date, Size: p.Size, Files: files}
+	files := append([]fat.File{{Path: t.guest.BootPath(), Size: int64(len(uki)), Content: bytes.NewReader(uki)}}, more...)
+	volume := fat.Volume{Label: "ESP", Time: t.guest.Date, Size: p.Size, Files: files}
 	return fat.Write(io.NewOffsetWriter(f, p.Start), volume)
 }
 
 // signed signs a kernel image anew with a key that firmware trusts.
 func (r *rig) signed(image []byte) ([]byte, error) {
-	return signedBy(image, r.ring.Pair(keys.DB))
+	return resign(image, r.ring.Pair(keys.DB))
 }
 
-func signedBy(image []byte, by keys.Pair) ([]byte, error) {
+func resign(image []byte, by keys.Pair) ([]byte, error) {
 	bare, err := uki.Unsigned(image)
 	if err != nil {
 		return nil, err
@@ -156,8 +156,8 @@ func section(image []byte, name string) ([]byte, error) {
 }
 
 // variables writes the firmware's variables anew, as change would have them.
-func (h *hostile) variables(change func([]efivar.Variable) []efivar.Variable) error {
-	raw, err := os.ReadFile(h.Firmware.Vars)
+func (t *target) variables(change func([]efivar.Variable) []efivar.Variable) error {
+	raw, err := os.ReadFile(t.Firmware.Vars)
 	if err != nil {
 		return err
 	}
@@ -177,8 +177,8 @@ func (h *hostile) variables(change func([]efivar.Variable) []efivar.Variable) er
 	if err != nil {
 		return err
 	}
-	firmware := *h.Firmware
-	firmware.Vars = filepath.Join(h.dir, "vars.fd")
-	h.Firmware = &firmware
+	firmware := *t.Firmware
+	firmware.Vars = filepath.Join(t.dir, "vars.fd")
+	t.Firmware = &firmware
 	return os.WriteFile(firmware.Vars, volume, 0o600)
 }

@@ -35,7 +35,7 @@ func firmwareAttacks() []Attack {
 	other := Refusal{Broker, "PCR 7 is"}
 	return []Attack{
 		variablesAttack("pk-removed", "the owner's key is removed from the firmware, which then demands no signatures", other, without("PK")),
-		variablesAttack("kek-removed", "the key that may change db is removed from the firmware", other, without("KEK")),
+		variablesAttack("kek-removed", "the key that may change db is removed from the firmware", Refusal{Broker, "secure boot was enabled but no key exchange keys were known"}, without("KEK")),
 		variablesAttack("db-removed", "db is removed from the firmware: no key is trusted", denied, without("db")),
 		variablesAttack("secure-boot-off", "Secure Boot is switched off in the firmware", other, func(_ *rig, have []efivar.Variable) []efivar.Variable {
 			return append(have, secureBootEnable)
@@ -47,35 +47,26 @@ func firmwareAttacks() []Attack {
 		{Name: "db-added-used", Group: "firmware", Promise: keysShow, Change: "another's key is added to db, and signs the kernel image", Boots: true, Want: other, Control: bootControl,
 			Run: func(ctx context.Context, l *Lab) (Refusal, error) {
 				return l.foreignDB(ctx, "db-added-used", func(image []byte, by *keys.Ring) ([]byte, error) {
-					return signedBy(image, by.Pair(keys.DB))
+					return resign(image, by.Pair(keys.DB))
 				})
 			}},
 		booted("firmware", "unsigned-under-no-keys", keysShow, "the firmware has no keys at all, and the kernel image no signature", other,
-			func(_ context.Context, h *hostile) error {
-				image, err := h.uki()
+			func(_ context.Context, t *target) error {
+				image, err := t.uki()
 				if err != nil {
 					return err
 				}
 				image, err = uki.Unsigned(image)
-				return errors.Join(err, h.putUKI(image), h.variables(func([]efivar.Variable) []efivar.Variable { return nil }))
+				return errors.Join(err, t.putUKI(image), t.variables(func([]efivar.Variable) []efivar.Variable { return nil }))
 			}),
-		booted("firmware", "firmware-swapped", keysShow, "the firmware is a build without Secure Boot", other, func(_ context.Context, h *hostile) error {
-			firmware := *h.Firmware
-			firmware.Code, firmware.SecureBoot = strings.Replace(firmware.Code, ".secboot", "", 1), false
-			if firmware.Code == h.Firmware.Code {
-				return fmt.Errorf("no build without Secure Boot is known beside %s", firmware.Code)
-			}
-			h.Firmware = &firmware
-			return nil
-		}),
 		booted("firmware", "kernel-from-host", "nothing that firmware did not check can show what it would have measured",
-			"the host hands kernel, initramfs and command line to the firmware itself, past the disk", notTrusted, kernelFromHost),
+			"the host hands kernel, initramfs and command line to the firmware itself, past the disk", Refusal{Broker, "secure boot was enabled but no key was used"}, kernelFromHost),
 	}
 }
 
 func variablesAttack(name, what string, want Refusal, change func(*rig, []efivar.Variable) []efivar.Variable) Attack {
-	return booted("firmware", name, keysShow, what, want, func(_ context.Context, h *hostile) error {
-		return h.variables(func(have []efivar.Variable) []efivar.Variable { return change(h.rig, have) })
+	return booted("firmware", name, keysShow, what, want, func(_ context.Context, t *target) error {
+		return t.variables(func(have []efivar.Variable) []efivar.Variable { return change(t.rig, have) })
 	})
 }
 
@@ -92,13 +83,13 @@ func (l *Lab) foreignDB(ctx context.Context, name string, change func([]byte, *k
 		return Refusal{}, err
 	}
 	theirs := efivar.Keys{PK: other.Pair(keys.PK).Certificate, KEK: other.Pair(keys.KEK).Certificate, DB: other.Pair(keys.DB).Certificate}.Variables()
-	return l.attacked(ctx, name, func(_ context.Context, h *hostile) error {
-		image, err := h.uki()
+	return l.attacked(ctx, name, func(_ context.Context, t *target) error {
+		image, err := t.uki()
 		if err != nil {
 			return err
 		}
 		image, err = change(image, other)
-		return errors.Join(err, h.putUKI(image), h.variables(func(have []efivar.Variable) []efivar.Variable {
+		return errors.Join(err, t.putUKI(image), t.variables(func(have []efivar.Variable) []efivar.Variable {
 			for i := range have {
 				if have[i].Name == "db" {
 					have[i].Data = append(slices.Clone(have[i].Data), theirs[2].Data...)
@@ -110,8 +101,8 @@ func (l *Lab) foreignDB(ctx context.Context, name string, change func([]byte, *k
 }
 
 // kernelFromHost has QEMU hand over what is in the kernel image.
-func kernelFromHost(_ context.Context, h *hostile) error {
-	image, err := h.uki()
+func kernelFromHost(_ context.Context, t *target) error {
+	image, err := t.uki()
 	if err != nil {
 		return err
 	}
@@ -121,58 +112,58 @@ func kernelFromHost(_ context.Context, h *hostile) error {
 		if err != nil {
 			return err
 		}
-		path := filepath.Join(h.dir, "host"+name)
+		path := filepath.Join(t.dir, "host"+name)
 		if err := os.WriteFile(path, data, 0o600); err != nil {
 			return err
 		}
-		h.Extra = append(h.Extra, word, path)
+		t.Extra = append(t.Extra, word, path)
 	}
-	h.Extra = append(h.Extra, "-append", h.guest.Cmdline)
+	t.Extra = append(t.Extra, "-append", t.guest.Cmdline)
 	return nil
 }
 
-func configurationAttacks() []Attack {
+func handoverAttacks() []Attack {
 	unauthorised := Refusal{Broker, "is not authorised"}
 	return []Attack{
-		configAttack("configuration-changed", "a word of the workload's environment is added to the configuration", unauthorised,
+		configAttack("handover-changed", "a word of the workload's environment is added to the configuration", unauthorised,
 			func(c *api.GuestConfig) { c.Process.Env = append(c.Process.Env, "DEBUG=1") }),
-		configAttack("configuration-widened", "the configuration allows the host one call more", unauthorised,
+		configAttack("handover-widened", "the configuration allows the host one call more", unauthorised,
 			func(c *api.GuestConfig) { c.Control = append(c.Control, api.CallStdin) }),
-		configAttack("configuration-brokerless", "the configuration names no broker and no secrets, so that none is asked", Refusal{Guest, "pull: "},
+		configAttack("handover-brokerless", "the configuration names no broker and no secrets, so that none is asked", Refusal{Guest, "pull: "},
 			func(c *api.GuestConfig) { c.Broker, c.Secrets = api.Endpoint{}, nil }),
-		configAttack("configuration-invented", "the configuration allows a call that there is not", Refusal{Node, `config: holdfast.json: unknown control call "exec"`},
+		configAttack("handover-invented", "the configuration allows a call that there is not", Refusal{Node, `config: holdfast.json: unknown control call "exec"`},
 			func(c *api.GuestConfig) { c.Control = append(c.Control, "exec") }),
-		booted("configuration", "configuration-removed", configured, "the host hands over no configuration",
-			Refusal{Node, "config: the host handed over no opt/holdfast/initdata"}, func(_ context.Context, h *hostile) error {
-				h.InitData = nil
+		booted("configuration", "handover-removed", configured, "the host hands over no configuration",
+			Refusal{Node, "config: the host handed over no opt/holdfast/initdata"}, func(_ context.Context, t *target) error {
+				t.InitData = nil
 				return nil
 			}),
-		booted("configuration", "configuration-doubled", configured, "the configuration is there twice in its document: the second is to be the one that counts",
-			Refusal{Node, "config: init-data: "}, func(_ context.Context, h *hostile) error {
-				at := strings.Index(string(h.InitData), "[data]")
+		booted("configuration", "handover-doubled", configured, "the configuration is there twice in its document: the second is to be the one that counts",
+			Refusal{Node, "config: init-data: "}, func(_ context.Context, t *target) error {
+				at := strings.Index(string(t.InitData), "[data]")
 				if at < 0 {
 					return errors.New("the document has no table of data")
 				}
-				h.InitData = append(slices.Clone(h.InitData), h.InitData[at:]...)
+				t.InitData = append(slices.Clone(t.InitData), t.InitData[at:]...)
 				return nil
 			}),
-		booted("configuration", "configuration-name-doubled", configured, "a name of the configuration is there twice: one reads the first, another the last",
-			Refusal{Node, `config: holdfast.json: name "image" is there twice`}, func(_ context.Context, h *hostile) error {
-				return h.configure(func(raw []byte) ([]byte, error) {
+		booted("configuration", "handover-name-doubled", configured, "a name of the configuration is there twice: one reads the first, another the last",
+			Refusal{Node, `config: holdfast.json: name "image" is there twice`}, func(_ context.Context, t *target) error {
+				return t.configure(func(raw []byte) ([]byte, error) {
 					return append([]byte(`{"image":"evil",`), raw[1:]...), nil
 				})
 			}),
-		booted("configuration", "configuration-huge", configured, "the configuration is larger than a machine reads",
-			Refusal{Node, "want 1 to 1048576"}, func(_ context.Context, h *hostile) error {
-				h.InitData = append(slices.Clone(h.InitData), []byte("\n#"+strings.Repeat("x", 1<<20))...)
+		booted("configuration", "handover-huge", configured, "the configuration is larger than a machine reads",
+			Refusal{Node, "want 1 to 1048576"}, func(_ context.Context, t *target) error {
+				t.InitData = append(slices.Clone(t.InitData), []byte("\n#"+strings.Repeat("x", 1<<20))...)
 				return nil
 			}),
 	}
 }
 
 func configAttack(name, what string, want Refusal, change func(*api.GuestConfig)) Attack {
-	return booted("configuration", name, configured, what, want, func(_ context.Context, h *hostile) error {
-		return h.configure(func(raw []byte) ([]byte, error) {
+	return booted("configuration", name, configured, what, want, func(_ context.Context, t *target) error {
+		return t.configure(func(raw []byte) ([]byte, error) {
 			var c api.GuestConfig
 			if err := json.Unmarshal(raw, &c); err != nil {
 				return nil, err
@@ -187,31 +178,31 @@ func hardwareAttacks() []Attack {
 	return []Attack{
 		booted("evidence", "machine-tpm-swapped", endorsed, "the machine's TPM is one of another maker", Refusal{Broker, "endorsement"}, swapTPM),
 		booted("evidence", "machine-tpm-removed", endorsed, "the machine has no TPM", Refusal{Node, "config: the machine has no TPM"},
-			func(_ context.Context, h *hostile) error {
-				err := h.TPM.Close()
-				h.TPM = nil
+			func(_ context.Context, t *target) error {
+				err := t.TPM.Close()
+				t.TPM = nil
 				return err
 			}),
 	}
 }
 
-func swapTPM(ctx context.Context, h *hostile) error {
-	dir := filepath.Join(h.dir, "foreign-tpm")
-	if err := swtpm.Manufacture(ctx, swtpm.Config{Dir: dir, CADir: filepath.Join(h.dir, "foreign-ca")}); err != nil {
+func swapTPM(ctx context.Context, t *target) error {
+	dir := filepath.Join(t.dir, "foreign-tpm")
+	if err := swtpm.Manufacture(ctx, swtpm.Config{Dir: dir, CADir: filepath.Join(t.dir, "foreign-ca")}); err != nil {
 		return err
 	}
 	other, err := swtpm.Start(context.WithoutCancel(ctx), dir)
 	if err != nil {
 		return err
 	}
-	err = h.TPM.Close()
-	h.TPM = other
+	err = t.TPM.Close()
+	t.TPM = other
 	return err
 }
 
-// revoked has the broker trust the image's successor instead.
-func revoked(ctx context.Context, h *hostile) error {
-	list, err := h.admin.Images(ctx)
+// superseded has the broker trust the image's successor instead.
+func superseded(ctx context.Context, t *target) error {
+	list, err := t.admin.Images(ctx)
 	if err != nil {
 		return err
 	}
@@ -221,7 +212,7 @@ func revoked(ctx context.Context, h *hostile) error {
 	if err != nil {
 		return err
 	}
-	envelope, err := sign.Seal(statement, h.ring.Statements())
+	envelope, err := sign.Seal(statement, t.ring.Statements())
 	if err != nil {
 		return err
 	}
@@ -229,17 +220,17 @@ func revoked(ctx context.Context, h *hostile) error {
 	if err != nil {
 		return err
 	}
-	err = h.admin.Trust(ctx, raw)
+	err = t.admin.Trust(ctx, raw)
 	for _, image := range list {
-		err = errors.Join(err, h.admin.Distrust(ctx, image.ID))
+		err = errors.Join(err, t.admin.Distrust(ctx, image.ID))
 	}
 	return err
 }
 
 // configure changes the JSON in the machine's configuration.
-func (h *hostile) configure(change func([]byte) ([]byte, error)) error {
+func (t *target) configure(change func([]byte) ([]byte, error)) error {
 	var document map[string]any
-	if err := toml.Unmarshal(h.InitData, &document); err != nil {
+	if err := toml.Unmarshal(t.InitData, &document); err != nil {
 		return err
 	}
 	data, _ := document["data"].(map[string]any)
@@ -252,6 +243,6 @@ func (h *hostile) configure(change func([]byte) ([]byte, error)) error {
 		return err
 	}
 	data[api.GuestConfigKey] = string(raw)
-	h.InitData, err = toml.Marshal(document)
+	t.InitData, err = toml.Marshal(document)
 	return err
 }

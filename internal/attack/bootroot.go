@@ -20,38 +20,42 @@ const (
 	tableFound = "the root is found by its hash, and read only through it"
 )
 
+// noBoot is a firmware that does not go by a table that is not whole.
+var noBoot = Refusal{Firmware, "found nothing to boot on the disk"}
+
 func rootAttacks() []Attack {
 	return []Attack{
-		flipping("root-flipped", "a byte of the root's first block, which is read to mount it", Refusal{Verity, "found data block 0 of"}, "root", 100),
+		flipping("root-flipped", "a byte of the root's first block, its superblock,", Refusal{Verity, "found data block 0 of"}, "root", 100),
 		booted("disk", "root-flipped-later", rootNamed, "a byte is flipped in each block of the middle of the root, which is read when the machine is up",
-			Refusal{Verity, "found data block"}, func(_ context.Context, h *hostile) error {
+			Refusal{Verity, "found data block"}, func(_ context.Context, t *target) error {
 				var all []int64
-				for at := h.guest.Root.Size / 4; at < h.guest.Root.Size*3/4; at += verity.BlockSize {
+				for at := t.guest.Root.Size / 4; at < t.guest.Root.Size*3/4; at += verity.BlockSize {
 					all = append(all, at)
 				}
-				return h.flip("root", all...)
+				return t.flip("root", all...)
 			}),
 		level("hash-tree-top-flipped", "a byte of the hash tree's top level", 1),
 		level("hash-tree-leaf-flipped", "a byte of the hash tree's lowest level", 2),
-		flipping("superblock-signature", "a byte of the verity superblock's signature", Refusal{Node, "root: /dev/"}, "root-verity", 0),
-		flipping("superblock-size", "a byte of the data's size in the verity superblock", Refusal{Node, "root: "}, "root-verity", 40),
+		flipping("superblock-signature", "a byte of the verity superblock's signature", Refusal{Node, "verity superblock: no signature"}, "root-verity", 0),
+		flipping("superblock-algorithm", "a byte of the hash algorithm's name in the verity superblock", Refusal{Node, "want sha256"}, "root-verity", 40),
+		flipping("superblock-size", "a byte of the data's size in the verity superblock, which makes it smaller", Refusal{Node, "root: mount squashfs"}, "root-verity", 72),
 		flipping("superblock-salt", "a byte of the salt in the verity superblock", Refusal{Verity, "found metadata block 1 of"}, "root-verity", 88),
 		booted("disk", "root-swapped", tableFound, "root and hash tree are those of another image",
 			Refusal{Node, "root: no disk has the partitions of root hash"}, swapRoot(true)),
 		booted("disk", "root-swapped-named", rootNamed, "root and hash tree are those of another image, under the names of this one's",
 			Refusal{Verity, "found metadata block 1 of"}, swapRoot(false)),
-		booted("boot", "image-untrusted", onlyTrusted, "the disk holds another good image, signed with our key, which the broker was not told to trust",
+		booted("boot", "disk-untrusted", onlyTrusted, "the disk holds another good image, signed with our key, which the broker was not told to trust",
 			notTrusted, otherImage),
-		booted("boot", "image-revoked", onlyTrusted, "the broker trusted the image, and was told not to any more when its successor came", notTrusted, revoked),
-		flipping("gpt-header-flipped", "a byte of the partition table's header", Refusal{Node, "root: "}, "", gpt.SectorSize+40),
+		booted("boot", "disk-distrusted", onlyTrusted, "the broker trusted the image, and was told not to any more when its successor came", notTrusted, superseded),
+		flipping("gpt-header-flipped", "a byte of the partition table's header", noBoot, "", gpt.SectorSize+40),
 		flipping("gpt-entries-flipped", "a byte of the partition table's entries: the root's name", Refusal{Node, "root: "}, "", 2*gpt.SectorSize+entrySize+16),
 		booted("disk", "gpt-both-flipped", tableFound, "a byte of the partition table's header is flipped, in both copies",
-			Refusal{Firmware, "No bootable option"}, func(_ context.Context, h *hostile) error {
-				return h.flip("", gpt.SectorSize+40, h.guest.Disk.Size-gpt.SectorSize+40)
+			noBoot, func(_ context.Context, t *target) error {
+				return t.flip("", gpt.SectorSize+40, t.guest.Disk.Size-gpt.SectorSize+40)
 			}),
 		booted("disk", "gpt-root-moved", tableFound, "the partition table, with good checksums, says that the root begins a block later",
-			Refusal{Verity, "found data block 0 of"}, func(_ context.Context, h *hostile) error {
-				return h.edit("", func(disk []byte) error {
+			Refusal{Verity, "found data block 0 of"}, func(_ context.Context, t *target) error {
+				return t.edit("", func(disk []byte) error {
 					root := disk[2*gpt.SectorSize+entrySize:]
 					first := binary.LittleEndian.Uint64(root[32:])
 					binary.LittleEndian.PutUint64(root[32:], first+verity.BlockSize/gpt.SectorSize)
@@ -67,8 +71,8 @@ func flipping(name, what string, want Refusal, partition string, at int64) Attac
 	if partition == "" {
 		promise = tableFound
 	}
-	return booted("disk", name, promise, what+" is flipped", want, func(_ context.Context, h *hostile) error {
-		return h.flip(partition, at)
+	return booted("disk", name, promise, what+" is flipped", want, func(_ context.Context, t *target) error {
+		return t.flip(partition, at)
 	})
 }
 
@@ -76,22 +80,22 @@ func flipping(name, what string, want Refusal, partition string, at int64) Attac
 // the first block of data, which is read first.
 func level(name, what string, block int64) Attack {
 	return booted("disk", name, rootNamed, what+" is flipped", Refusal{Verity, fmt.Sprintf("found metadata block %d of", block)},
-		func(_ context.Context, h *hostile) error {
+		func(_ context.Context, t *target) error {
 			const perBlock = verity.BlockSize / 32 // digests
-			if blocks := h.guest.Root.Size / verity.BlockSize; blocks <= perBlock || blocks > perBlock*perBlock {
+			if blocks := t.guest.Root.Size / verity.BlockSize; blocks <= perBlock || blocks > perBlock*perBlock {
 				return fmt.Errorf("%d blocks have not two levels of hashes over them: every level wants an attack", blocks)
 			}
-			return h.flip("root-verity", block*verity.BlockSize+7)
+			return t.flip("root-verity", block*verity.BlockSize+7)
 		})
 }
 
 // anotherRoot is the image's root with other bytes at its end, which nobody
 // reads, and its own good hash tree.
-func (h *hostile) anotherRoot() (tree *verity.Tree, err error) {
-	err = h.edit("root", func(root []byte) error {
-		data := root[:h.guest.Root.Size]
+func (t *target) anotherRoot() (tree *verity.Tree, err error) {
+	err = t.edit("root", func(root []byte) error {
+		data := root[:t.guest.Root.Size]
 		copy(data[len(data)-16:], "another image's.")
-		salt, err := hex.DecodeString(h.guest.Recipe.Hex())
+		salt, err := hex.DecodeString(t.guest.Recipe.Hex())
 		if err != nil {
 			return err
 		}
@@ -101,18 +105,18 @@ func (h *hostile) anotherRoot() (tree *verity.Tree, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return tree, h.edit("root-verity", func(b []byte) error { copy(b, tree.Device()); return nil })
+	return tree, t.edit("root-verity", func(b []byte) error { copy(b, tree.Device()); return nil })
 }
 
 // swapRoot puts another root, whose partitions are named by its own hash or
 // still by the first one's.
 func swapRoot(named bool) host {
-	return func(_ context.Context, h *hostile) error {
-		tree, err := h.anotherRoot()
+	return func(_ context.Context, t *target) error {
+		tree, err := t.anotherRoot()
 		if err != nil || !named {
 			return err
 		}
-		return h.name(tree.Root)
+		return t.name(tree.Root)
 	}
 }
 
@@ -124,8 +128,8 @@ const (
 
 // name gives root and hash tree, which are partitions 2 and 3, the GUIDs of a
 // root hash.
-func (h *hostile) name(root [32]byte) error {
-	return h.edit("", func(disk []byte) error {
+func (t *target) name(root [32]byte) error {
+	return t.edit("", func(disk []byte) error {
 		for i, half := range [][]byte{root[:16], root[16:]} {
 			id := guid.GUID(half).EFI()
 			copy(disk[2*gpt.SectorSize+(i+1)*entrySize+atGUID:], id[:])
@@ -147,19 +151,19 @@ func sumTable(disk []byte) error {
 
 // otherImage is a whole other image: its root, its hash tree, and a kernel
 // image that names them.
-func otherImage(_ context.Context, h *hostile) error {
-	tree, err := h.anotherRoot()
+func otherImage(_ context.Context, t *target) error {
+	tree, err := t.anotherRoot()
 	if err != nil {
 		return err
 	}
-	image, err := h.uki()
+	image, err := t.uki()
 	if err != nil {
 		return err
 	}
-	err = errors.Join(h.name(tree.Root), replaced(image, uki.Cmdline, h.guest.RootHash, hex.EncodeToString(tree.Root[:])))
+	err = errors.Join(t.name(tree.Root), replaced(image, uki.Cmdline, t.guest.RootHash, hex.EncodeToString(tree.Root[:])))
 	if err != nil {
 		return err
 	}
-	image, err = h.signed(image)
-	return errors.Join(err, h.putUKI(image))
+	image, err = t.signed(image)
+	return errors.Join(err, t.putUKI(image))
 }

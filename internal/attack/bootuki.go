@@ -35,13 +35,13 @@ func ukiAttacks() []Attack {
 		{Name: "uki-signed-by-another", Group: "boot", Promise: onlySigned, Change: "the kernel image is signed by the db key of another installation",
 			Boots: true, Want: denied, Control: bootControl, Run: signedByAnother},
 		booted("boot", "uki-signed-by-kek", onlySigned, "the kernel image is signed by the key that may change db, which is not in db", denied,
-			func(_ context.Context, h *hostile) error {
-				image, err := h.uki()
+			func(_ context.Context, t *target) error {
+				image, err := t.uki()
 				if err != nil {
 					return err
 				}
-				image, err = signedBy(image, h.ring.Pair(keys.KEK))
-				return errors.Join(err, h.putUKI(image))
+				image, err = resign(image, t.ring.Pair(keys.KEK))
+				return errors.Join(err, t.putUKI(image))
 			}),
 		ukiAttack("uki-header-flipped", "a byte of the kernel image's PE header is flipped: its time stamp", func(image []byte) ([]byte, error) {
 			const timeStamp = 8 // behind the PE signature
@@ -71,15 +71,15 @@ func ukiAttacks() []Attack {
 
 // ukiAttack puts a changed kernel image, whose signature stays as it is.
 func ukiAttack(name, what string, change func([]byte) ([]byte, error)) Attack {
-	return booted("boot", name, onlySigned, what, denied, func(_ context.Context, h *hostile) error {
-		image, err := h.uki()
+	return booted("boot", name, onlySigned, what, denied, func(_ context.Context, t *target) error {
+		image, err := t.uki()
 		if err != nil {
 			return err
 		}
 		if image, err = change(image); err != nil {
 			return err
 		}
-		return h.putUKI(image)
+		return t.putUKI(image)
 	})
 }
 
@@ -99,13 +99,13 @@ func signedByAnother(ctx context.Context, l *Lab) (Refusal, error) {
 	if err != nil {
 		return Refusal{}, err
 	}
-	return l.attacked(ctx, "uki-signed-by-another", func(_ context.Context, h *hostile) error {
-		image, err := h.uki()
+	return l.attacked(ctx, "uki-signed-by-another", func(_ context.Context, t *target) error {
+		image, err := t.uki()
 		if err != nil {
 			return err
 		}
-		image, err = signedBy(image, other.Pair(keys.DB))
-		return errors.Join(err, h.putUKI(image))
+		image, err = resign(image, other.Pair(keys.DB))
+		return errors.Join(err, t.putUKI(image))
 	})
 }
 
@@ -133,35 +133,35 @@ func resignedAttacks() []Attack {
 			return replaced(image, ".sbat", "systemd", "systemD")
 		}),
 		booted("boot", "initramfs-signed", onlyTrusted, "the initramfs has one more file, signed with our key", notTrusted,
-			func(_ context.Context, h *hostile) error {
-				image, err := h.uki()
+			func(_ context.Context, t *target) error {
+				image, err := t.uki()
 				if err != nil {
 					return err
 				}
-				image, err = h.withMore(image)
-				return errors.Join(err, h.putUKI(image))
+				image, err = t.withMore(image)
+				return errors.Join(err, t.putUKI(image))
 			}),
 		booted("boot", "credential-planted", "what the stub hands to the kernel beside its image shows", "a systemd credential lies on the EFI partition, for all images",
-			Refusal{Broker, "PCR 12 is"}, planted("loader/credentials/evil.cred")),
+			Refusal{Broker, "PCR 12 is"}, withFile("loader/credentials/evil.cred")),
 		booted("boot", "credential-planted-beside", "what the stub hands to the kernel beside its image shows", "a systemd credential lies beside the kernel image",
-			Refusal{Broker, "PCR 12 is"}, planted("EFI/BOOT/BOOTX64.EFI.extra.d/evil.cred")),
+			Refusal{Broker, "PCR 12 is"}, withFile("UKI.extra.d/evil.cred")),
 		booted("boot", "extension-planted", "what the stub hands to the kernel beside its image shows", "a system extension lies beside the kernel image",
-			Refusal{Broker, "PCR 13 is"}, planted("EFI/BOOT/BOOTX64.EFI.extra.d/evil.raw")),
+			Refusal{Broker, "PCR 13 is"}, withFile("UKI.extra.d/evil.raw")),
 	}
 }
 
 // resigned changes the kernel image in place and signs it with our key.
 func resigned(name, what string, want Refusal, change func([]byte) error) Attack {
-	return booted("boot", name, onlyTrusted, what, want, func(_ context.Context, h *hostile) error {
-		image, err := h.uki()
+	return booted("boot", name, onlyTrusted, what, want, func(_ context.Context, t *target) error {
+		image, err := t.uki()
 		if err != nil {
 			return err
 		}
 		if err := change(image); err != nil {
 			return err
 		}
-		image, err = h.signed(image)
-		return errors.Join(err, h.putUKI(image))
+		image, err = t.signed(image)
+		return errors.Join(err, t.putUKI(image))
 	})
 }
 
@@ -204,13 +204,15 @@ func (r *rig) withMore(image []byte) ([]byte, error) {
 	return r.signed(image)
 }
 
-func planted(path string) host {
-	return func(_ context.Context, h *hostile) error {
-		image, err := h.uki()
+// withFile plants a file on the EFI partition; "UKI" stands for the kernel
+// image's own path.
+func withFile(path string) host {
+	return func(_ context.Context, t *target) error {
+		image, err := t.uki()
 		if err != nil {
 			return err
 		}
 		const text = "let me in"
-		return h.putUKI(image, fat.File{Path: path, Size: int64(len(text)), Content: strings.NewReader(text)})
+		return t.putUKI(image, fat.File{Path: strings.Replace(path, "UKI", t.guest.BootPath(), 1), Size: int64(len(text)), Content: strings.NewReader(text)})
 	}
 }

@@ -1,7 +1,9 @@
 package attack
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -23,11 +25,13 @@ func trustAttacks() []Attack {
 		lying("image-not-trusted", trusted, "the machine boots a well-signed image that nobody trusted",
 			"no trusted image has it", func(ctx context.Context, s *site) (*suspect, error) { return s.booting(ctx, "an image nobody trusted") }),
 		lying("references-withdrawn", trusted, "the image was trusted once, and is not any more",
-			"no trusted image has it", distrusted),
+			"no trusted image has it", formerlyTrusted),
 		lying("references-planted", signed, "reference values that another root signed are written into the broker's own folder",
 			"no trusted image has it", plantedReferences),
 		trusting("references-unsigned", "the administrator is handed reference values that nobody signed",
 			sign.ErrUnsigned, func(context.Context, *site) ([]byte, error) { return references("unsigned") }),
+		trusting("references-altered", "the administrator is handed reference values whose PCR 11 was changed after they were signed",
+			sign.ErrUntrusted, alteredReferences),
 		trusting("references-foreign", "the administrator is handed reference values that another installation signed",
 			sign.ErrUntrusted, foreignReferences),
 	)
@@ -42,8 +46,8 @@ func (s *site) booting(ctx context.Context, uki string) (*suspect, error) {
 	return s.boot(ctx, start{document: document, uki: uki})
 }
 
-// distrusted boots an image that was trusted, which it first makes sure of.
-func distrusted(ctx context.Context, s *site) (*suspect, error) {
+// formerlyTrusted boots an image that was trusted, which it first makes sure of.
+func formerlyTrusted(ctx context.Context, s *site) (*suspect, error) {
 	const uki = "an image that was trusted"
 	envelope, err := references(uki, s.ring.Statements())
 	if err != nil {
@@ -64,6 +68,23 @@ func distrusted(ctx context.Context, s *site) (*suspect, error) {
 		return nil, errors.Join(err, g.Close())
 	}
 	return g, nil
+}
+
+func alteredReferences(_ context.Context, s *site) ([]byte, error) {
+	raw, err := references(ukiMeasured, s.ring.Statements())
+	if err != nil {
+		return nil, err
+	}
+	envelope, err := sign.ParseEnvelope(raw)
+	if err != nil {
+		return nil, err
+	}
+	changed := bytes.ReplaceAll(envelope.Payload, []byte(extended(ukiMeasured)), []byte(extended("an image of the adversary")))
+	if bytes.Equal(changed, envelope.Payload) {
+		return nil, errors.New("the reference values do not say PCR 11")
+	}
+	envelope.Payload = changed
+	return json.Marshal(envelope)
 }
 
 func foreignReferences(ctx context.Context, s *site) ([]byte, error) {

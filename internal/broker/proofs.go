@@ -4,17 +4,11 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,123 +32,6 @@ type Proofs struct {
 }
 
 const keptProofs = 1000
-
-// keepAttested puts on disk what the session proved, until its token is of no
-// use any more: its proofs may be written by a broker that was started since,
-// or by another that shares the folder.
-func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, judged appraisal, token string) error {
-	if b.cfg.Proofs == nil {
-		return nil
-	}
-	record, err := b.attested(ctx, s, a, judged, token)
-	if err != nil {
-		return fmt.Errorf("keep what the session proved: %w", err)
-	}
-	raw, err := json.Marshal(record)
-	if err != nil {
-		return err
-	}
-	return b.store.write(ctx, func() error {
-		b.forgetAttested()
-		return atomicfile.WriteFile(b.attestedPath(s.reference()), raw, 0o600)
-	})
-}
-
-func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged appraisal, token string) (*api.ProofAttestation, error) {
-	configuration := ""
-	if a.initData != nil {
-		configuration = a.initData.Digest
-	}
-	judged = b.narrowAppraisal(ctx, judged, configuration)
-	decision, err := judged.proof()
-	if err != nil {
-		return nil, err
-	}
-	record := &api.ProofAttestation{
-		Time: judged.at, Session: s.reference(), TEE: s.tee, Message: a.KBSAttestation,
-		EndorsementChain: [][]byte{}, References: [][]byte{}, Policy: decision, Token: token,
-		TokenCertificate: b.cfg.Proofs.TokenCertificate.Raw,
-	}
-	if s.offer != nil {
-		record.Offer = *s.offer
-	}
-	for _, id := range slices.Sorted(maps.Keys(judged.references.values)) {
-		record.References = append(record.References, judged.references.envelopes[id])
-	}
-	if chain := b.cfg.Proofs.EndorsementChain; chain != nil {
-		record.EndorsementChain, err = chain()
-	}
-	return record, err
-}
-
-// narrowAppraisal leaves out images and configurations that are no matter to
-// this machine, unless the policy says that they are: a proof tells no more of
-// a broker than it must.
-func (b *Broker) narrowAppraisal(ctx context.Context, full appraisal, configuration string) appraisal {
-	narrow := full
-	narrow.references = references{map[string]*api.ReferenceValues{}, full.references.envelopes}
-	for id, values := range full.references.values {
-		if values.PCRs["11"] == full.claims["pcr11"] {
-			narrow.references.values[id] = values
-		}
-	}
-	var same bool
-	narrow.question, same = b.narrow(ctx, full.question, configuration, map[string]any{"reference": narrow.references.values})
-	if !same {
-		return full
-	}
-	return narrow
-}
-
-// narrow asks again with data in which with replaces what it names, and only
-// one configuration is left. It tells whether the answer is the same; if not,
-// the question stays as it was.
-func (b *Broker) narrow(ctx context.Context, full question, configuration string, with map[string]any) (question, bool) {
-	data := maps.Clone(full.data)
-	maps.Copy(data, with)
-	data["configurations"] = only(full.data["configurations"], configuration)
-	again := b.decide(ctx, full.kind, full.input, data)
-	if again.policy != full.policy || !reflect.DeepEqual(again.Decision, full.Decision) {
-		return full, false
-	}
-	return again, true
-}
-
-func only(all any, digest string) map[string]api.Configuration {
-	one := map[string]api.Configuration{}
-	configurations, _ := all.(map[string]api.Configuration)
-	if c, ok := configurations[digest]; ok {
-		one[digest] = c
-	}
-	return one
-}
-
-// proof is the question as proofs have it.
-func (q question) proof() (api.ProofDecision, error) {
-	input, err := json.Marshal(q.input)
-	if err != nil {
-		return api.ProofDecision{}, err
-	}
-	data, err := json.Marshal(q.data)
-	return api.ProofDecision{Policy: q.policy, Input: input, Data: data, Allow: q.Allow, Trust: q.Trust}, err
-}
-
-func (b *Broker) attestedPath(session string) string {
-	return filepath.Join(b.store.dir, "attested", session+".json")
-}
-
-// forgetAttested removes what no good token can ask for. What it cannot remove
-// stays for the next time.
-func (b *Broker) forgetAttested() {
-	dir := filepath.Join(b.store.dir, "attested")
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		info, err := e.Info()
-		if err == nil && time.Since(info.ModTime()) > b.cfg.TokenLife+time.Minute {
-			_ = os.Remove(filepath.Join(dir, e.Name()))
-		}
-	}
-}
 
 // prove writes the proof of a release and returns its ID.
 func (b *Broker) prove(ctx context.Context, v *verified, granted question, path Resource, value string) (string, error) {
@@ -192,21 +69,6 @@ var (
 	sessionForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
 	proofForm   = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}\.[0-9]{9}Z-[0-9a-f]{16}-[0-9a-f]{16}$`)
 )
-
-func (b *Broker) readAttested(session string) (*api.ProofAttestation, error) {
-	if !sessionForm.MatchString(session) {
-		return nil, refuse(http.StatusUnauthorized, kindToken, "Token Verifier error: it names no session")
-	}
-	raw, err := input.ReadFile(b.attestedPath(session), input.Document)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, refuse(http.StatusUnauthorized, kindNoToken, "what the session proved is not kept any more: attest again")
-	}
-	if err != nil {
-		return nil, err
-	}
-	var a api.ProofAttestation
-	return &a, json.Unmarshal(raw, &a)
-}
 
 func (b *Broker) proofPath(id string) string {
 	return filepath.Join(b.store.dir, "proofs", id+".json")

@@ -234,3 +234,31 @@ func TestProofsAreForAdministrators(t *testing.T) {
 		wantProblem(t, status, body, http.StatusUnauthorized, kindAdmin, "no bearer token")
 	}
 }
+
+func TestWhatSessionsProvedIsBounded(t *testing.T) {
+	ring, prove := proving(t)
+	b := newBench(t, func(c *Config) {
+		prove(c)
+		c.MaxSessions = 3
+	})
+	released(t, b, ring)
+	for range 5 {
+		m := b.machine()
+		m.auth()
+		b.Broker.sessions.all = map[string]*session{m.cookie.Value: b.Broker.sessions.all[m.cookie.Value]}
+		m.attest()
+	}
+	kept, err := os.ReadDir(filepath.Join(b.cfg.Dir, "attested"))
+	check(t, err)
+	if len(kept) != 3 {
+		t.Errorf("got %d records, want 3", len(kept))
+	}
+	old := time.Now().Add(-time.Hour)
+	for _, e := range kept {
+		check(t, os.Chtimes(filepath.Join(b.cfg.Dir, "attested", e.Name()), old, old))
+	}
+	b.forgetAttested()
+	if kept, err = os.ReadDir(filepath.Join(b.cfg.Dir, "attested")); err != nil || len(kept) != 0 {
+		t.Errorf("got %d records whose tokens are good no more, %v", len(kept), err)
+	}
+}

@@ -95,6 +95,7 @@ Exit codes are each verb's own; an interrupted one exits with 130.`,
 	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "no progress")
 	root.PersistentFlags().BoolVarP(&a.talk, "verbose", "v", false, "log what is done, and warnings, on standard error")
 	root.AddCommand(a.verbs()...)
+	a.complete(root)
 	a.noteBegin(root)
 	return root
 }

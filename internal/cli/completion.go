@@ -3,10 +3,13 @@ package cli
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"holdfast/internal/attack"
 )
 
 var shells = []string{"bash", "zsh", "fish", "powershell"}
@@ -77,23 +80,62 @@ func (a *app) runNames(c *cobra.Command, before []string, _ string) ([]string, c
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// choices completes a flag that takes one of a few words.
-func choices(c *cobra.Command, flag string, words ...string) {
-	_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+// fixed are flags that take one of a few words, wherever they are.
+var fixed = map[string][]string{
+	"accel":  {"auto", "kvm", "tcg"},
+	"format": {"oci", "machine"},
+	"log":    {"file", "none"},
+	"memory": {"512m", "1g", "2g", "4g"},
 }
 
-// completeRun completes the flags of run; images and recipes are files.
-func (a *app) completeRun(c *cobra.Command) {
-	choices(c, "accel", "auto", "kvm", "tcg")
-	choices(c, "log", "file", "none")
-	choices(c, "memory", "512m", "1g", "2g", "4g")
-	for _, flag := range []string{"name", "publish", "env", "tmpfs", "cpus", "user", "hostname", "entrypoint", "broker"} {
-		_ = c.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
-	}
-	c.ValidArgsFunction = func(_ *cobra.Command, before []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(before) > 0 {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+// worded are flags whose words nobody can guess, and that name no file.
+var worded = []string{"name", "publish", "env", "tmpfs", "cpus", "user", "hostname", "entrypoint", "broker", "resource", "time", "since"}
+
+// complete says of c and all below it how words are completed. What is not
+// said here is a file.
+func (a *app) complete(c *cobra.Command) {
+	for flag, words := range fixed {
+		if c.Flags().Lookup(flag) != nil {
+			_ = c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 		}
-		return nil, cobra.ShellCompDirectiveDefault
 	}
+	for _, flag := range worded {
+		if c.Flags().Lookup(flag) != nil {
+			_ = c.RegisterFlagCompletionFunc(flag, cobra.NoFileCompletions)
+		}
+	}
+	switch c.CommandPath() {
+	case "holdfast attack":
+		c.ValidArgsFunction = attackNames
+	case "holdfast run", "holdfast image lock", "holdfast image build":
+		c.ValidArgsFunction = recipes
+	}
+	for _, sub := range c.Commands() {
+		a.complete(sub)
+	}
+}
+
+func attackNames(_ *cobra.Command, before []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+	for _, one := range attack.All() {
+		if !slices.Contains(before, one.Name) {
+			names = append(names, cobra.CompletionWithDesc(one.Name, one.Change))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// recipes completes the folders that hold one; where there are none, files.
+func recipes(_ *cobra.Command, before []string, word string) (folders []string, _ cobra.ShellCompDirective) {
+	if len(before) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	for _, pattern := range []string{word + "*/recipe.yaml", "images/*/recipe.yaml"} {
+		found, _ := filepath.Glob(pattern)
+		for _, path := range found {
+			if folder := filepath.Dir(path); strings.HasPrefix(folder, word) && !slices.Contains(folders, folder) {
+				folders = append(folders, folder)
+			}
+		}
+	}
+	return folders, cobra.ShellCompDirectiveDefault
 }

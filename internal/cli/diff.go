@@ -19,11 +19,11 @@ differs: sections (layers and settings, or UKI sections, partitions and PCRs),
 packages, and files by content, mode, owner, link target, device, extended
 attributes and time. Encrypted layers are compared by their digest.
 ` + referenceHelp + `
-Exit codes: 0 the same bytes, 1 different, 2 an image cannot be read, or usage.`,
+Exit codes: 0 the same bytes, 1 different, 2 usage, or an image cannot be read.`,
 		Example: "  holdfast image diff oci:redis 127.0.0.1:5000/redis:7\n  holdfast image diff guest guest.old",
 		Args:    cobra.ExactArgs(2),
 	}
-	options := a.transportFlags(c)
+	options := a.imageFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {
@@ -58,7 +58,7 @@ func printDiff(w io.Writer, r *diff.Report) {
 	printChanges(w, "sections", r.Sections)
 	printChanges(w, "packages", r.Packages)
 	if len(r.Files) > 0 {
-		fmt.Fprintf(w, "%d files differ:\n", len(r.Files))
+		fmt.Fprintf(w, "files (%d):\n", len(r.Files))
 	}
 	for _, f := range r.Files {
 		printFileChange(w, f)
@@ -70,7 +70,7 @@ func printDiff(w io.Writer, r *diff.Report) {
 
 func printChanges(w io.Writer, what string, list []diff.Change) {
 	if len(list) > 0 {
-		fmt.Fprintf(w, "%d %s differ:\n", len(list), what)
+		fmt.Fprintf(w, "%s (%d):\n", what, len(list))
 	}
 	for _, c := range list {
 		switch {

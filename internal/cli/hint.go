@@ -85,13 +85,20 @@ func explainLock(err error) (code int, hint string, ok bool) {
 	var changed *recipe.ChangedError
 	var never *wiring.NoLockError
 	var toolchain *image.ToolchainError
+	var unavailable *wiring.UnavailableError
 	switch {
+	case errors.As(err, &unavailable):
+		return exitStale, "mirrors drop a package when a newer one replaces it: --mirror of an archive that keeps them, or --state of an installation that still has them in its cache", true
 	case errors.As(err, &gone):
 		return exitStale, relock + "; mirrors drop a package when a newer one replaces it", true
 	case errors.As(err, &changed):
 		return exitStale, relock, true
 	case errors.As(err, &never):
-		return exitFailed, `run "holdfast image lock ` + never.Recipe + `"`, true
+		words := never.Recipe
+		if never.Architecture != "" {
+			words += " --arch " + never.Architecture
+		}
+		return exitFailed, `run "holdfast image lock ` + words + `"`, true
 	case errors.As(err, &toolchain):
 		return exitStale, toolchain.Hint(), true
 	}
@@ -102,7 +109,7 @@ func explainLock(err error) (code int, hint string, ok bool) {
 func isRefusal(err error) bool {
 	var answer *admin.RefusedError
 	var signature *deb.SignatureError
-	for _, target := range []error{transport.ErrDigest, enc.ErrMAC, enc.ErrNoKey, sign.ErrUnsigned, sign.ErrUntrusted} {
+	for _, target := range []error{transport.ErrDigest, transport.ErrEncrypted, enc.ErrMAC, enc.ErrNoKey, sign.ErrUnsigned, sign.ErrUntrusted} {
 		if errors.Is(err, target) {
 			return true
 		}
@@ -116,6 +123,10 @@ func isRefusal(err error) bool {
 		return true
 	}
 	var mismatch *blob.MismatchError
+	var lie *wiring.StatementError
+	if errors.As(err, &lie) {
+		return true
+	}
 	return errors.As(err, &signature) || errors.As(err, &mismatch)
 }
 
@@ -156,6 +167,8 @@ func hintFor(err error) string {
 		return "free some space there; nothing half-written was left"
 	case errors.Is(err, syscall.ENOSPC):
 		return "free some space there, or choose other folders with --state and TMPDIR; nothing half-written was left"
+	case errors.Is(err, wiring.ErrNothingStated):
+		return `"holdfast image build" states it; "image encrypt" leaves it behind unless --referrers is given`
 	case errors.Is(err, keys.ErrNotExist):
 		return `run "holdfast key init"`
 	case errors.Is(err, keys.ErrExist):

@@ -13,7 +13,8 @@ import (
 
 func (a *app) imageVerbs() *cobra.Command {
 	return group("image", "Lock, build, encrypt, move, inspect and compare images", a.imageLock(), a.imageBuild(),
-		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect(), a.imageDiff())
+		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect(), a.imageUnpack(), a.imageDiff(),
+		a.imageSBOM(), a.imageRebuild())
 }
 
 // sourceFlags are the flags of verbs that fetch packages.
@@ -22,6 +23,11 @@ func sourceFlags(c *cobra.Command) *wiring.Sources {
 	c.Flags().StringVar(&s.Mirror, "mirror", "", "archive root to fetch from, as http://HOST/debian (default: the recipe's, then the machine's apt sources)")
 	c.Flags().StringVar(&s.Keyring, "keyring", "", "OpenPGP keys that may sign indexes (default: Debian's installed keyring)")
 	return s
+}
+
+// archFlag is the flag of verbs that can do a recipe for another architecture.
+func archFlag(c *cobra.Command) *string {
+	return c.Flags().String("arch", "", "Debian architecture, as arm64 (default: the recipe's)")
 }
 
 func (a *app) builder(s wiring.Sources) (wiring.Builder, error) {
@@ -34,19 +40,20 @@ func (a *app) imageLock() *cobra.Command {
 		Use:   "lock RECIPE",
 		Short: "Pin a recipe's packages to exact hashes",
 		Long: `Reads RECIPE (a recipe.yaml or its folder), resolves its Debian packages from
-indexes whose signatures are checked, and writes recipe.lock beside it.
+indexes whose signatures are checked, and writes recipe.lock beside it, or
+recipe.ARCH.lock for another architecture than the recipe's.
 
 Exit codes: 0 locked, 1 failed, 2 usage, 3 a signature or digest is wrong.`,
-		Example: "  holdfast image lock images/redis",
+		Example: "  holdfast image lock images/redis\n  holdfast image lock images/redis --arch arm64",
 		Args:    cobra.ExactArgs(1),
 	}
-	sources := sourceFlags(c)
+	sources, arch := sourceFlags(c), archFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		b, err := a.builder(*sources)
 		if err != nil {
 			return err
 		}
-		lock, path, err := b.Lock(cmd.Context(), args[0])
+		lock, path, err := b.Lock(cmd.Context(), args[0], *arch)
 		if err != nil {
 			return err
 		}
@@ -77,7 +84,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 		Example: "  holdfast image build images/redis --format oci -o redis\n  holdfast image build images/guest --format machine -o guest",
 		Args:    cobra.ExactArgs(1),
 	}
-	sources := sourceFlags(c)
+	sources, arch := sourceFlags(c), archFlag(c)
 	c.Flags().StringVar(&format, "format", "", "oci or machine (default: what the recipe is for)")
 	c.Flags().StringVarP(&output, "output", "o", "", "folder to make")
 	c.Flags().BoolVar(&unsigned, "unsigned", false, "leave the image, and what is stated of it, without signatures")
@@ -91,7 +98,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 			return err
 		}
 		b.Unsigned = unsigned
-		l, err := wiring.LoadLocked(args[0])
+		l, err := wiring.LoadLocked(args[0], *arch)
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,17 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 	}
 }
 
+// imageFlags are those, of verbs that do not go by a machine's architecture.
+func (a *app) imageFlags(c *cobra.Command) func() (transport.Options, error) {
+	options := a.transportFlags(c)
+	arch := c.Flags().String("arch", "", "architecture to take of an image that is for several, as arm64 (default amd64)")
+	return func() (transport.Options, error) {
+		o, err := options()
+		o.Architecture = *arch
+		return o, err
+	}
+}
+
 // readCertificates reads a PEM file that has a certificate at least.
 func readCertificates(path string) ([]byte, error) {
 	pem, err := input.ReadFile(path, input.Key)
@@ -80,7 +91,7 @@ Exit codes: 0 copied, 1 failed, 2 usage, 3 content does not match its digest.`,
 	if verb == "pull" {
 		c.Example = "  holdfast image pull 127.0.0.1:5000/redis:7 oci:redis"
 	}
-	options, carry := a.transportFlags(c), carryFlag(c)
+	options, carry := a.imageFlags(c), carryFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {
@@ -119,7 +130,7 @@ func (a *app) imageInspect() *cobra.Command {
 			"  holdfast image inspect --json 127.0.0.1:5000/redis:7",
 		Args: cobra.ExactArgs(1),
 	}
-	options := a.transportFlags(c)
+	options := a.imageFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {
@@ -189,7 +200,7 @@ or the broker refused.`,
 	c.Flags().StringArrayVarP(&recipients, "recipient", "r", nil, "who may decrypt; may be repeated")
 	_ = c.MarkFlagRequired("recipient")
 	carry := c.Flags().Bool("referrers", false, "carry the bill of materials and the provenance along, readable for everybody")
-	options := a.transportFlags(c)
+	options := a.imageFlags(c)
 	admin := a.brokerFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
@@ -241,7 +252,7 @@ fits.`,
 	}
 	c.Flags().StringArrayVarP(&files, "key", "k", nil, "file of a private key; may be repeated")
 	_ = c.MarkFlagRequired("key")
-	options, carry := a.transportFlags(c), carryFlag(c)
+	options, carry := a.imageFlags(c), carryFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		o, err := options()
 		if err != nil {

@@ -103,7 +103,6 @@ refused because it did not verify, 2 usage.`,
 		r.Started = a.ready
 		return a.run(cmd.Context(), r)
 	}
-	a.completeRun(c)
 	return c
 }
 

@@ -61,6 +61,11 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		all = errors.Join(all, err)
 	}
 	all = errors.Join(all, (api.Process{Workdir: f.workdir, Hostname: f.hostname}).Check(), f.contradictions(), a.mistaken(f, args))
+	if r.Proof != "" { // a detached run's process has another folder
+		if r.Proof, err = filepath.Abs(r.Proof); err != nil {
+			all = errors.Join(all, fmt.Errorf("--proof: %w", err))
+		}
+	}
 	if r.Proof != "" && r.Broker != nil {
 		all = errors.Join(all, errors.New("--proof: another's broker keeps the proofs; its administrator has them"))
 	}

@@ -58,13 +58,14 @@ func checkUnpack(t *testing.T, b []byte) {
 // The same for the tar inside, which mutations of a whole package seldom
 // reach; and the entries are those of archive/tar, by their cleaned names.
 //
-//fuzz:parser unpack.go:eachFile,cleanNames,cleanName,Unpack
+//fuzz:parser unpack.go:eachFile,cleanNames,cleanName,Read
 func FuzzDataTar(f *testing.F) {
+	head := debtest.Tar(f, debtest.File{Name: "./control", Content: control})
 	f.Add(debtest.Tar(f, debtest.File{Name: "./"}, debtest.File{Name: "./usr/"}, debtest.File{Name: "./usr/a", Content: "x"}))
 	f.Add(debtest.Tar(f, debtest.File{Name: "../a"}))
 	f.Add(debtest.Tar(f, debtest.File{Name: "a", Header: func(h *tar.Header) { h.Typeflag, h.Linkname, h.Size = tar.TypeLink, "./b//c", 0 }}))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		deb := debtest.Ar("debian-binary", []byte("2.0\n"), "control.tar", []byte{}, "data.tar", data)
+		deb := debtest.Ar("debian-binary", []byte("2.0\n"), "control.tar", head, "data.tar", data)
 		checkUnpack(t, deb)
 		var got, want []string
 		if Unpack(bytes.NewReader(deb), func(h *tar.Header, _ io.Reader) error { got = append(got, h.Name); return nil }) != nil {

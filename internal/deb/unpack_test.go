@@ -167,16 +167,16 @@ func TestLinksTargetsAndNamesAreKept(t *testing.T) {
 func TestBrokenPackagesAreRefused(t *testing.T) {
 	whole := debtest.Build(t, control, debtest.File{Name: "./a", Content: strings.Repeat("a", 5000)})
 	data := debtest.Tar(t, debtest.File{Name: "./a"})
-	version := []byte("2.0\n")
+	version, head := []byte("2.0\n"), debtest.Tar(t, debtest.File{Name: "./control", Content: control})
 	for want, b := range map[string][]byte{
 		"not a .deb file":               []byte("PK\x03\x04 something else"),
 		"cut off":                       whole[:len(whole)-6000],
-		"no data.tar in it":             debtest.Ar("debian-binary", version, "control.tar", data),
+		"no data.tar in it":             debtest.Ar("debian-binary", version, "control.tar", head),
 		"of version 2":                  debtest.Ar("debian-binary", []byte("3.0\n"), "data.tar", data),
 		"bad member header":             append(debtest.Ar("debian-binary", version), bytes.Repeat([]byte("x"), 60)...),
-		`compression ".lzma" is not`:    debtest.Ar("debian-binary", version, "data.tar.lzma", data),
+		`compression ".lzma" is not`:    debtest.Ar("debian-binary", version, "control.tar", head, "data.tar.lzma", data),
 		"does not begin with debian-b":  debtest.Ar(),
-		"data.tar: archive/tar: invali": debtest.Ar("debian-binary", version, "data.tar", bytes.Repeat([]byte("x"), 1024)),
+		"data.tar: archive/tar: invali": debtest.Ar("debian-binary", version, "control.tar", head, "data.tar", bytes.Repeat([]byte("x"), 1024)),
 	} {
 		if _, err := unpacked(bytes.NewReader(b)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

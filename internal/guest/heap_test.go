@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
+
+	"holdfast/internal/ahead"
 )
 
 // A layer of half a gigabyte goes through read-ahead, decompression and
@@ -23,9 +25,9 @@ func TestUnpackingHoldsLittleHoweverLargeTheLayer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer tree.Close()
-	ahead := readAhead(layer)
-	defer ahead.Close()
-	if err := unpackFrom(ahead, "application/vnd.oci.image.layer.v1.tar+zstd", newUnpacker(tree)); err != nil {
+	body := ahead.Reader(layer)
+	defer body.Close()
+	if err := unpackFrom(body, "application/vnd.oci.image.layer.v1.tar+zstd", newUnpacker(tree)); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(filepath.Join(dir, "file")); err != nil || info.Size() != size {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 
@@ -13,13 +14,55 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/ahead"
 	"holdfast/internal/enc"
 )
 
 // unpack makes the container's root: all layers in a staging folder, which
 // gets the root's name when every one of them was found genuine.
-func (g *guest) unpack(ctx context.Context, b *bundle) (err error) {
-	staging := b.path("staging")
+func (g *guest) unpack(ctx context.Context, b *bundle) error {
+	room, err := g.room()
+	if err != nil {
+		return err
+	}
+	return staged(b.path("staging"), b.path("rootfs"), func(u *unpacker) error {
+		u.room = room
+		keys := g.keys()
+		for i, l := range g.image.manifest.Layers {
+			if err := g.layer(ctx, l, keys, u); err != nil {
+				return fmt.Errorf("layer %d of %d (%.19s): %w", i+1, len(g.image.manifest.Layers), l.Digest, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Unpack makes the folder dir, which must not be there, of layers: tar streams
+// that end without error only when they are genuine. The folder is whole or
+// absent; files have the owners that the layers say, so it takes root.
+func Unpack(dir string, layers iter.Seq2[io.Reader, error]) error {
+	if _, err := os.Lstat(dir); !errors.Is(err, os.ErrNotExist) {
+		return errors.Join(&os.PathError{Op: "make", Path: dir, Err: os.ErrExist}, err)
+	}
+	return staged(dir+".unpacking", dir, func(u *unpacker) error {
+		for layer, err := range layers {
+			if err != nil {
+				return err
+			}
+			unpacked := u.unpack(layer)
+			if _, err := io.Copy(io.Discard, layer); err != nil {
+				return err // outranks what altered content made of it
+			}
+			if unpacked != nil {
+				return unpacked
+			}
+		}
+		return nil
+	})
+}
+
+// staged lets fill work in a staging folder, which gets its name at the end.
+func staged(staging, final string, fill func(*unpacker) error) (err error) {
 	if err := os.Mkdir(staging, 0o755); err != nil {
 		return err
 	}
@@ -33,19 +76,14 @@ func (g *guest) unpack(ctx context.Context, b *bundle) (err error) {
 		return err
 	}
 	defer t.Close()
-	u, keys := newUnpacker(t), g.keys()
-	if u.room, err = g.room(); err != nil {
+	u := newUnpacker(t)
+	if err := fill(u); err != nil {
 		return err
-	}
-	for i, l := range g.image.manifest.Layers {
-		if err := g.layer(ctx, l, keys, u); err != nil {
-			return fmt.Errorf("layer %d of %d (%.19s): %w", i+1, len(g.image.manifest.Layers), l.Digest, err)
-		}
 	}
 	if err := u.finish(); err != nil {
 		return err
 	}
-	return os.Rename(staging, b.path("rootfs"))
+	return os.Rename(staging, final)
 }
 
 // room is how many bytes a layer may unpack to.
@@ -73,9 +111,9 @@ func (g *guest) layer(ctx context.Context, l v1.Descriptor, keys enc.KeyFor, u *
 		return err
 	}
 	defer body.Close()
-	ahead := readAhead(verify(body, d, l.Size))
-	defer ahead.Close()
-	plain, err := decrypt(ctx, l, keys, ahead)
+	genuine := ahead.Reader(verify(body, d, l.Size)) // hashed on another processor than the rest
+	defer genuine.Close()
+	plain, err := decrypt(ctx, l, keys, genuine)
 	if err != nil {
 		return err
 	}

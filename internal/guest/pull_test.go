@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -13,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"testing/iotest"
 
 	"github.com/opencontainers/go-digest"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
@@ -119,19 +117,6 @@ func TestShortenedLengthenedAndMissingAreRefused(t *testing.T) {
 	}
 	delete(s.content, oci.Digest(d.Digest))
 	_ = refused(t, s, name, nil, "404 Not Found")
-}
-
-// A connection that breaks is no end of the layer, wherever it breaks.
-func TestBrokenConnectionIsNoEnd(t *testing.T) {
-	b := bytes.Repeat([]byte{1}, 3*chunkSize/2)
-	for _, cut := range []error{io.ErrUnexpectedEOF, errors.New("reset")} {
-		r := readAhead(io.MultiReader(bytes.NewReader(b), iotest.ErrReader(cut)))
-		got, err := io.ReadAll(r)
-		if !errors.Is(err, cut) || len(got) != len(b) {
-			t.Errorf("got %d bytes and %v, want %d and %v", len(got), err, len(b), cut)
-		}
-		_ = r.Close()
-	}
 }
 
 func TestAlteredManifestAndConfigAreRefused(t *testing.T) {

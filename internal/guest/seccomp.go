@@ -1,6 +1,8 @@
 package guest
 
 import (
+	"runtime"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
@@ -33,6 +35,13 @@ var newNamespaces = []uint64{
 	unix.CLONE_NEWIPC, unix.CLONE_NEWUTS, unix.CLONE_NEWCGROUP,
 }
 
+// callTables are the ways into the kernel that a processor has, by Go's name
+// of it.
+var callTables = map[string][]specs.Arch{
+	"amd64": {specs.ArchX86_64, specs.ArchX86, specs.ArchX32},
+	"arm64": {specs.ArchAARCH64, specs.ArchARM},
+}
+
 // seccomp denies those calls by every way into the kernel that this processor
 // has; a program of another kind is killed at its first call. It allows what
 // it does not name, unlike the usual engines' filter.
@@ -54,7 +63,7 @@ func seccomp() *specs.LinuxSeccomp {
 	}
 	return &specs.LinuxSeccomp{
 		DefaultAction: specs.ActAllow,
-		Architectures: []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32},
+		Architectures: callTables[runtime.GOARCH],
 		Syscalls:      rules,
 	}
 }

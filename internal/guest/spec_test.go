@@ -219,3 +219,56 @@ func TestStopSignalIsTheImages(t *testing.T) {
 		}
 	}
 }
+
+func TestMemoryOfItsOwnIsMountedBelowWhatTheGuestBinds(t *testing.T) {
+	c, err := spec{
+		image: v1.ImageConfig{Cmd: []string{"/x"}}, process: api.Process{ReadOnly: true, Workdir: "/srv/./a"},
+		tmpfs: []api.Tmpfs{{Path: "/run/x", Size: 8192, NoExec: true}, {Path: "/run", Size: 1 << 20, Mode: "0700"}},
+		binds: []specs.Mount{bind("/b", "/run/secrets")},
+	}.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.Root.Readonly || c.Process.Cwd != "/srv/a" {
+		t.Errorf("got root %+v and folder %s", c.Root, c.Process.Cwd)
+	}
+	var got []string
+	for _, m := range c.Mounts[len(kernelMounts()):] {
+		got = append(got, m.Destination+" "+strings.Join(m.Options, ","))
+	}
+	want := []string{
+		"/run nosuid,nodev,mode=0700,size=1048576", "/run/x nosuid,nodev,mode=1777,size=8192,noexec", "/run/secrets bind,nosuid,nodev",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestVolumesOfAnImageStayWritable(t *testing.T) {
+	needRoot(t)
+	rootfs, err := apply(t, archive(t, symlink("data", "/srv/real"), file("srv/real/x", "kept")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := openTree(rootfs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	s := spec{image: v1.ImageConfig{Volumes: map[string]struct{}{"/data": {}, "/new": {}, "/proc/x": {}, "../../etc": {}}}}
+	if mounts, err := writableVolumes(tree, s); err != nil || len(mounts) > 0 {
+		t.Errorf("writable root: got %v and %v, want nothing to do", mounts, err)
+	}
+	s.process.ReadOnly = true
+	mounts, err := writableVolumes(tree, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, m := range mounts {
+		got[m.Destination] = strings.TrimPrefix(m.Source, rootfs)
+	}
+	if len(got) != 3 || got["/data"] != "/srv/real" || got["/new"] != "/new" || got["/etc"] != "/etc" {
+		t.Errorf("got %v", got)
+	}
+}

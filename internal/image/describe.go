@@ -132,7 +132,7 @@ func (m *machineBuild) describe(ctx context.Context, k *kernel, uki []byte, r *r
 		UKI:  Blob{File: ukiFile, Size: int64(len(uki)), Digest: oci.SHA256(uki)},
 		Root: Blob{Size: r.size, Digest: r.digest}, RootHash: r.Hash(), Disk: *disk, Dir: m.folder.final,
 	}
-	envelope, err := m.reference(uki, image)
+	envelope, err := m.reference(k, uki, image)
 	if err != nil {
 		return nil, fmt.Errorf("reference values: %w", err)
 	}
@@ -160,8 +160,8 @@ func (m *machineBuild) describe(ctx context.Context, k *kernel, uki []byte, r *r
 }
 
 // reference states what evidence of a boot of the image must show.
-func (m *machineBuild) reference(uki []byte, image *Machine) ([]byte, error) {
-	values, err := m.predict(uki)
+func (m *machineBuild) reference(k *kernel, uki []byte, image *Machine) ([]byte, error) {
+	values, err := m.predict(k, uki)
 	if err != nil {
 		return nil, err
 	}
@@ -194,12 +194,12 @@ func (m *machineBuild) statements(image *Machine) (*statements, error) {
 
 // predict splits the predicted PCRs into those that firmware has a part in
 // and those that only the image decides.
-func (m *machineBuild) predict(uki []byte) (*api.ReferenceValues, error) {
+func (m *machineBuild) predict(k *kernel, uki []byte) (*api.ReferenceValues, error) {
 	var enrolled *efivar.Keys
 	if m.opts.Keys != nil {
 		enrolled = &m.opts.Keys.Enrolled
 	}
-	p, err := measure.Predict(measure.Boot{UKI: uki, Keys: enrolled})
+	p, err := measure.Predict(measure.Boot{UKI: uki, Keys: enrolled, Stub: k.stub})
 	if err != nil {
 		return nil, err
 	}

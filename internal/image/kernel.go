@@ -70,7 +70,7 @@ func (m *machineBuild) initramfs(ctx context.Context, k *kernel) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	t, err := m.initramfsTree(k, init, m.Recipe.Machine.Modules)
+	t, err := initramfsTree(k, init, m.Recipe.Machine.Modules)
 	if err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
@@ -87,7 +87,7 @@ func (m *machineBuild) initramfs(ctx context.Context, k *kernel) ([]byte, error)
 
 // initramfsTree is what the kernel unpacks into its first root. It opens
 // /dev/console for process 1, so that has to be there.
-func (m *machineBuild) initramfsTree(k *kernel, init tree.Content, names []string) (*tree.Tree, error) {
+func initramfsTree(k *kernel, init tree.Content, names []string) (*tree.Tree, error) {
 	modules, err := kmod.Open(k.files.FS(k.modules()))
 	if err != nil {
 		return nil, fmt.Errorf("modules of kernel %s: %w", k.version, err)
@@ -99,11 +99,11 @@ func (m *machineBuild) initramfsTree(k *kernel, init tree.Content, names []strin
 	t, dir := tree.New(), "lib/modules/"+k.version
 	var order []byte
 	for _, c := range chosen {
-		content, err := m.module(modules, c)
+		content, err := readModule(modules, c)
 		if err != nil {
 			return nil, err
 		}
-		if err := t.Put(path.Join(dir, c.Path), &tree.Node{Type: tar.TypeReg, Mode: 0o644, Content: content}); err != nil {
+		if err := t.Put(path.Join(dir, c.Path), &tree.Node{Type: tar.TypeReg, Mode: 0o644, Content: tree.Bytes(content)}); err != nil {
 			return nil, err
 		}
 		order = fmt.Appendf(order, "/%s/%s\n", dir, c.Path)
@@ -120,16 +120,15 @@ func (m *machineBuild) initramfsTree(k *kernel, init tree.Content, names []strin
 	return t, nil
 }
 
-// module reads a module: process 1 loads it as it is, and it compresses
+// readModule unpacks a module: process 1 loads it as it is, and it compresses
 // better together with the others.
-func (m *machineBuild) module(from *kmod.Tree, module kmod.Module) (tree.Content, error) {
+func readModule(from *kmod.Tree, module kmod.Module) ([]byte, error) {
 	r, err := from.Open(module)
 	if err != nil {
-		return tree.Content{}, err
+		return nil, err
 	}
 	defer r.Close()
-	content, err := io.ReadAll(r)
-	return tree.Bytes(content), err
+	return io.ReadAll(r)
 }
 
 // archive writes t as a compressed cpio archive. The stub measures it and the

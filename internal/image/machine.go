@@ -25,6 +25,10 @@ type MachineOptions struct {
 	// build, which then is as fast as unpacking. It changes no byte of the
 	// image. By default nothing is kept.
 	Blocks string
+	// Like is the kernel image of an image that is to be built again without
+	// its keys: when it is the one built but for its signature, its signature
+	// is taken over, so that the disk can be the same too.
+	Like []byte
 }
 
 // Keys are what a machine's Secure Boot is enrolled with, and the private
@@ -126,6 +130,9 @@ func (m *machineBuild) uki(k *kernel, initrd []byte, root *root) ([]byte, error)
 		image, err = uki.Sign(image, m.opts.Keys.Enrolled.DB, m.opts.Keys.DB)
 	}
 	if err == nil {
+		image, err = signedLike(image, m.opts.Like)
+	}
+	if err == nil {
 		err = atomicfile.WriteFile(m.folder.path(ukiFile), image, 0o644)
 	}
 	if err != nil {
@@ -134,6 +141,21 @@ func (m *machineBuild) uki(k *kernel, initrd []byte, root *root) ([]byte, error)
 	}
 	step.Done(fmt.Sprintf("%.1f MB", float64(len(image))/1e6))
 	return image, nil
+}
+
+// signedLike is like when image is what it signs, and image otherwise.
+func signedLike(image, like []byte) ([]byte, error) {
+	if !uki.Signed(like) {
+		return image, nil
+	}
+	want, err := uki.Hash(image)
+	if err != nil {
+		return nil, err
+	}
+	if got, err := uki.Hash(like); err != nil || got != want { // foreign bytes: another image, not a failure
+		return image, nil
+	}
+	return like, nil
 }
 
 // osRelease tells a boot menu what the image is: os-release(5).

@@ -66,6 +66,9 @@ func needed(n *tree.Node) []string {
 func TestGuestHasNoShell(t *testing.T) {
 	_, tr := archiveTree(t, "guest")
 	for _, p := range tr.Paths() {
+		if tr.Lookup(p).Type == tar.TypeDir {
+			continue // /var/lib/dpkg only tells what packages there are
+		}
 		switch path.Base(p) {
 		case "sh", "bash", "dash", "busybox", "apt", "dpkg", "sshd", "perl", "python3":
 			t.Errorf("/%s is in the machine", p)

@@ -74,12 +74,24 @@ func failed(p deb.Pin, err error) error {
 }
 
 func (p *unpacked) addTo(t *tree.Tree) error {
-	for _, f := range p.files {
+	for _, f := range append(p.files, p.record()) {
 		if err := t.AddHeader(p.Pin.Name, f.header, f.content); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// record says that the package is here, as deb822(5), where scanners look in
+// images without dpkg: /var/lib/dpkg/status.d has a file for each.
+func (p *unpacked) record() entry {
+	text := fmt.Appendf(nil, "Package: %s\nStatus: install ok installed\nArchitecture: %s\nVersion: %s\n",
+		p.Pin.Name, p.Pin.Architecture, p.Pin.Version)
+	if source := p.Control.Get("Source"); source != "" { // by which advisories name it
+		text = fmt.Appendf(text, "Source: %s\n", source)
+	}
+	h := &tar.Header{Typeflag: tar.TypeReg, Name: "var/lib/dpkg/status.d/" + p.Pin.Name, Mode: 0o644}
+	return entry{h, tree.Bytes(text)}
 }
 
 // unpackAll unpacks pins, the largest first, so that none is waited for alone.

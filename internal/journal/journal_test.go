@@ -154,6 +154,7 @@ func TestAFollowerMissesNothingWhenTheFileTurns(t *testing.T) {
 	}
 }
 
+//fuzz:parser read.go:read
 func FuzzRead(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x01\x01\x00\x00\x00\x02hi"))
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x01\x09\xff\xff\xff\xff"))

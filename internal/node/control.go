@@ -21,9 +21,10 @@ type control struct {
 	signals chan unix.Signal // what the host asks to send to the workload
 	stop    chan struct{}    // closed when the host asks for the end
 	events  chan api.Event
-	closing chan struct{} // closed when no more events will be sent
-	written chan struct{} // closed when no more events will be written
-	goodbye chan struct{} // closed when the host has them all
+	closing chan struct{}       // closed when no more events will be sent
+	written chan struct{}       // closed when no more events will be written
+	goodbye chan struct{}       // closed when the host has them all
+	record  func(reason string) // told of the first calls that are refused
 
 	mu      sync.Mutex // guards the fields below
 	allowed map[string]bool
@@ -31,7 +32,12 @@ type control struct {
 	stopped bool
 	grace   time.Duration // that the host gives the workload to end
 	left    bool          // the host said goodbye
+	refused int           // calls
 }
+
+// maxRecorded is how many refused calls are recorded: a host may make them for
+// ever.
+const maxRecorded = 32
 
 func newControl() *control {
 	return &control{
@@ -41,6 +47,7 @@ func newControl() *control {
 		closing: make(chan struct{}),
 		written: make(chan struct{}),
 		goodbye: make(chan struct{}),
+		record:  func(string) {},
 	}
 }
 
@@ -145,7 +152,10 @@ func (c *control) read(r io.Reader) error {
 			if err := skipLine(lines); err != nil {
 				return err
 			}
-			c.queue(refuseCall(0, fmt.Errorf("a call has at most %d bytes", api.MaxLine)))
+			c.mu.Lock()
+			reply := c.refuse(0, fmt.Errorf("a call has at most %d bytes", api.MaxLine))
+			c.mu.Unlock()
+			c.queue(reply)
 		default:
 			return err
 		}
@@ -161,24 +171,32 @@ func skipLine(lines *bufio.Reader) error {
 	}
 }
 
-func refuseCall(id uint64, err error) api.Event {
-	return api.Event{ID: id, Event: api.EventReply, Error: err.Error()}
+// refuse records that a call was refused, and returns the reply; mu is held. Its
+// words are short: an error may repeat what the host sent, and a reply of more
+// than a line would end the channel.
+func (c *control) refuse(id uint64, err error) api.Event {
+	words := fmt.Sprintf("%.200s", err.Error())
+	c.refused++
+	if c.refused <= maxRecorded {
+		c.record(words)
+	}
+	return api.Event{ID: id, Event: api.EventReply, Error: words}
 }
 
 // answer does what one line asks for and returns the reply.
 func (c *control) answer(line []byte) api.Event {
-	var call api.Call
-	if err := unmarshalStrictly(line, &call); err != nil {
-		return refuseCall(0, fmt.Errorf("not a call: %w", err))
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	var call api.Call
+	if err := unmarshalStrictly(line, &call); err != nil {
+		return c.refuse(0, fmt.Errorf("not a call: %w", err))
+	}
 	if !alwaysAllowed[call.Call] && !c.allowed[call.Call] {
-		return refuseCall(call.ID, fmt.Errorf("call %.40q is not allowed by the measured configuration", call.Call))
+		return c.refuse(call.ID, fmt.Errorf("call %.40q is not allowed by the measured configuration", call.Call))
 	}
 	detail, err := c.perform(call)
 	if err != nil {
-		return refuseCall(call.ID, fmt.Errorf("%s: %w", call.Call, err))
+		return c.refuse(call.ID, fmt.Errorf("%s: %w", call.Call, err))
 	}
 	return api.Event{ID: call.ID, Event: api.EventReply, Detail: detail}
 }

@@ -56,6 +56,23 @@ func TestOnlyStatusIsAllowedByDefault(t *testing.T) {
 	}
 }
 
+func TestRefusedCallsAreRecordedButNotForEver(t *testing.T) {
+	c := newControl()
+	var recorded []string
+	c.record = func(reason string) { recorded = append(recorded, reason) }
+	call := dial(t, c)
+	for range 2 * maxRecorded {
+		call(`{"id":2,"call":"exec"}`)
+	}
+	if len(recorded) != maxRecorded || !strings.Contains(recorded[0], `call "exec" is not allowed`) {
+		t.Errorf("got %d records, %.80q, want %d that name the call", len(recorded), recorded, maxRecorded)
+	}
+	call(`{"id":3,"call":"status"}`)
+	if len(recorded) != maxRecorded {
+		t.Error("an allowed call was recorded")
+	}
+}
+
 func TestListedCallsWork(t *testing.T) {
 	c := newControl()
 	c.allow([]string{api.CallSignal, api.CallStop})
@@ -66,12 +83,20 @@ func TestListedCallsWork(t *testing.T) {
 	if got := <-c.signals; got != unix.SIGHUP {
 		t.Errorf("got %v, want SIGHUP", got)
 	}
-	for range 2 {
-		if e := call(`{"id":2,"call":"stop"}`); e.Error != "" {
+	for _, params := range []string{`{"seconds":0}`, `{"seconds":86401}`, `{"seconds":1.5}`, `{"minutes":1}`, `null1`, `[]`} {
+		if e := call(`{"id":2,"call":"stop","params":` + params + `}`); e.Error == "" {
+			t.Errorf("stop with %s was taken", params)
+		}
+	}
+	for _, line := range []string{`{"id":2,"call":"stop","params":{"seconds":90}}`, `{"id":2,"call":"stop"}`} {
+		if e := call(line); e.Error != "" {
 			t.Errorf("stop: %s", e.Error)
 		}
 	}
 	<-c.stop
+	if got := c.stopGrace(); got != 90*time.Second {
+		t.Errorf("got grace %v, want that of the first call", got)
+	}
 	if e := call(`{"id":3,"call":"stdin"}`); e.Error == "" {
 		t.Error("a call that is not listed was allowed")
 	}

@@ -177,7 +177,7 @@ func FuzzRootHash(f *testing.F) {
 // A control channel that nothing was allowed to obeys nothing, answers every
 // line with one reply, and never with more than the line had.
 //
-//fuzz:parser control.go:read,skipLine,refuseCall,answer,perform,signal,unmarshalStrictly
+//fuzz:parser control.go:read,skipLine,refuse,answer,perform,signal,unmarshalStrictly
 func FuzzCall(f *testing.F) {
 	f.Add([]byte(`{"id":1,"call":"signal","params":{"signal":"SIGTERM"}}` + "\n" + `{"id":2,"call":"status"}` + "\n"))
 	f.Add([]byte(`{"id":1,"call":"stop"}` + "\n" + `{"id":3,"call":"goodbye"}` + "\n{}\n\n"))

@@ -68,6 +68,7 @@ func Run(ctx context.Context, c Config) {
 		c.Console = os.Stderr
 	}
 	r := &reporter{console: c.Console, control: newControl()}
+	r.control.record = func(reason string) { r.line("control: refused: %s", reason) }
 	exit, err := live(ctx, c, r)
 	if err != nil {
 		r.refused(refusal(err))

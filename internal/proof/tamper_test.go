@@ -316,6 +316,7 @@ func TestAProofIsJudgedAtTheReadersTime(t *testing.T) {
 	}
 }
 
+//fuzz:parser proof.go check.go pcrs.go policy.go reference.go token.go
 func FuzzVerify(f *testing.F) {
 	f.Add(read(f, "proof.json"))
 	f.Add([]byte(`{"payloadType":"application/vnd.in-toto+json","payload":"e30=","signatures":[]}`))
@@ -336,6 +337,8 @@ func FuzzVerify(f *testing.F) {
 
 // FuzzVerifySigned has a liar sign what the fuzzer makes of a statement, so
 // that the parsers behind the signature meet it.
+//
+//fuzz:parser check.go pcrs.go policy.go reference.go token.go
 func FuzzVerifySigned(f *testing.F) {
 	ring, err := keys.Init(f.Context(), filepath.Join(f.TempDir(), "keys"), recordedAt)
 	if err != nil {

@@ -76,10 +76,10 @@ func or(a, b string) string {
 	return b
 }
 
-// Lock resolves the recipe at path and writes its lock beside it. It returns
-// the lock and where it lies.
-func (b Builder) Lock(ctx context.Context, path string) (*recipe.Lock, string, error) {
-	r, err := recipe.Load(path)
+// Lock resolves the recipe at path, for an architecture ("" is its own), and
+// writes its lock beside it. It returns the lock and where it lies.
+func (b Builder) Lock(ctx context.Context, path, architecture string) (*recipe.Lock, string, error) {
+	r, err := loadFor(path, architecture)
 	if err != nil {
 		return nil, "", err
 	}
@@ -100,6 +100,14 @@ func (b Builder) lockTo(ctx context.Context, r *recipe.Recipe, path string) (*re
 	return lock, lock.Write(path)
 }
 
+func loadFor(path, architecture string) (*recipe.Recipe, error) {
+	r, err := recipe.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	return r.For(architecture)
+}
+
 // A LockedRecipe is what an image is built from.
 type LockedRecipe struct {
 	Recipe *recipe.Recipe
@@ -107,30 +115,45 @@ type LockedRecipe struct {
 }
 
 // LoadLocked reads a recipe with its lock. Path is a recipe, its folder, or a
-// lock beside its recipe.
-func LoadLocked(path string) (LockedRecipe, error) {
+// lock beside its recipe; architecture "" is the recipe's own, or the lock's.
+func LoadLocked(path, architecture string) (LockedRecipe, error) {
 	lockPath := ""
 	if filepath.Ext(path) == ".lock" {
 		path, lockPath = filepath.Dir(path), path
 	}
-	r, err := recipe.Load(path)
+	r, err := loadFor(path, architecture)
 	if err != nil {
 		return LockedRecipe{}, err
 	}
 	lock, err := recipe.ReadLock(or(lockPath, r.LockPath()))
 	if errors.Is(err, os.ErrNotExist) {
-		return LockedRecipe{}, &NoLockError{Recipe: path}
+		return LockedRecipe{}, &NoLockError{Recipe: path, Architecture: architecture}
 	}
 	if err != nil {
 		return LockedRecipe{}, err
 	}
+	if lockPath == "" && lock.Architecture != r.Architecture || architecture != "" && architecture != lock.Architecture {
+		return LockedRecipe{}, &ArchitectureError{Lock: or(lockPath, r.LockPath()), Locked: lock.Architecture, Want: r.Architecture}
+	}
 	return LockedRecipe{Recipe: r, Lock: lock}, lock.Matches(r)
 }
 
-// A NoLockError says that a recipe was never locked.
-type NoLockError struct{ Recipe string }
+// An ArchitectureError says that a lock is for another architecture.
+type ArchitectureError struct{ Lock, Locked, Want string }
 
-func (e *NoLockError) Error() string { return fmt.Sprintf("recipe %s has no lock", e.Recipe) }
+func (e *ArchitectureError) Error() string {
+	return fmt.Sprintf("%s is for %s, not for %s", e.Lock, e.Locked, e.Want)
+}
+
+// A NoLockError says that a recipe was never locked.
+type NoLockError struct{ Recipe, Architecture string }
+
+func (e *NoLockError) Error() string {
+	if e.Architecture != "" {
+		return fmt.Sprintf("recipe %s has no lock for %s", e.Recipe, e.Architecture)
+	}
+	return fmt.Sprintf("recipe %s has no lock", e.Recipe)
+}
 
 // OCI builds an OCI image layout into dir. What it states of the image is
 // signed when the installation has keys.
@@ -155,7 +178,7 @@ func (b Builder) Machine(ctx context.Context, l LockedRecipe, dir string, ring *
 	}
 	mo := image.MachineOptions{Options: o, Blocks: filepath.Join(
 		b.Installation.Cache(), "blocks", l.Recipe.Name+"-"+l.Lock.Architecture)}
-	if fw, err := qemu.FindFirmware(); err == nil {
+	if fw, err := qemu.FindFirmware(); err == nil && l.Lock.Architecture == machineArchitecture {
 		mo.Firmware = []string{fw.Code}
 	}
 	if ring != nil {
@@ -191,7 +214,7 @@ func enrolled(ring *keys.Ring) efivar.Keys {
 // it locks afresh into the installation, says so, and builds from that. The
 // recipe's own lock is never touched.
 func (b Builder) Fresh(ctx context.Context, path string, build func(LockedRecipe) error) error {
-	l, err := LoadLocked(path)
+	l, err := LoadLocked(path, "")
 	if err != nil {
 		return err
 	}

@@ -115,17 +115,24 @@ func newKEK(ctx context.Context, broker *admin.Client, path string) ([]byte, err
 
 // Decrypt decrypts an image with private keys, files each.
 func Decrypt(ctx context.Context, src, dst transport.Ref, keyFiles []string, o transport.Options) (transport.Result, error) {
-	var keys []enc.Key
-	for _, file := range keyFiles {
+	keys, err := readKeys(keyFiles)
+	if err != nil {
+		return transport.Result{}, err
+	}
+	return transport.Decrypt(ctx, src, dst, keys, o)
+}
+
+func readKeys(files []string) (keys []enc.Key, err error) {
+	for _, file := range files {
 		private, err := input.ReadFile(file, input.Key)
 		if err != nil {
-			return transport.Result{}, err
+			return nil, err
 		}
 		key, err := jwe.Key(private)
 		if err != nil {
-			return transport.Result{}, fmt.Errorf("key %s: %w", file, err)
+			return nil, fmt.Errorf("key %s: %w", file, err)
 		}
 		keys = append(keys, key)
 	}
-	return transport.Decrypt(ctx, src, dst, keys, o)
+	return keys, nil
 }

@@ -33,6 +33,15 @@ func (s *session) remember() error {
 	return atomicfile.WriteFile(filepath.Join(dir, s.Name+".json"), append(raw, '\n'), 0o600)
 }
 
+// forgetReport forgets the run called name, if it is remembered.
+func (i Installation) forgetReport(name string) error {
+	err := os.Remove(filepath.Join(i.reports(), name+".json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // forgetReports leaves the latest; what it cannot remove stays for the next run.
 func forgetReports(dir string) {
 	paths, _ := filepath.Glob(filepath.Join(dir, "*.json"))

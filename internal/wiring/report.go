@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/input"
 	"holdfast/internal/keys"
+	"holdfast/internal/proof"
 	"holdfast/internal/sign"
 )
 
@@ -170,15 +170,8 @@ func readAudit(r io.Reader) ([]api.AuditEntry, error) {
 	return list, scan.Err()
 }
 
-// meanings of the PCRs that policy judges, in the order of the boot.
-var meanings = map[int]string{
-	4:  "what the firmware started",
-	7:  "Secure Boot: state, keys, signer",
-	11: "kernel, initramfs, command line",
-	8:  "the configuration",
-	12: "command-line overrides: none",
-	13: "system extensions: none",
-}
+// judged are the PCRs that policy looks at.
+var judged = []int{4, 7, 8, 11, 12, 13}
 
 // expected are the PCRs that a boot of the machine image with this run's
 // firmware and configuration must show.
@@ -219,9 +212,8 @@ func collect(into map[int]string, from map[string]string) {
 
 func measures(pcrs map[string]string, expected map[int]string) []Measure {
 	var list []Measure
-	for n, meaning := range meanings {
-		list = append(list, Measure{PCR: n, Meaning: meaning, Value: pcrs[strconv.Itoa(n)], Expected: expected[n]})
+	for _, n := range judged {
+		list = append(list, Measure{PCR: n, Meaning: proof.Meaning(n), Value: pcrs[strconv.Itoa(n)], Expected: expected[n]})
 	}
-	slices.SortFunc(list, func(a, b Measure) int { return a.PCR - b.PCR })
 	return list
 }

@@ -160,6 +160,9 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	if err := s.remember(); err != nil {
 		return nil, err
 	}
+	if s.Remove {
+		defer func() { err = errors.Join(err, i.forgetReport(s.Name)) }()
+	}
 	outcome, err := s.boot(ctx)
 	if err != nil {
 		return nil, err
@@ -173,6 +176,9 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 	}
 	return &Result{Outcome: outcome, Report: s.report, Interrupted: ctx.Err() != nil && outcome.Exit == nil}, nil
 }
+
+// machineArchitecture is that of the machines that package qemu starts.
+const machineArchitecture = "amd64"
 
 // prepare makes the parts that do not depend on one another, at once.
 func (s *session) prepare(ctx context.Context) error {
@@ -195,6 +201,9 @@ func (s *session) prepare(ctx context.Context) error {
 	g.Go(func() (err error) { s.workload, err = s.fetch(gctx); return err })
 	if err := g.Wait(); err != nil {
 		return err
+	}
+	if s.guest.Architecture != machineArchitecture {
+		return fmt.Errorf("machine image %s is for %s: machines started here are %s", s.guest.Name, s.guest.Architecture, machineArchitecture)
 	}
 	s.record.mention(func(r *Record) { r.Digest = string(s.workload.image.Digest) })
 	if s.Attack != nil {
@@ -241,6 +250,7 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	const name = "workload"
 	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
 	opts := s.Transport
+	opts.Architecture = machineArchitecture
 	opts.Stdin, opts.Progress, opts.TempDir, opts.Logger = s.Stdin, s.Progress, s.folder, s.Log
 	opts.Parts = s.Installation.Partial() // which outlives this run's folder
 	if err := os.MkdirAll(s.path("registry"), 0o700); err != nil {

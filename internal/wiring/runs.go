@@ -168,7 +168,7 @@ func (i Installation) ask(r *Record, grace time.Duration) (*os.Process, error) {
 func (i Installation) RemoveRun(ctx context.Context, name string, force bool) error {
 	r, err := i.FindRun(ctx, name)
 	if err == nil && force && !r.Over() {
-		r, err = i.StopRun(ctx, name, 0)
+		_, err = i.StopRun(ctx, name, 0)
 	}
 	if err != nil {
 		return err
@@ -181,7 +181,7 @@ func (i Installation) RemoveRun(ctx context.Context, name string, force bool) er
 	if err != nil {
 		return err
 	}
-	return errors.Join(i.bury(ctx, folder), os.RemoveAll(folder), leave(folder, unlock))
+	return errors.Join(i.bury(ctx, folder), os.RemoveAll(folder), i.forgetReport(name), leave(folder, unlock))
 }
 
 // stopBy is when the workload is to be killed that was asked to end at since:

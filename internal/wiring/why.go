@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -151,7 +152,8 @@ func (s *search) built(ctx context.Context, name string) (*Link, error) {
 }
 
 // statement reads a DSSE envelope and says who signed it; nil when raw is none.
-func (s *search) statement(name string, raw []byte) *Link {
+// It must speak of one of about, if there are any.
+func (s *search) statement(name string, raw []byte, about ...string) *Link {
 	env, err := sign.ParseEnvelope(raw)
 	if err != nil || env.PayloadType == "" {
 		return nil
@@ -163,6 +165,10 @@ func (s *search) statement(name string, raw []byte) *Link {
 		return l
 	}
 	l.Text = st.PredicateType
+	if len(about) > 0 && !speaksOf(st, about) {
+		l.Problem = "it speaks of something else"
+		return l
+	}
 	_, cert, err := sign.Open(env, s.ring.RootPool(), time.Now())
 	purpose := keys.Image
 	if errors.Is(err, sign.ErrUntrusted) {
@@ -176,4 +182,10 @@ func (s *search) statement(name string, raw []byte) *Link {
 	key := &Link{Kind: "key", Name: cert.Subject.CommonName, Digest: sign.KeyID(cert), Text: keys.Purpose(purpose)}
 	root := s.ring.Pair(keys.Root).Certificate
 	return l.add(key.add(&Link{Kind: "root", Name: root.Subject.CommonName, Digest: sign.KeyID(root), Text: "made by holdfast key init"}))
+}
+
+func speaksOf(st sign.Statement, digests []string) bool {
+	return slices.ContainsFunc(st.Subject, func(subject sign.Subject) bool {
+		return slices.Contains(digests, "sha256:"+subject.Digest["sha256"])
+	})
 }

@@ -2,14 +2,11 @@ package wiring
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast/internal/api"
 	"holdfast/internal/image"
@@ -37,7 +34,7 @@ func (s *search) machineImage(ctx context.Context, dir string) (*Link, error) {
 		if err != nil {
 			return nil, err
 		}
-		st := s.statement(f.Name(), raw)
+		st := s.statement(f.Name(), raw, string(m.UKI.Digest), string(m.Disk.Digest), string(m.Root.Digest))
 		if st == nil {
 			continue
 		}
@@ -89,10 +86,11 @@ func (s *search) image(ctx context.Context, word string) (*Link, error) {
 			l.add(s.key(ctx, kid))
 		}
 	}
-	if dir, ok := strings.CutPrefix(word, "oci:"); ok {
-		dir, _, _ = strings.Cut(dir, ":")
-		l.add(s.referrers(dir, string(img.Digest))...)
+	statements, err := s.referrers(ctx, ref, img)
+	if err != nil {
+		return nil, err
 	}
+	l.add(statements...)
 	return l.add(s.releases(ctx, func(p *Link) bool { return mentions(p, string(img.Digest)) })...), nil
 }
 
@@ -106,63 +104,27 @@ func (s *search) key(ctx context.Context, kid string) *Link {
 	return l
 }
 
-// The bounds on what is looked at in a layout.
-const (
-	maxManifest  = 4 << 20
-	maxStatement = 16 << 20
-)
-
-// referrers are the artifacts in a layout whose subject is digest.
-func (s *search) referrers(dir, digest string) []*Link {
+// referrers are what refers to an image, with the statements among them.
+func (s *search) referrers(ctx context.Context, ref transport.Ref, img transport.Image) ([]*Link, error) {
 	var found []*Link
-	blobs, _ := filepath.Glob(filepath.Join(dir, "blobs", "sha256", "*"))
-	for _, path := range blobs {
-		m := readManifest(path)
-		if m == nil || m.Subject == nil || string(m.Subject.Digest) != digest {
+	seen := map[string]bool{}
+	for _, r := range img.Referrers {
+		if seen[r.Type] {
 			continue
 		}
-		l := &Link{Kind: "artifact", Name: or(m.ArtifactType, m.Config.MediaType), Digest: "sha256:" + filepath.Base(path)}
-		for _, layer := range m.Layers {
-			if st := s.attached(dir, layer); st != nil {
-				l.add(st)
-			}
+		seen[r.Type] = true
+		_, contents, err := transport.Attached(ctx, ref, r.Type, transport.Options{})
+		if err != nil {
+			return nil, err
 		}
-		found = append(found, l)
+		for _, raw := range contents {
+			l := s.statement(r.Type, raw, string(img.Digest), string(img.ConfigSum))
+			if l == nil {
+				l = &Link{Kind: "attachment", Name: r.Type, Text: fmt.Sprintf("%d bytes, nobody signed it by itself", len(raw))}
+			}
+			l.Digest = string(oci.SHA256(raw))
+			found = append(found, l)
+		}
 	}
-	return found
-}
-
-func readManifest(path string) *ocispec.Manifest {
-	info, err := os.Stat(path)
-	if err != nil || info.Size() > maxManifest {
-		return nil
-	}
-	raw, err := input.ReadFile(path, input.Document)
-	if err != nil || len(raw) == 0 || raw[0] != '{' {
-		return nil
-	}
-	m := &ocispec.Manifest{}
-	if json.Unmarshal(raw, m) != nil {
-		return nil
-	}
-	return m
-}
-
-// attached is a statement in a layer of an artifact, checked against its digest.
-func (s *search) attached(dir string, layer ocispec.Descriptor) *Link {
-	if layer.Size > maxStatement || layer.Digest.Validate() != nil {
-		return nil
-	}
-	raw, err := input.ReadFile(filepath.Join(dir, "blobs", layer.Digest.Algorithm().String(), layer.Digest.Encoded()), input.Firmware)
-	if err != nil {
-		return &Link{Kind: "statement", Name: layer.MediaType, Digest: string(layer.Digest), Problem: err.Error()}
-	}
-	if layer.Digest.Algorithm().FromBytes(raw) != layer.Digest {
-		return &Link{Kind: "statement", Name: layer.MediaType, Digest: string(layer.Digest), Problem: "its content has another digest"}
-	}
-	st := s.statement(layer.MediaType, raw)
-	if st != nil {
-		st.Digest = string(layer.Digest)
-	}
-	return st
+	return found, nil
 }

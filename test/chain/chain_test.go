@@ -7,7 +7,6 @@ package chain
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -126,17 +125,6 @@ func refused(t *testing.T, r *wiring.Result, stage, want string) {
 	}
 }
 
-// denied wants a decision of the broker, in its audit log, against this run.
-func denied(t *testing.T, r *wiring.Result, want string) {
-	t.Helper()
-	for _, d := range r.Report.Decisions {
-		if d.Decision == api.AuditRefuse && strings.Contains(strings.Join(d.Reasons, "; "), want) {
-			return
-		}
-	}
-	t.Fatalf("got decisions %+v, want a refusal with %q in the audit log", r.Report.Decisions, want)
-}
-
 func TestTheChainHoldsAndAnAlteredLayerNeverRuns(t *testing.T) {
 	b := needs(t)
 	t.Parallel()
@@ -175,6 +163,7 @@ func TestOutputExitCodeAndSecretAreTheWorkloads(t *testing.T) {
 	r := b.run(t, &out)
 	r.Secrets = []wiring.Secret{{Name: "extra.conf", Value: []byte("this-directive-does-not-exist 1\n")}}
 	r.Args = []string{"/run/secrets/extra.conf"}
+	r.Proof = filepath.Join(t.TempDir(), "proof.json")
 	result := start(t, b, r)
 	if o := result.Outcome; o.Reason != machine.PoweredOff || o.Exit == nil || o.Exit.Code != 1 {
 		t.Fatalf("got %s, want exit code 1\n%s", o, strings.Join(o.Console, "\n"))
@@ -182,65 +171,25 @@ func TestOutputExitCodeAndSecretAreTheWorkloads(t *testing.T) {
 	if !strings.Contains(out.String(), "this-directive-does-not-exist") {
 		t.Fatalf("got output %q, want Redis's complaint about the line in the secret", out.String())
 	}
+	b.proven(t, r)
 	if _, err := os.Stat(b.builder.Installation.Machine(r.Name)); !os.IsNotExist(err) {
 		t.Errorf("the run's folder is still there: %v", err)
 	}
 }
 
-func TestFirmwareRefusesAUKIWeDidNotSign(t *testing.T) {
-	b := needs(t)
-	t.Parallel()
-	other, err := keys.Init(t.Context(), filepath.Join(t.TempDir(), "keys"), time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := b.run(t, io.Discard)
-	r.Guest = b.copyGuest(t)
-	replaceUKI(t, r.Guest, other, nil)
-	result := start(t, b, r)
-	if o := result.Outcome; o.Reason != machine.FirmwareRefused || !strings.Contains(o.Words, "Access Denied") {
-		t.Fatalf("got %s, want the firmware's refusal", o)
-	}
-	if len(result.Report.Decisions) != 0 {
-		t.Fatalf("got decisions %+v, want the broker never asked", result.Report.Decisions)
-	}
-}
-
-func TestVerityStopsTheMachine(t *testing.T) {
-	b := needs(t)
-	for name, c := range map[string]struct {
-		at    func(size int64) int64
-		after bool // the root was mounted before the block was read
-	}{
-		"when a block read at boot was flipped":    {func(int64) int64 { return 100 }, false},
-		"when a block read only later was flipped": {func(size int64) int64 { return size / 2 }, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			r := b.run(t, io.Discard)
-			r.Guest = b.copyGuest(t)
-			p := partition(t, b.guest, "root")
-			if err := wiring.FlipByte(filepath.Join(r.Guest, "disk.img"), p.Start+c.at(b.guest.Root.Size)); err != nil {
-				t.Fatal(err)
-			}
-			result := start(t, b, r)
-			if o := result.Outcome; o.Reason != machine.VerityCorruption {
-				t.Fatalf("got %s, want verity's stop\n%s", o, strings.Join(o.Console, "\n"))
-			}
-			if mounted := passed(result.Report, "root"); mounted != c.after {
-				t.Fatalf("root was mounted: got %v, want %v", mounted, c.after)
-			}
-		})
-	}
-}
-
-func passed(r *wiring.Report, stage string) bool {
-	for _, s := range r.Stages {
-		if s.Name == stage {
-			return true
+// proven wants a proof of the one thing that was released to r, found by the
+// file and by the run's name, that verifies.
+func (b *bench) proven(t *testing.T, r wiring.Run) {
+	t.Helper()
+	for _, subject := range []string{r.Proof, r.Name} {
+		v, err := b.builder.Installation.Verify(t.Context(), wiring.Verification{Subject: subject, At: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !v.Verified || len(v.Proofs) != 1 {
+			t.Fatalf("%s: got verified %v, %d proofs; want one that does", subject, v.Verified, len(v.Proofs))
 		}
 	}
-	return false
 }
 
 func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
@@ -281,40 +230,6 @@ func TestAConfigurationNobodyAuthorisedGetsNothing(t *testing.T) {
 	if want := "configuration " + result.Report.Configuration + " is not authorised"; !bytes.Contains(audit, []byte(want)) {
 		t.Errorf("the audit log does not say %q", want)
 	}
-}
-
-func TestAPlantedCredentialIsSeen(t *testing.T) {
-	b := needs(t)
-	t.Parallel()
-	r := b.run(t, io.Discard)
-	r.Image = "oci:" + b.encrypted(t, b.redis)
-	r.Guest = b.copyGuest(t)
-	esp := fmt.Sprintf("%s@@%d", filepath.Join(r.Guest, "disk.img"), partition(t, b.guest, "esp").Start)
-	cred := filepath.Join(t.TempDir(), "evil.cred")
-	if err := os.WriteFile(cred, []byte("let me in"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	tool(t, "mmd", "-i", esp, "::/LOADER")
-	tool(t, "mmd", "-i", esp, "::/LOADER/CREDENTIALS")
-	tool(t, "mcopy", "-i", esp, cred, "::/LOADER/CREDENTIALS/EVIL.CRE")
-	tool(t, "mren", "-i", esp, "::/LOADER/CREDENTIALS/EVIL.CRE", "evil.cred")
-	result := start(t, b, r)
-	refused(t, result, "attest", "PCR 12")
-	denied(t, result, "PCR 12")
-}
-
-func TestASignedImageNobodyTrustsGetsNothing(t *testing.T) {
-	b := needs(t)
-	t.Parallel()
-	r := b.run(t, io.Discard)
-	r.Image = "oci:" + b.encrypted(t, b.redis)
-	r.Guest = b.copyGuest(t)
-	replaceUKI(t, r.Guest, b.ring, func(uki []byte) []byte {
-		return bytes.Replace(uki, []byte("console=ttyS0 "), []byte("console=ttyS0\t"), 1)
-	})
-	result := start(t, b, r)
-	refused(t, result, "attest", "PCR 11")
-	denied(t, result, "PCR 11")
 }
 
 // encrypted is the workload encrypted under a key of its own.

@@ -92,10 +92,10 @@ func (b *bench) bulk(t *testing.T, size, noise int) string {
 	}
 	builder := b.builder
 	builder.Sources = wiring.Sources{Mirror: a.URL, Keyring: a.Keyring}
-	if _, _, err := builder.Lock(t.Context(), recipe); err != nil {
+	if _, _, err := builder.Lock(t.Context(), recipe, ""); err != nil {
 		t.Fatal(err)
 	}
-	l, err := wiring.LoadLocked(recipe)
+	l, err := wiring.LoadLocked(recipe, "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 // Command fuzz runs the fuzz targets of this repository and keeps account.
 //
-// A target says in its doc comment which parser it attacks:
+// A target says in its doc comment which parser it attacks, or means all of
+// its package:
 //
 //	//fuzz:parser gpt.go ../guid/guid.go:Parse
 //

@@ -14,6 +14,7 @@ import (
 // An Account is what a target has done to its parser as it now is.
 type Account struct {
 	Parser     string  `json:"parser"` // Target.Hash of the code it speaks of
+	Code       string  `json:"code,omitempty"`
 	CPUSeconds float64 `json:"cpuSeconds"`
 	Executions int64   `json:"executions"`
 	Inputs     int     `json:"inputs"`             // that reached new code, committed or not
@@ -50,6 +51,10 @@ func (c *config) update(t *Target, change func(*Account)) error {
 	a := r.of(t)
 	change(a)
 	r[t.Key()] = a
+	return c.save(r)
+}
+
+func (c *config) save(r Record) error {
 	raw, err := json.MarshalIndent(r, "", "\t")
 	if err != nil {
 		return err

@@ -30,8 +30,9 @@ func (c *config) run(ctx context.Context, all []*Target) error {
 				return err
 			}
 		}
+		built := map[string]string{} // binaries of this round, by package
 		for _, t := range targets {
-			if err := c.turnOf(ctx, t); err != nil {
+			if err := c.turnOf(ctx, t, built); err != nil {
 				fmt.Fprintln(os.Stderr, "fuzz:", err)
 				failed = append(failed, errors.New(t.Key()+" failed"))
 			}
@@ -53,10 +54,14 @@ func (c *config) below(all []*Target) ([]*Target, error) {
 	return list, nil
 }
 
-func (c *config) turnOf(ctx context.Context, t *Target) error {
-	binary, err := c.build(ctx, t.Dir, !c.plain, "")
-	if err != nil {
-		return err
+func (c *config) turnOf(ctx context.Context, t *Target, built map[string]string) error {
+	binary := built[t.Dir]
+	if binary == "" || !c.plain { // hours may have passed
+		var err error
+		if binary, err = c.build(ctx, t.Dir, !c.plain, ""); err != nil {
+			return err
+		}
+		built[t.Dir] = binary
 	}
 	cache := c.cache(t)
 	if c.plain {
@@ -70,7 +75,7 @@ func (c *config) turnOf(ctx context.Context, t *Target) error {
 	cmd.Env = append(os.Environ(), "TMPDIR="+inMemory())
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // ends like a turn that is over
 	cmd.WaitDelay = 10 * time.Second
-	err = cmd.Run()
+	err := cmd.Run()
 	s := read(out.String())
 	spent := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	fmt.Printf("%-70s %8.1f s %10d executions %5d inputs\n", t.Key(), spent.Seconds(), s.executions, s.inputs)

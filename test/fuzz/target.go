@@ -23,6 +23,7 @@ type Target struct {
 	Name   string
 	Parser []Code
 	Hash   string // of the parser and the target, without comments
+	Params string // types of an input's values, as "[]byte string"
 }
 
 // Code is a source file, or some of its functions.
@@ -75,9 +76,11 @@ func (c *config) target(path string, f *ast.FuncDecl) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{Dir: dir, Name: f.Name.Name, Parser: parsersOf(dir, f.Doc)}
+	t := &Target{Dir: dir, Name: f.Name.Name, Parser: parsersOf(dir, f.Doc), Params: paramsOf(f)}
 	if len(t.Parser) == 0 {
-		return nil, fmt.Errorf("names no parser: want a line %sFILE… in its comment", directive)
+		if t.Parser, err = c.whole(dir); err != nil {
+			return nil, err
+		}
 	}
 	h := sha256.New()
 	for _, code := range append(t.Parser, Code{File: filepath.Join(dir, filepath.Base(path)), Funcs: []string{t.Name}}) {
@@ -86,15 +89,36 @@ func (c *config) target(path string, f *ast.FuncDecl) (*Target, error) {
 			return nil, err
 		}
 		for _, d := range decls {
-			var text bytes.Buffer
-			if err := format.Node(&text, token.NewFileSet(), d); err != nil {
-				return nil, err
-			}
-			h.Write(text.Bytes())
+			h.Write([]byte(show(d)))
 		}
 	}
 	t.Hash = hex.EncodeToString(h.Sum(nil)[:8])
 	return t, nil
+}
+
+// paramsOf looks at the function that a target gives to Fuzz: the one whose
+// first parameter is a *testing.T.
+func paramsOf(f *ast.FuncDecl) string {
+	var types []string
+	ast.Inspect(f, func(n ast.Node) bool {
+		fn, ok := n.(*ast.FuncLit)
+		if !ok || len(fn.Type.Params.List) == 0 || show(fn.Type.Params.List[0].Type) != "*testing.T" {
+			return true
+		}
+		for _, p := range fn.Type.Params.List[1:] {
+			for range p.Names {
+				types = append(types, strings.Replace(show(p.Type), "uint8", "byte", 1))
+			}
+		}
+		return false
+	})
+	return strings.Join(types, " ")
+}
+
+func show(n ast.Node) string {
+	var b bytes.Buffer
+	_ = format.Node(&b, token.NewFileSet(), n) // of a node that was parsed
+	return b.String()
 }
 
 func parsersOf(dir string, doc *ast.CommentGroup) []Code {
@@ -119,6 +143,18 @@ func parsersOf(dir string, doc *ast.CommentGroup) []Code {
 	return list
 }
 
+// whole is the package of a target that names no part of it.
+func (c *config) whole(dir string) ([]Code, error) {
+	files, err := filepath.Glob(filepath.Join(c.root, dir, "*.go"))
+	var list []Code
+	for _, f := range files {
+		if !strings.HasSuffix(f, "_test.go") {
+			list = append(list, Code{File: filepath.Join(dir, filepath.Base(f))})
+		}
+	}
+	return list, err
+}
+
 // decls gives the functions that code names, without their comments.
 func (c *config) decls(code Code) ([]*ast.FuncDecl, *token.FileSet, error) {
 	set := token.NewFileSet()
@@ -136,7 +172,7 @@ func (c *config) decls(code Code) ([]*ast.FuncDecl, *token.FileSet, error) {
 		list = append(list, f)
 		missing = slices.DeleteFunc(missing, func(name string) bool { return name == f.Name.Name })
 	}
-	if len(missing) > 0 || len(list) == 0 {
+	if len(missing) > 0 {
 		return nil, nil, fmt.Errorf("%s has no function %s", code.File, strings.Join(missing, ", "))
 	}
 	return list, set, nil

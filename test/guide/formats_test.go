@@ -14,6 +14,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"holdfast/internal/api"
+	"holdfast/internal/attack"
 )
 
 func page(t *testing.T, name string) string {
@@ -76,6 +77,19 @@ func TestExampleReferenceValuesAreWhole(t *testing.T) {
 	}
 	if compact.String() != string(again) {
 		t.Errorf("got %s, the program writes %s", &compact, again)
+	}
+}
+
+func TestExampleReportOfAttacksIsWhole(t *testing.T) {
+	example := examples(page(t, "attack-report.md"), "json")[0]
+	var r attack.Report
+	strictly(t, example, &r)
+	again, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(again) != strings.TrimSpace(example) {
+		t.Errorf("got %s, the program writes %s", example, again)
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 
 const root = "../.."
 
-var chapters = []string{"image", "run", "broker"}
+var chapters = []string{"image", "run", "broker", "attack", "verify"}
 
 // A step is a command of a chapter, or a file that its reader saves.
 type step struct {
@@ -117,6 +117,8 @@ func lacks(command string) error {
 	case word == "openssl" || word == "skopeo":
 		_, err := exec.LookPath(word)
 		return err
+	case strings.HasPrefix(rest, "attack "):
+		return swtpm.Installed()
 	case strings.HasPrefix(rest, "run "):
 		_, err := qemu.New(qemu.Config{})
 		if err == nil {

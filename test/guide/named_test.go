@@ -31,6 +31,31 @@ func TestEveryTestThatThePagesNameExists(t *testing.T) {
 	}
 }
 
+// Each format of docs/checks.md stands with a program and a test.
+func TestEveryCheckNamesItsTest(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(root, "docs", "checks.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources, rows := testSources(t), 0
+	for line := range strings.Lines(string(raw)) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) != 6 || strings.HasPrefix(line, "|---") || strings.HasPrefix(line, "| format") {
+			continue
+		}
+		rows++
+		for name := range strings.SplitSeq(cells[4], ",") {
+			name = strings.Trim(name, " `")
+			if !strings.HasPrefix(name, "Test") || !strings.Contains(sources, "func "+name+"(t ") {
+				t.Errorf("no test %q for %s by%s", name, cells[1], cells[2])
+			}
+		}
+	}
+	if rows < 20 {
+		t.Fatalf("found %d rows: the table was not read", rows)
+	}
+}
+
 func pages(t *testing.T) []string {
 	t.Helper()
 	list := []string{filepath.Join(root, "README.md")}

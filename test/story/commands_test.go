@@ -32,6 +32,10 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"tools":   tools,
 	"dial":    dial,
 	"term":    term,
+	"holdup":  holdup,
+	"held":    held,
+	"moved":   moved,
+	"noise":   noise,
 	"begin":   begin,
 	"end":     end,
 }
@@ -170,8 +174,12 @@ func flip(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 type descriptor struct {
-	Digest string `json:"digest"`
+	Digest      string            `json:"digest"`
+	Annotations map[string]string `json:"annotations"`
 }
+
+// named says whether it is an image, not what refers to one.
+func named(d descriptor) bool { return d.Annotations["org.opencontainers.image.ref.name"] != "" }
 
 func findBlob(layout, part string) (string, error) {
 	var doc struct {
@@ -188,7 +196,8 @@ func findBlob(layout, part string) (string, error) {
 	if err := read(filepath.Join(layout, "index.json")); err != nil {
 		return "", err
 	}
-	manifest := blob(doc.Manifests[0])
+	image := doc.Manifests[max(0, slices.IndexFunc(doc.Manifests, named))]
+	manifest := blob(image)
 	if part == "manifest" {
 		return manifest, nil
 	}

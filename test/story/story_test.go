@@ -3,8 +3,9 @@
 //
 // Beside testscript's own commands a story has those of commands_test.go, an
 // archive of Debian packages of its own ($MIRROR, signed by $KEYRING and not by
-// $OTHER_KEYRING), a recorded proof with its roots ($RECORDED), and two free
-// addresses ($REGISTRY, at $PORT, and $BROKER).
+// $OTHER_KEYRING), a recorded proof with its roots ($RECORDED), two free
+// addresses ($REGISTRY, at $PORT, and $BROKER), and another way to the first
+// that can be held up ($SLOW).
 // Nothing needs a network.
 package story
 
@@ -77,6 +78,16 @@ func setup(env *testscript.Env) error {
 		return err
 	}
 	env.Setenv("PORT", port)
+	slow, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = slow.Close() })
+	r := &road{}
+	r.most.Store(open)
+	go r.serve(slow, env.Getenv("REGISTRY"))
+	env.Values[roadKey{}] = r
+	env.Setenv("SLOW", slow.Addr().String())
 	return nil
 }
 

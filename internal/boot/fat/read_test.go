@@ -33,7 +33,7 @@ func TestWhatWasWrittenIsRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(files) != 205 || files["EFI/BOOT/BOOTX64.EFI"] != string(uki) || files["MANY/F199"] != "199" {
+		if len(files) != 205 || files["LOADER/credentials/evil.cred"] != "loader/credentials/evil.cred" || files["EFI/BOOT/BOOTX64.EFI"] != string(uki) || files["MANY/F199"] != "199" {
 			t.Errorf("%d bytes: got %d files", size, len(files))
 		}
 	}
@@ -72,6 +72,9 @@ func TestOthersVolumesAreRead(t *testing.T) {
 	}
 }
 
+// A volume of anybody's is read to its end, or is an error of the format.
+//
+//fuzz:parser read.go
 func FuzzWalk(f *testing.F) {
 	var b bytes.Buffer
 	if err := Write(&b, volumeOf(4<<20, []byte("uki"))); err != nil {

@@ -7,7 +7,6 @@
 package measure
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -23,6 +22,9 @@ import (
 type Boot struct {
 	UKI  []byte       // as it lies on the ESP
 	Keys *efivar.Keys // nil: Secure Boot off
+	// Stub is what the UKI was built from. It is needed only where no section
+	// says the stub's version: that of arm64 has it behind them.
+	Stub []byte
 }
 
 // An Event is one extend of the SHA-256 bank.
@@ -55,7 +57,7 @@ func Predict(b Boot) (*Prediction, error) {
 	if err != nil {
 		return nil, fmt.Errorf("predict PCR 4: %w", err)
 	}
-	sections, err := stubSections(b.UKI)
+	sections, err := stubSections(b)
 	if err != nil {
 		return nil, fmt.Errorf("predict PCR 11: %w", err)
 	}
@@ -151,39 +153,58 @@ var measured = map[int][]string{
 type StubError struct{ Version string }
 
 func (e *StubError) Error() string {
-	return fmt.Sprintf("the stub is %q: boots are predicted for systemd-stub 252 and 257", e.Version)
+	if e.Version == "" {
+		return "the stub is not systemd-stub: it does not say its version"
+	}
+	return fmt.Sprintf("the stub is %s: boots are predicted for systemd-stub 252 and 257", e.Version)
 }
 
-// stubForm is what the stub says of itself in the section .sdmagic.
+// stubForm is what the stub says of itself.
 var stubForm = regexp.MustCompile(`#### LoaderInfo: (systemd-stub ([0-9]+)[^ ]*) ####`)
 
-// sectionsOf gives the sections that the stub of an image measures.
-func sectionsOf(image []byte) ([]string, error) {
-	magic, err := section(image, ".sdmagic")
+// sectionsOf gives the sections that the stub measures.
+func sectionsOf(b Boot) ([]string, error) {
+	said, err := b.version()
 	if err != nil {
 		return nil, err
 	}
-	m := stubForm.FindSubmatch(magic)
-	if m == nil {
-		return nil, &StubError{Version: string(bytes.TrimRight(magic, "\x00"))}
+	if said == nil {
+		return nil, &StubError{}
 	}
-	version, _ := strconv.Atoi(string(m[2]))
+	version, _ := strconv.Atoi(string(said[2]))
 	if list, ok := measured[version]; ok {
 		return list, nil
 	}
-	return nil, &StubError{Version: string(m[1])}
+	return nil, &StubError{Version: string(said[1])}
+}
+
+// version looks for it in the stub's own sections first.
+func (b Boot) version() ([][]byte, error) {
+	sections, err := uki.Sections(b.UKI)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sections {
+		if slices.Contains(measured[257], s.Name) {
+			continue // not the stub's
+		}
+		if m := stubForm.FindSubmatch(s.Data); m != nil {
+			return m, nil
+		}
+	}
+	return stubForm.FindSubmatch(b.Stub), nil
 }
 
 // stubSections is what the stub extends into PCR 11: for each section its
 // name with the final zero, then its data.
-func stubSections(image []byte) ([]Event, error) {
-	names, err := sectionsOf(image)
+func stubSections(b Boot) ([]Event, error) {
+	names, err := sectionsOf(b)
 	if err != nil {
 		return nil, err
 	}
 	var events []Event
 	for _, name := range names {
-		data, err := section(image, name)
+		data, err := section(b.UKI, name)
 		if errors.Is(err, errNoSection) {
 			continue
 		}

@@ -154,23 +154,39 @@ func (a *Archive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.serveSuite(w, r, parts[1], parts[2])
 }
 
-const index = "main/binary-amd64/"
+// architectures are those that every suite has.
+var architectures = []string{"amd64", "arm64"}
+
+func index(arch string) string { return "main/binary-" + arch + "/" }
 
 func (a *Archive) serveSuite(w http.ResponseWriter, r *http.Request, suite, path string) {
-	text, ok := a.suites[suite]
-	packages := compress(a.t, text)
-	byHash := fmt.Sprintf("%sby-hash/SHA256/%x", index, sha256.Sum256(packages))
-	switch {
-	case ok && path == "InRelease":
-		_, _ = w.Write(a.Sign(a.release(suite, packages), a.key))
-	case ok && path == byHash, ok && path == index+"Packages.gz" && !a.ByHash:
-		_, _ = w.Write(packages)
-	default:
-		http.NotFound(w, r)
+	if _, ok := a.suites[suite]; ok && path == "InRelease" {
+		_, _ = w.Write(a.Sign(a.release(suite), a.key))
+		return
 	}
+	for _, arch := range architectures {
+		packages := a.packages(suite, arch)
+		byHash := fmt.Sprintf("%sby-hash/SHA256/%x", index(arch), sha256.Sum256(packages))
+		if _, ok := a.suites[suite]; ok && (path == byHash || path == index(arch)+"Packages.gz" && !a.ByHash) {
+			_, _ = w.Write(packages)
+			return
+		}
+	}
+	http.NotFound(w, r)
 }
 
-func (a *Archive) release(suite string, packages []byte) string {
+// packages is the index of an architecture, compressed.
+func (a *Archive) packages(suite, arch string) []byte {
+	var text strings.Builder
+	for p := range strings.SplitAfterSeq(a.suites[suite], "\n\n") {
+		if own := "\n" + p; strings.Contains(own, "\nArchitecture: "+arch+"\n") || strings.Contains(own, "\nArchitecture: all\n") {
+			text.WriteString(p)
+		}
+	}
+	return compress(a.t, text.String())
+}
+
+func (a *Archive) release(suite string) string {
 	text := fmt.Sprintf("Origin: test\nSuite: %s\nCodename: %[1]s\nDate: %s\n", suite, stamp(a.Date))
 	if !a.ValidUntil.IsZero() {
 		text += "Valid-Until: " + stamp(a.ValidUntil) + "\n"
@@ -178,7 +194,12 @@ func (a *Archive) release(suite string, packages []byte) string {
 	if a.ByHash {
 		text += "Acquire-By-Hash: yes\n"
 	}
-	return text + fmt.Sprintf("SHA256:\n %x %d %sPackages.gz\n", sha256.Sum256(packages), len(packages), index)
+	text += "SHA256:\n"
+	for _, arch := range architectures {
+		packages := a.packages(suite, arch)
+		text += fmt.Sprintf(" %x %d %sPackages.gz\n", sha256.Sum256(packages), len(packages), index(arch))
+	}
+	return text
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("Mon, 02 Jan 2006 15:04:05 UTC") }

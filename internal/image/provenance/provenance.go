@@ -14,6 +14,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"holdfast/internal/image/recipe"
@@ -114,7 +116,7 @@ func builderID(signers []sign.Signer) string {
 // dependencies are packages, indexes, toolchain and modules, by digest.
 func dependencies(l *recipe.Lock, programs []sbom.Program) []Resource {
 	var list []Resource
-	for _, p := range append(l.Packages[:len(l.Packages):len(l.Packages)], l.Boot...) {
+	for _, p := range slices.Concat(l.Packages, l.Boot) {
 		list = append(list, Resource{Name: p.Name, URI: sbom.DebianPURL(p), Digest: digestSet(p.Digest())})
 	}
 	for _, x := range l.Indexes {
@@ -171,6 +173,36 @@ func Parse(s sign.Statement) (*Provenance, error) {
 		return nil, fmt.Errorf("provenance: format %.40q: want oci or machine", d.External.Format)
 	}
 	return p, nil
+}
+
+// Stated says whether the build made a bill of materials of that digest.
+func (p *Provenance) Stated(bill oci.Digest) bool {
+	return slices.ContainsFunc(p.RunDetails.Byproducts, func(r Resource) bool {
+		return r.MediaType == sbom.MediaType && r.Digest[bill.Algorithm()] == bill.Hex()
+	})
+}
+
+// Contradiction says where a build's list of packages is not that of its
+// lock, and is empty where the two agree.
+func (p *Provenance) Contradiction(l *recipe.Lock) string {
+	listed, locked := map[string]bool{}, map[string]bool{}
+	for _, r := range p.BuildDefinition.Dependencies {
+		if strings.HasPrefix(r.URI, "pkg:deb/") {
+			listed[r.URI+" "+r.Digest["sha256"]] = true
+		}
+	}
+	for _, pin := range slices.Concat(l.Packages, l.Boot) {
+		key := sbom.DebianPURL(pin) + " " + pin.SHA256
+		if locked[key] = true; !listed[key] {
+			return "its lock has " + key + ", its dependencies do not"
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(listed)) {
+		if !locked[key] {
+			return "its dependencies have " + key + ", its lock does not"
+		}
+	}
+	return ""
 }
 
 // SpeaksOf says whether one of a statement's subjects has the digest.

@@ -39,6 +39,7 @@ func Load(path string) (*Recipe, error) {
 	if err := decode(b, r); err != nil {
 		return nil, &FormError{fmt.Errorf("%s%w", path, err)}
 	}
+	r.own = r.Architecture
 	r.setDefaults()
 	if err := r.validate(); err != nil {
 		return nil, &FormError{fmt.Errorf("%s: %w", path, err)}
@@ -52,8 +53,35 @@ func (r *Recipe) Dir() string { return filepath.Dir(r.path) }
 // Base is the recipe's file name in Dir.
 func (r *Recipe) Base() string { return filepath.Base(r.path) }
 
-// LockPath is where the recipe's lock belongs: recipe.lock beside it.
-func (r *Recipe) LockPath() string { return filepath.Join(r.Dir(), "recipe.lock") }
+// LockPath is where the recipe's lock belongs: recipe.lock beside it, and
+// recipe.ARCHITECTURE.lock for another architecture than its own.
+func (r *Recipe) LockPath() string {
+	if r.Architecture != r.own {
+		return filepath.Join(r.Dir(), "recipe."+r.Architecture+".lock")
+	}
+	return filepath.Join(r.Dir(), "recipe.lock")
+}
+
+// For is the recipe for another architecture; "" is its own.
+func (r *Recipe) For(architecture string) (*Recipe, error) {
+	other := *r
+	other.Architecture = cmp.Or(architecture, r.own)
+	return &other, other.validate()
+}
+
+// inName stands for the architecture in the names of packages, of which
+// kernels have it.
+const inName = "{architecture}"
+
+func (r *Recipe) name(pkg string) string { return strings.ReplaceAll(pkg, inName, r.Architecture) }
+
+func (r *Recipe) names(packages []string) []string {
+	list := make([]string, len(packages))
+	for i, p := range packages {
+		list[i] = r.name(p)
+	}
+	return list
+}
 
 // Digest names the recipe and the source files it refers to: it is what
 // "sha256sum recipe.yaml SOURCE… | sha256sum" prints in the recipe's folder.

@@ -35,7 +35,7 @@ func (k Locker) Lock(ctx context.Context, r *Recipe) (*Lock, error) {
 		Go: cmp.Or(k.Go, runtime.Version())}
 	l.addIndexes(u.Indexes)
 	if l.Packages, err = tree(u, r); err == nil && r.Machine != nil {
-		l.Boot, err = boot(u, r.Machine)
+		l.Boot, err = boot(u, r)
 	}
 	if err != nil {
 		return nil, err
@@ -54,7 +54,7 @@ func (l *Lock) addIndexes(indexes []*deb.Index) {
 
 // tree resolves what is unpacked into the tree.
 func tree(u *deb.Universe, r *Recipe) ([]deb.Pin, error) {
-	packages, err := u.Resolve(deb.Request{Packages: r.Packages, Exclude: r.Exclude})
+	packages, err := u.Resolve(deb.Request{Packages: r.names(r.Packages), Exclude: r.names(r.Exclude)})
 	if err != nil {
 		return nil, err
 	}
@@ -63,15 +63,15 @@ func tree(u *deb.Universe, r *Recipe) ([]deb.Pin, error) {
 
 // boot finds kernel and stub. Of their dependencies nothing is wanted: they
 // are for making an initramfs on the machine itself.
-func boot(u *deb.Universe, m *Machine) ([]deb.Pin, error) {
-	kernel, err := u.Newest(m.Kernel)
+func boot(u *deb.Universe, r *Recipe) ([]deb.Pin, error) {
+	kernel, err := u.Newest(r.name(r.Machine.Kernel))
 	if err == nil {
 		kernel, err = realKernel(u, kernel)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("machine: kernel: %w", err)
 	}
-	stub, err := u.Newest(m.Stub)
+	stub, err := u.Newest(r.name(r.Machine.Stub))
 	if err != nil {
 		return nil, fmt.Errorf("machine: stub: %w", err)
 	}

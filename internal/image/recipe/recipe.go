@@ -24,6 +24,7 @@ type Recipe struct {
 	Machine      *Machine    `yaml:"machine,omitempty"`
 
 	path string // of the file it was read from
+	own  string // its architecture there
 }
 
 // A User is a line of /etc/passwd.

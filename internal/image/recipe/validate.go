@@ -51,10 +51,10 @@ func (r *Recipe) checkHead() error {
 	if err != nil {
 		return firstOf(err)
 	}
-	if err := each(r.Packages, func(p string) error { return match(packageForm, "packages", p, "redis-server") }); err != nil {
+	if err := each(r.names(r.Packages), func(p string) error { return match(packageForm, "packages", p, "redis-server") }); err != nil {
 		return err
 	}
-	if err := each(r.Exclude, func(p string) error { return match(packageForm, "exclude", p, "adduser") }); err != nil {
+	if err := each(r.names(r.Exclude), func(p string) error { return match(packageForm, "exclude", p, "adduser") }); err != nil {
 		return err
 	}
 	if u, err := url.Parse(r.Mirror); r.Mirror != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
@@ -144,8 +144,8 @@ func (r *Recipe) checkMachine() error {
 		return errors.New("machine: cmdline: want one line without holdfast.roothash, which the build adds")
 	}
 	return firstOf(errors.Join(
-		match(packageForm, "machine: kernel", m.Kernel, "linux-image-cloud-amd64"),
-		match(packageForm, "machine: stub", m.Stub, "systemd-boot-efi"),
+		match(packageForm, "machine: kernel", r.name(m.Kernel), "linux-image-cloud-amd64"),
+		match(packageForm, "machine: stub", r.name(m.Stub), "systemd-boot-efi"),
 		each(m.Modules, func(k string) error { return match(kmodForm, "machine: modules", k, "virtio_blk") }),
 		checkGo("machine: init", m.Init.Module, m.Init.Package)))
 }

@@ -8,6 +8,7 @@
 package sbom
 
 import (
+	"bytes"
 	"crypto/sha1"
 	"crypto/sha256"
 	"debug/buildinfo"
@@ -80,8 +81,12 @@ func Write(c Contents) ([]byte, error) {
 	if err := d.setNamespace(); err != nil {
 		return nil, err
 	}
-	raw, err := json.MarshalIndent(d, "", " ")
-	return append(raw, '\n'), err
+	var raw bytes.Buffer
+	e := json.NewEncoder(&raw)
+	e.SetIndent("", " ")
+	e.SetEscapeHTML(false) // people read purls in it
+	err := e.Encode(d)
+	return raw.Bytes(), err
 }
 
 func newDocument(c Contents) *document {

@@ -100,6 +100,7 @@ func TestLicencesAreSaidWhollyOrNotAtAll(t *testing.T) {
 	}
 }
 
+//fuzz:parser licence.go
 func FuzzLicence(f *testing.F) {
 	f.Add([]byte("Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nLicense: GPL-2+ or Expat\n"))
 	f.Fuzz(func(t *testing.T, copyright []byte) {

@@ -116,7 +116,7 @@ func TestBadArchivesAreRefused(t *testing.T) {
 		"link to itself": {one(dockerConfig1(t, layer), "loop"), "no file"},
 		"other content":  {one(dockerConfig1(t, []byte("x")), "l.tar"), "content does not match its digest"},
 		"other count":    {one(dockerConfig1(t, layer, layer), "l.tar"), "lists 1 layers and the config 2"},
-		"other platform": {one([]byte(strings.Replace(string(dockerConfig1(t, layer)), "amd64", "arm64", 1)), "l.tar"), "no image for linux/amd64"},
+		"other platform": {one([]byte(strings.Replace(string(dockerConfig1(t, layer)), "linux", "windows", 1)), "l.tar"), "no image for linux/amd64"},
 		"config no JSON": {one([]byte("{"), "l.tar"), "c.json"},
 	} {
 		if _, err := fromStdin(t, c.archive); err == nil || !strings.Contains(err.Error(), c.want) {

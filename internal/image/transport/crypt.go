@@ -76,7 +76,7 @@ func (c crypter) write(ctx context.Context, img *image, dst Ref, o Options) (Res
 	if err != nil {
 		return Result{}, err
 	}
-	made, err := load(ctx, tmp)
+	made, err := load(ctx, tmp, "")
 	if err != nil {
 		return Result{}, errors.Join(err, tmp.Close())
 	}

@@ -103,7 +103,7 @@ func FuzzImage(f *testing.F) {
 		if len(index) > 0 {
 			src.top = bytes.ReplaceAll(index, []byte("MANIFEST"), []byte(oci.SHA256(manifest)))
 		}
-		img, err := load(t.Context(), src)
+		img, err := load(t.Context(), src, "")
 		if err != nil {
 			return
 		}

@@ -1,11 +1,13 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -42,7 +44,7 @@ type source interface {
 	io.Closer
 }
 
-// An image is one manifest for linux/amd64, with its config, both checked.
+// An image is one manifest for Linux, with its config, both checked.
 type image struct {
 	source
 	desc     ocispec.Descriptor
@@ -57,7 +59,7 @@ func open(ctx context.Context, ref Ref, o Options) (*image, error) {
 	if err != nil {
 		return nil, err
 	}
-	img, err := load(ctx, src)
+	img, err := load(ctx, src, o.Architecture)
 	if err != nil {
 		return nil, errors.Join(err, src.Close())
 	}
@@ -74,7 +76,7 @@ func openSource(ctx context.Context, ref Ref, o Options) (source, error) {
 	return openRemote(ref, o)
 }
 
-func load(ctx context.Context, src source) (*image, error) {
+func load(ctx context.Context, src source, architecture string) (*image, error) {
 	desc, raw, err := src.root(ctx)
 	if err != nil {
 		return nil, err
@@ -83,7 +85,7 @@ func load(ctx context.Context, src source) (*image, error) {
 		if depth == 3 {
 			return nil, errors.New("indexes nested too deep")
 		}
-		if desc, raw, err = descend(ctx, src, raw); err != nil {
+		if desc, raw, err = descend(ctx, src, raw, architecture); err != nil {
 			return nil, err
 		}
 	}
@@ -91,20 +93,20 @@ func load(ctx context.Context, src source) (*image, error) {
 	if err := img.parseManifest(); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", desc.Digest, err)
 	}
-	return img, img.loadConfig(ctx)
+	return img, img.loadConfig(ctx, architecture)
 }
 
 func isIndex(mediaType string) bool {
 	return mediaType == ocispec.MediaTypeImageIndex || mediaType == dockerIndex
 }
 
-// descend reads the manifest for our platform that an index lists.
-func descend(ctx context.Context, src source, raw []byte) (ocispec.Descriptor, []byte, error) {
+// descend reads the manifest for the architecture that an index lists.
+func descend(ctx context.Context, src source, raw []byte, architecture string) (ocispec.Descriptor, []byte, error) {
 	var index ocispec.Index
 	if err := input.JSON(raw, &index); err != nil {
 		return ocispec.Descriptor{}, nil, fmt.Errorf("index: %w", err)
 	}
-	desc, err := choose(index.Manifests)
+	desc, err := choose(index.Manifests, cmp.Or(architecture, "amd64"))
 	if err != nil {
 		return desc, nil, err
 	}
@@ -115,16 +117,20 @@ func descend(ctx context.Context, src source, raw []byte) (ocispec.Descriptor, [
 	return desc, raw, check(desc, raw)
 }
 
-// choose takes the entry for linux/amd64; a plain amd64 before a variant.
-func choose(entries []ocispec.Descriptor) (ocispec.Descriptor, error) {
+// variants are the least that each architecture has: any machine runs them.
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md#platform-variants
+var variants = map[string]string{"amd64": "v1", "arm64": "v8"}
+
+// choose takes the entry for Linux on the architecture; a plain one before a variant.
+func choose(entries []ocispec.Descriptor, architecture string) (ocispec.Descriptor, error) {
 	var found []string
-	for _, variant := range []string{"", "v1"} {
+	for _, variant := range []string{"", variants[architecture]} {
 		for _, entry := range entries {
 			p := entry.Platform
 			if p == nil {
 				continue
 			}
-			if p.OS == "linux" && p.Architecture == "amd64" && p.Variant == variant {
+			if p.OS == "linux" && p.Architecture == architecture && p.Variant == variant {
 				return entry, nil
 			}
 			if variant == "" && p.OS != "unknown" {
@@ -133,13 +139,16 @@ func choose(entries []ocispec.Descriptor) (ocispec.Descriptor, error) {
 		}
 	}
 	if len(found) == 0 {
-		return ocispec.Descriptor{}, fmt.Errorf("%w: its index names no platform", ErrPlatform)
+		return ocispec.Descriptor{}, fmt.Errorf("%w for linux/%s: its index names no platform", ErrPlatform, architecture)
 	}
-	return ocispec.Descriptor{}, fmt.Errorf("%w: there is %s", ErrPlatform, strings.Join(found, ", "))
+	return ocispec.Descriptor{}, fmt.Errorf("%w for linux/%s: there is %s", ErrPlatform, architecture, strings.Join(found, ", "))
 }
 
 func (img *image) parseManifest() error {
 	m := &img.manifest
+	if !utf8.Valid(img.raw) { // RFC 8259, 8.1; the decoder would make other bytes of it
+		return errors.New("is not UTF-8")
+	}
 	if err := input.JSON(img.raw, m); err != nil {
 		return err
 	}
@@ -167,7 +176,7 @@ func (img *image) parseManifest() error {
 
 // loadConfig judges the platform by the config too: a lone manifest names it
 // nowhere else.
-func (img *image) loadConfig(ctx context.Context) error {
+func (img *image) loadConfig(ctx context.Context, architecture string) error {
 	desc := img.manifest.Config
 	raw, err := img.read(ctx, desc, maxConfig)
 	if err != nil {
@@ -176,8 +185,8 @@ func (img *image) loadConfig(ctx context.Context) error {
 	if err := input.JSON(raw, &img.config); err != nil {
 		return fmt.Errorf("config %s: %w", desc.Digest, err)
 	}
-	if c := img.config; c.OS != "linux" || c.Architecture != "amd64" {
-		return fmt.Errorf("%w: this one is %s/%s", ErrPlatform, c.OS, c.Architecture)
+	if c := img.config; c.OS != "linux" || c.Architecture != cmp.Or(architecture, c.Architecture) {
+		return fmt.Errorf("%w for linux/%s: this one is %s/%s", ErrPlatform, cmp.Or(architecture, "amd64"), c.OS, c.Architecture)
 	}
 	return nil
 }

@@ -29,6 +29,10 @@ const chunkSize = 16 << 20
 // pushTries is how often in a row an upload may fail without getting further.
 const pushTries = 4
 
+// maxBegun is how often an upload is begun that the registry forgets, or finds
+// wrong when all is there.
+const maxBegun = 3
+
 // A push brings one blob to a registry, in the ways of the distribution
 // specification 1.1, "Pushing blobs": it asks whether the blob is there, has
 // it mounted from another repository of the registry, or sends it in chunks.
@@ -42,6 +46,7 @@ type push struct {
 	at     *url.URL        // of the upload under way
 	offset int64           // what the registry has of it
 	chunk  int64           // at least, as the registry wants it
+	begun  int             // how often from the start
 }
 
 func (p *push) run(ctx context.Context) error {
@@ -64,7 +69,7 @@ func (p *push) run(ctx context.Context) error {
 		if broken++; p.offset > before {
 			broken = 1
 		}
-		if ctx.Err() != nil || errors.Is(err, ErrDigest) || broken == pushTries || isFinal(err) {
+		if ctx.Err() != nil || errors.Is(err, ErrDigest) || broken == pushTries || p.begun == maxBegun || isFinal(err) {
 			return err
 		}
 		if err := p.pause(ctx, err, broken); err != nil {
@@ -176,6 +181,7 @@ func (p *push) begin(ctx context.Context) (mounted bool, err error) {
 		return err == nil, err
 	}
 	p.offset = 0
+	p.begun++
 	if n, err := strconv.ParseInt(resp.Header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && n > chunkSize {
 		p.chunk = n
 	}
@@ -282,6 +288,9 @@ func (p *push) send(ctx context.Context) error {
 		if err := p.sendChunk(ctx, r); err != nil {
 			return err
 		}
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil { // only its end tells whether it was what its digest names
+		return err
 	}
 	last := *p.at
 	query := last.Query()

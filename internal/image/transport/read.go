@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"holdfast/internal/ahead"
 	"holdfast/internal/enc"
 )
 
@@ -30,22 +34,63 @@ func (r *Reader) Close() error { return r.img.Close() }
 // ErrEncrypted says that a layer has no bytes for who has no key.
 var ErrEncrypted = errors.New("the layer is encrypted")
 
-// Layer streams the tar within layer i, uncompressed. Its end is an error
-// unless all bytes of the layer matched its digest.
-func (r *Reader) Layer(ctx context.Context, i int) (io.ReadCloser, error) {
+// Layer streams the tar within layer i, uncompressed, and decrypted by
+// whichever of keys fits. Its end is an error unless all bytes of the layer
+// matched its digest, and its MAC when it is encrypted.
+func (r *Reader) Layer(ctx context.Context, i int, keys ...enc.Key) (io.ReadCloser, error) {
 	desc := r.img.manifest.Layers[i]
-	if enc.IsEncrypted(desc.MediaType) {
-		return nil, fmt.Errorf("layer %s: %w", desc.Digest, ErrEncrypted)
-	}
-	packed, err := r.img.open(ctx, desc)
+	packed, err := r.packed(ctx, desc, keys)
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w", desc.Digest, err)
 	}
 	plain, err := decompress(packed)
 	if err != nil {
+		if _, rest := io.Copy(io.Discard, packed); rest != nil {
+			err = rest
+		}
 		return nil, errors.Join(fmt.Errorf("layer %s: %w", desc.Digest, err), packed.Close())
 	}
 	return &layerReader{plain, packed, string(desc.Digest)}, nil
+}
+
+// packed is the compressed layer, in plain. Hashing, decrypting and unpacking
+// have a processor each.
+func (r *Reader) packed(ctx context.Context, desc ocispec.Descriptor, keys []enc.Key) (io.ReadCloser, error) {
+	encrypted := enc.IsEncrypted(desc.MediaType)
+	if encrypted && len(keys) == 0 {
+		return nil, ErrEncrypted
+	}
+	body, err := r.img.open(ctx, desc)
+	if err != nil || !encrypted {
+		return body, err
+	}
+	c := &closers{body}
+	hashed := ahead.Reader(body)
+	*c = append(*c, hashed)
+	options, err := enc.Unwrap(ctx, desc.Annotations, keys...)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	plain, err := enc.Decrypt(hashed, options)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	decrypted := ahead.Reader(plain)
+	*c = append(*c, decrypted)
+	return struct {
+		io.Reader
+		io.Closer
+	}{decrypted, c}, nil
+}
+
+// closers end a pipe from its far end.
+type closers []io.Closer
+
+func (c *closers) Close() (err error) {
+	for _, one := range slices.Backward(*c) {
+		err = errors.Join(err, one.Close())
+	}
+	return err
 }
 
 // A layerReader ends when what it unpacks has ended too: only there does the
@@ -57,7 +102,7 @@ type layerReader struct {
 
 func (l *layerReader) Read(p []byte) (int, error) {
 	n, err := l.plain.Read(p)
-	if err == io.EOF {
+	if err != nil { // the verdict on the whole outranks what altered bytes led to
 		if _, rest := io.Copy(io.Discard, l.packed); rest != nil {
 			err = rest
 		}

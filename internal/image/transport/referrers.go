@@ -227,7 +227,7 @@ func (l *layout) subjectOf(ctx context.Context, desc ocispec.Descriptor) digest.
 // isImage says whether an entry of a layout's index can be what a reference
 // without a name means.
 func isImage(desc ocispec.Descriptor) bool {
-	return desc.ArtifactType == "" && desc.Annotations[olaregSubject] == "" &&
+	return isImageType(desc.ArtifactType) && desc.Annotations[olaregSubject] == "" &&
 		!strings.HasPrefix(desc.Annotations[ocispec.AnnotationRefName], "sha256-")
 }
 
@@ -238,4 +238,10 @@ func (l *layoutWriter) attach(_ context.Context, a artifact) error {
 	}
 	l.attached = append(l.attached, a.desc)
 	return nil
+}
+
+// isImageType tells the types of images: go-containerregistry, and thus crane,
+// writes that of the config where there is no other.
+func isImageType(artifactType string) bool {
+	return artifactType == "" || artifactType == ocispec.MediaTypeImageConfig || artifactType == dockerConfig
 }

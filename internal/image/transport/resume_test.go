@@ -221,6 +221,47 @@ func TestARegistryThatForgotTheUploadIsSentAllOfIt(t *testing.T) {
 	}
 }
 
+// A registry that takes all and then says that it is not what was sent.
+func TestARegistryThatFindsEveryUploadWrongIsGivenUp(t *testing.T) {
+	f, host := faultyRegistry(t)
+	dir := t.TempDir()
+	sample(t, dir, "", "amd64", gzipLayer)
+	real := f.Handler
+	var asked atomic.Int32
+	f.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			asked.Add(1)
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		real.ServeHTTP(w, r)
+	})
+	_, err := Copy(t.Context(), LayoutRef(dir, ""), target1(t, host+"/app:v1"), fast(Options{Jobs: 1}))
+	if err == nil || asked.Load() > 10 {
+		t.Errorf("got %v after %d tries", err, asked.Load())
+	}
+}
+
+func TestAnAlteredBlobIsNeverNamedByAPush(t *testing.T) {
+	f, host := faultyRegistry(t)
+	dir := t.TempDir()
+	big(t, dir)
+	layer := inspect(t, "oci:"+dir).Layers[0]
+	path := filepath.Join(dir, "blobs", "sha256", layer.Digest.Hex())
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, path, flip(raw, 1000))
+	if _, err := Copy(t.Context(), LayoutRef(dir, ""), target1(t, host+"/app:v1"), fast(Options{})); !errors.Is(err, ErrDigest) {
+		t.Errorf("got %v, want ErrDigest", err)
+	}
+	if moved := f.moved.Load(); moved > bigLayer+1<<20 {
+		t.Errorf("sent %d bytes of %d: it was sent more than once", moved, bigLayer)
+	}
+}
+
+//fuzz:parser push.go:parseRange
 func FuzzParseRange(f *testing.F) {
 	for _, word := range []string{"0-0", "0--1", "0-99", "bytes=0-99", "99", "0-99999999999999999999"} {
 		f.Add(word)

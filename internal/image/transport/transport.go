@@ -29,8 +29,8 @@ var (
 	ErrNotFound = errors.New("no such image")
 	// ErrDigest says that content is not what its digest says.
 	ErrDigest = errors.New("content does not match its digest")
-	// ErrPlatform says that there is no image for linux/amd64.
-	ErrPlatform = errors.New("no image for linux/amd64")
+	// ErrPlatform says that there is no image for the architecture.
+	ErrPlatform = errors.New("no image")
 )
 
 // Options are how to move images. The zero value works anonymously, with the
@@ -39,7 +39,10 @@ type Options struct {
 	CA       []byte                                // PEM of further certificate authorities; with it, loopback too is spoken to by https
 	Keychain authn.Keychain                        // credentials; nil is anonymous
 	Proxy    func(*http.Request) (*url.URL, error) // nil is none
-	Stdin    io.Reader                             // what "-" reads
+	// Architecture is the one wanted, as "arm64". When empty, of an index the
+	// image for amd64 is taken, and an image by itself whatever it is for.
+	Architecture string
+	Stdin        io.Reader // what "-" reads
 	// Referrers has what refers to the image carried along with it.
 	Referrers bool
 	TempDir   string        // where archives are unpacked; the system's when empty
@@ -86,7 +89,7 @@ type Result struct {
 }
 
 // Copy copies the image that src names to dst. Of an index it copies the
-// image for linux/amd64, as it is, so that its digest stays.
+// image for the architecture, as it is, so that its digest stays.
 func Copy(ctx context.Context, src, dst Ref, o Options) (Result, error) {
 	o = o.withDefaults()
 	img, err := open(ctx, src, o)

@@ -58,9 +58,23 @@ func TestIndexGivesTheImageForAMD64(t *testing.T) {
 	if got := copyImage(t, "oci:"+dir+":all", host+"/app:v1"); string(got.Digest) != string(want) {
 		t.Fatalf("got %s, want %s", got.Digest, want)
 	}
-	_, err := Inspect(t.Context(), LayoutRef(dir, "arm64"), Options{})
+	_, err := Inspect(t.Context(), LayoutRef(dir, "arm64"), Options{Architecture: "amd64"})
 	if !errors.Is(err, ErrPlatform) || !strings.Contains(err.Error(), "linux/arm64") {
 		t.Fatalf("got %v, want ErrPlatform naming linux/arm64", err)
+	}
+}
+
+func TestArchitectureIsChosen(t *testing.T) {
+	dir := t.TempDir()
+	amd64 := oci.Digest(multiarch(t, dir))
+	for architecture, want := range map[string]string{"": "linux/amd64", "amd64": "linux/amd64", "arm64": "linux/arm64", "s390x": "linux/s390x"} {
+		img, err := Inspect(t.Context(), LayoutRef(dir, "all"), Options{Architecture: architecture})
+		if err != nil || img.Platform != want || (img.Digest == amd64) != (want == "linux/amd64") {
+			t.Errorf("%q: got %s %s, %v; want %s", architecture, img.Platform, img.Digest, err, want)
+		}
+	}
+	if img, err := Inspect(t.Context(), LayoutRef(dir, "arm64"), Options{}); err != nil || img.Platform != "linux/arm64" {
+		t.Errorf("an image by itself: got %s, %v; want what it is for", img.Platform, err)
 	}
 }
 
@@ -69,7 +83,7 @@ func TestIndexWithoutAMD64SaysWhatThereIs(t *testing.T) {
 		{Platform: &ocispec.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}},
 		{Platform: &ocispec.Platform{OS: "windows", Architecture: "amd64"}},
 		{Platform: &ocispec.Platform{OS: "unknown", Architecture: "unknown"}},
-	})
+	}, "amd64")
 	if want := "no image for linux/amd64: there is linux/arm64/v8, windows/amd64"; err == nil || err.Error() != want {
 		t.Fatalf("got %v, want %s", err, want)
 	}

@@ -101,13 +101,13 @@ func bootArgs(s machine.Spec) []string {
 	}
 }
 
-// diskDevice is the disk, first to boot where there is firmware: a kernel
-// booted directly has taken that place.
+// diskDevice is the disk, the only one to boot where there is firmware. A kernel
+// that is handed over has index 0.
 func diskDevice(s machine.Spec) string {
 	if s.Kernel != nil {
 		return "virtio-blk-pci,drive=disk"
 	}
-	return "virtio-blk-pci,drive=disk,bootindex=0"
+	return "virtio-blk-pci,drive=disk,bootindex=1"
 }
 
 func serialArgs() []string {

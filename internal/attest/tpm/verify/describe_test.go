@@ -56,6 +56,7 @@ func TestEventsAreToldInWords(t *testing.T) {
 	}
 }
 
+//fuzz:parser describe.go
 func FuzzWords(f *testing.F) {
 	f.Add(uint32(tcg.EFIVariableDriverConfig), 7, make([]byte, 64))
 	f.Add(uint32(tcg.EFIBootServicesApplication), 4, append(make([]byte, 32), 4, 4, 8, 0, 65, 0, 0, 0))

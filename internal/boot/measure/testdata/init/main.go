@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,13 @@ import (
 func main() {
 	mount("sysfs", "/sys")
 	mount("securityfs", "/sys/kernel/security")
+	load()
+	for range 300 { // a driver may still be busy with its device
+		if _, err := os.Stat("/sys/class/tpm/tpm0/pcr-sha256/0"); err == nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
 	for i := range 24 {
 		fmt.Printf("PCR %d %s\n", i, strings.TrimSpace(string(read(fmt.Sprintf("/sys/class/tpm/tpm0/pcr-sha256/%d", i)))))
 	}
@@ -22,7 +30,26 @@ func main() {
 	_ = unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF)
 }
 
+// load takes the modules that an image's initramfs lists.
+func load() {
+	for path := range strings.FieldsSeq(string(quiet("/lib/modules/order"))) {
+		f, err := os.Open(path)
+		if err == nil {
+			err = unix.FinitModule(int(f.Fd()), "", 0)
+		}
+		if err != nil {
+			fmt.Println(path, err)
+		}
+	}
+}
+
+func quiet(path string) []byte {
+	data, _ := os.ReadFile(path)
+	return data
+}
+
 func mount(kind, dir string) {
+	_ = os.MkdirAll(dir, 0o755)
 	if err := unix.Mount(kind, dir, kind, 0, ""); err != nil {
 		fmt.Println("mount", dir, err)
 	}

@@ -1,0 +1,97 @@
+package attack
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A weakening takes one check out of the program. The attack that the check is
+// there for must notice: else it would be held by chance.
+type weakening struct {
+	name, file string
+	cut, with  string // Go or Rego, and what stands there instead
+	notices    string // the attack
+}
+
+var weakenings = []weakening{
+	{"no MAC", "enc/decrypt.go", "!hmac.Equal(d.mac.Sum(nil), d.want)", "false && !hmac.Equal(d.mac.Sum(nil), d.want)", "mac-wrong"},
+	{"leftovers", "guest/layer.go", "errors.Join(err, os.RemoveAll(staging))", "err", "mac-wrong"},
+	{"no digest", "guest/verify.go", "case got != v.want:", "case false:", "layer-flipped"},
+	{"redirects", "guest/registry.go", "own.CheckRedirect = refuseRedirect", "_ = refuseRedirect", "registry-redirects"},
+	{"no root for names", "guest/tree.go", "unix.RESOLVE_IN_ROOT | ", "", "climbing-link"},
+	{"no bound", "guest/unpack.go", "if u.room <= 0 {", "if true {", "decompression-bomb"},
+	{"no activation", "attest/tpm/verify/session.go", "answered := hmac.Equal(", "answered := fresh || hmac.Equal(", "mixed-keys"},
+	{"no init-data", "attest/tpm/verify/session.go", "; got != want {", "; false && got != want {", "configuration-swapped"},
+	{"no PCR digest", "attest/tpm/verify/quote.go", "if !bytes.Equal(sum.Sum(nil), digest) {", "if false {", "altered-pcr"},
+	{"no PCR selection", "attest/tpm/verify/quote.go", "if !bytes.Equal(tpm2.Marshal(info.PCRSelect)", "if false && !bytes.Equal(tpm2.Marshal(info.PCRSelect)", "pcr-selection"},
+	{"no key attributes", "attest/tpm/verify/key.go", "if need.got != need.want {", "if false {", "unrestricted-key"},
+	{"no token signature", "broker/token.go", "signed.Verify(&m.key.PublicKey)", "signed.UnsafePayloadWithoutVerification(), error(nil)", "token-altered"},
+	{"no token expiry", "broker/token.go", "!m.now().Before(expires)", "expires.IsZero()", "token-expired"},
+	{"nonce for ever", "broker/session.go", "if s.used {", "if false {", "answered-twice"},
+	{"PCR 12 free", "policy/attestation.rego", "untouched(n) if pcr(n) == zero", "untouched(n) if pcr(n)", "planted-credential"},
+	{"no signature of statements", "sign/sign.go", "!ok || !ed25519.Verify(", "!ok || false && !ed25519.Verify(", "references-altered"},
+}
+
+func TestWithoutItsCheckAnAttackIsNotHeld(t *testing.T) {
+	needTPM(t)
+	for i, w := range weakenings {
+		t.Run(w.name, func(t *testing.T) {
+			overlay := w.overlay(t)
+			if i > 0 && os.Getenv("HOLDFAST_SOAK") == "" {
+				t.Skip("builds the program anew: HOLDFAST_SOAK=1 go test ./internal/attack, or make soak; CI does the first one")
+			}
+			out, err := exec.Command(build(t, overlay), "attack", "--state", t.TempDir(), "--json", "--quiet", w.notices).Output()
+			var r Report
+			if json.Unmarshal(out, &r) != nil || len(r.Results) != 1 {
+				t.Fatalf("got %s, %v, want a report", out, err)
+			}
+			t.Logf("%s: %s", w.notices, Short(r.Results[0].Says()))
+			if r.Results[0].Verdict == Held || strings.HasPrefix(r.Results[0].Error, "without any change") {
+				t.Errorf("%s did not notice: %s", w.notices, r.Results[0].Says())
+			}
+		})
+	}
+}
+
+// overlay tells go build to take the weakened file for the real one.
+func (w weakening) overlay(t *testing.T) string {
+	t.Helper()
+	real, err := filepath.Abs(filepath.Join("..", filepath.FromSlash(w.file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile(real)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(string(source), w.cut) != 1 {
+		t.Fatalf("%s does not have %q once: the weakening has to follow the code", w.file, w.cut)
+	}
+	weak := filepath.Join(t.TempDir(), filepath.Base(real))
+	if err := os.WriteFile(weak, []byte(strings.Replace(string(source), w.cut, w.with, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	overlay, err := json.Marshal(map[string]map[string]string{"Replace": {real: weak}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "overlay.json")
+	if err := os.WriteFile(path, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func build(t *testing.T, overlay string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "holdfast")
+	out, err := exec.Command("go", "build", "-overlay", overlay, "-o", program, "holdfast/cmd/holdfast").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return program
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/wiring"
+)
+
+func (a *app) imageSBOM() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "sbom IMAGE",
+		Short: "Print an image's bill of materials, as SPDX JSON",
+		Long: `Prints what an image is made of as an SPDX 2.3 document: every Debian package,
+every Go program with its modules, and the recipe's own files, each by its
+digest. IMAGE is a reference or the folder of a machine image. Where the image
+has provenance, the document must be the one that its build stated.
+` + referenceHelp + `
+Exit codes: 0 printed, 1 failed, 2 usage, 3 it is not what the build stated.`,
+		Example: "  holdfast image sbom oci:redis > redis.spdx.json\n  holdfast image sbom guest",
+		Args:    cobra.ExactArgs(1),
+	}
+	options := a.transportFlags(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		o, err := options()
+		if err != nil {
+			return err
+		}
+		dir, err := a.installation()
+		if err != nil {
+			return err
+		}
+		bill, err := dir.SBOM(cmd.Context(), args[0], o)
+		if err != nil {
+			return err
+		}
+		a.closeMeter()
+		_, err = a.Stdout.Write(bill)
+		return err
+	}
+	return c
+}
+
+func (a *app) imageRebuild() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "rebuild IMAGE --check",
+		Short: "Build an image again from its provenance, and compare",
+		Long: `Builds an image again from the recipe, lock and files that its provenance
+carries, and from packages and modules by their digests. With --check the two
+are compared, byte for byte: of an encrypted image what its layers hold, of a
+machine image all but the signature on the kernel image, which needs the keys.
+IMAGE is a reference or the folder of a machine image. The provenance is not
+believed, whoever signed it: one that tells another story gives other bytes.
+` + referenceHelp + `
+Exit codes: 0 equal, 1 failed, 2 usage, 3 not equal, or the provenance cannot
+be true, 4 a package is on no mirror any more or Go is another, 5 a tool is not
+installed.`,
+		Example: "  holdfast image rebuild --check oci:redis\n  holdfast image rebuild --check guest -o guest-again",
+		Args:    cobra.ExactArgs(1),
+	}
+	sources, options := sourceFlags(c), a.transportFlags(c)
+	check := c.Flags().Bool("check", false, "compare what was built with IMAGE")
+	output := c.Flags().StringP("output", "o", "", "folder to keep what was built in")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if !*check && *output == "" {
+			return usageError{errors.New("want --check to compare, or -o DIR to keep what is built")}
+		}
+		o, err := options()
+		if err != nil {
+			return err
+		}
+		b, err := a.builder(*sources)
+		if err != nil {
+			return err
+		}
+		r, err := b.Rebuild(cmd.Context(), args[0], *output, o)
+		if err != nil {
+			return err
+		}
+		if err := a.answer(r, func(w io.Writer) { printRebuild(w, r) }); err != nil {
+			return err
+		}
+		if *check && !r.Equal {
+			return exitError(exitRefused)
+		}
+		return nil
+	}
+	return c
+}
+
+func printRebuild(w io.Writer, r *wiring.Rebuild) {
+	for _, p := range r.Parts {
+		if p.Have == p.Built {
+			fmt.Fprintf(w, "  =  %-28s %s\n", p.Name, printable(p.Have))
+			continue
+		}
+		fmt.Fprintf(w, "  ≠  %-28s %s\n     %-28s %s\n", p.Name, printable(p.Have), "   built again", printable(p.Built))
+	}
+	switch {
+	case r.SignedBy == "":
+		fmt.Fprintln(w, "provenance: nobody signed it")
+	case r.Certified:
+		fmt.Fprintf(w, "provenance: signed by %s, a key of this installation\n", r.SignedBy[:16])
+	default:
+		fmt.Fprintf(w, "provenance: signed by %s, which this installation does not know\n", r.SignedBy[:16])
+	}
+	if r.Differences != nil {
+		printDiff(w, r.Differences)
+	}
+	verdict := "equal"
+	if !r.Equal {
+		verdict = "NOT equal"
+	}
+	fmt.Fprintf(w, "%s: %s\n", printable(r.Image), verdict)
+}
