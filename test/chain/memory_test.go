@@ -95,7 +95,7 @@ func (b *bench) bulk(t *testing.T, size, noise int) string {
 	if _, _, err := builder.Lock(t.Context(), recipe, ""); err != nil {
 		t.Fatal(err)
 	}
-	l, err := wiring.LoadLocked(recipe)
+	l, err := wiring.LoadLocked(recipe, "")
 	if err != nil {
 		t.Fatal(err)
 	}
