@@ -45,6 +45,9 @@ func (r *Reader) Layer(ctx context.Context, i int, keys ...enc.Key) (io.ReadClos
 	}
 	plain, err := decompress(packed)
 	if err != nil {
+		if _, rest := io.Copy(io.Discard, packed); rest != nil {
+			err = rest
+		}
 		return nil, errors.Join(fmt.Errorf("layer %s: %w", desc.Digest, err), packed.Close())
 	}
 	return &layerReader{plain, packed, string(desc.Digest)}, nil
@@ -99,7 +102,7 @@ type layerReader struct {
 
 func (l *layerReader) Read(p []byte) (int, error) {
 	n, err := l.plain.Read(p)
-	if err == io.EOF {
+	if err != nil { // the verdict on the whole outranks what altered bytes led to
 		if _, rest := io.Copy(io.Discard, l.packed); rest != nil {
 			err = rest
 		}
