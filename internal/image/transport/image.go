@@ -185,7 +185,7 @@ func (img *image) loadConfig(ctx context.Context, architecture string) error {
 	if err := input.JSON(raw, &img.config); err != nil {
 		return fmt.Errorf("config %s: %w", desc.Digest, err)
 	}
-	if c := img.config; c.OS != "linux" || c.Architecture != cmp.Or(architecture, c.Architecture) {
+	if c := img.config; c.OS != "linux" || c.Architecture == "" || c.Architecture != cmp.Or(architecture, c.Architecture) {
 		return fmt.Errorf("%w for linux/%s: this one is %s/%s", ErrPlatform, cmp.Or(architecture, "amd64"), c.OS, c.Architecture)
 	}
 	return nil
