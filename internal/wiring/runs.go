@@ -167,11 +167,13 @@ func (i Installation) ask(r *Record, grace time.Duration) (*os.Process, error) {
 // RemoveRun forgets a run that has ended; with force it is ended first.
 func (i Installation) RemoveRun(ctx context.Context, name string, force bool) error {
 	r, err := i.FindRun(ctx, name)
-	if err == nil && force && !r.Over() {
-		_, err = i.StopRun(ctx, name, 0)
-	}
 	if err != nil {
 		return err
+	}
+	if force && !r.Over() {
+		if _, err := i.StopRun(ctx, name, 0); err != nil {
+			return err
+		}
 	}
 	folder := i.Machine(name)
 	unlock, err := lockNow(folder)
