@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"holdfast/internal/machine/machinetest"
 	"holdfast/internal/machine/qemu"
 	"holdfast/internal/swtpm"
+	"holdfast/internal/wiring"
 )
 
 const (
@@ -27,22 +29,35 @@ const (
 // BenchmarkRunOverFloor measures, in turn, a whole run up to its workload's
 // first output, and the bare floor under it: the same firmware with Secure
 // Boot, TPM, kernel, processors, memory and size of UKI, booting an init that
-// prints one line.
+// prints one line. at-STAGE-s is when the machine said that a stage was done.
 func BenchmarkRunOverFloor(b *testing.B) {
 	bench := needs(b)
 	floor := floorDisk(b, bench)
-	var floors, runs time.Duration
+	var floors, runs, over []time.Duration
+	stages := map[string][]time.Duration{}
 	for b.Loop() {
-		floors += bootFloor(b, bench, floor)
-		runs += firstOutput(b, bench)
+		least := bootFloor(b, bench, floor)
+		took, report := firstOutput(b, bench)
+		floors, runs, over = append(floors, least), append(runs, took), append(over, took-least)
+		for _, s := range report.Stages {
+			stages[s.Name] = append(stages[s.Name], s.After)
+		}
 	}
-	n := time.Duration(b.N)
-	b.ReportMetric((floors / n).Seconds(), "floor-s")
-	b.ReportMetric((runs / n).Seconds(), "run-s")
-	b.ReportMetric(((runs - floors) / n).Seconds(), "over-floor-s")
+	for name, times := range map[string][]time.Duration{"floor-s": floors, "run-s": runs, "median-over-s": over} {
+		b.ReportMetric(quantile(times, 0.5), name)
+	}
+	b.ReportMetric(quantile(over, 0.9), "p90-over-s")
+	for name, times := range stages {
+		b.ReportMetric(quantile(times, 0.5), "at-"+name+"-s")
+	}
 }
 
-func firstOutput(b *testing.B, bench *bench) time.Duration {
+func quantile(times []time.Duration, q float64) float64 {
+	slices.Sort(times)
+	return times[min(len(times)-1, int(q*float64(len(times))))].Seconds()
+}
+
+func firstOutput(b *testing.B, bench *bench) (time.Duration, *wiring.Report) {
 	b.Helper()
 	out := machine.NewMarker("Redis server")
 	began := time.Now()
@@ -51,7 +66,7 @@ func firstOutput(b *testing.B, bench *bench) time.Duration {
 	if after == 0 {
 		b.Fatalf("the workload printed nothing: %s", result.Outcome)
 	}
-	return after
+	return after, result.Report
 }
 
 // bootFloor counts from the making of the TPM, as a run does.

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"text/template"
+)
+
+// A bar is what a metric shall not exceed.
+type bar struct {
+	Bench, Metric, What string
+	Most                float64
+}
+
+var bars = []bar{
+	{"ImageBuild/machine", "ratio", "machine image, against mmdebstrap and mksquashfs of the same packages", 1.0 / 3},
+	{"ImageBuild/container", "ratio", "container image, against mmdebstrap and mksquashfs of the same packages", 1.0 / 3},
+	{"DecryptUnpack", "ratio", "500 MB decrypted and unpacked, against skopeo and tar", 0.5},
+	{"DecryptUnpack", "over-floor", "the same, against AES-CTR, HMAC-SHA256 and zstd alone", 1.25},
+	{"RunOverFloor", "median-over-s", "seconds from run to the first output, over the bare boot: median", 4},
+	{"RunOverFloor", "p90-over-s", "the same, 90th percentile", 6},
+	{"Sizes", "uki-MB", "UKI, in MB", 20},
+	{"Sizes", "node-MB", "holdfast-node, in MB", 16},
+}
+
+type report struct {
+	Machine string   `json:"machine"`
+	Results []Result `json:"results"`
+}
+
+func (r report) json() ([]byte, error) {
+	raw, err := json.MarshalIndent(r, "", "  ")
+	return append(raw, '\n'), err
+}
+
+// A row is a bar and what was measured.
+type row struct {
+	bar
+	Got  float64
+	Runs int
+	Held string
+}
+
+func (r report) rows() (list []row) {
+	for _, b := range bars {
+		for _, one := range r.Results {
+			got, ok := one.Metrics[b.Metric]
+			if one.Name != b.Bench || !ok {
+				continue
+			}
+			held := "yes"
+			if got > b.Most {
+				held = "**no**"
+			}
+			list = append(list, row{b, got, one.Runs, held})
+		}
+	}
+	return list
+}
+
+const pageText = `# Benchmarks
+
+Made by "make bench" on {{.Machine}}. Peers run in turn with ours, in the same run; figures are medians.
+
+| what | got | at most | held | runs |
+|---|---|---|---|---|
+{{range .Rows}}| {{.What}} | {{printf "%.2f" .Got}} | {{printf "%.2f" .Most}} | {{.Held}} | {{.Runs}} |
+{{end}}
+Where the time of a run goes, from the machine's start to each stage's end:
+
+![a bar for each stage](run-time.svg)
+
+## All figures
+
+| benchmark | figures |
+|---|---|
+{{range .Results}}| {{.Package}} {{.Name}} | {{figures .Metrics}} |
+{{end}}`
+
+func (r report) page() ([]byte, error) {
+	t, err := template.New("page").Funcs(template.FuncMap{"figures": figures}).Parse(pageText)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	err = t.Execute(&out, map[string]any{"Machine": r.Machine, "Rows": r.rows(), "Results": r.Results})
+	return out.Bytes(), err
+}
+
+func figures(m map[string]float64) string {
+	var list []string
+	for unit, value := range sorted(m) {
+		list = append(list, fmt.Sprintf("%.4g %s", value, unit))
+	}
+	return strings.Join(list, ", ")
+}
+
+// describe tells what the figures were measured on.
+func describe() (string, error) {
+	raw, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return "", err
+	}
+	model := "a processor without a name"
+	for text := range strings.Lines(string(raw)) {
+		if name, value, ok := strings.Cut(text, ":"); ok && strings.TrimSpace(name) == "model name" {
+			model = strings.TrimSpace(value)
+		}
+	}
+	return fmt.Sprintf("%d processors (%s), %s, machines emulated unless KVM works", runtime.NumCPU(), model, runtime.Version()), nil
+}
