@@ -50,11 +50,13 @@ func (r *Reader) Layer(ctx context.Context, i int, keys ...enc.Key) (io.ReadClos
 		}
 		return nil, errors.Join(fmt.Errorf("layer %s: %w", desc.Digest, err), packed.Close())
 	}
-	return &layerReader{plain, packed, string(desc.Digest)}, nil
+	l := &layerReader{plain, packed, string(desc.Digest)}
+	unpacked := ahead.Reader(l)
+	return both{unpacked, &closers{l, unpacked}}, nil
 }
 
-// packed is the compressed layer, in plain. Hashing, decrypting and unpacking
-// have a processor each.
+// packed is the compressed layer, in plain. Hashing, decrypting, decompressing
+// and what the caller does share the processors.
 func (r *Reader) packed(ctx context.Context, desc ocispec.Descriptor, keys []enc.Key) (io.ReadCloser, error) {
 	encrypted := enc.IsEncrypted(desc.MediaType)
 	if encrypted && len(keys) == 0 {
@@ -77,10 +79,13 @@ func (r *Reader) packed(ctx context.Context, desc ocispec.Descriptor, keys []enc
 	}
 	decrypted := ahead.Reader(plain)
 	*c = append(*c, decrypted)
-	return struct {
-		io.Reader
-		io.Closer
-	}{decrypted, c}, nil
+	return both{decrypted, c}, nil
+}
+
+// both is a reader at the near end of a pipe, and what ends the pipe.
+type both struct {
+	io.Reader
+	io.Closer
 }
 
 // closers end a pipe from its far end.
