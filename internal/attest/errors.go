@@ -34,3 +34,16 @@ func (e *PCRError) Error() string {
 
 // Is makes errors.Is(err, ErrEventLog) true.
 func (e *PCRError) Is(target error) bool { return target == ErrEventLog }
+
+// A SecureBootError says what is wrong with the Secure Boot state that an event
+// log tells of, although it replays. It is an ErrEventLog.
+type SecureBootError struct{ Err error }
+
+func (e *SecureBootError) Error() string {
+	return fmt.Sprintf("event log replays, but its Secure Boot state is not one of a good boot: %v", e.Err)
+}
+
+// Is makes errors.Is(err, ErrEventLog) true.
+func (e *SecureBootError) Is(target error) bool { return target == ErrEventLog }
+
+func (e *SecureBootError) Unwrap() error { return e.Err }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"unicode"
@@ -23,8 +22,6 @@ type Event struct {
 	// was measured, and the text is the machine's word.
 	Proven bool `json:"proven"`
 }
-
-func hexOf(b []byte) string { return hex.EncodeToString(b) }
 
 // fixed are the words for events whose data says nothing to a person.
 var fixed = map[tcg.EventType]string{

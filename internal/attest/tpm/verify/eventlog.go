@@ -29,6 +29,11 @@ func explain(log []byte, q *Quote, claims attest.Claims) error {
 	if err != nil {
 		return err
 	}
+	return tell(events, claims)
+}
+
+// tell adds what replayed events say to claims.
+func tell(events []tcg.Event, claims attest.Claims) error {
 	var pcrs []int
 	for _, e := range events {
 		if !slices.Contains(pcrs, e.Index) {
@@ -82,7 +87,7 @@ func secureBoot(events []tcg.Event, claims attest.Claims) error {
 	}
 	state, err := extract.ParseSecurebootState(events, extract.TPMRegisterConfig)
 	if err != nil {
-		return fmt.Errorf("%w: Secure Boot state: %w", attest.ErrEventLog, err)
+		return &attest.SecureBootError{Err: err}
 	}
 	claims["secure_boot"] = state.Enabled
 	return nil

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-eventlog/tcg"
+
 	"holdfast/internal/attest"
 )
 
@@ -75,6 +77,21 @@ func TestLogThatDoesNotReplayNamesThePCR(t *testing.T) {
 		if !errors.As(err, &pcr) || pcr.PCR != index || !errors.Is(err, attest.ErrEventLog) {
 			t.Errorf("PCR %d: got %v", index, err)
 		}
+	}
+}
+
+// A log may replay and still tell of a boot that was none.
+func TestSecureBootWithoutAKeyIsNoGoodBoot(t *testing.T) {
+	log, quote := recorded(t, "secure-boot-on")
+	events, err := replay(log, quote)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unused := slices.DeleteFunc(events, func(e tcg.Event) bool { return e.Type == tcg.EFIVariableAuthority })
+	err = tell(unused, attest.Claims{})
+	const want = "event log replays, but its Secure Boot state is not one of a good boot: secure boot was enabled but no key was used"
+	if !errors.Is(err, attest.ErrEventLog) || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 

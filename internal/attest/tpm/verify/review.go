@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 
@@ -101,32 +102,25 @@ func (r *Review) bind(o offer, e *api.TPMEvidence, bound attest.Binding) {
 	}
 	claims := o.claims(e, r.Quote, bound)
 	if len(e.EventLog) > 0 {
-		err = explain(e.EventLog, r.Quote, claims)
-		if r.step(StepEventLog, err); err != nil {
+		events, err := replay(e.EventLog, r.Quote)
+		if err == nil {
+			err = tell(events, claims)
+		}
+		if !r.step(StepEventLog, err) {
 			return
 		}
-		r.Events = describe(e.EventLog, r.Quote)
+		r.Events = describe(events)
 	}
 	r.Claims = claims
 }
 
-func describe(log []byte, q *Quote) []Event {
-	events, err := replay(log, q)
-	if err != nil {
-		return nil
-	}
+// describe puts events into words.
+func describe(events []tcg.Event) []Event {
 	out := make([]Event, len(events))
-	section := ""
+	section := "" // of the UKI, whose name was measured last
 	for i, e := range events {
-		out[i] = newEvent(e, &section)
+		out[i] = Event{PCR: e.Index, Type: e.Type.TCGString(), Digest: hex.EncodeToString(e.Digest)}
+		out[i].Text, out[i].Proven = words(e, &section)
 	}
 	return out
-}
-
-// newEvent puts an event into words. Section is the UKI section whose name was
-// measured last.
-func newEvent(e tcg.Event, section *string) Event {
-	ev := Event{PCR: e.Index, Type: e.Type.TCGString(), Digest: hexOf(e.Digest)}
-	ev.Text, ev.Proven = words(e, section)
-	return ev
 }

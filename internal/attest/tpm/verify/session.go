@@ -22,14 +22,10 @@ func (s *session) Verify(evidence json.RawMessage, bound attest.Binding) (attest
 	if err != nil {
 		return nil, err
 	}
-	key, err := ParseKey(e.AKPublic)
-	if err != nil {
+	if err := s.offer.made(e); err != nil {
 		return nil, err
 	}
-	if !key.Equal(s.offer.akPublic) {
-		return nil, attest.ErrAttestationKey
-	}
-	quote, err := VerifyQuote(e.Quote, key)
+	quote, err := VerifyQuote(e.Quote, s.offer.akPublic)
 	if err != nil {
 		return nil, err
 	}
