@@ -125,17 +125,26 @@ func LoadLocked(path, architecture string) (LockedRecipe, error) {
 	if err != nil {
 		return LockedRecipe{}, err
 	}
-	lock, err := recipe.ReadLock(or(lockPath, r.LockPath()))
+	l, err := readLock(r, or(lockPath, r.LockPath()))
 	if errors.Is(err, os.ErrNotExist) {
 		return LockedRecipe{}, &NoLockError{Recipe: path, Architecture: architecture}
 	}
 	if err != nil {
 		return LockedRecipe{}, err
 	}
-	if lockPath == "" && lock.Architecture != r.Architecture || architecture != "" && architecture != lock.Architecture {
-		return LockedRecipe{}, &ArchitectureError{Lock: or(lockPath, r.LockPath()), Locked: lock.Architecture, Want: r.Architecture}
+	if locked := l.Lock.Architecture; lockPath == "" && locked != r.Architecture || architecture != "" && architecture != locked {
+		return LockedRecipe{}, &ArchitectureError{Lock: or(lockPath, r.LockPath()), Locked: locked, Want: r.Architecture}
 	}
-	return LockedRecipe{Recipe: r, Lock: lock}, lock.Matches(r)
+	return l, l.Lock.Matches(l.Recipe)
+}
+
+// readLock reads the lock at path; the recipe is then for its architecture.
+func readLock(r *recipe.Recipe, path string) (l LockedRecipe, err error) {
+	if l.Lock, err = recipe.ReadLock(path); err != nil {
+		return l, err
+	}
+	l.Recipe, err = r.For(l.Lock.Architecture)
+	return l, err
 }
 
 // An ArchitectureError says that a lock is for another architecture.

@@ -138,10 +138,11 @@ func readSources(x provenance.Parameters, dir string) (l LockedRecipe, err error
 	if !filepath.IsLocal(x.Recipe) || !filepath.IsLocal(x.Lock) {
 		return l, errors.New("recipe and lock are not among its files")
 	}
-	if l.Recipe, err = recipe.Load(filepath.Join(dir, x.Recipe)); err != nil {
+	r, err := recipe.Load(filepath.Join(dir, x.Recipe))
+	if err != nil {
 		return l, err
 	}
-	if l.Lock, err = recipe.ReadLock(filepath.Join(dir, x.Lock)); err != nil {
+	if l, err = readLock(r, filepath.Join(dir, x.Lock)); err != nil {
 		return l, err
 	}
 	return l, l.Lock.Matches(l.Recipe)

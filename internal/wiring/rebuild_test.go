@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -71,14 +72,21 @@ func newWorkshop(t *testing.T) *workshop {
 	mirror := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(mirror.Close)
 	w := &workshop{Builder: Builder{Installation: i, Sources: Sources{Mirror: mirror.URL + "/debian"}}, image: filepath.Join(t.TempDir(), "image")}
-	store, err := dir.New(i.Cache())
-	must(t, err)
-	raw := debtest.Build(t, "Package: hello\nVersion: 1\nArchitecture: amd64\n", debtest.File{Name: "./usr/bin/hello", Content: "ELF"})
-	must(t, store.Put(t.Context(), oci.SHA256(raw), bytes.NewReader(raw)))
-	w.pin = deb.Pin{Name: "hello", Version: "1", Architecture: "amd64", Size: int64(len(raw)), SHA256: oci.SHA256(raw).Hex(), Path: "pool/hello.deb", Suite: "bookworm"}
+	w.pin = w.pack(t, "hello", "amd64")
 	_, err = w.OCI(t.Context(), w.recipe(t, aRecipe), w.image)
 	must(t, err)
 	return w
+}
+
+// pack puts a package into the cache.
+func (w *workshop) pack(t *testing.T, name, architecture string) deb.Pin {
+	t.Helper()
+	store, err := dir.New(w.Installation.Cache())
+	must(t, err)
+	control := fmt.Sprintf("Package: %s\nVersion: 1\nArchitecture: %s\n", name, architecture)
+	raw := debtest.Build(t, control, debtest.File{Name: "./usr/bin/hello", Content: "ELF"})
+	must(t, store.Put(t.Context(), oci.SHA256(raw), bytes.NewReader(raw)))
+	return deb.Pin{Name: name, Version: "1", Architecture: architecture, Size: int64(len(raw)), SHA256: oci.SHA256(raw).Hex(), Path: "pool/" + name + ".deb", Suite: "bookworm"}
 }
 
 // recipe writes a recipe of the one package with its lock.
@@ -114,6 +122,24 @@ func TestAnImageIsBuiltAgainFromItsProvenanceAlone(t *testing.T) {
 	must(t, err)
 	if !r.Equal || !r.Certified || len(r.Parts) != 4 { // config, manifest, two layers
 		t.Errorf("got %+v, want an equal image with provenance of this installation", r)
+	}
+}
+
+func TestAnImageForAnotherArchitectureThanTheRecipesIsBuiltAgain(t *testing.T) {
+	w := newWorkshop(t)
+	w.pin = w.pack(t, "hello-arm64", "arm64")
+	l := w.recipe(t, strings.Replace(aRecipe, "[hello]", "[\"hello-{architecture}\"]", 1))
+	l.Lock.Architecture = "arm64"
+	path := filepath.Join(l.Recipe.Dir(), "recipe.arm64.lock")
+	must(t, l.Lock.Write(path))
+	for named, architecture := range map[string]string{l.Recipe.Dir(): "arm64", path: ""} {
+		l, err := LoadLocked(named, architecture)
+		must(t, err)
+		_, err = w.OCI(t.Context(), l, w.image)
+		must(t, err)
+		if r, err := w.rebuild(t); err != nil || !r.Equal {
+			t.Errorf("built from %s: got %+v, %v, want an equal image", named, r, err)
+		}
 	}
 }
 

@@ -44,7 +44,7 @@ func (r *Recipe) defaultPart(name string) int {
 	switch {
 	case base.MatchString(name):
 		return 0
-	case !slices.Contains(r.Packages, name):
+	case !slices.Contains(r.names(r.Packages), name):
 		return 1
 	}
 	return 2

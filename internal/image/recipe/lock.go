@@ -60,7 +60,7 @@ func (l *Lock) Matches(r *Recipe) error {
 // whole wants what the recipe names itself. A lock that was cut off lacks
 // some of it, and may still be read.
 func (l *Lock) whole(r *Recipe) error {
-	for _, name := range r.Packages {
+	for _, name := range r.names(r.Packages) {
 		if !slices.ContainsFunc(l.Packages, func(p deb.Pin) bool { return p.Name == name }) {
 			return fmt.Errorf("%s: package %s, which the recipe names, is not in it: lock the recipe again", r.LockPath(), name)
 		}
