@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -60,9 +59,9 @@ Exit codes: 0 all attacks were held, 1 one was not, or could not be made,
 		if err != nil {
 			return usageError{err}
 		}
-		kind, err := machine.ParseAccel(f.accel)
+		kind, err := parseAccel(f.accel)
 		if err != nil {
-			return usageError{fmt.Errorf("--accel: %w", err)}
+			return usageError{err}
 		}
 		if f.Sample < 0 || f.jobs < 1 {
 			return usageError{errors.New("--sample: want 0 or more, --jobs: 1 or more")}
@@ -85,7 +84,7 @@ func (a *app) attack(ctx context.Context, f *attackFlags, kind machine.Accel, s 
 		f.guest = guestRecipe()
 	}
 	if f.workload == "" {
-		f.workload = filepath.Join(filepath.Dir(guestRecipe()), "redis")
+		f.workload = redisRecipe()
 	}
 	lab, err := attack.NewLab(attack.Config{Builder: b, Guest: f.guest, Workload: f.workload, Accel: kind, Watch: a.watchAttack()})
 	if err != nil {

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -44,7 +43,7 @@ not installed.`,
 			guest = guestRecipe()
 		}
 		if redis == "" {
-			redis = filepath.Join(filepath.Dir(guestRecipe()), "redis")
+			redis = redisRecipe()
 		}
 		out := a.progress()
 		d, err := b.Installation.Demonstrate(cmd.Context(), wiring.Demo{

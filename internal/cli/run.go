@@ -21,16 +21,6 @@ const (
 	exitRunRefused = 126 // somebody in the chain refused
 )
 
-// runFlags are the words of run before they are understood.
-type runFlags struct {
-	name, guest, accel, memory, broker, brokerCA, proof string
-	user, workdir, hostname, log                        string
-	secrets, publish, env, entrypoint                   []string
-	tmpfs, volumes                                      []string
-	cpus                                                int
-	interactive, console, readOnly, detach, rm          bool
-}
-
 func (a *app) runVerb() *cobra.Command {
 	f := &runFlags{}
 	c := &cobra.Command{
@@ -57,30 +47,7 @@ refused because it did not verify, 2 usage.`,
 			"  holdfast run --secret token=@token.txt --env MODE=test oci:my-image -- --verbose",
 		Args: cobra.MinimumNArgs(1),
 	}
-	fs := c.Flags()
-	fs.StringVar(&f.name, "name", "", "name of the run (default: picked)")
-	fs.StringArrayVar(&f.secrets, "secret", nil, "NAME=VALUE, NAME=@FILE, or NAME=kbs:///… for what the broker has: only the proven workload finds it, in /run/secrets/NAME")
-	fs.StringArrayVarP(&f.publish, "publish", "p", nil, "[[IP:]HOSTPORT:]PORT[/udp]: publish a port of the workload")
-	fs.StringArrayVarP(&f.env, "env", "e", nil, "NAME=VALUE, or NAME to pass on this process's")
-	fs.StringArrayVar(&f.entrypoint, "entrypoint", nil, "replaces the image's; repeat for its arguments")
-	fs.StringVarP(&f.memory, "memory", "m", "1g", "memory of the machine, as 512m or 2g")
-	fs.IntVar(&f.cpus, "cpus", 0, "processors of the machine (default: 2, or 1 when they are emulated)")
-	fs.StringVar(&f.accel, "accel", "auto", "auto, kvm or tcg; auto tries what works here")
-	fs.BoolVarP(&f.interactive, "interactive", "i", false, "give the workload standard input (measured: it is part of the configuration)")
-	fs.StringVar(&f.guest, "guest", "", "machine image, or its recipe's folder (default: images/guest here or beside the program)")
-	fs.StringVar(&f.broker, "broker", "", "https URL of another broker, whose administrator must authorise the configuration")
-	fs.StringVar(&f.brokerCA, "broker-ca", "", "PEM file of that broker's CA (default: this installation's)")
-	fs.StringVar(&f.proof, "proof", "", "file to write with the proofs of all that the broker released to the workload")
-	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "/PATH[:size=64m,mode=1777,noexec]: memory of its own for the workload at PATH, empty at first")
-	fs.StringArrayVar(&f.volumes, "volume", nil, "refused: what lies on a host is not measured")
-	fs.StringVarP(&f.user, "user", "u", "", "USER[:GROUP] of the workload, by name or number (default: the image's)")
-	fs.StringVarP(&f.workdir, "workdir", "w", "", "working directory of the workload (default: the image's)")
-	fs.StringVar(&f.hostname, "hostname", "", "host name that the workload sees")
-	fs.BoolVar(&f.readOnly, "read-only", false, "let the workload write only to --tmpfs and to the volumes that its image declares")
-	fs.BoolVarP(&f.detach, "detach", "d", false, "return when the workload runs; it goes on in the background")
-	fs.BoolVar(&f.rm, "rm", false, "keep nothing of the run when it has ended, however it ends")
-	fs.StringVar(&f.log, "log", "file", "file or none: where a detached workload's output goes")
-	fs.BoolVar(&f.console, "console", false, "show the machine's console on standard error")
+	f.on(c)
 	sources, transport := sourceFlags(c), a.transportFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		r, err := a.understand(f, args)

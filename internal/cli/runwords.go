@@ -4,25 +4,22 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 
 	"holdfast/internal/api"
-	"holdfast/internal/input"
 	"holdfast/internal/machine"
 	"holdfast/internal/wiring"
 )
 
+// understand makes a run of the words, and tells all that is wrong with them.
 func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 	r := wiring.Run{
 		Image: args[0], Args: args[1:], Name: f.name, Guest: f.guest, Entrypoint: f.entrypoint, CPUs: f.cpus,
-		Interactive: f.interactive, Proof: f.proof, Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.progress(),
+		Interactive: f.interactive, Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.progress(),
 		User: f.user, Workdir: f.workdir, Hostname: f.hostname, ReadOnly: f.readOnly,
 		Detached: f.detach, Remove: f.rm, Keep: f.detach && !f.rm, Journal: f.detach && f.log == "file",
 	}
@@ -35,54 +32,48 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 	if f.console {
 		r.Console = a.progress()
 	}
-	var err, all error
-	if err = wiring.CheckName(r.Name); err != nil {
-		all = fmt.Errorf("--name: %w", err)
+	err := errors.Join(
+		checkName(r.Name), checkCPUs(r.CPUs),
+		read(&r.Accel, f.accel, parseAccel),
+		read(&r.Memory, f.memory, parseMemory),
+		read(&r.Secrets, f.secrets, parseSecrets),
+		read(&r.Publish, f.publish, parsePublish),
+		read(&r.Broker, f, a.parseBroker),
+		read(&r.Tmpfs, f.tmpfs, parseTmpfs),
+		(api.Process{Workdir: f.workdir, Hostname: f.hostname}).Check(), f.contradictions(), a.mistaken(f, args),
+		read(&r.Proof, f.proof, parseProof),
+		unfit(&r),
+		read(&r.Env, f.env, a.parseEnv),
+	)
+	return r, err
+}
+
+// read puts into a run what parse makes of the words.
+func read[Words, Part any](part *Part, words Words, parse func(Words) (Part, error)) (err error) {
+	*part, err = parse(words)
+	return err
+}
+
+func checkName(name string) error {
+	if err := wiring.CheckName(name); err != nil {
+		return fmt.Errorf("--name: %w", err)
 	}
-	if r.CPUs < 0 || r.CPUs > 64 {
-		all = errors.Join(all, fmt.Errorf("--cpus %d: want 1 to 64", r.CPUs))
+	return nil
+}
+
+func checkCPUs(n int) error {
+	if n < 0 || n > 64 {
+		return fmt.Errorf("--cpus %d: want 1 to 64", n)
 	}
-	if r.Accel, err = machine.ParseAccel(f.accel); err != nil {
-		all = errors.Join(all, fmt.Errorf("--accel: %w", err))
+	return nil
+}
+
+func parseAccel(word string) (machine.Accel, error) {
+	kind, err := machine.ParseAccel(word)
+	if err != nil {
+		err = fmt.Errorf("--accel: %w", err)
 	}
-	if r.Memory, err = parseMemory(f.memory); err != nil {
-		all = errors.Join(all, err)
-	}
-	if r.Secrets, err = parseSecrets(f.secrets); err != nil {
-		all = errors.Join(all, err)
-	}
-	if r.Publish, err = parsePublish(f.publish); err != nil {
-		all = errors.Join(all, err)
-	}
-	if r.Broker, err = a.parseBroker(f); err != nil {
-		all = errors.Join(all, err)
-	}
-	if r.Tmpfs, err = parseTmpfs(f.tmpfs); err != nil {
-		all = errors.Join(all, err)
-	}
-	all = errors.Join(all, (api.Process{Workdir: f.workdir, Hostname: f.hostname}).Check(), f.contradictions(), a.mistaken(f, args))
-	if r.Proof != "" { // a detached run's process has another folder
-		if r.Proof, err = filepath.Abs(r.Proof); err != nil {
-			all = errors.Join(all, fmt.Errorf("--proof: %w", err))
-		}
-	}
-	if r.Proof != "" && r.Broker != nil {
-		all = errors.Join(all, errors.New("--proof: another's broker keeps the proofs; its administrator has them"))
-	}
-	if r.Interactive && r.Image == "-" {
-		all = errors.Join(all, errors.New("--interactive: standard input is the image already"))
-	}
-	for _, e := range f.env {
-		if e == "" || e[0] == '=' {
-			all = errors.Join(all, fmt.Errorf("--env %q: want NAME=VALUE or NAME", e))
-		}
-		if strings.Contains(e, "=") {
-			r.Env = append(r.Env, e)
-		} else if value := a.Getenv(e); value != "" {
-			r.Env = append(r.Env, e+"="+value)
-		}
-	}
-	return r, all
+	return kind, err
 }
 
 var memoryForm = regexp.MustCompile(`^([0-9]{1,7})([mMgG]?)[iI]?[bB]?$`)
@@ -133,144 +124,42 @@ func (a *app) mistaken(f *runFlags, args []string) error {
 	return nil
 }
 
-const usualTmpfs = 64 << 20
+// unfit is what one part of a run rules out in another.
+func unfit(r *wiring.Run) (err error) {
+	if r.Proof != "" && r.Broker != nil {
+		err = errors.New("--proof: another's broker keeps the proofs; its administrator has them")
+	}
+	if r.Interactive && r.Image == "-" {
+		err = errors.Join(err, errors.New("--interactive: standard input is the image already"))
+	}
+	return err
+}
 
-// parseTmpfs reads /PATH[:size=64m,mode=1777,noexec].
-func parseTmpfs(words []string) ([]api.Tmpfs, error) {
-	var list []api.Tmpfs
+// parseProof gives a whole path: a detached run's process has another folder.
+func parseProof(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	whole, err := filepath.Abs(path)
+	if err != nil {
+		err = fmt.Errorf("--proof: %w", err)
+	}
+	return whole, err
+}
+
+// parseEnv looks up the values of names that come without one.
+func (a *app) parseEnv(words []string) (list []string, err error) {
 	for _, word := range words {
-		path, options, _ := strings.Cut(word, ":")
-		t := api.Tmpfs{Path: path, Size: usualTmpfs}
-		for _, option := range strings.FieldsFunc(options, func(r rune) bool { return r == ',' }) {
-			if err := tmpfsOption(&t, option); err != nil {
-				return nil, fmt.Errorf("--tmpfs %q: %w", word, err)
-			}
+		if word == "" || word[0] == '=' {
+			err = errors.Join(err, fmt.Errorf("--env %q: want NAME=VALUE or NAME", word))
 		}
-		list = append(list, t)
-	}
-	if err := (api.GuestConfig{Tmpfs: list}).Check(); err != nil {
-		return nil, fmt.Errorf("--%w", err)
-	}
-	return list, nil
-}
-
-var sizeForm = regexp.MustCompile(`^([0-9]{1,12})([kKmMgG]?)$`)
-
-func tmpfsOption(t *api.Tmpfs, option string) error {
-	name, value, _ := strings.Cut(option, "=")
-	switch name {
-	case "size":
-		m := sizeForm.FindStringSubmatch(value)
-		if m == nil {
-			return fmt.Errorf("size %.20q: want a number with k, m or g", value)
-		}
-		n, err := strconv.ParseInt(m[1], 10, 64)
-		t.Size = n << map[string]int{"k": 10, "m": 20, "g": 30}[strings.ToLower(m[2])]
-		return err
-	case "mode":
-		t.Mode = value
-		return nil
-	case "noexec":
-		t.NoExec = true
-		return nil
-	case "rw", "nosuid", "nodev": // as it is anyway
-		return nil
-	}
-	return fmt.Errorf("option %.40q: want size=, mode= or noexec", option)
-}
-
-var secretForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
-func parseSecrets(words []string) ([]wiring.Secret, error) {
-	var list []wiring.Secret
-	for i, word := range words {
-		name, value, ok := strings.Cut(word, "=")
-		if !ok || !secretForm.MatchString(name) || name == "." || name == ".." {
-			// The word may be the secret itself, so it is not repeated.
-			return nil, fmt.Errorf("--secret, number %d: want NAME=VALUE or NAME=@FILE, NAME of letters, digits, dot, underscore, hyphen", i+1)
-		}
-		s := wiring.Secret{Name: name, Value: []byte(value)}
-		if strings.HasPrefix(value, "kbs:///") {
-			s.Value, s.Resource = nil, value
-		}
-		if file, ok := strings.CutPrefix(value, "@"); ok {
-			raw, err := input.ReadFile(file, input.Secret)
-			if err != nil {
-				return nil, fmt.Errorf("--secret %s: %w", name, err)
-			}
-			s.Value = raw
-		}
-		if err := checkSecret(s, list); err != nil {
-			return nil, fmt.Errorf("--secret %s: %w", name, err)
-		}
-		list = append(list, s)
-	}
-	return list, nil
-}
-
-// checkSecret refuses early what the broker would refuse once a machine image
-// is built.
-func checkSecret(s wiring.Secret, before []wiring.Secret) error {
-	const most = 2 << 20
-	switch {
-	case slices.ContainsFunc(before, func(b wiring.Secret) bool { return b.Name == s.Name }):
-		return errors.New("is given twice")
-	case strings.HasPrefix(s.Name, "."):
-		return errors.New("begins with a dot")
-	case s.Resource == "" && len(s.Value) == 0:
-		return errors.New("is empty")
-	case len(s.Value) > most:
-		return fmt.Errorf("has %d bytes, more than %d", len(s.Value), most)
-	}
-	return nil
-}
-
-// parsePublish reads [[IP:]HOSTPORT:]PORT[/PROTO], as docker does.
-func parsePublish(words []string) ([]machine.Forward, error) {
-	var list []machine.Forward
-	for _, word := range words {
-		f, err := parseForward(word)
-		if err != nil {
-			return nil, fmt.Errorf("--publish %q: want [[IP:]HOSTPORT:]PORT[/udp]: %w", word, err)
-		}
-		list = append(list, f)
-	}
-	return list, nil
-}
-
-func parseForward(word string) (machine.Forward, error) {
-	ports, proto, _ := strings.Cut(word, "/")
-	f := machine.Forward{Proto: proto}
-	if proto != "" && proto != "tcp" && proto != "udp" {
-		return f, fmt.Errorf("%q is neither tcp nor udp", proto)
-	}
-	parts := strings.Split(ports, ":")
-	var err error
-	if f.GuestPort, err = parsePort(parts[len(parts)-1]); err != nil || len(parts) == 1 {
-		return f, err
-	}
-	if host := parts[len(parts)-2]; host != "" && host != "0" {
-		if f.HostPort, err = parsePort(host); err != nil {
-			return f, err
+		if strings.Contains(word, "=") {
+			list = append(list, word)
+		} else if value := a.Getenv(word); value != "" {
+			list = append(list, word+"="+value)
 		}
 	}
-	if len(parts) == 3 {
-		if f.HostIP, err = netip.ParseAddr(parts[0]); err != nil {
-			return f, fmt.Errorf("%q is no IP address", parts[0])
-		}
-	}
-	if len(parts) > 3 {
-		err = errors.New("too many colons")
-	}
-	return f, err
-}
-
-func parsePort(word string) (uint16, error) {
-	n, err := strconv.ParseUint(word, 10, 16)
-	if err != nil || n == 0 {
-		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", word)
-	}
-	return uint16(n), nil
+	return list, err
 }
 
 func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {
@@ -290,25 +179,4 @@ func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {
 		return nil, fmt.Errorf("--broker-ca: %w", err)
 	}
 	return &api.Endpoint{URL: f.broker, CA: string(pem)}, nil
-}
-
-// guestRecipe is images/guest here, or else beside the program's folder.
-func guestRecipe() string {
-	const recipe = "images/guest"
-	if _, err := os.Stat(filepath.Join(recipe, "recipe.yaml")); err == nil {
-		return recipe
-	}
-	if exe, err := os.Executable(); err == nil {
-		return filepath.Join(filepath.Dir(exe), "..", recipe)
-	}
-	return recipe
-}
-
-// nodeProgram is the holdfast-node that was built together with this program.
-func nodeProgram() string {
-	exe, err := os.Executable()
-	if err != nil {
-		return ""
-	}
-	return filepath.Join(filepath.Dir(exe), "holdfast-node")
 }
