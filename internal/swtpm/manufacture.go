@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
-	"time"
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/input"
@@ -64,6 +61,9 @@ func manufacture(ctx context.Context, dir, ca string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+	if err := clearUnfinished(ca); err != nil {
+		return err
+	}
 	config, err := writeConfig(ca)
 	if err != nil {
 		return err
@@ -77,23 +77,6 @@ func manufacture(ctx context.Context, dir, ca string) error {
 		return err
 	}
 	return os.Rename(filepath.Join(work, stateFile), filepath.Join(dir, stateFile))
-}
-
-// setup runs swtpm_setup. RSA-2048 is the default key and has the certificate
-// at NV index 0x01c00002; swtpm_setup adds a P-384 key that nothing here uses.
-func setup(ctx context.Context, work, config string) error {
-	cmd := exec.CommandContext(ctx, "swtpm_setup", "--tpm2", "--tpmstate", work, "--config", config,
-		"--create-ek-cert", "--pcr-banks", "sha256")
-	cmd.Env = append(os.Environ(), "TMPDIR="+work) // keys and certificates pass through temporary files
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.WaitDelay = time.Second
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("swtpm_setup: %w: %s", errors.Join(ctx.Err(), err), tail(out.Bytes()))
-	}
-	return nil
 }
 
 // writeConfig writes the three files that keep swtpm_setup and swtpm_localca
@@ -117,12 +100,37 @@ func writeConfig(ca string) (string, error) {
 	return setup, nil
 }
 
+// clearUnfinished removes what a killed run made of an authority, which
+// swtpm_localca would take for whole: issuercert.pem comes last, and nothing was
+// certified before it. The tool opens a file first and writes it at the end.
+func clearUnfinished(ca string) error {
+	info, err := os.Stat(filepath.Join(ca, issuer))
+	if err == nil && info.Size() > 0 {
+		return nil
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, name := range []string{"swtpm-localca-rootca-privkey.pem", root, "signkey.pem", issuer} {
+		if err := os.Remove(filepath.Join(ca, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// The authority's certificates, as swtpm_localca names them.
+const (
+	issuer = "issuercert.pem"
+	root   = "swtpm-localca-rootca-cert.pem"
+)
+
 // CA returns the certificates of the authority kept in caDir as PEM: the
 // issuer of endorsement certificates, then its root. A verifier trusts both.
 // The error is fs.ErrNotExist before the first TPM was made.
 func CA(caDir string) ([]byte, error) {
 	var bundle []byte
-	for _, name := range []string{"issuercert.pem", "swtpm-localca-rootca-cert.pem"} {
+	for _, name := range []string{issuer, root} {
 		data, err := input.ReadFile(filepath.Join(caDir, name), input.Key)
 		if err != nil {
 			return nil, fmt.Errorf("certificate authority of software TPMs: %w", err)

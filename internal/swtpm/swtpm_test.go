@@ -30,11 +30,14 @@ func needSwtpm(t *testing.T) {
 	}
 }
 
+func inFolder(dir string) swtpm.Config {
+	return swtpm.Config{Dir: filepath.Join(dir, "tpm"), CADir: filepath.Join(dir, "ca")}
+}
+
 func manufacture(t *testing.T) swtpm.Config {
 	t.Helper()
 	needSwtpm(t)
-	dir := t.TempDir()
-	c := swtpm.Config{Dir: filepath.Join(dir, "tpm"), CADir: filepath.Join(dir, "ca")}
+	c := inFolder(t.TempDir())
 	start := time.Now()
 	if err := swtpm.Manufacture(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -56,7 +59,7 @@ func sharedTPM(t *testing.T) swtpm.Config {
 	shared.once.Do(func() {
 		var dir string
 		if dir, shared.err = os.MkdirTemp("", "swtpm-test-"); shared.err == nil {
-			shared.Config = swtpm.Config{Dir: filepath.Join(dir, "tpm"), CADir: filepath.Join(dir, "ca")}
+			shared.Config = inFolder(dir)
 			shared.err = swtpm.Manufacture(t.Context(), shared.Config)
 		}
 	})
@@ -212,11 +215,20 @@ func TestMissingProgramNamesItsPackages(t *testing.T) {
 	}
 }
 
-// The test binary, run again with this variable, starts a TPM and waits to be
-// killed.
-const orphanVariable = "SWTPM_TEST_ORPHAN"
+// The test binary, run again with one of these variables, starts a TPM and waits
+// to be killed, or makes one.
+const (
+	orphanVariable = "SWTPM_TEST_ORPHAN"
+	makerVariable  = "SWTPM_TEST_MAKER"
+)
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(makerVariable); dir != "" {
+		if err := swtpm.Manufacture(context.Background(), inFolder(dir)); err != nil {
+			panic(err)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(orphanVariable); dir != "" {
 		p, err := swtpm.Start(context.Background(), dir)
 		if err != nil {
