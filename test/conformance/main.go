@@ -67,8 +67,8 @@ func run(ctx context.Context, suite, out string) error {
 	if err := atomicfile.WriteFile(out, []byte(result), 0o644); err != nil {
 		return err
 	}
-	if bad := plain.bad() + all.bad(); bad > 0 || plain.Suite.Tests == 0 {
-		return fmt.Errorf("%d of %d checks fail", bad, plain.Suite.Tests+all.Suite.Tests)
+	if bad := plain.bad() + all.bad(); bad > 0 || plain.Tests == 0 {
+		return fmt.Errorf("%d of %d checks fail", bad, plain.Tests+all.Tests)
 	}
 	return nil
 }

@@ -8,25 +8,25 @@ import (
 
 // results are how the suite's checks ended, as its JUnit report has them.
 type results struct {
-	Suite struct {
-		Tests    int `xml:"tests,attr"`
-		Failures int `xml:"failures,attr"`
-		Errors   int `xml:"errors,attr"`
-		Skipped  int `xml:"skipped,attr"`
-	} `xml:"testsuite"`
-	Cases []struct {
+	Tests    int `xml:"tests,attr"`
+	Failures int `xml:"failures,attr"`
+	Errors   int `xml:"errors,attr"`
+	Skipped  int `xml:"skipped,attr"`
+	Cases    []struct {
 		Name   string `xml:"name,attr"`
 		Status string `xml:"status,attr"`
 		Said   string `xml:"system-out"`
-	} `xml:"testsuite>testcase"`
+	} `xml:"testcase"`
 }
 
 func parse(raw []byte) (*results, error) {
-	var r results
-	if err := xml.Unmarshal(raw, &r); err != nil {
+	var report struct {
+		Suite results `xml:"testsuite"`
+	}
+	if err := xml.Unmarshal(raw, &report); err != nil {
 		return nil, fmt.Errorf("the suite's report: %w", err)
 	}
-	return &r, nil
+	return &report.Suite, nil
 }
 
 // A group is the checks of one kind of content.
@@ -54,11 +54,10 @@ func (r *results) groups() (list []*group) {
 
 // total is how the suite itself sums up.
 func (r *results) total() string {
-	s := r.Suite
-	return fmt.Sprintf("%d checks, %d failures, %d errors, %d skipped", s.Tests, s.Failures, s.Errors, s.Skipped)
+	return fmt.Sprintf("%d checks, %d failures, %d errors, %d skipped", r.Tests, r.Failures, r.Errors, r.Skipped)
 }
 
-func (r *results) bad() int { return r.Suite.Failures + r.Suite.Errors }
+func (r *results) bad() int { return r.Failures + r.Errors }
 
 // page is docs/conformance.md.
 func page(commit string, plain, all *results) string {
