@@ -171,11 +171,12 @@ func judge(p *place, path string) error {
 	return nil
 }
 
-// files lists all that is in the place, but for what is named by its hash.
+// files lists all that is in the place, but for what is named by its hash, and
+// for uploads, which a server keeps for a client that may come back.
 func (p *place) files() (names []string) {
 	p.t.Helper()
 	err := filepath.WalkDir(p.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || len(d.Name()) == 2*sha256.Size {
+		if err != nil || d.IsDir() || len(d.Name()) == 2*sha256.Size || filepath.Base(filepath.Dir(path)) == "_uploads" {
 			return err
 		}
 		name, err := filepath.Rel(p.dir, path)
