@@ -18,13 +18,13 @@ import (
 // nothing, but it syncs none of them.
 type durable struct {
 	http.ResponseWriter
-	dir     string
-	path    string
-	index   *sync.Mutex // held while an index is synced: none may give way to an older one
-	body    *limited
-	log     *slog.Logger
-	mute    bool // the library's own body is for another status
-	lost    bool // what was named is maybe not on the disk
+	dir   string
+	path  string
+	index *sync.Mutex // held while an index is synced: none may give way to an older one
+	body  *limited
+	log   *slog.Logger
+	mute  bool // the library's own body is for another status
+	lost  bool // what was named is maybe not on the disk
 }
 
 func (d *durable) WriteHeader(status int) {
