@@ -49,7 +49,9 @@ func (a *announcer) run(ctx context.Context) {
 			a.work(ctx)
 		}()
 	}
-	a.rounds(ctx)
+	if a.config.Blobs != nil {
+		a.rounds(ctx)
+	}
 	for range announceWorkers {
 		<-done
 	}
@@ -75,7 +77,7 @@ func (a *announcer) rounds(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		err := a.config.Store.Walk(ctx, func(d oci.Digest) error {
+		err := a.config.Blobs(ctx, func(d oci.Digest) error {
 			select {
 			case a.queue <- d:
 				return nil

@@ -35,15 +35,17 @@ type Store interface {
 	// DAG says under which root a blob is found, and how long it is. It wraps
 	// blob.ErrNotFound when there is no such blob.
 	DAG(ctx context.Context, d oci.Digest) (ipfs.DAG, error)
-	// Walk names every blob.
-	Walk(ctx context.Context, fn func(oci.Digest) error) error
 }
+
+// Blobs names every blob that there is.
+type Blobs func(ctx context.Context, visit func(oci.Digest) error) error
 
 // Config says who a node is and whom it knows.
 type Config struct {
 	Key      ed25519.PrivateKey
 	SwarmKey *[32]byte // nil: the public swarm
 	Store    Store
+	Blobs    Blobs    // what is announced again and again; nil: only what Stored names is announced
 	Listen   []string // multiaddrs; none: the node is not reachable, but reaches others
 	Peers    []string // multiaddrs that end in /p2p/ID, kept connected
 	DHT      DHT
