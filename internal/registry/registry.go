@@ -22,6 +22,7 @@ import (
 	"github.com/olareg/olareg/config"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/oci"
 )
 
 // Config says what to serve.
@@ -31,6 +32,12 @@ type Config struct {
 	MaxManifest int64  // bytes; 4 MiB when 0
 	MaxBlob     int64  // bytes; 16 GiB when 0
 	Logger      *slog.Logger
+
+	Access   Access             // nil: everybody may do everything
+	Sources  []Source           // where to look for what is missing
+	Gate     Gate               // nil: every manifest may come and go
+	Stored   func(d oci.Digest) // is told of each blob that was stored, and must not block
+	Observer Observer           // nil: nobody counts
 }
 
 // never is longer than any blob is old. The library collects what is older
