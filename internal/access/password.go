@@ -130,23 +130,33 @@ func (p *passwords) tell(r *Rules, l login) {
 	p.log.Warn("login refused", "user", user, "source", l.source)
 }
 
-// judge costs as much as the dearest hash of the rules: a cheaper one, or none
-// at all, is followed by further work.
+// judge tries a password.
 func (p *passwords) judge(r *Rules, user, password string) bool {
+	_, known := r.hashes[user]
+	guess := []byte(password[:min(len(password), maxSecret)])
+	right := 0
+	for i, hash := range r.toTry(&p.decoys, user) {
+		if bcrypt.CompareHashAndPassword([]byte(hash), guess) == nil && i == 0 {
+			right++
+		}
+	}
+	return right == 1 && known && len(password) <= maxSecret
+}
+
+// toTry are the hashes on which a password is tried: the user's, or a decoy
+// for somebody unknown, and so many decoys more that it takes as long as the
+// dearest hash of all.
+func (r *Rules) toTry(d *decoys, user string) []string {
 	dearest := r.dearest()
 	hash, known := r.hashes[user]
-	cost := dearest
-	if known {
-		cost = costOf(hash)
-	} else {
-		hash = p.decoys.get(dearest)
+	if !known {
+		return []string{d.get(dearest)}
 	}
-	guess := []byte(password[:min(len(password), maxSecret)])
-	fits := bcrypt.CompareHashAndPassword([]byte(hash), guess) == nil
-	for ; cost < dearest; cost++ { // 2^c + 2^c + 2^(c+1) + … = 2^dearest
-		_ = bcrypt.CompareHashAndPassword([]byte(p.decoys.get(cost)), guess)
+	list := []string{hash}
+	for cost := costOf(hash); cost < dearest; cost++ { // 2^c + 2^c + 2^(c+1) + … = 2^dearest
+		list = append(list, d.get(cost))
 	}
-	return fits && known && len(password) <= maxSecret
+	return list
 }
 
 // dearest is the highest cost of all hashes, bcrypt's default when there are
