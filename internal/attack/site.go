@@ -1,12 +1,12 @@
 package attack
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"holdfast/internal/api"
@@ -121,24 +121,10 @@ func (s *site) document(name string) ([]byte, error) {
 // audit returns what the broker's log says of machines.
 func (s *site) audit(ctx context.Context) ([]api.AuditEntry, error) { return readAudit(ctx, s.admin) }
 
-func readAudit(ctx context.Context, broker *admin.Client) (list []api.AuditEntry, err error) {
-	log, err := broker.Audit(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	lines := bufio.NewScanner(log)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var e api.AuditEntry
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return nil, fmt.Errorf("audit log: %w", err)
-		}
-		if e.Actor == "" { // not an administrator's doing
-			list = append(list, e)
-		}
-	}
-	return list, lines.Err()
+func readAudit(ctx context.Context, broker *admin.Client) ([]api.AuditEntry, error) {
+	list, err := broker.Decisions(ctx)
+	isAdministrators := func(e api.AuditEntry) bool { return e.Actor != "" }
+	return slices.DeleteFunc(list, isAdministrators), err
 }
 
 // decided runs ask and says how the broker decided: what it told the machine
