@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +50,11 @@ type victim struct {
 // victims are the verbs that write, on a small image with several layers'
 // worth of bytes.
 func victims(source []string, registry string) map[string]victim {
+	push, pushes := []string{"image", "push", "oci:image", registry + "/pushed/0:1"}, 0
+	elsewhere := func(*place) { // a folder that is served is not removed
+		pushes++
+		push[3] = fmt.Sprintf("%s/pushed/%d:1", registry, pushes)
+	}
 	remove := func(names ...string) func(*place) { return func(p *place) { p.remove(names...) } }
 	return map[string]victim{
 		"lock":    {append([]string{"image", "lock", "small"}, source...), "small/recipe.lock", remove("state/cache", "small/recipe.lock"), ""},
@@ -56,7 +62,7 @@ func victims(source []string, registry string) map[string]victim {
 		"encrypt": {[]string{"image", "encrypt", "oci:image", "oci:sealed", "-r", "jwe:key.pub"}, "sealed", remove("sealed"), ""},
 		"decrypt": {[]string{"image", "decrypt", "oci:secret", "oci:plain", "-k", "key"}, "plain", remove("plain"), ""},
 		"pull":    {[]string{"image", "pull", registry + "/small:1", "oci:pulled"}, "pulled", remove("pulled"), ""},
-		"push":    {[]string{"image", "push", "oci:image", registry + "/pushed:1"}, "state/registry/pushed", remove("state/registry/pushed"), ""},
+		"push":    {push, "state/registry/pushed", elsewhere, ""},
 		"keys":    {[]string{"key", "init", "--state", "other"}, "other/keys", remove("other"), "exist already"},
 		"set":     {[]string{"broker", "set", "x/secret/y", "value"}, "state/broker/resources/x", remove("state/broker/resources/x"), "has one already"},
 	}
@@ -171,6 +177,8 @@ func judge(p *place, path string) error {
 	return nil
 }
 
+var pushed = regexp.MustCompile("/pushed/[0-9]+/")
+
 // files lists all that is in the place, but for what is named by its hash, and
 // for uploads, which a server keeps for a client that may come back.
 func (p *place) files() (names []string) {
@@ -180,7 +188,7 @@ func (p *place) files() (names []string) {
 			return err
 		}
 		name, err := filepath.Rel(p.dir, path)
-		names = append(names, name)
+		names = append(names, pushed.ReplaceAllString(name, "/pushed/N/"))
 		return err
 	})
 	if err != nil {

@@ -48,8 +48,8 @@ func readIndex(dir string) (ocispec.Index, error) {
 		return index, fmt.Errorf("OCI layout version is %.20q, want 1", version.Version)
 	}
 	err = readJSON(filepath.Join(dir, ocispec.ImageIndexFile), &index)
-	if errors.Is(err, fs.ErrNotExist) { // whoever began it was interrupted between the two
-		err = fmt.Errorf("%w: folder has no %s file", ErrNotFound, ocispec.ImageIndexFile)
+	if errors.Is(err, fs.ErrNotExist) { // its writer was killed between the two
+		return index, fmt.Errorf("%w: OCI layout has no %s, so no image is in it", ErrNotFound, ocispec.ImageIndexFile)
 	}
 	return index, err
 }
