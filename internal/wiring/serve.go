@@ -38,12 +38,15 @@ type ServeConfig struct {
 	TLS                          bool // on loopback, too
 	RegistryDir                  string
 	RegistryReadOnly             bool // refuses every push
+	Gateway                      GatewayConfig
 	Log                          *slog.Logger
 }
 
 // Services are a registry and a broker that answer.
 type Services struct {
 	registry, broker *server
+	gateway          *server // or nil
+	blobs            *Blobs  // or nil
 	handler          *registry.Registry
 	ring             *keys.Ring
 }
@@ -68,6 +71,9 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	if s.broker, err = i.listen(ring, "broker", c.BrokerListen, b, c.TLS); err != nil {
 		return nil, errors.Join(err, s.registry.close(0), reg.Close())
 	}
+	if err := i.serveGateway(s, c); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
@@ -88,7 +94,7 @@ func (s *Services) BrokerURL() string   { return s.broker.url }
 
 // Close drains both.
 func (s *Services) Close() error {
-	return errors.Join(s.registry.close(drainTime), s.broker.close(drainTime), s.handler.Close())
+	return errors.Join(s.closeGateway(), s.registry.close(drainTime), s.broker.close(drainTime), s.handler.Close())
 }
 
 // admin speaks to the broker as its administrator.
