@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/protocol/ping"
@@ -54,6 +53,18 @@ func Identity(key ed25519.PublicKey) (id, name string, err error) {
 	return p.String(), did.Key(key), err
 }
 
+// Listed is what is known of a listed peer without a node that runs.
+func Listed(address string) Peer {
+	p := Peer{Address: address, Listed: true}
+	if info, err := ParseAddress(address); err == nil {
+		p.ID = info.ID.String()
+		if key, err := keyOf(info.ID); err == nil {
+			p.DID = did.Key(key)
+		}
+	}
+	return p
+}
+
 // Status describes the node as it is now; peers are in the order of their IDs.
 func (n *Node) Status() Status {
 	own := n.config.Key.Public().(ed25519.PublicKey)
@@ -64,10 +75,8 @@ func (n *Node) Status() Status {
 	if n.config.SwarmKey == nil {
 		s.Swarm = PublicSwarm
 	}
-	if list, err := peer.AddrInfoToP2pAddrs(host.InfoFromHost(n.host)); err == nil {
-		for _, a := range list {
-			s.Addresses = append(s.Addresses, a.String())
-		}
+	for _, a := range n.host.Addrs() {
+		s.Addresses = append(s.Addresses, a.String()+"/p2p/"+s.ID)
 	}
 	for _, p := range n.known() {
 		s.Peers = append(s.Peers, n.describe(p))

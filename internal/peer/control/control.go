@@ -14,6 +14,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"time"
 
 	"holdfast/internal/peer"
@@ -114,6 +115,10 @@ func (c *Client) do(ctx context.Context, method, path string, body, into any) er
 		return err
 	}
 	a, err := c.http.Do(q)
+	var about *url.Error // names a URL that nobody knows
+	if errors.As(err, &about) {
+		return about.Err
+	}
 	if err != nil {
 		return err
 	}
