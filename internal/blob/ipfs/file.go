@@ -15,18 +15,24 @@ import (
 
 // Blob is the digest of the blob that c is the name of, "" when c is a part
 // of one, or unknown.
-func (s *Store) Blob(c cid.Cid) (d oci.Digest, err error) {
-	err = s.find(c, func(at place) bool {
-		if at.offset == 0 && at.bytes == nil && c.Type() == cid.Raw {
-			if id, err := DigestCID(at.blob); err == nil && id.Equals(c) {
-				d = at.blob
-			}
-		} else if known, err := s.index.dag(at.blob); err == nil && known != nil && known.root.Equals(c) {
-			d = at.blob
+func (s *Store) Blob(c cid.Cid) (oci.Digest, error) {
+	places, err := s.find(c)
+	if err != nil {
+		return "", err
+	}
+	for _, at := range places {
+		if own, err := DigestCID(at.blob); err == nil && own.Equals(c) {
+			return at.blob, nil
 		}
-		return d != ""
-	})
-	return d, err
+		dag, err := s.known(at.blob)
+		if err != nil {
+			return "", err
+		}
+		if dag != nil && dag.root.Equals(c) {
+			return at.blob, nil
+		}
+	}
+	return "", nil
 }
 
 // WriteFile writes the UnixFS file that c is the root of to w; every block is

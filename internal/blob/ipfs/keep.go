@@ -35,9 +35,11 @@ func (s *Store) Add(ctx context.Context, r io.ReadSeeker) (oci.Digest, DAG, erro
 		return "", DAG{}, err
 	}
 	if dag.Size > MaxBlock {
-		err = s.write(func() error { return s.index.add(d, dag) })
+		if err := s.write(func() error { return s.index.add(d, dag) }); err != nil {
+			s.config.Logger.Warn("a blob is not in the index yet", "digest", d, "cause", err) // it is a blob all the same
+		}
 	}
-	return d, DAG{Root: dag.Root, Size: dag.Size}, err
+	return d, DAG{Root: dag.Root, Size: dag.Size}, nil
 }
 
 // put gives the pool a blob and links it.
@@ -59,6 +61,18 @@ func (s *Store) put(ctx context.Context, d oci.Digest, r io.Reader) error {
 func (s *Store) keptPath(d oci.Digest) string {
 	return filepath.Join(s.config.Dir, kept, d.Algorithm(), d.Hex())
 }
+
+// Drop no longer keeps d: it stays while a repository names it.
+func (s *Store) Drop(d oci.Digest) error {
+	err := os.Remove(s.keptPath(d))
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s: %w", d, ErrNotKept)
+	}
+	return err
+}
+
+// ErrNotKept says that Add and Import did not make a blob, or Drop was there.
+var ErrNotKept = errors.New("blob is not kept")
 
 // IsKept says whether d stays though no repository may name it.
 func (s *Store) IsKept(d oci.Digest) bool {
