@@ -37,7 +37,8 @@ type ServeConfig struct {
 	RegistryListen, BrokerListen string
 	TLS                          bool // on loopback, too
 	RegistryDir                  string
-	RegistryReadOnly             bool // refuses every push
+	RegistryReadOnly             bool          // refuses every push
+	Access                       *AccessConfig // nil: everybody who reaches the registry may use it
 	Log                          *slog.Logger
 }
 
@@ -45,6 +46,7 @@ type ServeConfig struct {
 type Services struct {
 	registry, broker *server
 	handler          *registry.Registry
+	gatekeeper       *gatekeeper // nil: the registry is open
 	ring             *keys.Ring
 }
 
@@ -57,25 +59,36 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	if err := b.Check(); err != nil {
 		return nil, fmt.Errorf("open broker: %w", err)
 	}
-	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log})
+	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
+	gate, err := i.newGatekeeper(ring, c.Access, c.Log)
 	if err != nil {
+		return nil, err
+	}
+	gate.join(&config)
+	reg, err := registry.New(config)
+	if err != nil {
+		gate.close()
 		return nil, fmt.Errorf("open registry: %w", err)
 	}
-	s := &Services{handler: reg, ring: ring}
-	if s.registry, err = i.listen(ring, "registry", c.RegistryListen, reg, c.TLS); err != nil {
+	s := &Services{handler: reg, ring: ring, gatekeeper: gate}
+	if s.registry, err = i.listen(ring, "registry", c.RegistryListen, gate.handler(reg), c.TLS, gate.certificate()); err != nil {
+		gate.close()
 		return nil, errors.Join(err, reg.Close())
 	}
-	if s.broker, err = i.listen(ring, "broker", c.BrokerListen, b, c.TLS); err != nil {
+	if s.broker, err = i.listen(ring, "broker", c.BrokerListen, b, c.TLS, nil); err != nil {
+		gate.close()
 		return nil, errors.Join(err, s.registry.close(0), reg.Close())
 	}
 	return s, nil
 }
 
-func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handler, secure bool) (*server, error) {
-	if isLoopback(address) && !secure {
+// listen serves h at address, by the certificate that is given or by one of
+// the installation's CA.
+func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
+	if isLoopback(address) && !secure && given == nil {
 		return listen(name, address, h, nil)
 	}
-	certs := &certificates{ring: ring, hosts: hostsOf(address), now: time.Now}
+	certs := &certificates{ring: ring, hosts: hostsOf(address), now: time.Now, given: given}
 	if _, err := certs.get(nil); err != nil {
 		return nil, err
 	}
@@ -88,6 +101,7 @@ func (s *Services) BrokerURL() string   { return s.broker.url }
 
 // Close drains both.
 func (s *Services) Close() error {
+	defer s.gatekeeper.close()
 	return errors.Join(s.registry.close(drainTime), s.broker.close(drainTime), s.handler.Close())
 }
 
