@@ -52,7 +52,7 @@ func (i Installation) newGatekeeper(ring *keys.Ring, c *AccessConfig, log *slog.
 	}
 	g := &gatekeeper{}
 	if c.Cert != "" || c.Key != "" {
-		if g.cert, err = follow.Open(follow.Config[*tls.Certificate]{Paths: []string{c.Cert, c.Key}, Read: readPair, Log: log}); err != nil {
+		if g.cert, err = follow.Open(follow.Config[*tls.Certificate]{Read: c.readPair, Log: log}); err != nil {
 			return nil, err
 		}
 	}
@@ -73,36 +73,36 @@ func (i Installation) newGatekeeper(ring *keys.Ring, c *AccessConfig, log *slog.
 // followRules reads the rules at path. Without one they are the
 // installation's, and as long as it has none there are none.
 func (i Installation) followRules(path string, log *slog.Logger) (*follow.File[*access.Rules], error) {
-	load := func(paths []string) (*access.Rules, error) { return access.Load(paths[0]) }
-	if path == "" {
+	own := path == ""
+	if own {
 		path = i.AccessRules()
-		load = func(paths []string) (*access.Rules, error) {
-			r, err := access.Load(paths[0])
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil, nil
-			}
-			return r, err
-		}
 	}
-	return follow.Open(follow.Config[*access.Rules]{Paths: []string{path}, Read: load, Log: log})
+	return follow.Open(follow.Config[*access.Rules]{Log: log, Read: func() (*access.Rules, []string, error) {
+		r, err := access.Load(path)
+		if own && errors.Is(err, fs.ErrNotExist) {
+			err = nil
+		}
+		return r, []string{path}, err
+	}})
 }
 
 // readPair reads a certificate with its chain, and its key.
-func readPair(paths []string) (*tls.Certificate, error) {
-	cert, err := input.ReadFile(paths[0], input.Key)
+func (c *AccessConfig) readPair() (*tls.Certificate, []string, error) {
+	files := []string{c.Cert, c.Key}
+	cert, err := input.ReadFile(c.Cert, input.Key)
 	if err != nil {
-		return nil, fmt.Errorf("certificate: %w", err)
+		return nil, files, fmt.Errorf("certificate: %w", err)
 	}
-	key, err := input.ReadFile(paths[1], input.Key)
+	key, err := input.ReadFile(c.Key, input.Key)
 	if err != nil {
-		return nil, fmt.Errorf("key of the certificate: %w", err)
+		return nil, files, fmt.Errorf("key of the certificate: %w", err)
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return nil, fmt.Errorf("certificate %s with key %s: %w", paths[0], paths[1], err)
+		return nil, files, fmt.Errorf("certificate %s with key %s: %w", c.Cert, c.Key, err)
 	}
 	pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0])
-	return &pair, err
+	return &pair, files, err
 }
 
 func (g *gatekeeper) close() {
