@@ -22,7 +22,7 @@ func (a *app) serveVerb() *cobra.Command {
 protocol 0.4.0) until it is told to stop. On loopback they speak plain HTTP
 unless --tls is given; on any other address always TLS, with a certificate of
 the installation's own CA (keys/tls.crt).
-` + accessHelp + `
+` + accessHelp + upstreamHelp + `
 SIGTERM and Ctrl-C answer the requests under way, then stop.
 
 Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
@@ -32,8 +32,9 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	c.Flags().StringVar(&cfg.RegistryListen, "registry-listen", "127.0.0.1:5000", "address of the registry")
 	c.Flags().StringVar(&cfg.BrokerListen, "broker-listen", "127.0.0.1:8080", "address of the broker")
 	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
-	access := accessFlags(c)
+	access, upstreams := accessFlags(c), upstreamFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		cfg.Upstreams = upstreams()
 		if cfg.Access, err = access(); err != nil {
 			return err
 		}

@@ -12,7 +12,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"holdfast/internal/access"
 	"holdfast/internal/follow"
@@ -33,41 +32,47 @@ type AccessConfig struct {
 // AccessRules is where the rules of who may use the registry are, if any.
 func (i Installation) AccessRules() string { return filepath.Join(i.dir, "access.yaml") }
 
-// A gatekeeper stands before the registry. It reads again what changes on the
-// disk until it is closed. Without one, nil, the registry is open.
+// A gatekeeper stands before the registry. Without one, nil, it is open.
 type gatekeeper struct {
 	guard *access.Guard
 	cert  *follow.File[*tls.Certificate] // nil: the installation's CA makes one
-	stop  context.CancelFunc
-	watch sync.WaitGroup
 }
 
-func (i Installation) newGatekeeper(ring *keys.Ring, c *AccessConfig, log *slog.Logger) (*gatekeeper, error) {
-	if c == nil {
+func (s *Services) joinAccess(i Installation, c ServeConfig, to *registry.Config) (*gatekeeper, error) {
+	if c.Access == nil {
 		return nil, nil
 	}
-	rules, err := i.followRules(c.Rules, log)
+	rules, err := i.followRules(c.Access.Rules, c.Log)
 	if err != nil {
 		return nil, err
 	}
+	s.watch(rules)
 	g := &gatekeeper{}
-	if c.Cert != "" || c.Key != "" {
-		if g.cert, err = follow.Open(follow.Config[*tls.Certificate]{Read: c.readPair, Log: log}); err != nil {
+	if c.Access.Cert != "" {
+		if g.cert, err = follow.Open(follow.Config[*tls.Certificate]{Read: c.Access.readPair, Log: c.Log}); err != nil {
 			return nil, err
 		}
+		s.watch(g.cert)
 	}
-	key := ring.Pair(keys.Login).Key.(ed25519.PrivateKey)
-	g.guard, err = access.New(access.Config{Rules: rules.Get, Key: key, URL: strings.TrimSuffix(c.URL, "/"), Log: log})
-	if err != nil {
-		return nil, err
-	}
+	key := s.ring.Pair(keys.Login).Key.(ed25519.PrivateKey)
+	g.guard, err = access.New(access.Config{Rules: rules.Get, Key: key, URL: strings.TrimSuffix(c.Access.URL, "/"), Log: c.Log})
+	to.Access = g
+	return g, err
+}
+
+// watch has a file's changes noted until the services are closed.
+func (s *Services) watch(file interface{ Watch(context.Context) }) {
 	ctx, cancel := context.WithCancel(context.Background())
-	g.stop = cancel
-	g.watch.Go(func() { rules.Watch(ctx) })
-	if g.cert != nil {
-		g.watch.Go(func() { g.cert.Watch(ctx) })
-	}
-	return g, nil
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		file.Watch(ctx)
+	}()
+	s.ends = append(s.ends, func() error {
+		cancel()
+		<-done
+		return nil
+	})
 }
 
 // followRules reads the rules at path. Without one they are the
@@ -103,19 +108,6 @@ func (c *AccessConfig) readPair() (*tls.Certificate, []string, error) {
 	}
 	pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0])
 	return &pair, files, err
-}
-
-func (g *gatekeeper) close() {
-	if g != nil {
-		g.stop()
-		g.watch.Wait()
-	}
-}
-
-func (g *gatekeeper) join(c *registry.Config) {
-	if g != nil {
-		c.Access = g
-	}
 }
 
 // handler lets callers through to next that show nothing untrue.
