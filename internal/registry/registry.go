@@ -53,6 +53,7 @@ type Registry struct {
 	uploads *uploads
 	fetches fetches
 	usage   *usage
+	doubt   *doubt
 	unlock  func() error
 
 	big      chan struct{} // holds a place for each large manifest in memory
@@ -136,6 +137,9 @@ func (r *Registry) prepare() (err error) {
 		return err
 	}
 	r.usage = newUsage(r)
+	if err := r.openDoubt(); err != nil {
+		return err
+	}
 	return r.openIndex()
 }
 
@@ -187,5 +191,8 @@ func (r *Registry) Close() error {
 	}
 	r.closed = true
 	r.background.Wait()
-	return errors.Join(r.exportStale(context.Background()), r.index.Close(), r.unlock())
+	if r.config.ReadOnly {
+		return r.index.Close()
+	}
+	return errors.Join(r.exportStale(context.Background()), r.index.Close(), r.closeDoubt(), r.unlock())
 }

@@ -104,6 +104,9 @@ func (r *Registry) open(repository string, d oci.Digest) (*os.File, fs.FileInfo,
 // pooled exchanges a file for the pool's, which it mostly is already.
 func (r *Registry) pooled(repository string, d oci.Digest, f *os.File, info fs.FileInfo) (*os.File, fs.FileInfo, error) {
 	in, err := r.pool.Stat(d)
+	if err == nil && r.doubt.about(in) {
+		err = r.settle(r.ctx, d)
+	}
 	if err == nil && in.Is(info) {
 		return f, info, nil
 	}

@@ -21,6 +21,7 @@ func (r *Registry) beginUpload(w http.ResponseWriter, q *http.Request, to route)
 	if algorithm != "" && algorithm != "sha256" && algorithm != "sha512" {
 		return digestInvalid("digest-algorithm: want sha256 or sha512")
 	}
+	r.beside()
 	if err := r.admitUpload(); err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (r *Registry) beginUpload(w http.ResponseWriter, q *http.Request, to route)
 // from. Whatever is in the way makes it an ordinary upload.
 func (r *Registry) mount(q *http.Request, to, from string, d oci.Digest) bool {
 	if from == "" && r.config.Access == nil {
-		return r.mountAnonymous(to, d)
+		return r.mountAnonymous(q, to, d)
 	}
 	if !validName(from) || r.allow(q, from, Pull) != nil || r.exists(from) != nil {
 		return false
@@ -70,8 +71,11 @@ func (r *Registry) mount(q *http.Request, to, from string, d oci.Digest) bool {
 
 // mountAnonymous gives the repository a blob that any has. Where some may not
 // see what others have, knowing a digest is not enough.
-func (r *Registry) mountAnonymous(to string, d oci.Digest) bool {
+func (r *Registry) mountAnonymous(q *http.Request, to string, d oci.Digest) bool {
 	in, err := r.pool.Stat(d)
+	if err == nil && r.doubt.about(in) {
+		err = r.settle(q.Context(), d)
+	}
 	return err == nil && r.charge(to, d, in.Size) == nil && r.hold(to, d) == nil
 }
 
@@ -220,8 +224,8 @@ func (r *Registry) store(repository string, d oci.Digest, path string, size int6
 	if err := r.charge(repository, d, size); err != nil {
 		return err
 	}
-	if in, err := r.pool.Stat(d); err == nil && in.Size != size { // cut off, as by a power cut
-		if err := r.pool.Quarantine(d); err != nil {
+	if in, err := r.pool.Stat(d); err == nil && r.doubt.about(in) {
+		if err := r.settle(r.ctx, d); err != nil && !errors.Is(err, blob.ErrNotFound) {
 			return err
 		}
 	}
