@@ -308,4 +308,3 @@ func TestAnotherProcessCanAskForOrder(t *testing.T) {
 		t.Errorf("the socket: %v, %v", info.Mode(), err)
 	}
 }
-

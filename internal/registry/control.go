@@ -82,19 +82,25 @@ func socketIn(path string) (*os.File, string, error) {
 
 func (r *Registry) control() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /collect", answering(func(ctx context.Context, a asking, tell func(said)) (any, error) {
+	mux.HandleFunc("POST /collect", r.answering(func(ctx context.Context, a asking, tell func(said)) (any, error) {
 		return r.Collect(ctx, CollectConfig{DryRun: a.DryRun, Untagged: a.Untagged, Grace: a.Grace,
 			Progress: func(blobs int64) { tell(said{Blobs: blobs}) }})
 	}))
-	mux.HandleFunc("POST /verify", answering(func(ctx context.Context, a asking, tell func(said)) (any, error) {
+	mux.HandleFunc("POST /verify", r.answering(func(ctx context.Context, a asking, tell func(said)) (any, error) {
 		return r.Verify(ctx, VerifyConfig{Rate: a.Rate,
 			Progress: func(blobs, bytes int64) { tell(said{Blobs: blobs, Bytes: bytes}) }})
 	}))
 	return mux
 }
 
-func answering(do func(context.Context, asking, func(said)) (any, error)) http.HandlerFunc {
+func (r *Registry) answering(do func(context.Context, asking, func(said)) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, q *http.Request) {
+		r.mu.RLock()
+		defer r.mu.RUnlock()
+		if r.closed {
+			http.Error(w, "registry is shutting down", http.StatusServiceUnavailable)
+			return
+		}
 		var a asking
 		if err := json.NewDecoder(io.LimitReader(q.Body, 1<<10)).Decode(&a); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
