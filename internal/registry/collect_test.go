@@ -308,3 +308,10 @@ func TestAnotherProcessCanAskForOrder(t *testing.T) {
 		t.Errorf("the socket: %v, %v", info.Mode(), err)
 	}
 }
+
+func removeAll(t testing.TB, dir, name string) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+		t.Fatal(err)
+	}
+}
