@@ -142,7 +142,10 @@ func hintFor(err error) string {
 	var unknownRun *wiring.UnknownRunError
 	var running *wiring.RunningError
 	var nothing *nothingKept
+	var unreachable *transport.UnreachableError
 	switch {
+	case errors.As(err, &unreachable) && unreachable.Hub():
+		return "a name without a host is one at Docker Hub; a folder's is oci:DIR or ./DIR"
 	case errors.As(err, &unknownRun):
 		return `"holdfast ps --all" lists them`
 	case errors.As(err, &running):
