@@ -64,6 +64,7 @@ func (s *service) kill() {
 func TestAServiceKilledUnderARunIsNamedAndStartedAgainTheRunWorks(t *testing.T) {
 	b := needs(t)
 	s, o := newService(t, b), newOutage(t, b, "outage")
+	defer o.call("rm", "--force", o.name)
 	n := seed(t)
 	t.Logf("HOLDFAST_SEED=%d makes the same again", n)
 	r := rand.New(rand.NewPCG(n, 0))
