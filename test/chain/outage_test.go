@@ -63,6 +63,7 @@ func (s *service) kill() {
 // is started again, the same run works.
 func TestAServiceKilledUnderARunIsNamedAndStartedAgainTheRunWorks(t *testing.T) {
 	b := needs(t)
+	t.Parallel()
 	s, o := newService(t, b), newOutage(t, b, "outage")
 	defer o.call("rm", "--force", o.name)
 	n := seed(t)

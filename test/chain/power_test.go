@@ -250,6 +250,7 @@ func (o *outage) works() time.Duration {
 // moment of its life: nothing is left of it, and the same run works.
 func TestAPowerCutLeavesNothingAndTheSameRunWorks(t *testing.T) {
 	b := needs(t)
+	t.Parallel()
 	o := newOutage(t, b, "power-cut")
 	defer o.call("rm", "--force", o.name)
 	n := seed(t)
