@@ -40,7 +40,8 @@ type ServeConfig struct {
 	RegistryListen, BrokerListen string
 	TLS                          bool // on loopback, too
 	RegistryDir                  string
-	RegistryReadOnly             bool            // refuses every push
+	RegistryReadOnly             bool // refuses every push
+	RegistryLimits               RegistryLimits
 	Access                       *AccessConfig   // nil: everybody who reaches the registry may use it
 	Upstreams                    *UpstreamConfig // nil: there are none
 	Gateway                      GatewayConfig
@@ -81,6 +82,7 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 		return fmt.Errorf("open broker: %w", err)
 	}
 	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
+	c.RegistryLimits.apply(&config)
 	gate, err := s.joinAccess(i, c, &config)
 	if err != nil {
 		return err
@@ -98,6 +100,9 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 		return fmt.Errorf("open registry: %w", err)
 	}
 	s.ends = append(s.ends, reg.Close)
+	if err := s.controlRegistry(reg, config); err != nil {
+		return err
+	}
 	if err := s.controlSwarm(i); err != nil {
 		return err
 	}
