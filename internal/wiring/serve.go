@@ -41,12 +41,17 @@ type ServeConfig struct {
 	RegistryReadOnly             bool            // refuses every push
 	Access                       *AccessConfig   // nil: everybody who reaches the registry may use it
 	Upstreams                    *UpstreamConfig // nil: there are none
+	Gateway                      GatewayConfig
+	Peer                         PeerConfig
 	Log                          *slog.Logger
 }
 
 // Services are a registry and a broker that answer.
 type Services struct {
 	registry, broker *server
+	gateway          *server // or nil
+	blobs            *Blobs  // or nil
+	swarm            *swarm  // or nil
 	ring             *keys.Ring
 	ends             []func() error // what closes each part, in the order that they began
 }
@@ -73,6 +78,9 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 	if err != nil {
 		return err
 	}
+	if err := s.joinSwarm(i, c, &config); err != nil {
+		return err
+	}
 	if err := s.joinUpstreams(c, &config); err != nil {
 		return err
 	}
@@ -81,11 +89,16 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 		return fmt.Errorf("open registry: %w", err)
 	}
 	s.ends = append(s.ends, reg.Close)
+	if err := s.controlSwarm(i); err != nil {
+		return err
+	}
 	if s.registry, err = s.serve(i, "registry", c.RegistryListen, gate.handler(reg), c.TLS, gate.certificate()); err != nil {
 		return err
 	}
-	s.broker, err = s.serve(i, "broker", c.BrokerListen, b, c.TLS, nil)
-	return err
+	if s.broker, err = s.serve(i, "broker", c.BrokerListen, b, c.TLS, nil); err != nil {
+		return err
+	}
+	return s.serveGateway(i, c)
 }
 
 func (s *Services) serve(i Installation, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
