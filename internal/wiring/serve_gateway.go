@@ -1,10 +1,6 @@
 package wiring
 
-import (
-	"errors"
-
-	"holdfast/internal/gateway"
-)
+import "holdfast/internal/gateway"
 
 // GatewayConfig says where IPFS content is served over HTTP, and for whom.
 type GatewayConfig struct {
@@ -17,13 +13,10 @@ func (i Installation) serveGateway(s *Services, c ServeConfig) error {
 	if c.Gateway.Listen == "" {
 		return nil
 	}
-	blobs, err := i.Blobs(c.RegistryDir, c.Log)
-	if err != nil {
+	if err := i.openBlobs(s, c); err != nil {
 		return err
 	}
-	s.blobs = blobs
-	blobs.store.Start()
-	h, err := gateway.New(gateway.Config{Blocks: blobs.store, Hosts: c.Gateway.Hosts})
+	h, err := gateway.New(gateway.Config{Blocks: s.blobs.store, Hosts: c.Gateway.Hosts})
 	if err != nil {
 		return err
 	}
@@ -39,14 +32,20 @@ func (s *Services) GatewayURL() string {
 	return s.gateway.url
 }
 
-// closeGateway stops the gateway and lets go of its blocks.
-func (s *Services) closeGateway() error {
-	var err error
-	if s.gateway != nil {
-		err = s.gateway.close(drainTime)
-	}
+// openBlobs opens the registry's blobs for those that serve them otherwise.
+func (i Installation) openBlobs(s *Services, c ServeConfig) (err error) {
 	if s.blobs != nil {
-		err = errors.Join(err, s.blobs.Close())
+		return nil
+	}
+	if s.blobs, err = i.Blobs(c.RegistryDir, c.Log); err == nil {
+		s.blobs.store.Start()
 	}
 	return err
+}
+
+func (s *Services) closeBlobs() error {
+	if s.blobs == nil {
+		return nil
+	}
+	return s.blobs.Close()
 }
