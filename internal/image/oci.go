@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
@@ -44,6 +46,9 @@ type Layer struct {
 // BuildOCI makes an OCI image layout with one image: a layer for each group of
 // packages, and one for what the recipe adds itself.
 func BuildOCI(ctx context.Context, o OCIOptions) (*OCIResult, error) {
+	if err := o.Compression.check(); err != nil {
+		return nil, err
+	}
 	b, err := newBuild(ctx, o.Options)
 	if err != nil {
 		return nil, err
@@ -65,7 +70,7 @@ func BuildOCI(ctx context.Context, o OCIOptions) (*OCIResult, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", b.Recipe.Name, err)
 	}
-	return result, nil
+	return result, b.Derived.Prune()
 }
 
 // pack makes the layout of one tree.
@@ -103,29 +108,37 @@ func (b *build) pack(ctx context.Context, l *layout, t *tree.Tree, o OCIOptions)
 	return result, l.finish(manifest, cmp.Or(o.Tag, "latest"), attached...)
 }
 
-// layers writes what each layer of t adds. One that adds nothing, because the
-// recipe removes it all, is left out.
+// layers writes what each layer of t adds, several at once. One that adds
+// nothing, because the recipe removes it all, is left out.
 func (b *build) layers(ctx context.Context, l *layout, t *tree.Tree, c Compression, step progress.Step) ([]v1.Descriptor, []Layer, error) {
 	names, err := b.layerNames()
 	if err != nil {
 		return nil, nil, err
 	}
-	var layers []v1.Descriptor
-	var made []Layer
-	for i, name := range names {
-		if t.LayerPaths(i) == 0 {
-			continue
+	var present []int
+	for i := range names {
+		if t.LayerPaths(i) > 0 {
+			present = append(present, i)
 		}
-		step.Note(name)
-		write := func(w io.Writer) error { return t.WriteLayer(w, i, b.Lock.Date) }
-		layer, diffID, err := l.layer(ctx, write, c, step)
-		if err != nil {
-			return nil, nil, fmt.Errorf("layer %s: %w", name, err)
-		}
-		layers = append(layers, layer)
-		made = append(made, Layer{name, oci.Digest(layer.Digest), diffID, layer.Size})
 	}
-	return layers, made, nil
+	layers, made := make([]v1.Descriptor, len(present)), make([]Layer, len(present))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for at, i := range present {
+		g.Go(func() error {
+			step.Note(names[i])
+			tar, err := newPlain(func(w io.Writer) error { return t.WriteLayer(w, i, b.Lock.Date) })
+			if err == nil {
+				layers[at], err = l.layer(c.mediaType(), func(w io.Writer) error { return b.packed(ctx, w, c, tar, meter{ctx, step}) })
+			}
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", names[i], err)
+			}
+			made[at] = Layer{names[i], oci.Digest(layers[at].Digest), tar.sum, layers[at].Size}
+			return nil
+		})
+	}
+	return layers, made, g.Wait()
 }
 
 // layerNames are those of the tree's layers, in their order.
