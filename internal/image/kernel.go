@@ -135,10 +135,12 @@ func readModule(from *kmod.Tree, module kmod.Module) ([]byte, error) {
 // it needs no checksum of its own.
 type initrdCodec struct{}
 
-func (initrdCodec) id() string { return zstdID("initrd", packLevel, packWindow) }
+const initrdWindow = 8 << 20
+
+func (initrdCodec) id() string { return zstdID("initrd ", packLevel, initrdWindow) }
 
 func (initrdCodec) pack(_ context.Context, to io.Writer, write func(io.Writer) error) error {
-	z, err := zstd.NewWriter(to, zstd.WithEncoderLevel(packLevel), zstd.WithWindowSize(packWindow), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	z, err := zstd.NewWriter(to, zstd.WithEncoderLevel(packLevel), zstd.WithWindowSize(initrdWindow), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return err
 	}

@@ -46,9 +46,6 @@ type Layer struct {
 // BuildOCI makes an OCI image layout with one image: a layer for each group of
 // packages, and one for what the recipe adds itself.
 func BuildOCI(ctx context.Context, o OCIOptions) (*OCIResult, error) {
-	if err := o.Compression.check(); err != nil {
-		return nil, err
-	}
 	b, err := newBuild(ctx, o.Options)
 	if err != nil {
 		return nil, err
@@ -115,6 +112,10 @@ func (b *build) layers(ctx context.Context, l *layout, t *tree.Tree, c Compressi
 	if err != nil {
 		return nil, nil, err
 	}
+	codec, err := c.codec()
+	if err != nil {
+		return nil, nil, err
+	}
 	var present []int
 	for i := range names {
 		if t.LayerPaths(i) > 0 {
@@ -129,7 +130,7 @@ func (b *build) layers(ctx context.Context, l *layout, t *tree.Tree, c Compressi
 			step.Note(names[i])
 			tar, err := newPlain(func(w io.Writer) error { return t.WriteLayer(w, i, b.Lock.Date) })
 			if err == nil {
-				layers[at], err = l.layer(c.mediaType(), func(w io.Writer) error { return b.packed(ctx, w, c, tar, meter{ctx, step}) })
+				layers[at], err = l.layer(c.mediaType(), func(w io.Writer) error { return b.packed(ctx, w, codec, tar, meter{ctx, step}) })
 			}
 			if err != nil {
 				return fmt.Errorf("layer %s: %w", names[i], err)
