@@ -26,7 +26,7 @@ var Layers = []Layer{
 	{Name: "services", Apart: true, Packages: []string{
 		"image", "machine", "node", "guest", "broker", "registry", "cluster", "scenario", "release"}},
 	{Name: "mechanisms", Packages: []string{
-		"deb", "blob", "attest", "boot", "ignition", "enc", "swtpm", "devmapper", "egress", "keys", "proof", "journal", "resume"}},
+		"deb", "blob", "attest", "boot", "ignition", "enc", "cosign", "swtpm", "devmapper", "egress", "keys", "proof", "journal", "resume"}},
 	{Name: "vocabulary", Pure: true, Packages: []string{"oci", "did", "sign", "policy", "api"}},
 	{Name: "ground", Plain: true, Packages: []string{"ahead", "atomicfile", "input", "progress", "nearest", "arch"}},
 }

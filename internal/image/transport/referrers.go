@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -171,6 +173,9 @@ func (r *remoteTarget) attach(ctx context.Context, a artifact) error {
 	return explain(r.pusher.Put(ctx, r.ref.Context().Digest(string(a.desc.Digest)), document{a.raw, ocispecType(a.desc)}))
 }
 
+// listed has nothing to do: a registry lists what was pushed.
+func (*remoteTarget) listed(context.Context) error { return nil }
+
 // olaregSubject marks the lists of referrers in the layouts that the registry
 // here keeps.
 const olaregSubject = "org.olareg.referrer.subject"
@@ -238,6 +243,23 @@ func (l *layoutWriter) attach(_ context.Context, a artifact) error {
 	}
 	l.attached = append(l.attached, a.desc)
 	return nil
+}
+
+func (l *layoutWriter) listed(ctx context.Context) error {
+	index, err := readIndex(l.ref.Path)
+	if err != nil {
+		return err
+	}
+	for _, a := range l.attached {
+		same := func(d ocispec.Descriptor) bool { return d.Digest == a.Digest }
+		if !slices.ContainsFunc(index.Manifests, same) {
+			index.Manifests = append(index.Manifests, a)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(l.ref.Path, ocispec.ImageIndexFile), index)
 }
 
 // isImageType tells the types of images: go-containerregistry, and thus crane,
