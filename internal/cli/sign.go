@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast/internal/cosign"
 	"holdfast/internal/wiring"
 )
 
@@ -79,14 +80,23 @@ func (a *app) imageVerify() *cobra.Command {
 that refer to the image, and the older tag sha256-….sig. One good signature by
 one of the keys is enough. No transparency log is asked, and no certificate
 believed: the keys are those that you give.
+
+With --policy a policy.json as of the containers tools decides instead, and its
+scope and requirement are named.
 ` + referenceHelp + `
 Exit codes: 0 signed so, 1 failed, 2 usage, 3 not signed so.`,
-		Example: "  holdfast image verify 127.0.0.1:5000/redis:7\n  holdfast image verify 127.0.0.1:5000/redis:7 --key cosign.pub",
+		Example: "  holdfast image verify 127.0.0.1:5000/redis:7\n  holdfast image verify 127.0.0.1:5000/redis:7 --key cosign.pub\n  holdfast image verify oci:redis --policy policy.json --as registry.example.com/redis:7",
 		Args:    cobra.ExactArgs(1),
 	}
 	options := a.transportFlags(c)
 	c.Flags().StringArrayVar(&v.Keys, "key", nil, "PEM file of public keys; may be repeated (default: this installation's image key)")
+	c.Flags().StringVar(&v.Policy, "policy", "", "file of a policy that decides, instead of keys")
+	c.Flags().StringVar(&v.As, "as", "", "name that the policy is to judge IMAGE by, as HOST/NAME:TAG (default: IMAGE)")
+	c.MarkFlagsMutuallyExclusive("key", "policy")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if v.As != "" && v.Policy == "" {
+			return usageError{errors.New("--as is for --policy")}
+		}
 		o, err := options()
 		if err != nil {
 			return err
@@ -107,7 +117,12 @@ Exit codes: 0 signed so, 1 failed, 2 usage, 3 not signed so.`,
 
 func printChecked(w io.Writer, r *wiring.Checked) {
 	verdict := "signed"
-	if !r.Verified {
+	switch {
+	case r.Decision != nil && r.Verified:
+		verdict = "allowed"
+	case r.Decision != nil:
+		verdict = "REFUSED"
+	case !r.Verified:
 		verdict = "NOT signed as wanted"
 	}
 	fmt.Fprintf(w, "%s: %s, %s\n", r.Reference, verdict, r.Digest)
@@ -121,5 +136,19 @@ func printChecked(w io.Writer, r *wiring.Checked) {
 			fmt.Fprintf(w, " as %s", printable(s.Name))
 		}
 		fmt.Fprintln(w)
+	}
+	if r.Decision != nil {
+		printDecision(w, r.Decision)
+	}
+}
+
+func printDecision(w io.Writer, d *cosign.Decision) {
+	fmt.Fprintf(w, "  by %s\n", printable(d.Place()))
+	for _, j := range d.Requirements {
+		mark := "-"
+		if j.Fulfilled {
+			mark = "="
+		}
+		fmt.Fprintf(w, "  %s  %s: %s\n", mark, j.Type, printable(j.Reason))
 	}
 }

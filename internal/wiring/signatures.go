@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"holdfast/internal/cosign"
@@ -115,15 +116,18 @@ func (i Installation) signingKey(ctx context.Context, path string) (crypto.Signe
 // A Checking says what an image's signatures must fulfil: a policy, or that
 // one of the keys made one.
 type Checking struct {
-	Image string
-	Keys  []string // PEM files of public keys; the installation's image key when there is neither
+	Image  string
+	Keys   []string // PEM files of public keys; the installation's image key when there is neither
+	Policy string   // file
+	As     string   // the name to judge the image by, as if it were pulled from there
 }
 
 // Checked is what came of it.
 type Checked struct {
 	transport.Subject
 	Verified   bool               `json:"verified"`
-	Signatures []CheckedSignature `json:"signatures"`
+	Signatures []CheckedSignature `json:"signatures,omitempty"`
+	Decision   *cosign.Decision   `json:"decision,omitempty"` // of the policy
 }
 
 // A CheckedSignature is one, with whose it is or why it counts for nothing.
@@ -148,11 +152,18 @@ func (i Installation) CheckSignatures(ctx context.Context, c Checking, o transpo
 	if err != nil {
 		return nil, err
 	}
+	if c.Policy != "" {
+		return checkPolicy(ctx, ref, c, o)
+	}
 	trusted, err := i.trustedKeys(ctx, c.Keys)
 	if err != nil {
 		return nil, fmt.Errorf("key: %w", err)
 	}
-	subject, found, err := transport.Signatures(ctx, ref, o)
+	var found cosign.Found
+	subject, err := transport.InRepository(ctx, ref, o, func(s transport.Subject, in cosign.Repository) (err error) {
+		found, err = cosign.Find(ctx, in, s.Digest)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -169,6 +180,61 @@ func (i Installation) CheckSignatures(ctx context.Context, c Checking, o transpo
 		return result, &UnsignedError{ref.String(), result.reason()}
 	}
 	return result, nil
+}
+
+// checkPolicy has the policy judge the image as if it were pulled from where
+// it is, or from where c says.
+func checkPolicy(ctx context.Context, ref transport.Ref, c Checking, o transport.Options) (*Checked, error) {
+	p, err := ReadPolicy(c.Policy)
+	if err != nil {
+		return nil, err
+	}
+	as, err := policySubject(ref, c.As)
+	if err != nil {
+		return nil, err
+	}
+	result := &Checked{}
+	result.Subject, err = transport.InRepository(ctx, ref, o, func(s transport.Subject, in cosign.Repository) error {
+		as.Digest = s.Digest
+		d, err := p.Decide(ctx, as, in)
+		result.Decision, result.Verified = &d, d.Allowed
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := result.Decision.Err(); err != nil {
+		return result, &UnsignedError{ref.String(), err.Error()}
+	}
+	return result, nil
+}
+
+// ReadPolicy reads a policy and the keys that it names.
+func ReadPolicy(path string) (*cosign.Policy, error) {
+	raw, err := input.ReadFile(path, input.Document)
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	p, err := cosign.ParsePolicy(raw, func(path string) ([]byte, error) { return input.ReadFile(path, input.Key) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return p, nil
+}
+
+func policySubject(ref transport.Ref, as string) (cosign.Subject, error) {
+	if as == "" && ref.Kind != transport.Registry {
+		path, err := filepath.Abs(ref.Path)
+		if ref.Name != "" {
+			path += ":" + ref.Name
+		}
+		return cosign.Subject{Transport: cosign.Layout, Path: path}, err
+	}
+	if as == "" {
+		as = ref.Remote.Name()
+	}
+	n, err := cosign.ParseName(as)
+	return cosign.Subject{Transport: cosign.Docker, Name: n}, err
 }
 
 func judge(s cosign.Signature, image oci.Digest, trusted []cosign.Key) CheckedSignature {

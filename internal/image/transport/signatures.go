@@ -41,22 +41,19 @@ func resolve(ctx context.Context, ref Ref, src source) (Subject, error) {
 	return Subject{ref.String(), oci.Digest(desc.Digest), desc.MediaType, int64(len(raw))}, nil
 }
 
-// Signatures are those beside what a reference names.
-func Signatures(ctx context.Context, ref Ref, o Options) (Subject, cosign.Found, error) {
+// InRepository has do look around where the reference is, for what concerns
+// that which it names.
+func InRepository(ctx context.Context, ref Ref, o Options, do func(Subject, cosign.Repository) error) (Subject, error) {
 	src, err := openSource(ctx, ref, o.withDefaults())
 	if err != nil {
-		return Subject{}, cosign.Found{}, fmt.Errorf("read %s: %w", ref, err)
+		return Subject{}, fmt.Errorf("read %s: %w", ref, err)
 	}
 	defer src.Close()
 	s, err := resolve(ctx, ref, src)
 	if err != nil {
-		return s, cosign.Found{}, err
+		return s, err
 	}
-	found, err := cosign.Find(ctx, repository{src}, s.Digest)
-	if err != nil {
-		err = fmt.Errorf("signatures of %s: %w", ref, err)
-	}
-	return s, found, err
+	return s, do(s, repository{src})
 }
 
 // A repository is a source, for who looks for signatures in it.
