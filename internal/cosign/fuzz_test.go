@@ -83,7 +83,7 @@ func FuzzSimple(f *testing.F) {
 // A policy that is taken says the same when it was written and read again, and
 // with "reject" as its default it takes no image that it has no scope for.
 //
-//fuzz:parser policy.go strict.go identity.go name.go key.go:ParseKeys,NewKey decide.go:Decide,judge
+//fuzz:parser policy.go requirement.go scope.go strict.go identity.go name.go key.go:ParseKeys,NewKey decide.go:Decide,judge
 func FuzzPolicy(f *testing.F) {
 	f.Add([]byte(`{"default": [{"type": "reject"}], "transports": {"docker": {"*.example.com": [{"type": "insecureAcceptAnything"}]}}}`), "a.example.com/r:1")
 	f.Add([]byte(`{"default": [`+signed(f, "p256", "")+`, {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}]}`), "h:5000/r@"+string(oci.SHA256(nil)))

@@ -19,6 +19,15 @@ const (
 	matchDigest            = "matchDigest"
 )
 
+// An Identity says which name a signature must give the image.
+type Identity struct {
+	Type         string `json:"type"`
+	Reference    string `json:"dockerReference,omitempty"`
+	Repository   string `json:"dockerRepository,omitempty"`
+	Prefix       string `json:"prefix,omitempty"`
+	SignedPrefix string `json:"signedPrefix,omitempty"`
+}
+
 func parseIdentity(raw []byte, i *Identity) error {
 	err := fields(raw, func(name string, value json.RawMessage) error {
 		switch name {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"holdfast/internal/oci"
 )
@@ -17,11 +18,13 @@ import (
 // nothing, but it syncs none of them.
 type durable struct {
 	http.ResponseWriter
-	dir  string
-	path string
-	body *limited
-	log  *slog.Logger
-	mute bool // the library's own body is for another status
+	dir   string
+	path  string
+	index *sync.Mutex // held while an index is synced: none may give way to an older one
+	body  *limited
+	log   *slog.Logger
+	mute  bool // the library's own body is for another status
+	lost  bool // what was named is maybe not on the disk
 }
 
 func (d *durable) WriteHeader(status int) {
@@ -33,7 +36,7 @@ func (d *durable) WriteHeader(status int) {
 	case status == http.StatusCreated:
 		if err := d.sync(); err != nil {
 			d.log.Error("pushed bytes cannot be synced", "path", d.path, "cause", err)
-			d.mute, status = true, http.StatusInternalServerError
+			d.mute, d.lost, status = true, true, http.StatusInternalServerError
 		}
 	}
 	d.ResponseWriter.WriteHeader(status)
@@ -46,7 +49,7 @@ func (d *durable) Write(p []byte) (int, error) {
 	return d.ResponseWriter.Write(p)
 }
 
-// sync flushes the blob that was made and the names that lead to it.
+// sync flushes what was made and the names that lead to it.
 func (d *durable) sync() error {
 	digest, err := oci.ParseDigest(d.Header().Get("Docker-Content-Digest"))
 	if err != nil {
@@ -54,17 +57,24 @@ func (d *durable) sync() error {
 	}
 	repository := filepath.Join(d.dir, filepath.FromSlash(repositoryOf(d.path)))
 	blobs := filepath.Join(repository, "blobs", digest.Algorithm())
-	files := []string{filepath.Join(blobs, digest.Hex()), filepath.Join(repository, "index.json"), filepath.Join(repository, "oci-layout")}
-	for dir := blobs; dir != d.dir; dir = filepath.Dir(dir) {
-		files = append(files, dir)
+	if err := syncFile(filepath.Join(blobs, digest.Hex())); err != nil {
+		return err
 	}
-	files = append(files, d.dir)
-	for _, file := range files {
-		if err := syncFile(file); err != nil {
+	if err := d.syncIndex(filepath.Join(repository, "index.json")); err != nil {
+		return err
+	}
+	for dir := blobs; dir != d.dir; dir = filepath.Dir(dir) {
+		if err := syncFile(dir); err != nil {
 			return err
 		}
 	}
-	return nil
+	return syncFile(d.dir)
+}
+
+func (d *durable) syncIndex(path string) error {
+	d.index.Lock()
+	defer d.index.Unlock()
+	return keepIndex(path)
 }
 
 func syncFile(path string) error {
@@ -76,7 +86,7 @@ func syncFile(path string) error {
 }
 
 // sweep removes what interrupted pushes left: nobody can resume them, since
-// their sessions were in memory.
+// their sessions were in memory. It leaves each repository with an index.
 func sweep(dir string) error {
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -91,6 +101,8 @@ func sweep(dir string) error {
 			return fs.SkipDir
 		case !entry.IsDir() && (strings.HasPrefix(entry.Name(), "index.json.") || strings.HasPrefix(entry.Name(), ".tmp-")):
 			return os.Remove(path)
+		case !entry.IsDir() && entry.Name() == "index.json":
+			return settleIndex(path)
 		}
 		return nil
 	})

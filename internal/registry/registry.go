@@ -61,6 +61,8 @@ type Registry struct {
 
 	known  sync.Map   // name → *sync.Once that had the library read it
 	making sync.Mutex // held while a repository is made
+	index  sync.Mutex // held while an index is synced
+	pushes pushes
 
 	mu     sync.RWMutex // held by each request; guards closed
 	closed bool
@@ -124,7 +126,8 @@ func (r *Registry) takeFolder() error {
 		return err
 	}
 	r.unlock = unlock
-	return sweep(r.config.Dir)
+	r.pushes.dir = r.config.Dir
+	return r.settle()
 }
 
 // ServeHTTP answers one request of the distribution API.
@@ -150,7 +153,10 @@ func reads(q *http.Request) bool { return q.Method == http.MethodGet || q.Method
 
 func (r *Registry) push(w http.ResponseWriter, q *http.Request) {
 	if body, ok := r.limit(w, q); ok {
-		r.api.ServeHTTP(&durable{ResponseWriter: w, dir: r.config.Dir, path: q.URL.Path, body: body, log: r.config.Logger}, q)
+		d := &durable{ResponseWriter: w, dir: r.config.Dir, path: q.URL.Path, index: &r.index, body: body, log: r.config.Logger}
+		r.pushes.begin()
+		defer func() { r.pushes.end(d.lost) }()
+		r.api.ServeHTTP(d, q)
 	}
 }
 
@@ -167,5 +173,5 @@ func (r *Registry) Close() error {
 	if err := r.api.Close(); err != nil {
 		r.config.Logger.Debug("registry closed with uploads under way", "cause", err)
 	}
-	return r.unlock()
+	return errors.Join(r.pushes.close(), r.unlock())
 }

@@ -114,6 +114,7 @@ func (r *Registry) create(dir string) error {
 	if err := atomicfile.WriteFile(filepath.Join(dir, "oci-layout"), []byte(layout), 0o644); err != nil {
 		return err
 	}
-	empty := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
-	return atomicfile.WriteFile(index, []byte(empty), 0o644)
+	return atomicfile.WriteFile(index, []byte(emptyIndex), 0o644)
 }
+
+const emptyIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`

@@ -123,14 +123,17 @@ func (i Installation) policies(v Verification, paths []string, kind string) ([]s
 // proofs finds what v is about.
 func (i Installation) proofs(ctx context.Context, v Verification) ([][]byte, error) {
 	if v.Subject == "-" {
-		return readProofs(v.Stdin)
+		return readProofs("standard input", v.Stdin)
 	}
 	f, err := os.Open(v.Subject)
 	if err == nil {
 		defer f.Close()
-		return readProofs(f)
+		return readProofs(v.Subject, f)
 	}
-	if !errors.Is(err, os.ErrNotExist) || CheckName(v.Subject) != nil {
+	if errors.Is(err, os.ErrNotExist) && CheckName(v.Subject) != nil {
+		return nil, fmt.Errorf("%.80q: no such file, and no name of a run", v.Subject)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	return i.runProofs(ctx, v.Subject)
@@ -139,15 +142,19 @@ func (i Installation) proofs(ctx context.Context, v Verification) ([][]byte, err
 // maxProofs bounds a file of proofs.
 const maxProofs = 256 << 20
 
-func readProofs(r io.Reader) ([][]byte, error) {
+func readProofs(name string, r io.Reader) ([][]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxProofs+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(raw) > maxProofs {
-		return nil, fmt.Errorf("%w: it is larger than %d bytes", proof.ErrForm, maxProofs)
+		return nil, fmt.Errorf("%s: %w: it is larger than %d bytes", name, proof.ErrForm, maxProofs)
 	}
-	return proof.Split(raw)
+	all, err := proof.Split(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return all, nil
 }
 
 // A NoProofError says that nothing was released to a run.

@@ -15,7 +15,6 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -23,7 +22,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"holdfast/internal/cli"
 )
@@ -92,17 +90,10 @@ func (p *place) path(elem ...string) string {
 	return filepath.Join(append([]string{p.dir}, elem...)...)
 }
 
-// remove waits for a server that still writes into a folder what a killed
-// client had sent.
 func (p *place) remove(names ...string) {
 	p.t.Helper()
 	for _, name := range names {
-		err := os.RemoveAll(p.path(name))
-		for end := time.Now().Add(10 * time.Second); errors.Is(err, syscall.ENOTEMPTY) && time.Now().Before(end); {
-			time.Sleep(10 * time.Millisecond)
-			err = os.RemoveAll(p.path(name))
-		}
-		if err != nil {
+		if err := os.RemoveAll(p.path(name)); err != nil {
 			p.t.Fatal(err)
 		}
 	}

@@ -1,0 +1,140 @@
+package ipfs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multihash"
+	bolt "go.etcd.io/bbolt"
+
+	"holdfast/internal/oci"
+)
+
+// A place is where a block's bytes are: in memory, or in a blob's file.
+type place struct {
+	bytes  []byte // of an interior node
+	blob   oci.Digest
+	offset int64
+	size   int
+}
+
+// places finds where a block of a larger blob lies, until yes says that it
+// will do: equal chunks of several blobs are one block.
+func (x *index) places(c cid.Cid, yes func(place) bool) error {
+	p := c.Prefix()
+	if p.MhType != multihash.SHA2_256 || p.MhLength != 32 {
+		return nil
+	}
+	hash := blockKey(c, nil)
+	return x.view(func(tx *bolt.Tx) error {
+		blocks := tx.Bucket(blocksBucket)
+		if blocks == nil {
+			return nil
+		}
+		cursor := blocks.Cursor()
+		for k, v := cursor.Seek(hash); bytes.HasPrefix(k, hash); k, v = cursor.Next() {
+			at, err := readPlace(tx, k[len(hash):], v)
+			if err != nil {
+				return err
+			}
+			if yes(at) {
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
+func readPlace(tx *bolt.Tx, number, v []byte) (place, error) {
+	of := tx.Bucket(blobsBucket).Get(number)
+	if len(of) < 9 || len(v) == 0 {
+		return place{}, &damagedError{"a block's record is short"}
+	}
+	size, digest := int64(binary.BigEndian.Uint64(of)), keyDigest(of[8:])
+	if v[0] == 'n' {
+		return place{blob: digest, bytes: bytes.Clone(v[1:]), size: len(v) - 1}, nil
+	}
+	i, n := binary.Uvarint(v[1:])
+	if n <= 0 || i > uint64(size/chunkSize) {
+		return place{}, &damagedError{"a leaf lies behind its blob's end"}
+	}
+	offset := int64(i) * chunkSize
+	return place{blob: digest, offset: offset, size: int(min(chunkSize, size-offset))}, nil
+}
+
+// digestKey is D of the format's page.
+func digestKey(d oci.Digest) []byte {
+	sum, _ := hex.DecodeString(d.Hex())
+	if d.Algorithm() == "sha512" {
+		return append([]byte{2}, sum...)
+	}
+	return append([]byte{1}, sum...)
+}
+
+func keyDigest(k []byte) oci.Digest {
+	name := "sha256:"
+	if k[0] == 2 {
+		name = "sha512:"
+	}
+	return oci.Digest(name + hex.EncodeToString(k[1:]))
+}
+
+// eachBlock calls visit with the CID of every block of the index.
+func (x *index) eachBlock(visit func(cid.Cid) error) error {
+	return x.eachOf(blocksBucket, func(k, v []byte) error {
+		if len(k) < 32 || len(v) == 0 {
+			return &damagedError{"a block's record is short"}
+		}
+		hash, err := multihash.Encode(k[:32], multihash.SHA2_256)
+		if err != nil {
+			return err
+		}
+		codec := uint64(cid.Raw)
+		if v[0] == 'n' {
+			codec = cid.DagProtobuf
+		}
+		return visit(cid.NewCidV1(codec, hash))
+	})
+}
+
+// eachBlob calls visit with every blob of the index.
+func (x *index) eachBlob(visit func(oci.Digest) error) error {
+	return x.eachOf(dagsBucket, func(k, _ []byte) error { return visit(keyDigest(k)) })
+}
+
+// page is how many entries are read in one transaction, so that whoever walks
+// holds up nobody who writes.
+const page = 1024
+
+func (x *index) eachOf(bucket []byte, visit func(k, v []byte) error) error {
+	var last []byte
+	for {
+		var keys, values [][]byte
+		err := x.view(func(tx *bolt.Tx) error {
+			b := tx.Bucket(bucket)
+			if b == nil {
+				return nil
+			}
+			cursor := b.Cursor()
+			k, v := cursor.Seek(last)
+			if last != nil && bytes.Equal(k, last) {
+				k, v = cursor.Next()
+			}
+			for ; k != nil && len(keys) < page; k, v = cursor.Next() {
+				keys, values = append(keys, bytes.Clone(k)), append(values, bytes.Clone(v[:min(len(v), 1)]))
+			}
+			return nil
+		})
+		if err != nil || len(keys) == 0 {
+			return err
+		}
+		for i := range keys {
+			if err := visit(keys[i], values[i]); err != nil {
+				return err
+			}
+		}
+		last = keys[len(keys)-1]
+	}
+}
