@@ -106,7 +106,7 @@ func (g *guest) layer(ctx context.Context, l v1.Descriptor, keys enc.KeyFor, u *
 	if err != nil {
 		return err
 	}
-	body, err := g.registry.open(ctx, "blobs", d)
+	body, err := g.registry.open(ctx, "blobs", string(d))
 	if err != nil {
 		return err
 	}
