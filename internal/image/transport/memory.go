@@ -28,8 +28,11 @@ func (m memory) add(mediaType string, content []byte) ocispec.Descriptor {
 }
 
 // out is one of the blobs on its way.
-func (m memory) out(desc ocispec.Descriptor) blob {
-	return blob{desc, &image{source: m}, new(atomic.Int64), progress.Or(nil).Start("", desc.Size, progress.Bytes)}
+func (m memory) out(desc ocispec.Descriptor) blob { return small(desc, &image{source: m}) }
+
+// small is a blob whose progress nobody watches.
+func small(desc ocispec.Descriptor, from *image) blob {
+	return blob{desc, from, new(atomic.Int64), progress.Or(nil).Start("", desc.Size, progress.Bytes)}
 }
 
 func (m memory) blob(_ context.Context, desc ocispec.Descriptor, offset int64) (io.ReadCloser, error) {

@@ -95,23 +95,31 @@ func (img *image) artifact(ctx context.Context, desc ocispec.Descriptor) (artifa
 		return artifact{}, err
 	}
 	a := artifact{desc: ocispec.Descriptor{Digest: desc.Digest, Size: int64(len(raw))}, raw: raw}
-	if err := json.Unmarshal(raw, &a.manifest); err != nil {
+	if err := a.parse(); err != nil {
 		return artifact{}, err
 	}
 	a.desc.MediaType = cmp.Or(desc.MediaType, a.manifest.MediaType, ocispec.MediaTypeImageManifest)
 	if s := a.manifest.Subject; s == nil || s.Digest != img.desc.Digest {
 		return artifact{}, fmt.Errorf("it does not refer to %s", img.desc.Digest)
 	}
-	for _, b := range a.blobs() {
-		if _, err := oci.ParseDigest(string(b.Digest)); err != nil {
-			return artifact{}, err
-		}
-		if b.Size < 0 || b.Size > maxAttachment {
-			return artifact{}, fmt.Errorf("%s has %d bytes, want at most %d", b.Digest, b.Size, maxAttachment)
-		}
-	}
 	a.desc.ArtifactType, a.desc.Annotations = a.kind(), a.manifest.Annotations
 	return a, nil
+}
+
+// parse reads the manifest, and holds its blobs to the bounds.
+func (a *artifact) parse() error {
+	if err := json.Unmarshal(a.raw, &a.manifest); err != nil {
+		return err
+	}
+	for _, b := range a.blobs() {
+		if _, err := oci.ParseDigest(string(b.Digest)); err != nil {
+			return err
+		}
+		if b.Size < 0 || b.Size > maxAttachment {
+			return fmt.Errorf("%s has %d bytes, want at most %d", b.Digest, b.Size, maxAttachment)
+		}
+	}
+	return nil
 }
 
 // kind is its type: of an artifact without one, that of its config.
