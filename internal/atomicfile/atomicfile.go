@@ -142,11 +142,8 @@ func sweep(path string) {
 	}
 }
 
-func (f *File) link(path string) error { return Link(f.File, path) }
-
-// Link gives an open file a name more, which nothing may have: linkat(2), as
-// its page says how. fs.ErrNotExist says that f has lost its last name.
-func Link(f *os.File, path string) error {
+// link is linkat(2) of an open file, as its page says how.
+func (f *File) link(path string) error {
 	from, err := syscall.BytePtrFromString(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
 	if err != nil {
 		return err

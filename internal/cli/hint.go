@@ -175,9 +175,13 @@ func hintFor(err error) string {
 	case errors.Is(err, keys.ErrExist):
 		return `"holdfast key list" shows them`
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return `nobody listens there; "holdfast serve" starts registry and broker`
+		return `nobody listens there; a registry and a broker of ours are started by "holdfast serve"`
 	case errors.Is(err, registry.ErrInUse):
 		return "another holdfast serves this folder: stop it, or choose another with --state"
+	case errors.Is(err, wiring.ErrNotServing):
+		return `run "holdfast serve"`
+	case errors.Is(err, keys.ErrOtherSwarm):
+		return "--replace leaves the other swarm"
 	case errors.Is(err, wiring.ErrBusy):
 		return "give this one another --name"
 	}

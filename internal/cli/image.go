@@ -32,6 +32,7 @@ func archFlag(c *cobra.Command) *string {
 
 func (a *app) builder(s wiring.Sources) (wiring.Builder, error) {
 	dir, err := a.installation()
+	s.Stall = a.Patience
 	return wiring.Builder{Installation: dir, Sources: s, Progress: a.progress(), Log: a.logger()}, err
 }
 

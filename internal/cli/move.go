@@ -31,7 +31,7 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 		o := transport.Options{
 			Stdin: a.Stdin, Progress: a.progress(),
 			Keychain: authn.DefaultKeychain, // of "docker login" and "podman login"
-			Proxy:    http.ProxyFromEnvironment, Logger: a.logger(),
+			Proxy:    http.ProxyFromEnvironment, Logger: a.logger(), Stall: a.Patience,
 			Uploads: filepath.Join(a.state, "uploads"),
 		}
 		if ca == "" {

@@ -32,11 +32,19 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	c.Flags().StringVar(&cfg.RegistryListen, "registry-listen", "127.0.0.1:5000", "address of the registry")
 	c.Flags().StringVar(&cfg.BrokerListen, "broker-listen", "127.0.0.1:8080", "address of the broker")
 	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
+	gatewayFlags(c, &cfg.Gateway)
+	peerFlags(c, &cfg.Peer)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		for flag, address := range map[string]string{"registry": cfg.RegistryListen, "broker": cfg.BrokerListen} {
+		for flag, address := range map[string]string{"registry": cfg.RegistryListen, "broker": cfg.BrokerListen, "gateway": cfg.Gateway.Listen} {
+			if address == "" && flag == "gateway" {
+				continue
+			}
 			if err := checkListen(flag, address); err != nil {
 				return usageError{err}
 			}
+		}
+		if err := checkPeer(&cfg.Peer); err != nil {
+			return usageError{err}
 		}
 		dir, err := a.installation()
 		if err != nil {
@@ -51,9 +59,19 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 		if err != nil {
 			return err
 		}
-		ready := map[string]string{"registry": s.RegistryURL(), "broker": s.BrokerURL(), "ca": dir.Keys() + "/" + keys.TLS + ".crt"}
+		ready := map[string]any{"registry": s.RegistryURL(), "broker": s.BrokerURL(), "ca": dir.Keys() + "/" + keys.TLS + ".crt"}
+		if s.GatewayURL() != "" {
+			ready["gateway"] = s.GatewayURL()
+		}
+		if addresses := s.PeerAddresses(); len(addresses) > 0 {
+			ready["swarm"] = addresses
+		}
 		if err := a.answer(ready, func(w io.Writer) {
 			fmt.Fprintf(w, "registry %s\nbroker   %s\n", s.RegistryURL(), s.BrokerURL())
+			if s.GatewayURL() != "" {
+				fmt.Fprintf(w, "gateway  %s\n", s.GatewayURL())
+			}
+			printPeerAddresses(w, s.PeerAddresses())
 		}); err != nil {
 			return err
 		}

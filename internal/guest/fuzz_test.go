@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
@@ -123,7 +124,7 @@ func FuzzImage(f *testing.F) {
 		if len(index) > 0 {
 			top = s.put(bytes.ReplaceAll(index, []byte("MANIFEST"), []byte(top)))
 		}
-		r, err := newRegistry(api.GuestConfig{Image: "registry:5000/team/app@" + string(top), Registry: api.Endpoint{URL: "https://registry:5000"}}, &http.Client{Transport: s})
+		r, err := newRegistry(api.GuestConfig{Image: "registry:5000/team/app@" + string(top), Registry: api.Endpoint{URL: "https://registry:5000"}}, &http.Client{Transport: s}, time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}

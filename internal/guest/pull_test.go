@@ -185,7 +185,7 @@ func TestNameHasToBePinnedOrSigned(t *testing.T) {
 		{"r/app" + pin[:70], "", false}, {"r/app@sha512:" + strings.Repeat("0", 128), "", false},
 	} {
 		g := api.GuestConfig{Image: c.name, Policy: c.policy, Registry: api.Endpoint{URL: "https://r:5000"}}
-		if _, err := newRegistry(g, http.DefaultClient); (err == nil) != c.good {
+		if _, err := newRegistry(g, http.DefaultClient, 0); (err == nil) != c.good {
 			t.Errorf("%q with %q: got %v", c.name, c.policy, err)
 		}
 	}
@@ -194,7 +194,7 @@ func TestNameHasToBePinnedOrSigned(t *testing.T) {
 func TestOnlyHTTPSIsSpoken(t *testing.T) {
 	for _, endpoint := range []string{"", "http://r:5000", "https://", "r:5000"} {
 		g := api.GuestConfig{Image: "r/app@sha256:" + strings.Repeat("0", 64), Registry: api.Endpoint{URL: endpoint}}
-		if _, err := newRegistry(g, http.DefaultClient); err == nil {
+		if _, err := newRegistry(g, http.DefaultClient, 0); err == nil {
 			t.Errorf("%q was accepted", endpoint)
 		}
 	}

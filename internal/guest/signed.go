@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/cosign"
 	"holdfast/internal/input"
 	"holdfast/internal/oci"
+	"holdfast/internal/resume"
 )
 
 // parsePolicy reads the policy of the configuration, which is all of it: there
@@ -67,8 +68,8 @@ func (b beside) Tag(ctx context.Context, tag string) ([]byte, error) {
 }
 
 func absent(err error) error {
-	var answer *statusError
-	if errors.As(err, &answer) && answer.code == http.StatusNotFound {
+	var answer *resume.StatusError
+	if errors.As(err, &answer) && answer.Code == http.StatusNotFound {
 		return fmt.Errorf("%w: %w", cosign.ErrNoTag, err)
 	}
 	return err

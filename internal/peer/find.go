@@ -10,10 +10,12 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"holdfast/internal/blob"
@@ -25,6 +27,7 @@ const (
 	blockTime    = time.Second      // for peers that speak Bitswap only to send a block
 	providerTime = 10 * time.Second // to find providers and connect to them
 	stallTime    = 20 * time.Second // without a block, a download is given up
+	watchPace    = 100 * time.Millisecond
 	maxProviders = 10
 )
 
@@ -113,9 +116,11 @@ func (n *Node) ask(ctx context.Context, peers []peer.ID, d oci.Digest) (offers [
 // than d lied.
 func (n *Node) take(ctx context.Context, d oci.Digest, o agreed) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
+	g := &patient{session: n.session(ctx)}
+	var watching sync.WaitGroup
+	watching.Go(func() { cancel(n.watch(ctx, g, o.by)) })
+	defer watching.Wait()
 	defer cancel(nil)
-	g := &patient{session: n.session(ctx), timer: time.AfterFunc(stallTime, func() { cancel(errStalled) })}
-	defer g.timer.Stop()
 	if o.size <= ipfs.MaxBlock {
 		b, err := g.GetBlock(ctx, o.root)
 		if err != nil {
@@ -198,7 +203,10 @@ func (n *Node) providers(ctx context.Context, name cid.Cid) []peer.ID {
 	return found
 }
 
-var errStalled = errors.New("no block came for too long")
+var (
+	errStalled = errors.New("no block came for too long")
+	errGone    = errors.New("the peers that have it are gone")
+)
 
 // cause says why ctx ended, if that is what err is about.
 func cause(ctx context.Context, err error) error {
@@ -208,16 +216,45 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// patient gives up when no block comes for a while.
-type patient struct {
-	session
-	timer *time.Timer
+// watch returns when there is no more to hope for from the peers that offered
+// a blob.
+func (n *Node) watch(ctx context.Context, g *patient, by []peer.ID) error {
+	tick := time.NewTicker(watchPace)
+	defer tick.Stop()
+	last, idle := g.got.Load(), time.Duration(0)
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if !slices.ContainsFunc(by, n.isConnected) {
+			return errGone
+		}
+		if got := g.got.Load(); got != last {
+			last, idle = got, 0
+			continue
+		}
+		if idle += watchPace; idle >= stallTime {
+			return errStalled
+		}
+	}
 }
 
-func (p *patient) GetBlock(ctx context.Context, c cid.Cid) (b blocks.Block, err error) {
-	b, err = p.session.GetBlock(ctx, c)
+func (n *Node) isConnected(p peer.ID) bool {
+	return n.host.Network().Connectedness(p) == network.Connected
+}
+
+// patient counts the blocks that come.
+type patient struct {
+	session
+	got atomic.Int64
+}
+
+func (p *patient) GetBlock(ctx context.Context, c cid.Cid) (blocks.Block, error) {
+	b, err := p.session.GetBlock(ctx, c)
 	if err == nil {
-		p.timer.Reset(stallTime)
+		p.got.Add(1)
 	}
 	return b, err
 }

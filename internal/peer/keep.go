@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -89,6 +91,24 @@ func (k *keeper) remove(p peer.ID) bool {
 	k.host.Peerstore().ClearAddrs(p)
 	_ = k.host.Network().ClosePeer(p)
 	return was
+}
+
+func (k *keeper) all() []peer.ID {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return slices.Collect(maps.Keys(k.listed))
+}
+
+// get is what is known of a listed peer: its addresses, and why it could not
+// be reached last.
+func (k *keeper) get(p peer.ID) (peer.AddrInfo, error, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	l := k.listed[p]
+	if l == nil {
+		return peer.AddrInfo{}, nil, false
+	}
+	return l.info, l.err, true
 }
 
 // run keeps the connections until ctx ends.

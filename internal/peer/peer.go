@@ -143,7 +143,7 @@ func (n *Node) run(task func()) { n.tasks.Go(task) }
 // much of it is read and under way at a time.
 func exchangeOptions(n *Node) []bitswap.Option {
 	return []bitswap.Option{
-		bitswap.WithTracer(&watch{n}),
+		bitswap.WithTracer(&tap{n}),
 		bitswap.WithoutDuplicatedBlockStats(),
 		bitswap.MaxQueuedWantlistEntriesPerPeer(1024),
 		bitswap.MaxOutstandingBytesPerPeer(4 << 20),

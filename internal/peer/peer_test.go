@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
 
 	"holdfast/internal/blob/ipfs"
 	"holdfast/internal/blob/pool"
@@ -100,10 +101,14 @@ func (s *site) get(d oci.Digest) error {
 
 func (s *site) join(other *site) {
 	s.Helper()
-	if err := s.host.Connect(s.Context(), *host.InfoFromHost(other.host)); err != nil {
+	if err := s.host.Connect(s.Context(), hostInfo(other)); err != nil {
 		s.Fatal(err)
 	}
 }
+
+func hostInfo(s *site) peer.AddrInfo { return *host.InfoFromHost(s.host) }
+
+func peerID(s string) peer.ID { return peer.ID(s) }
 
 func TestABlobIsFoundAtAPeer(t *testing.T) {
 	a, b := newSite(t, nil), newSite(t, nil)

@@ -9,6 +9,7 @@ package resume
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -39,6 +40,7 @@ type Getter struct {
 	Client  *http.Client  // default: http.DefaultClient
 	Backoff time.Duration // before the second try, doubled with each further one; default 300 ms
 	Stall   time.Duration // how long a transfer may stand still; default 30 s
+	Accept  []string      // media types that are wanted; default any
 	Log     *slog.Logger  // default: none
 }
 
@@ -168,7 +170,7 @@ type busyError struct {
 func (e *busyError) Unwrap() error { return &e.StatusError }
 
 // isLasting tells errors that will be the same in a second. A host that does
-// not exist will not exist then either.
+// not exist will not exist then either, and one whom nobody vouches for stays so.
 func isLasting(err error) bool {
 	var busy *busyError
 	if errors.As(err, &busy) {
@@ -176,7 +178,8 @@ func isLasting(err error) bool {
 	}
 	var status *StatusError
 	var dns *net.DNSError
-	return errors.As(err, &status) || errors.Is(err, ErrRange) || errors.As(err, &dns) && dns.IsNotFound
+	var untrusted *tls.CertificateVerificationError
+	return errors.As(err, &status) || errors.As(err, &untrusted) || errors.Is(err, ErrRange) || errors.As(err, &dns) && dns.IsNotFound
 }
 
 // ask asks for the bytes from the offset on.
@@ -190,6 +193,9 @@ func (r *Reader) ask() (*answer, error) {
 		return nil, err
 	}
 	req.Header.Set("Accept-Encoding", "identity") // else a server that calls .gz an encoding has it undone on the way
+	if len(r.g.Accept) > 0 {
+		req.Header["Accept"] = r.g.Accept
+	}
 	if r.offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", r.offset))
 	}

@@ -113,7 +113,7 @@ func (i Installation) takeBack(ctx context.Context, r *Record) error {
 // outlives tells the files of a run's folder that stay when it has ended.
 func outlives(folder, name string) bool {
 	switch name {
-	case recordFile, reportFile, outputFile, outputFile + ".1":
+	case recordFile, outputFile, outputFile + ".1":
 		return true
 	case machineFile:
 		_, err := os.Stat(filepath.Join(folder, name, machine.ConsoleLog))

@@ -1,12 +1,9 @@
 package wiring
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -134,12 +131,7 @@ func (s *session) copyProofs() error {
 
 // decisions are those about this run's configuration.
 func (s *session) decisions(ctx context.Context) ([]api.AuditEntry, error) {
-	log, err := s.services.admin().Audit(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	all, err := readAudit(log)
+	all, err := s.services.admin().Decisions(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -154,20 +146,6 @@ func (s *session) decisions(ctx context.Context) ([]api.AuditEntry, error) {
 		}
 	}
 	return mine, nil
-}
-
-func readAudit(r io.Reader) ([]api.AuditEntry, error) {
-	var list []api.AuditEntry
-	scan := bufio.NewScanner(r)
-	scan.Buffer(nil, 1<<20)
-	for scan.Scan() {
-		var e api.AuditEntry
-		if json.Unmarshal(scan.Bytes(), &e) != nil {
-			continue // cut off by a crash, and left as it was: nobody was told of it
-		}
-		list = append(list, e)
-	}
-	return list, scan.Err()
 }
 
 // judged are the PCRs that policy looks at.

@@ -48,7 +48,7 @@ type Run struct {
 	ReadOnly   bool // the workload's root
 
 	Detached bool // nobody waits for it
-	Keep     bool // its output and report stay until it is removed
+	Keep     bool // its output stays until it is removed
 	Remove   bool // nothing stays, however it ends
 	Journal  bool // the workload's output goes to a journal instead of Stdout and Stderr
 

@@ -38,12 +38,17 @@ type ServeConfig struct {
 	TLS                          bool // on loopback, too
 	RegistryDir                  string
 	RegistryReadOnly             bool // refuses every push
+	Gateway                      GatewayConfig
+	Peer                         PeerConfig
 	Log                          *slog.Logger
 }
 
 // Services are a registry and a broker that answer.
 type Services struct {
 	registry, broker *server
+	gateway          *server // or nil
+	blobs            *Blobs  // or nil
+	swarm            *swarm  // or nil
 	handler          *registry.Registry
 	ring             *keys.Ring
 }
@@ -57,16 +62,25 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	if err := b.Check(); err != nil {
 		return nil, fmt.Errorf("open broker: %w", err)
 	}
-	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log})
-	if err != nil {
-		return nil, fmt.Errorf("open registry: %w", err)
+	s := &Services{ring: ring}
+	rc := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
+	if err := i.joinSwarm(s, c, &rc); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
-	s := &Services{handler: reg, ring: ring}
-	if s.registry, err = i.listen(ring, "registry", c.RegistryListen, reg, c.TLS); err != nil {
-		return nil, errors.Join(err, reg.Close())
+	if s.handler, err = registry.New(rc); err != nil {
+		return nil, errors.Join(fmt.Errorf("open registry: %w", err), s.Close())
+	}
+	if err := i.controlSwarm(s); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if s.registry, err = i.listen(ring, "registry", c.RegistryListen, s.handler, c.TLS); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	if s.broker, err = i.listen(ring, "broker", c.BrokerListen, b, c.TLS); err != nil {
-		return nil, errors.Join(err, s.registry.close(0), reg.Close())
+		return nil, errors.Join(err, s.Close())
+	}
+	if err := i.serveGateway(s, c); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
@@ -86,9 +100,18 @@ func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handl
 func (s *Services) RegistryURL() string { return s.registry.url }
 func (s *Services) BrokerURL() string   { return s.broker.url }
 
-// Close drains both.
+// Close drains what was started.
 func (s *Services) Close() error {
-	return errors.Join(s.registry.close(drainTime), s.broker.close(drainTime), s.handler.Close())
+	var err error
+	for _, server := range []*server{s.gateway, s.registry, s.broker} {
+		if server != nil {
+			err = errors.Join(err, server.close(drainTime))
+		}
+	}
+	if s.handler != nil {
+		err = errors.Join(err, s.handler.Close())
+	}
+	return errors.Join(err, s.leaveSwarm(), s.closeBlobs())
 }
 
 // admin speaks to the broker as its administrator.

@@ -18,28 +18,30 @@ func (s *Store) Get(ctx context.Context, c cid.Cid) (blocks.Block, error) {
 	if b := s.staging.get(c); b != nil {
 		return blocks.NewBlockWithCid(b, c)
 	}
-	var block blocks.Block
-	err := s.find(c, func(at place) (ok bool) {
-		block, ok = s.read(c, at)
-		return ok || ctx.Err() != nil
-	})
-	switch {
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case err == nil && block == nil:
-		err = format.ErrNotFound{Cid: c}
+	places, err := s.find(c)
+	if err != nil {
+		return nil, err
 	}
-	return block, err
-}
-
-// find tries the places where c may be.
-func (s *Store) find(c cid.Cid, yes func(place) bool) error {
-	if d, err := DigestOf(c); err == nil {
-		if info, err := s.config.Pool.Stat(d); err == nil && info.Size <= MaxBlock && yes(place{blob: d, size: int(info.Size)}) {
-			return nil
+	for _, at := range places {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if b, ok := s.read(c, at); ok {
+			return b, nil
 		}
 	}
-	return s.repair(s.index.places(c, yes))
+	return nil, format.ErrNotFound{Cid: c}
+}
+
+// find says where c may be.
+func (s *Store) find(c cid.Cid) ([]place, error) {
+	if d, err := DigestOf(c); err == nil {
+		if info, err := s.config.Pool.Stat(d); err == nil && info.Size <= MaxBlock {
+			return []place{{blob: d, size: int(info.Size)}}, nil
+		}
+	}
+	places, err := s.index.places(c)
+	return places, s.repair(err)
 }
 
 // read gives the block at a place, if that is what is there.
@@ -107,19 +109,17 @@ func (s *Store) GetSize(_ context.Context, c cid.Cid) (int, error) {
 	if b := s.staging.get(c); b != nil {
 		return len(b), nil
 	}
-	size := -1
-	err := s.find(c, func(at place) bool {
-		if _, err := s.config.Pool.Stat(at.blob); err != nil {
-			s.unreadable(at, err)
-			return false
-		}
-		size = at.size
-		return true
-	})
-	if err == nil && size < 0 {
-		err = format.ErrNotFound{Cid: c}
+	places, err := s.find(c)
+	if err != nil {
+		return -1, err
 	}
-	return size, err
+	for _, at := range places {
+		if _, err := s.config.Pool.Stat(at.blob); err == nil {
+			return at.size, nil
+		}
+		s.settler.add(at.blob)
+	}
+	return -1, format.ErrNotFound{Cid: c}
 }
 
 // Put keeps a block in memory for a while.

@@ -68,10 +68,10 @@ func (x *index) open() error {
 	if x.db != nil || x.closed {
 		return nil
 	}
-	db, err := openBolt(x.path, true)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	if info, err := os.Stat(x.path); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
+		return nil // bbolt would want to write a page
 	}
+	db, err := openBolt(x.path, true)
 	if err != nil {
 		return err
 	}
@@ -155,7 +155,7 @@ func openBolt(path string, readOnly bool) (db *bolt.DB, err error) {
 		return err
 	})
 	if errors.Is(err, bolt.ErrTimeout) {
-		return nil, errors.New("another process has been writing it for too long")
+		return nil, errors.New("another process holds it")
 	}
 	for _, bad := range []error{bolt.ErrInvalid, bolt.ErrVersionMismatch, bolt.ErrChecksum} {
 		if errors.Is(err, bad) {

@@ -50,16 +50,26 @@ func (zeroes) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 func newStore(t testing.TB) (*Store, *pool.Pool) {
 	t.Helper()
 	dir := t.TempDir()
+	return openStore(t, dir), openPool(t, dir)
+}
+
+func openPool(t testing.TB, dir string) *pool.Pool {
+	t.Helper()
 	p, err := pool.New(filepath.Join(dir, pool.Dir))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := New(Config{Pool: p, Dir: filepath.Join(dir, Dir)})
+	return p
+}
+
+func openStore(t testing.TB, dir string) *Store {
+	t.Helper()
+	s, err := New(Config{Pool: openPool(t, dir), Dir: filepath.Join(dir, Dir), Quiet: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	return s, p
+	return s
 }
 
 // put makes a blob of b.

@@ -20,31 +20,33 @@ type place struct {
 	size   int
 }
 
-// places finds where a block of a larger blob lies, until yes says that it
-// will do: equal chunks of several blobs are one block.
-func (x *index) places(c cid.Cid, yes func(place) bool) error {
+// alike is how many places of one block are tried: equal chunks of several
+// blobs are one block.
+const alike = 64
+
+// places finds where a block of larger blobs lies.
+func (x *index) places(c cid.Cid) (found []place, err error) {
 	p := c.Prefix()
 	if p.MhType != multihash.SHA2_256 || p.MhLength != 32 {
-		return nil
+		return nil, nil
 	}
 	hash := blockKey(c, nil)
-	return x.view(func(tx *bolt.Tx) error {
+	err = x.view(func(tx *bolt.Tx) error {
 		blocks := tx.Bucket(blocksBucket)
 		if blocks == nil {
 			return nil
 		}
 		cursor := blocks.Cursor()
-		for k, v := cursor.Seek(hash); bytes.HasPrefix(k, hash); k, v = cursor.Next() {
+		for k, v := cursor.Seek(hash); bytes.HasPrefix(k, hash) && len(found) < alike; k, v = cursor.Next() {
 			at, err := readPlace(tx, k[len(hash):], v)
 			if err != nil {
 				return err
 			}
-			if yes(at) {
-				return nil
-			}
+			found = append(found, at)
 		}
 		return nil
 	})
+	return found, err
 }
 
 func readPlace(tx *bolt.Tx, number, v []byte) (place, error) {

@@ -26,13 +26,13 @@ type settler struct {
 	all     bool                // compare the whole pool with the index
 	last    time.Time           // something was stored
 	since   time.Time           // something is pending
+	failed  bool                // the index lacks something that nobody will come back to
 
 	cancel context.CancelFunc
 	done   chan struct{} // nil: it does not run
 }
 
 const (
-	quiet    = 2 * time.Second
 	patience = time.Minute // for how long pushes that never end put it off
 	most     = 1 << 16     // blobs that are pending by name
 )
@@ -58,7 +58,17 @@ func (s *Store) Stored(d oci.Digest) {
 	info, err := s.config.Pool.Stat(d)
 	if err == nil && info.Size > MaxBlock {
 		s.settler.add(d)
+	} else {
+		s.Busy()
 	}
+}
+
+// Busy says that the processors are wanted for something else just now, so
+// the index can wait.
+func (s *Store) Busy() {
+	s.settler.mu.Lock()
+	defer s.settler.mu.Unlock()
+	s.settler.last = time.Now()
 }
 
 func (t *settler) add(d oci.Digest)   { t.note(func() { t.pending[d] = t.pending[d] }) }
@@ -103,6 +113,7 @@ func (t *settler) run(ctx context.Context) {
 	for t.rest(ctx) {
 		if err := t.settle(ctx); err != nil && ctx.Err() == nil {
 			t.store.config.Logger.Error("blobs cannot be indexed for IPFS", "cause", err)
+			t.note(func() { t.failed = true })
 		}
 	}
 	if t.idle() {
@@ -131,13 +142,13 @@ func (t *settler) rest(ctx context.Context) bool {
 func (t *settler) wait() (d time.Duration, any bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return min(time.Until(t.last.Add(quiet)), time.Until(t.since.Add(patience))), t.all || len(t.pending) > 0
+	return min(time.Until(t.last.Add(t.store.config.Quiet)), time.Until(t.since.Add(patience))), t.all || len(t.pending) > 0
 }
 
 func (t *settler) idle() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !t.all && len(t.pending) == 0
+	return !t.all && !t.failed && len(t.pending) == 0
 }
 
 // settle does one thing that is pending.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/ipfs/boxo/blockstore"
 	"golang.org/x/sync/singleflight"
@@ -20,8 +21,9 @@ const Dir = ".ipfs"
 // Config says whose blobs are served.
 type Config struct {
 	Pool    *pool.Pool
-	Dir     string // of the index; made when something is written
-	Staging int64  // bytes of blocks that were put; 32 MiB when 0
+	Dir     string        // of the index; made when something is written
+	Staging int64         // bytes of blocks that were put; 32 MiB when 0
+	Quiet   time.Duration // for which nothing was stored before the index is written; 2 s when 0
 	Logger  *slog.Logger
 
 	// Rotten is told of a blob whose bytes are not its digest's, once it is in
@@ -49,6 +51,9 @@ func New(c Config) (*Store, error) {
 	}
 	if c.Staging == 0 {
 		c.Staging = 32 << 20
+	}
+	if c.Quiet == 0 {
+		c.Quiet = 2 * time.Second
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -85,7 +90,10 @@ func (s *Store) DAG(ctx context.Context, d oci.Digest) (DAG, error) {
 		return DAG{Root: known.root, Size: known.size}, nil
 	}
 	made, err, _ := s.builds.Do(string(d), func() (any, error) { return s.build(ctx, d) })
-	if err != nil {
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() == nil: // he who began gave up
+		return s.DAG(ctx, d)
+	case err != nil:
 		return DAG{}, fmt.Errorf("DAG of %s: %w", d, err)
 	}
 	return DAG{Root: made.(*DAG).Root, Size: info.Size}, nil

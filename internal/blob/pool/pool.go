@@ -43,7 +43,12 @@ type Info struct {
 	Size   int64     // bytes
 	Links  int       // names, the pool's own among them
 	Since  time.Time // when a name was last given or taken, or Touch was called
+
+	file fs.FileInfo
 }
+
+// Is says whether the other description is of the same file.
+func (i Info) Is(other fs.FileInfo) bool { return os.SameFile(i.file, other) }
 
 // New opens the folder root as a pool, making it when it is absent. Nothing
 // in it is read.
@@ -132,7 +137,8 @@ func (p *Pool) Add(d oci.Digest, path string) error {
 	return nil
 }
 
-// Link makes path another name of d, in place of what was called so.
+// Link makes path another name of d, in place of what was called so. A folder
+// that is missing is fs.ErrNotExist, a blob that is missing blob.ErrNotFound.
 func (p *Pool) Link(d oci.Digest, path string) error {
 	from, err := p.path(d)
 	if err != nil {
@@ -142,7 +148,12 @@ func (p *Pool) Link(d oci.Digest, path string) error {
 	if errors.Is(err, fs.ErrExist) {
 		return p.relink(d, from, path)
 	}
-	return notFound(d, err)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, absent := p.Stat(d); absent != nil {
+			return absent
+		}
+	}
+	return err // the folder of path may be missing
 }
 
 // relink replaces a name that leads to another file than the pool's.
@@ -150,7 +161,7 @@ func (p *Pool) relink(d oci.Digest, from, path string) error {
 	p.moving.Lock()
 	defer p.moving.Unlock()
 	if sameFile(from, path) {
-		return nil
+		return p.Touch(d)
 	}
 	temp := filepath.Join(filepath.Dir(path), ".tmp-"+filepath.Base(path))
 	_ = os.Remove(temp)
@@ -227,5 +238,5 @@ func sameFile(a, b string) bool {
 
 func describe(d oci.Digest, info fs.FileInfo) Info {
 	s := info.Sys().(*syscall.Stat_t)
-	return Info{Digest: d, Size: info.Size(), Links: int(s.Nlink), Since: time.Unix(s.Ctim.Unix())}
+	return Info{Digest: d, Size: info.Size(), Links: int(s.Nlink), Since: time.Unix(s.Ctim.Unix()), file: info}
 }

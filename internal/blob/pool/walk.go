@@ -99,14 +99,26 @@ func (p *Pool) isolate(d oci.Digest, f *os.File) error {
 	if named, err := os.Lstat(path); err != nil || !os.SameFile(mine, named) {
 		return nil
 	}
+	return errors.Join(p.condemn(d, path), os.Remove(path))
+}
+
+// Condemn puts the file at path, which is not what d names, into quarantine:
+// IsQuarantined knows it by all its names then.
+func (p *Pool) Condemn(d oci.Digest, path string) error {
+	p.moving.Lock()
+	defer p.moving.Unlock()
+	return p.condemn(d, path)
+}
+
+func (p *Pool) condemn(d oci.Digest, path string) error {
 	to := filepath.Join(p.root, quarantine, d.Algorithm(), d.Hex())
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
-	if sameFile(path, to) { // rename(2) would do nothing
-		return os.Remove(path)
+	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return os.Rename(path, to)
+	return os.Link(path, to)
 }
 
 // A reader is a blob being read and checked.

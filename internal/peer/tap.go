@@ -53,10 +53,10 @@ func (a *asked) has(c cid.Cid) bool {
 	return a.names[string(c.Hash())] > 0
 }
 
-// watch sees every message that peers send.
-type watch struct{ node *Node }
+// A tap sees every message that peers send.
+type tap struct{ node *Node }
 
-func (w *watch) MessageReceived(p peer.ID, m message.BitSwapMessage) {
+func (w *tap) MessageReceived(p peer.ID, m message.BitSwapMessage) {
 	for _, b := range m.Blocks() {
 		if !w.node.asked.has(b.Cid()) {
 			w.node.drop(p, "sent wrong bytes")
@@ -65,7 +65,7 @@ func (w *watch) MessageReceived(p peer.ID, m message.BitSwapMessage) {
 	}
 }
 
-func (w *watch) MessageSent(peer.ID, message.BitSwapMessage) {}
+func (w *tap) MessageSent(peer.ID, message.BitSwapMessage) {}
 
 // drop lets go of a peer that lied, and keeps it out for a while.
 func (n *Node) drop(p peer.ID, reason string) {

@@ -1,0 +1,51 @@
+package wiring
+
+import "holdfast/internal/gateway"
+
+// GatewayConfig says where IPFS content is served over HTTP, and for whom.
+type GatewayConfig struct {
+	Listen string   // no gateway when empty
+	Hosts  []string // localhost when nil
+}
+
+// serveGateway starts the gateway over the registry's blobs, if it is wanted.
+func (i Installation) serveGateway(s *Services, c ServeConfig) error {
+	if c.Gateway.Listen == "" {
+		return nil
+	}
+	if err := i.openBlobs(s, c); err != nil {
+		return err
+	}
+	h, err := gateway.New(gateway.Config{Blocks: s.blobs.store, Hosts: c.Gateway.Hosts})
+	if err != nil {
+		return err
+	}
+	s.gateway, err = i.listen(s.ring, "gateway", c.Gateway.Listen, h, c.TLS)
+	return err
+}
+
+// GatewayURL is where the gateway answers, empty when there is none.
+func (s *Services) GatewayURL() string {
+	if s.gateway == nil {
+		return ""
+	}
+	return s.gateway.url
+}
+
+// openBlobs opens the registry's blobs for those that serve them otherwise.
+func (i Installation) openBlobs(s *Services, c ServeConfig) (err error) {
+	if s.blobs != nil {
+		return nil
+	}
+	if s.blobs, err = i.Blobs(c.RegistryDir, c.Log); err == nil {
+		s.blobs.store.Start()
+	}
+	return err
+}
+
+func (s *Services) closeBlobs() error {
+	if s.blobs == nil {
+		return nil
+	}
+	return s.blobs.Close()
+}
