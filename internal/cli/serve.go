@@ -34,6 +34,7 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
 	gatewayFlags(c, &cfg.Gateway)
 	peerFlags(c, &cfg.Peer)
+	policyFlags(c, &cfg.Policy)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		for flag, address := range map[string]string{"registry": cfg.RegistryListen, "broker": cfg.BrokerListen, "gateway": cfg.Gateway.Listen} {
 			if address == "" && flag == "gateway" {

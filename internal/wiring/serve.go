@@ -40,6 +40,7 @@ type ServeConfig struct {
 	RegistryReadOnly             bool // refuses every push
 	Gateway                      GatewayConfig
 	Peer                         PeerConfig
+	Policy                       Enforcement
 	Log                          *slog.Logger
 }
 
@@ -65,6 +66,9 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	s := &Services{ring: ring}
 	rc := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
 	if err := i.joinSwarm(s, c, &rc); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if rc.Gate, err = c.Policy.gate(c.RegistryListen, c.Log); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	if s.handler, err = registry.New(rc); err != nil {

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"sync"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast/internal/cosign"
+	"holdfast/internal/follow"
 	"holdfast/internal/input"
 	"holdfast/internal/oci"
 	"holdfast/internal/registry"
@@ -18,9 +21,9 @@ import (
 
 // An Enforcement is a policy that a registry holds its images to.
 type Enforcement struct {
-	Policy *cosign.Policy
+	File string // of the policy, which may change meanwhile; none when empty
 	// Host is how clients call the registry, as HOST[:PORT]: images are judged
-	// by the name HOST/REPOSITORY:TAG.
+	// by the name HOST/REPOSITORY:TAG. When empty, where it listens.
 	Host string
 	// Pull has every image judged that is asked for; Push every tag that is set.
 	// Images that are pushed by their digest may always come, where the policy
@@ -34,26 +37,38 @@ const maxAllowed = 1 << 14
 // A gate is an Enforcement at work.
 type gate struct {
 	Enforcement
+	file *follow.File[*cosign.Policy]
+
 	mu      sync.Mutex
-	allowed map[string]bool // REPOSITORY@DIGEST that may be pulled by its digest; guarded by mu
+	policy  *cosign.Policy  // that allowed; guarded by mu, as is
+	allowed map[string]bool // REPOSITORY@DIGEST that may be pulled by its digest
 }
 
-// gate is what the registry asks; nothing without a policy.
-func (e *Enforcement) gate() registry.Gate {
-	if e == nil || e.Policy == nil {
-		return nil
+// gate is what the registry at an address asks; nil without a policy.
+func (e Enforcement) gate(listen string, log *slog.Logger) (registry.Gate, error) {
+	if e.File == "" {
+		return nil, nil
 	}
-	return &gate{Enforcement: *e, allowed: map[string]bool{}}
+	if _, port, _ := net.SplitHostPort(listen); e.Host == "" && port == "0" {
+		return nil, errors.New("a policy judges images by the registry's name: with port 0, --policy-host has to say it")
+	}
+	e.Host = or(e.Host, listen)
+	file, err := follow.Open(follow.Config[*cosign.Policy]{
+		Paths: []string{e.File}, Log: log,
+		Read: func(paths []string) (*cosign.Policy, error) { return ReadPolicy(paths[0]) },
+	})
+	return &gate{Enforcement: e, file: file, allowed: map[string]bool{}}, err
 }
 
 func (g *gate) Pull(ctx context.Context, in registry.View, m registry.Manifest) error {
-	if !g.Enforcement.Pull || cosign.IsStatement(m.Body) || g.isAllowed(in, m) {
+	p := g.file.Get()
+	if !g.Enforcement.Pull || cosign.IsStatement(m.Body) || g.isAllowed(p, in, m) {
 		return nil
 	}
-	if err := g.decide(ctx, in, m); err != nil {
+	if err := g.decide(ctx, p, in, m); err != nil {
 		return err
 	}
-	g.remember(in, m)
+	g.remember(p, in, m)
 	return nil
 }
 
@@ -61,10 +76,11 @@ func (g *gate) Push(ctx context.Context, in registry.View, m registry.Manifest) 
 	if !g.Enforcement.Push || cosign.IsStatement(m.Body) {
 		return nil
 	}
-	if m.Tag == "" && !g.rejects(in, m) {
+	p := g.file.Get()
+	if m.Tag == "" && !g.rejects(p, in, m) {
 		return nil
 	}
-	return g.decide(ctx, in, m)
+	return g.decide(ctx, p, in, m)
 }
 
 func (g *gate) subject(in registry.View, m registry.Manifest) (cosign.Subject, error) {
@@ -75,12 +91,12 @@ func (g *gate) subject(in registry.View, m registry.Manifest) (cosign.Subject, e
 	return cosign.Subject{Transport: cosign.Docker, Name: n, Digest: m.Digest}, err
 }
 
-func (g *gate) decide(ctx context.Context, in registry.View, m registry.Manifest) error {
+func (g *gate) decide(ctx context.Context, p *cosign.Policy, in registry.View, m registry.Manifest) error {
 	s, err := g.subject(in, m)
 	if err != nil {
 		return err
 	}
-	d, err := g.Policy.Decide(ctx, s, viewed{in})
+	d, err := p.Decide(ctx, s, viewed{in})
 	if err != nil {
 		return err
 	}
@@ -90,22 +106,22 @@ func (g *gate) decide(ctx context.Context, in registry.View, m registry.Manifest
 	return nil
 }
 
-func (g *gate) rejects(in registry.View, m registry.Manifest) bool {
+func (g *gate) rejects(p *cosign.Policy, in registry.View, m registry.Manifest) bool {
 	s, err := g.subject(in, m)
-	all, _, _ := g.Policy.For(s)
+	all, _, _ := p.For(s)
 	return err != nil || cosign.Rejects(all)
 }
 
 // isAllowed says whether an image is asked for by its digest that was allowed
 // by its tag, as many clients do in this order, or that is listed by an index
 // which was allowed: who signs an index signs what it lists.
-func (g *gate) isAllowed(in registry.View, m registry.Manifest) bool {
+func (g *gate) isAllowed(p *cosign.Policy, in registry.View, m registry.Manifest) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return m.Tag == "" && g.allowed[in.Repository()+"@"+string(m.Digest)]
+	return m.Tag == "" && g.policy == p && g.allowed[in.Repository()+"@"+string(m.Digest)]
 }
 
-func (g *gate) remember(in registry.View, m registry.Manifest) {
+func (g *gate) remember(p *cosign.Policy, in registry.View, m registry.Manifest) {
 	names := []oci.Digest{m.Digest}
 	var index ocispec.Index
 	if input.JSON(m.Body, &index) == nil {
@@ -115,9 +131,10 @@ func (g *gate) remember(in registry.View, m registry.Manifest) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.allowed)+len(names) > maxAllowed {
+	if g.policy != p || len(g.allowed)+len(names) > maxAllowed {
 		clear(g.allowed)
 	}
+	g.policy = p
 	for _, d := range names[:min(len(names), maxAllowed)] {
 		g.allowed[in.Repository()+"@"+string(d)] = true
 	}
