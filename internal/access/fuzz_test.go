@@ -30,7 +30,9 @@ func FuzzRules(f *testing.F) {
 			}
 			return
 		}
-		open := slices.ContainsFunc(r.rules, func(u rule) bool { return slices.Contains(slices.Concat(u.who[Pull], u.who[Push], u.who[Delete]), anyone) })
+		open := slices.ContainsFunc(r.rules, func(u rule) bool {
+			return slices.Contains(slices.Concat(u.who[Pull], u.who[Push], u.who[Delete]), anyone)
+		})
 		if r.May("", Pull, repository) && !open {
 			t.Errorf("anyone may pull %q by %s", repository, b)
 		}

@@ -22,7 +22,7 @@ func (a *app) serveVerb() *cobra.Command {
 protocol 0.4.0) until it is told to stop. On loopback they speak plain HTTP
 unless --tls is given; on any other address always TLS, with a certificate of
 the installation's own CA (keys/tls.crt).
-
+` + accessHelp + upstreamHelp + `
 SIGTERM and Ctrl-C answer the requests under way, then stop.
 
 Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
@@ -35,7 +35,12 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	gatewayFlags(c, &cfg.Gateway)
 	peerFlags(c, &cfg.Peer)
 	policyFlags(c, &cfg.Policy)
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
+	access, upstreams := accessFlags(c), upstreamFlags(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		cfg.Upstreams = upstreams()
+		if cfg.Access, err = access(); err != nil {
+			return err
+		}
 		for flag, address := range map[string]string{"registry": cfg.RegistryListen, "broker": cfg.BrokerListen, "gateway": cfg.Gateway.Listen} {
 			if address == "" && flag == "gateway" {
 				continue

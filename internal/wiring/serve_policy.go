@@ -54,8 +54,7 @@ func (e Enforcement) gate(listen string, log *slog.Logger) (registry.Gate, error
 	}
 	e.Host = or(e.Host, listen)
 	file, err := follow.Open(follow.Config[*cosign.Policy]{
-		Paths: []string{e.File}, Log: log,
-		Read: func(paths []string) (*cosign.Policy, error) { return ReadPolicy(paths[0]) },
+		Log: log, Read: func() (*cosign.Policy, []string, error) { return readPolicy(e.File) },
 	})
 	return &gate{Enforcement: e, file: file, allowed: map[string]bool{}}, err
 }

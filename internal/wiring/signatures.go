@@ -211,15 +211,25 @@ func checkPolicy(ctx context.Context, ref transport.Ref, c Checking, o transport
 
 // ReadPolicy reads a policy and the keys that it names.
 func ReadPolicy(path string) (*cosign.Policy, error) {
+	p, _, err := readPolicy(path)
+	return p, err
+}
+
+// readPolicy tells which files it looked into, too.
+func readPolicy(path string) (p *cosign.Policy, files []string, err error) {
+	files = []string{path}
 	raw, err := input.ReadFile(path, input.Document)
 	if err != nil {
-		return nil, fmt.Errorf("policy: %w", err)
+		return nil, files, fmt.Errorf("policy: %w", err)
 	}
-	p, err := cosign.ParsePolicy(raw, func(path string) ([]byte, error) { return input.ReadFile(path, input.Key) })
+	p, err = cosign.ParsePolicy(raw, func(key string) ([]byte, error) {
+		files = append(files, key)
+		return input.ReadFile(key, input.Key)
+	})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, files, fmt.Errorf("%s: %w", path, err)
 	}
-	return p, nil
+	return p, files, nil
 }
 
 func policySubject(ref transport.Ref, as string) (cosign.Subject, error) {
