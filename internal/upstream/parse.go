@@ -210,8 +210,16 @@ func readRoots(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// A login is what an upstream knows us by. It cannot be printed.
-type login struct{ authn.AuthConfig }
+// A login is what an upstream knows us by. It cannot be printed, not even as
+// a part of something else.
+type login struct{ config *authn.AuthConfig } // nil: anonymous
+
+func (l login) authenticator() authn.Authenticator {
+	if l.config == nil {
+		return authn.Anonymous
+	}
+	return authn.FromConfig(*l.config)
+}
 
 // LogValue implements slog.LogValuer.
 func (login) LogValue() slog.Value { return slog.StringValue("(login)") }
@@ -259,11 +267,11 @@ func parseLogin(b []byte, names []string) (login, error) {
 			if !ok {
 				continue
 			}
-			var l login
-			if err := json.Unmarshal(raw, &l.AuthConfig); err != nil || l.AuthConfig == (authn.AuthConfig{}) {
+			var config authn.AuthConfig
+			if err := json.Unmarshal(raw, &config); err != nil || config == (authn.AuthConfig{}) {
 				return login{}, fmt.Errorf("the entry of %s holds no login", key)
 			}
-			return l, nil
+			return login{&config}, nil
 		}
 	}
 	return login{}, fmt.Errorf("no login for %s is in it", names[0])
