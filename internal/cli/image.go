@@ -12,9 +12,9 @@ import (
 )
 
 func (a *app) imageVerbs() *cobra.Command {
-	return group("image", "Lock, build, encrypt, move, inspect and compare images", a.imageLock(), a.imageBuild(),
+	return group("image", "Lock, build, encrypt, sign, move, inspect and compare images", a.imageLock(), a.imageBuild(),
 		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect(), a.imageUnpack(), a.imageDiff(),
-		a.imageSBOM(), a.imageRebuild())
+		a.imageSBOM(), a.imageRebuild(), a.imageSign(), a.imageVerify())
 }
 
 // sourceFlags are the flags of verbs that fetch packages.
