@@ -5,11 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/keys"
+	"holdfast/internal/web"
 	"holdfast/internal/wiring"
 )
 
@@ -35,6 +37,7 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	limits := limitFlags(c)
 	gatewayFlags(c, &cfg.Gateway)
 	peerFlags(c, &cfg.Peer)
+	policyFlags(c, &cfg.Policy)
 	access, upstreams := accessFlags(c), upstreamFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if cfg.RegistryLimits, err = limits(); err != nil {
@@ -64,6 +67,9 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 			return err
 		}
 		cfg.Log = slog.New(slog.NewTextHandler(a.Stderr, nil))
+		cfg.Pages = func(registry http.Handler, facts func(*http.Request) wiring.Facts) http.Handler {
+			return (&web.Site{Registry: registry, Facts: facts, Version: version()}).Handler()
+		}
 		s, err := dir.Serve(ring, cfg)
 		if err != nil {
 			return err
