@@ -61,7 +61,7 @@ Exit codes: 0 locked, 1 failed, 2 usage, 3 a signature or digest is wrong.`,
 		answer := map[string]any{"lock": path, "recipe": lock.Recipe, "date": lock.Date,
 			"packages": len(lock.Packages), "boot_packages": len(lock.Boot)}
 		return a.answer(answer, func(w io.Writer) {
-			fmt.Fprintf(w, "%s: %d packages of %s %s\n", path, len(lock.Packages)+len(lock.Boot), lock.Suite, lock.Architecture)
+			fmt.Fprintf(w, "%s: %s of %s %s\n", path, count(len(lock.Packages)+len(lock.Boot), "package"), lock.Suite, lock.Architecture)
 		})
 	}
 	return c
