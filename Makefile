@@ -74,9 +74,9 @@ soak: test-tools build
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
 	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImageFits|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
 
-# The official suite, from a checkout that somebody brings; writes docs/conformance.md.
+# An official suite, from a checkout that somebody brings; writes its part of docs/conformance.md.
 conformance:
-	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec"; exit 2; }
+	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec or ipfs/gateway-conformance"; exit 2; }
 	$(GO) run ./test/conformance -suite $(SUITE)
 
 # A kernel that tests boot without firmware, unpacked from Debian's package.

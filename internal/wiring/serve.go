@@ -64,6 +64,9 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 	}
 	s := &Services{ring: ring}
 	rc := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
+	if err := i.openBlobs(s, c, &rc); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := i.joinSwarm(s, c, &rc); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}

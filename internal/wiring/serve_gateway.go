@@ -1,6 +1,10 @@
 package wiring
 
-import "holdfast/internal/gateway"
+import (
+	"holdfast/internal/blob/ipfs"
+	"holdfast/internal/gateway"
+	"holdfast/internal/registry"
+)
 
 // GatewayConfig says where IPFS content is served over HTTP, and for whom.
 type GatewayConfig struct {
@@ -12,9 +16,6 @@ type GatewayConfig struct {
 func (i Installation) serveGateway(s *Services, c ServeConfig) error {
 	if c.Gateway.Listen == "" {
 		return nil
-	}
-	if err := i.openBlobs(s, c); err != nil {
-		return err
 	}
 	h, err := gateway.New(gateway.Config{Blocks: s.blobs.store, Hosts: c.Gateway.Hosts})
 	if err != nil {
@@ -32,15 +33,39 @@ func (s *Services) GatewayURL() string {
 	return s.gateway.url
 }
 
-// openBlobs opens the registry's blobs for those that serve them otherwise.
-func (i Installation) openBlobs(s *Services, c ServeConfig) (err error) {
-	if s.blobs != nil {
+// openBlobs opens the registry's blobs as IPFS content, if anybody serves them
+// so, and has the registry tell of new ones.
+func (i Installation) openBlobs(s *Services, c ServeConfig, r *registry.Config) (err error) {
+	if c.Gateway.Listen == "" && c.Peer.Swarm == "" {
 		return nil
 	}
-	if s.blobs, err = i.Blobs(c.RegistryDir, c.Log); err == nil {
-		s.blobs.store.Start()
+	if s.blobs, err = i.Blobs(c.RegistryDir, c.Log); err != nil {
+		return err
 	}
-	return err
+	s.blobs.store.Start()
+	r.Stored, r.Pinned = s.blobs.store.Stored, s.blobs.store.IsKept
+	r.Observer = busy{next: r.Observer, store: s.blobs.store}
+	return nil
+}
+
+// busy has the index of blobs wait while the registry answers.
+type busy struct {
+	next  registry.Observer // or nil
+	store *ipfs.Store
+}
+
+func (b busy) Request(r registry.Answered) {
+	b.store.Busy()
+	if b.next != nil {
+		b.next.Request(r)
+	}
+}
+
+func (b busy) Fetched(bytes int64, err error) {
+	b.store.Busy()
+	if b.next != nil {
+		b.next.Fetched(bytes, err)
+	}
 }
 
 func (s *Services) closeBlobs() error {

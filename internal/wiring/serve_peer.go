@@ -43,9 +43,6 @@ func (i Installation) joinSwarm(s *Services, c ServeConfig, r *registry.Config) 
 	if c.Peer.Swarm == "" {
 		return nil
 	}
-	if err := i.openBlobs(s, c); err != nil {
-		return err
-	}
 	config, err := i.peerConfig(s.ring, c.Peer, s.blobs, c.Log)
 	if err != nil {
 		return err
