@@ -44,6 +44,9 @@ type Getter struct {
 	Log     *slog.Logger  // default: none
 }
 
+// An error of Client's transport with a method After() time.Duration says how
+// long to wait before the next try, as Retry-After does.
+
 // tries is how often in a row a server may fail without a byte.
 const tries = 4
 
@@ -82,11 +85,16 @@ type Reader struct {
 	offset int64 // of the next byte
 	broken int   // failures since the last byte
 	pieces int   // answers that were begun
+	size   int64 // of the whole, as the first answer had it
 	now    *answer
 }
 
 // Resumed says whether the bytes came from more than one answer.
 func (r *Reader) Resumed() bool { return r.pieces > 1 }
+
+// Size is how many bytes the server says that there are, from the beginning;
+// -1 when it does not.
+func (r *Reader) Size() int64 { return r.size }
 
 func (r *Reader) Read(p []byte) (int, error) {
 	for {
@@ -131,7 +139,9 @@ func (r *Reader) again(broken error) error {
 		_ = r.Close()
 		var err error
 		if r.now, err = r.ask(); err == nil {
-			r.pieces++
+			if r.pieces++; r.pieces == 1 {
+				r.size = r.now.size
+			}
 			return nil
 		}
 		broken = err
@@ -145,9 +155,9 @@ func (r *Reader) pause(broken error) error {
 		return context.Cause(r.ctx)
 	}
 	wait := r.g.Backoff << (r.broken - 1)
-	var busy *busyError
+	var busy interface{ After() time.Duration }
 	if errors.As(broken, &busy) {
-		wait = max(wait, busy.after)
+		wait = max(wait, busy.After())
 	}
 	if r.broken == tries || wait > longest || isLasting(broken) {
 		return broken
@@ -167,7 +177,8 @@ type busyError struct {
 	after time.Duration
 }
 
-func (e *busyError) Unwrap() error { return &e.StatusError }
+func (e *busyError) Unwrap() error        { return &e.StatusError }
+func (e *busyError) After() time.Duration { return e.after }
 
 // isLasting tells errors that will be the same in a second. A host that does
 // not exist will not exist then either, and one whom nobody vouches for stays so.
@@ -201,7 +212,10 @@ func (r *Reader) ask() (*answer, error) {
 	}
 	resp, err := r.g.Client.Do(req)
 	if err == nil {
-		a.body = resp.Body
+		a.body, a.size = resp.Body, resp.ContentLength
+		if resp.StatusCode == http.StatusPartialContent && a.size >= 0 {
+			a.size += r.offset
+		}
 		if err = check(resp, r.offset); err == nil && resp.StatusCode == http.StatusOK {
 			_, err = io.CopyN(io.Discard, a, r.offset) // it knows no ranges
 			if err == io.EOF {
@@ -261,6 +275,7 @@ type answer struct {
 	watch  *time.Timer
 	stall  time.Duration
 	body   io.ReadCloser
+	size   int64 // of the whole, -1 when it is not told
 }
 
 func (a *answer) Read(p []byte) (int, error) {

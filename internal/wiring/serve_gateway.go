@@ -13,7 +13,7 @@ type GatewayConfig struct {
 }
 
 // serveGateway starts the gateway over the registry's blobs, if it is wanted.
-func (i Installation) serveGateway(s *Services, c ServeConfig) error {
+func (s *Services) serveGateway(i Installation, c ServeConfig) error {
 	if c.Gateway.Listen == "" {
 		return nil
 	}
@@ -21,7 +21,7 @@ func (i Installation) serveGateway(s *Services, c ServeConfig) error {
 	if err != nil {
 		return err
 	}
-	s.gateway, err = i.listen(s.ring, "gateway", c.Gateway.Listen, h, c.TLS)
+	s.gateway, err = s.serve(i, "gateway", c.Gateway.Listen, h, c.TLS, nil)
 	return err
 }
 
@@ -35,42 +35,33 @@ func (s *Services) GatewayURL() string {
 
 // openBlobs opens the registry's blobs as IPFS content, if anybody serves them
 // so, and has the registry tell of new ones.
-func (i Installation) openBlobs(s *Services, c ServeConfig, r *registry.Config) (err error) {
+func (s *Services) openBlobs(i Installation, c ServeConfig, r *registry.Config) (err error) {
 	if c.Gateway.Listen == "" && c.Peer.Swarm == "" {
 		return nil
 	}
 	if s.blobs, err = i.Blobs(c.RegistryDir, c.Log); err != nil {
 		return err
 	}
+	s.ends = append(s.ends, s.blobs.Close)
 	s.blobs.store.Start()
-	r.Stored, r.Pinned = s.blobs.store.Stored, s.blobs.store.IsKept
-	r.Observer = busy{next: r.Observer, store: s.blobs.store}
+	r.Stored, r.Pinned = both(r.Stored, s.blobs.store.Stored), s.blobs.store.IsKept
 	return nil
 }
 
-// busy has the index of blobs wait while the registry answers.
+// observed is o, and has the index of blobs wait while the registry answers.
+func (s *Services) observed(o registry.Observer) registry.Observer {
+	if s.blobs == nil {
+		return o
+	}
+	return busy{o, s.blobs.store}
+}
+
 type busy struct {
-	next  registry.Observer // or nil
+	registry.Observer
 	store *ipfs.Store
 }
 
 func (b busy) Request(r registry.Answered) {
 	b.store.Busy()
-	if b.next != nil {
-		b.next.Request(r)
-	}
-}
-
-func (b busy) Fetched(bytes int64, err error) {
-	b.store.Busy()
-	if b.next != nil {
-		b.next.Fetched(bytes, err)
-	}
-}
-
-func (s *Services) closeBlobs() error {
-	if s.blobs == nil {
-		return nil
-	}
-	return s.blobs.Close()
+	b.Observer.Request(r)
 }
