@@ -7,7 +7,7 @@ GO    ?= go
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
 TEST_TOOLS = skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
-             bash-completion zsh fish
+             bash-completion zsh fish chromium podman buildah containerd apache2-utils docker-registry
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
@@ -72,7 +72,7 @@ soak: test-tools build
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
 	HOLDFAST_SOAK=1 $(TEST) -v -run 'HoweverItIsBuilt|TreesOfDpkgDeb|WhatAptChooses' ./test/repro ./internal/deb
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
-	HOLDFAST_SOAK=1 $(TEST) -run 'TestAnImageFits|TestAnIdle' ./test/chain
+	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImageFits|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
 
 # The official suite, from a checkout that somebody brings; writes docs/conformance.md.
 conformance:

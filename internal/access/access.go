@@ -20,7 +20,7 @@ import (
 
 // Config says by whom to be asked and with which key to sign.
 type Config struct {
-	Rules func() *Rules      // the rules of the moment
+	Rules func() *Rules      // the rules of the moment; while there are none, everybody may do everything
 	Key   ed25519.PrivateKey // signs tokens
 	// URL is how clients reach the server, as https://registry.example.org; as
 	// they say themselves when empty, which is right unless a proxy stands
@@ -59,6 +59,7 @@ func New(c Config) (*Guard, error) {
 type Caller struct {
 	Name   string // of a user; empty for nobody in particular
 	known  bool   // by a password or a token, were it nobody's
+	open   bool   // there are no rules
 	token  bool
 	scopes []scope // of the token
 	rules  *Rules
@@ -67,8 +68,8 @@ type Caller struct {
 // LoggedIn says whether the caller is a user.
 func (c Caller) LoggedIn() bool { return c.Name != "" }
 
-// Known says whether the caller showed a password or a token.
-func (c Caller) Known() bool { return c.known }
+// Known says whether the caller showed a password or a token, or need not.
+func (c Caller) Known() bool { return c.known || c.open }
 
 // May says whether the caller may do a with a repository, now and with what
 // was shown.
@@ -78,12 +79,12 @@ func (c Caller) May(a Action, repository string) bool {
 
 // Could says whether the caller might, with a token for it.
 func (c Caller) Could(a Action, repository string) bool {
-	return c.rules != nil && c.rules.May(c.Name, a, repository)
+	return c.open || c.rules != nil && c.rules.May(c.Name, a, repository)
 }
 
 // MayList says whether the caller may ask which repositories there are: of
 // which the answer names those that Could be pulled.
-func (c Caller) MayList() bool { return c.known && c.carries(typeRegistry, catalog, all) }
+func (c Caller) MayList() bool { return c.open || c.known && c.carries(typeRegistry, catalog, all) }
 
 func (c Caller) carries(kind, name, action string) bool {
 	if !c.token {
@@ -96,6 +97,9 @@ func (c Caller) carries(kind, name, action string) bool {
 	}
 	return false
 }
+
+// Open says that there are no rules.
+func (g *Guard) Open() bool { return g.c.Rules() == nil }
 
 type callerKey struct{}
 
@@ -110,6 +114,9 @@ func CallerOf(ctx context.Context) Caller {
 func (g *Guard) caller(q *http.Request) (Caller, error) {
 	rules := g.c.Rules()
 	header := q.Header.Get("Authorization")
+	if rules == nil {
+		return Caller{open: true}, nil
+	}
 	if header == "" {
 		return Caller{rules: rules}, nil
 	}
@@ -120,7 +127,7 @@ func (g *Guard) caller(q *http.Request) (Caller, error) {
 	if !ok {
 		return Caller{}, errToken
 	}
-	if err := g.passwords.check(q.Context(), rules, sourceOf(q.RemoteAddr), user, password); err != nil {
+	if err := g.passwords.check(q.Context(), rules, rules.source(q), user, password); err != nil {
 		return Caller{}, err
 	}
 	return Caller{Name: user, known: true, rules: rules}, nil

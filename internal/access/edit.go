@@ -128,7 +128,7 @@ func edit(ctx context.Context, path string, change func(lines []string, users *y
 	if err != nil {
 		return err
 	}
-	defer unlock()
+	defer func() { _ = os.Remove(path + ".lock"); _ = unlock() }()
 	raw, mode, err := readOr(path, first)
 	if err != nil {
 		return fmt.Errorf("access rules: %w", err)

@@ -30,7 +30,9 @@ func FuzzRules(f *testing.F) {
 			}
 			return
 		}
-		open := slices.ContainsFunc(r.rules, func(u rule) bool { return slices.Contains(slices.Concat(u.who[Pull], u.who[Push], u.who[Delete]), anyone) })
+		open := slices.ContainsFunc(r.rules, func(u rule) bool {
+			return slices.Contains(slices.Concat(u.who[Pull], u.who[Push], u.who[Delete]), anyone)
+		})
 		if r.May("", Pull, repository) && !open {
 			t.Errorf("anyone may pull %q by %s", repository, b)
 		}
@@ -67,7 +69,7 @@ func FuzzScopes(f *testing.F) {
 // Whatever is asked of the endpoint of tokens and with whatever authorization,
 // nobody without a password gets more than anyone may have.
 //
-//fuzz:parser access.go:caller,bearer token.go:verify,open endpoint.go handler.go
+//fuzz:parser access.go:caller,bearer token.go:verify,open endpoint.go handler.go source.go
 func FuzzAuthorization(f *testing.F) {
 	_, key, _ := ed25519.GenerateKey(nil)
 	rules, err := parse([]byte(rulesText))

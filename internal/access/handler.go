@@ -16,7 +16,7 @@ const TokenPath = "/token"
 // and answers for tokens itself.
 func (g *Guard) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
-		if q.URL.Path == TokenPath {
+		if q.URL.Path == TokenPath && !g.Open() {
 			g.serveToken(w, q)
 			return
 		}
@@ -95,7 +95,7 @@ func (g *Guard) url(q *http.Request) string {
 	switch {
 	case g.c.URL != "":
 		return g.c.URL
-	case q.TLS != nil:
+	case g.c.Rules().isSecure(q):
 		return "https://" + q.Host
 	}
 	return "http://" + q.Host

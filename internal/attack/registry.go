@@ -98,7 +98,7 @@ func registryAttacks() []Attack {
 		})),
 		spoiling("registry-impersonated", faith, "another server answers at the registry's address, certified by another authority", "certificate signed by unknown authority", impersonated),
 		spoiling("registry-stalls", faith, "the registry stops in the midst of a layer, and keeps the connection", "sent nothing for", onLayer(stall)),
-		spoiling("connection-cut", faith, "the connection breaks in the midst of a layer", "unexpected EOF", onLayer(cut)),
+		spoiling("connection-cut", faith, "the connection breaks in the midst of a layer, each time", "hung up", onLayer(cut)),
 	)
 }
 

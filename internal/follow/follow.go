@@ -6,10 +6,9 @@ package follow
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -19,24 +18,26 @@ import (
 
 // Config says what to follow.
 type Config[T any] struct {
-	Paths []string                    // all are read when one has changed
-	Read  func(p []string) (T, error) // reads them
-	Every time.Duration               // how old an answer may be; a second when 0
-	Now   func() time.Time            // default: time.Now
-	Log   *slog.Logger                // default: none
+	// Read gives what the files say, and which they are, also when they say
+	// nothing sensible.
+	Read  func() (value T, files []string, err error)
+	Every time.Duration    // how old an answer may be; a second when 0
+	Now   func() time.Time // default: time.Now
+	Log   *slog.Logger     // default: none
 }
 
-// A File is what the files said when they last said something.
+// A File is what files said when they last said something.
 type File[T any] struct {
 	c Config[T]
 
 	mu     sync.Mutex
-	value  T         // guarded by mu, as all below
-	seen   []stamp   // of the files when they were read
-	looked time.Time // when somebody last looked whether they changed
+	value  T                 // guarded by mu, as all below
+	seen   map[string]*stamp // of the files when they were read
+	looked time.Time         // when somebody last looked whether they changed
 }
 
-// A stamp changes when a file does, however it was replaced.
+// A stamp changes when a file does, however it was replaced. A file that is
+// not there has none.
 type stamp struct {
 	device, inode uint64
 	size          int64
@@ -55,9 +56,8 @@ func Open[T any](c Config[T]) (*File[T], error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &File[T]{c: c, looked: c.Now()}
-	f.seen, _ = stamps(c.Paths)
-	var err error
-	f.value, err = c.Read(c.Paths)
+	value, err := f.read(nil)
+	f.value = value
 	return f, err
 }
 
@@ -74,21 +74,40 @@ func (f *File[T]) Get() T {
 
 // look reads the files again if one has changed. The caller holds mu.
 func (f *File[T]) look() {
-	now, err := stamps(f.c.Paths)
-	if slices.Equal(now, f.seen) {
+	now := map[string]*stamp{}
+	for path := range f.seen {
+		now[path] = stampOf(path)
+	}
+	if maps.EqualFunc(now, f.seen, equal) {
 		return
 	}
-	f.seen = now
-	var value T
-	if err == nil {
-		value, err = f.c.Read(f.c.Paths)
+	value, err := f.read(now)
+	for path, s := range now {
+		if s == nil && err == nil {
+			err = &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
+		}
 	}
 	if err != nil {
 		f.c.Log.Error("a changed file is not used; what it said before holds on", "cause", err)
 		return
 	}
 	f.value = value
-	f.c.Log.Info("a changed file is used", "file", f.c.Paths[0])
+	f.c.Log.Info("a changed file is used", "files", slices.Sorted(maps.Keys(f.seen)))
+}
+
+// read notes the stamps that files had before they were read, where there are
+// any: what is changed while it is read is read again.
+func (f *File[T]) read(before map[string]*stamp) (T, error) {
+	value, files, err := f.c.Read()
+	f.seen = map[string]*stamp{}
+	for _, path := range files {
+		s, ok := before[path]
+		if !ok {
+			s = stampOf(path)
+		}
+		f.seen[path] = s
+	}
+	return value, err
 }
 
 // Watch looks at the files until ctx ends, so that the log tells of a bad
@@ -106,26 +125,16 @@ func (f *File[T]) Watch(ctx context.Context) {
 	}
 }
 
-// stamps are nil for files that are not there.
-func stamps(paths []string) ([]stamp, error) {
-	list := make([]stamp, len(paths))
-	var problems []error
-	for i, path := range paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		list[i], err = stampOf(info)
-		problems = append(problems, err)
+func stampOf(path string) *stamp {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil
 	}
-	return list, errors.Join(problems...)
-}
-
-func stampOf(info fs.FileInfo) (stamp, error) {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return stamp{}, fmt.Errorf("%s: its state is not to be had here", info.Name())
+		return nil
 	}
-	return stamp{device: s.Dev, inode: s.Ino, size: s.Size, changed: s.Ctim}, nil
+	return &stamp{device: s.Dev, inode: s.Ino, size: s.Size, changed: s.Ctim}
 }
+
+func equal(a, b *stamp) bool { return a == b || a != nil && b != nil && *a == *b }

@@ -11,19 +11,21 @@ import (
 	"time"
 )
 
-func read(paths []string) (string, error) {
-	all := ""
-	for _, p := range paths {
-		b, err := os.ReadFile(p)
-		if err != nil {
-			return "", err
+func read(paths ...string) func() (string, []string, error) {
+	return func() (string, []string, error) {
+		all := ""
+		for _, p := range paths {
+			b, err := os.ReadFile(p)
+			if err != nil {
+				return "", paths, err
+			}
+			if strings.Contains(string(b), "bad") {
+				return "", paths, errors.New(p + ": is bad")
+			}
+			all += string(b)
 		}
-		if strings.Contains(string(b), "bad") {
-			return "", errors.New(p + ": is bad")
-		}
-		all += string(b)
+		return all, paths, nil
 	}
-	return all, nil
 }
 
 type clock struct{ now time.Time }
@@ -42,7 +44,7 @@ func TestEveryWayOfChangingAFileIsSeen(t *testing.T) {
 	a, b := filepath.Join(dir, "a"), filepath.Join(dir, "b")
 	write(t, a, "one")
 	write(t, b, "two")
-	f, err := Open(Config[string]{Paths: []string{a, b}, Read: read, Now: new(clock).Now})
+	f, err := Open(Config[string]{Read: read(a, b), Now: new(clock).Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,7 +71,7 @@ func TestEveryWayOfChangingAFileIsSeen(t *testing.T) {
 func TestWhatIsBadChangesNothingAndIsLoggedOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	var log bytes.Buffer
-	c := Config[string]{Paths: []string{path}, Read: read, Now: new(clock).Now, Log: slog.New(slog.NewTextHandler(&log, nil))}
+	c := Config[string]{Read: read(path), Now: new(clock).Now, Log: slog.New(slog.NewTextHandler(&log, nil))}
 	if _, err := Open(c); err == nil {
 		t.Error("a file that is not there was opened")
 	}
@@ -101,7 +103,7 @@ func TestFilesAreNotLookedAtForEachQuestion(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	write(t, path, "one")
 	now := time.Now()
-	f, err := Open(Config[string]{Paths: []string{path}, Read: read, Every: time.Minute, Now: func() time.Time { return now }})
+	f, err := Open(Config[string]{Read: read(path), Every: time.Minute, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}

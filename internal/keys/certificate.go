@@ -47,6 +47,7 @@ var kinds = []kind{
 	{name: Token, purpose: "signs the broker's attestation results", alg: p256},
 	{name: Broker, purpose: "signs the broker's proofs of release", alg: ed25519Alg,
 		oids: []asn1.ObjectIdentifier{sign.DocumentSigning}, later: true},
+	{name: Login, purpose: "signs the tokens of who logged in to the registry", alg: ed25519Alg, later: true},
 	{name: Peer, purpose: "names this node among its peers", alg: ed25519Alg, later: true},
 }
 

@@ -59,7 +59,7 @@ func parseDocument(contentType string, body []byte) (*document, error) {
 		return nil, manifestInvalid("manifest type %.80q is not supported", contentType)
 	case m.MediaType != "" && m.MediaType != contentType:
 		return nil, manifestInvalid("manifest says that it is %.80q and was sent as %q", m.MediaType, contentType)
-	case m.SchemaVersion != 2:
+	case m.SchemaVersion != 2 && m.SchemaVersion != 0: // which some tools leave out
 		return nil, manifestInvalid("manifest has schemaVersion %d, want 2", m.SchemaVersion)
 	}
 	m.MediaType = contentType

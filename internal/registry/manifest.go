@@ -41,6 +41,10 @@ func (r *Registry) getManifest(w http.ResponseWriter, q *http.Request, to route)
 	w.Header().Set("Content-Type", m.MediaType)
 	w.Header().Set("Docker-Content-Digest", string(m.Digest))
 	w.Header().Set("ETag", `"`+string(m.Digest)+`"`)
+	if m.stale {
+		// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#warnings
+		w.Header().Set("Warning", `299 - "the upstream cannot be asked just now: this is what the tag named before"`)
+	}
 	http.ServeContent(w, q, "", time.Time{}, bytes.NewReader(m.Body))
 	return nil
 }
@@ -94,6 +98,7 @@ func asError(err error) error {
 // byTag asks the Sources first, which know whether a tag has moved, and serves
 // what the registry has when they cannot be asked.
 func (r *Registry) byTag(ctx context.Context, repository, tag string) (*Manifest, error) {
+	stale := false
 	own, err := r.tagged(repository, tag)
 	if err != nil && !isAbsent(asError(err)) {
 		return nil, err
@@ -103,14 +108,19 @@ func (r *Registry) byTag(ctx context.Context, repository, tag string) (*Manifest
 		if theirs == nil {
 			return m, nil
 		}
-		if err != nil && !isAbsent(theirs) {
+		stale = !isAbsent(theirs)
+		if err != nil && stale {
 			return nil, theirs
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return r.read(repository, own, tag)
+	m, err := r.read(repository, own, tag)
+	if err == nil {
+		m.stale = stale
+	}
+	return m, err
 }
 
 // tagged finds a tag in a repository, which may have to be imported first.

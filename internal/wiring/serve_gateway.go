@@ -9,18 +9,18 @@ type GatewayConfig struct {
 }
 
 // serveGateway starts the gateway over the registry's blobs, if it is wanted.
-func (i Installation) serveGateway(s *Services, c ServeConfig) error {
+func (s *Services) serveGateway(i Installation, c ServeConfig) error {
 	if c.Gateway.Listen == "" {
 		return nil
 	}
-	if err := i.openBlobs(s, c); err != nil {
+	if err := s.openBlobs(i, c); err != nil {
 		return err
 	}
 	h, err := gateway.New(gateway.Config{Blocks: s.blobs.store, Hosts: c.Gateway.Hosts})
 	if err != nil {
 		return err
 	}
-	s.gateway, err = i.listen(s.ring, "gateway", c.Gateway.Listen, h, c.TLS)
+	s.gateway, err = s.serve(i, "gateway", c.Gateway.Listen, h, c.TLS, nil)
 	return err
 }
 
@@ -33,19 +33,13 @@ func (s *Services) GatewayURL() string {
 }
 
 // openBlobs opens the registry's blobs for those that serve them otherwise.
-func (i Installation) openBlobs(s *Services, c ServeConfig) (err error) {
+func (s *Services) openBlobs(i Installation, c ServeConfig) (err error) {
 	if s.blobs != nil {
 		return nil
 	}
 	if s.blobs, err = i.Blobs(c.RegistryDir, c.Log); err == nil {
 		s.blobs.store.Start()
+		s.ends = append(s.ends, s.blobs.Close)
 	}
 	return err
-}
-
-func (s *Services) closeBlobs() error {
-	if s.blobs == nil {
-		return nil
-	}
-	return s.blobs.Close()
 }

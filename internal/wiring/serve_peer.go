@@ -39,11 +39,11 @@ type swarm struct {
 }
 
 // joinSwarm starts the node, if one is wanted, and has the registry use it.
-func (i Installation) joinSwarm(s *Services, c ServeConfig, r *registry.Config) error {
+func (s *Services) joinSwarm(i Installation, c ServeConfig, r *registry.Config) error {
 	if c.Peer.Swarm == "" {
 		return nil
 	}
-	if err := i.openBlobs(s, c); err != nil {
+	if err := s.openBlobs(i, c); err != nil {
 		return err
 	}
 	config, err := i.peerConfig(s.ring, c.Peer, s.blobs, c.Log)
@@ -55,6 +55,7 @@ func (i Installation) joinSwarm(s *Services, c ServeConfig, r *registry.Config) 
 		return err
 	}
 	s.swarm = &swarm{node: node}
+	s.ends = append(s.ends, s.leaveSwarm)
 	r.Sources = append([]registry.Source{peerSource{node}}, r.Sources...) // before registries elsewhere
 	r.Stored = both(r.Stored, node.Stored)
 	return nil
@@ -97,7 +98,7 @@ func (i Installation) peerConfig(ring *keys.Ring, c PeerConfig, blobs *Blobs, lo
 // controlSwarm answers verbs of the command line on a socket that only its
 // owner can use. One that nobody answers on was left by a process that was
 // killed.
-func (i Installation) controlSwarm(s *Services) error {
+func (s *Services) controlSwarm(i Installation) error {
 	if s.swarm == nil {
 		return nil
 	}
@@ -120,9 +121,6 @@ func (i Installation) controlSwarm(s *Services) error {
 
 // leaveSwarm ends what joinSwarm began.
 func (s *Services) leaveSwarm() error {
-	if s.swarm == nil {
-		return nil
-	}
 	var err error
 	if s.swarm.control != nil {
 		err = s.swarm.control.Close()

@@ -106,12 +106,7 @@ func (i Installation) newSearch(ctx context.Context) (*search, error) {
 		return nil, err
 	}
 	s := &search{Installation: i, ring: ring, broker: broker}
-	log, err := broker.Audit(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	if s.audit, err = readAudit(log); err != nil {
+	if s.audit, err = broker.Decisions(ctx); err != nil {
 		return nil, err
 	}
 	s.reader, err = i.reader(Verification{At: time.Now()})

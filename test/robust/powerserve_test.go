@@ -122,7 +122,7 @@ func (d *disk) pushUntilCut(p *place, r *rand.Rand, k int) (all []*push) {
 func TestWhatARegistryAcknowledgedOutlivesAPowerCut(t *testing.T) {
 	cuts := 3
 	if soak() {
-		cuts = 60
+		cuts = 25
 	}
 	r, d := seed(t), newDisk(t)
 	p := &place{t: t, dir: d.at, state: filepath.Join(d.at, "state")}
