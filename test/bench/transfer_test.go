@@ -7,14 +7,12 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"holdfast/internal/oci"
@@ -91,28 +89,21 @@ func noise(n int, seeds ...uint64) []byte {
 	return b
 }
 
-// start runs a program until the benchmark ends, and waits for a line with
-// word in it.
-func start(b *testing.B, c *exec.Cmd, word string) string {
+// daemon runs a program until the benchmark ends, and waits until it prints a
+// line with word in it.
+func daemon(b *testing.B, c *exec.Cmd, word string) {
 	b.Helper()
 	out, err := c.StdoutPipe()
 	check(b, err)
-	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	check(b, c.Start())
-	b.Cleanup(func() {
-		_ = c.Process.Signal(syscall.SIGTERM)
-		_ = c.Wait()
-	})
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
+	b.Cleanup((&served{cmd: c}).stop)
+	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if strings.Contains(lines.Text(), word) {
-			line := lines.Text()
 			go func() { _, _ = io.Copy(io.Discard, out) }() // ends with the program
-			return line
+			return
 		}
 	}
-	b.Fatalf("%s ended before it said %q", c.Path, word)
-	return ""
+	b.Fatalf("%q ended before it said %q", c.Args, word)
 }
 
 // output runs a program to its end and gives what it printed.
@@ -125,14 +116,6 @@ func output(b *testing.B, c *exec.Cmd) string {
 		b.Fatalf("%q: %v: %s", c.Args, err, problems.String())
 	}
 	return strings.TrimSpace(string(out))
-}
-
-// freePort is one that nobody listens on just now.
-func freePort(b *testing.B) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(b, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // read reads an answer to its end.
@@ -164,11 +147,11 @@ func newHoldfasts(b *testing.B, dir string) holdfasts {
 	key := filepath.Join(dir, "swarm.key")
 	output(b, run("a", "peer", "swarm-key", "export", key))
 	output(b, run("b", "peer", "swarm-key", "import", key))
-	h := holdfasts{b, freePort(b), freePort(b)}
-	start(b, run("a", "serve", "--registry-listen", h.first, "--broker-listen", "127.0.0.1:0", "--swarm-listen", "127.0.0.1:0"), "swarm")
+	h := holdfasts{b, freeAddress(b), freeAddress(b)}
+	start(b, "first", h.first, run("a", "serve", "--registry-listen", h.first, "--broker-listen", "127.0.0.1:0", "--swarm-listen", "127.0.0.1:0"))
 	var who struct{ Addresses []string }
 	check(b, json.Unmarshal([]byte(output(b, run("a", "peer", "id", "--json"))), &who))
-	start(b, run("b", "serve", "--registry-listen", h.second, "--broker-listen", "127.0.0.1:0", "--peer", who.Addresses[0]), "broker")
+	start(b, "second", h.second, run("b", "serve", "--registry-listen", h.second, "--broker-listen", "127.0.0.1:0", "--peer", who.Addresses[0]))
 	output(b, run("b", "peer", "ping", who.Addresses[0]))
 	return h
 }
@@ -203,7 +186,7 @@ func newKubos(b *testing.B, program, dir string) kubos {
 		output(b, ipfs(name, nil, "init", "--profile=autoconf-off,test"))
 		output(b, ipfs(name, nil, "config", "Routing.Type", "none"))
 		check(b, os.WriteFile(filepath.Join(dir, name, "swarm.key"), key, 0o600))
-		start(b, ipfs(name, nil, "daemon"), "Daemon is ready")
+		daemon(b, ipfs(name, nil, "daemon"), "Daemon is ready")
 	}
 	where := strings.Fields(output(b, ipfs("kubo-a", nil, "id", "-f", "<addrs>")))[0]
 	output(b, ipfs("kubo-b", nil, "swarm", "connect", where))
