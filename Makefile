@@ -5,13 +5,14 @@ STATE ?= $(CURDIR)/.holdfast
 GO    ?= go
 
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
-TEST_TOOLS = skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
+TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
              bash-completion zsh fish chromium podman buildah containerd apache2-utils docker-registry
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
-TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) CGO_ENABLED=0 \
+KUBO        = $(STATE)/test/kubo-0.39.0
+TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO)/ipfs CGO_ENABLED=0 \
               $(GO) test -trimpath -count=1 -timeout 30m $(TESTFLAGS)
 FUZZ        = $(GO) run ./test/fuzz
 FUZZFLAGS   = -state $(STATE)/fuzz
@@ -29,7 +30,7 @@ demo:
 # image that others look at.
 test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
-	@$(MAKE) --no-print-directory $(KERNEL)
+	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO)/ipfs
 	$(TEST) ./test/chain
 	$(TEST) $$($(GO) list ./... | grep -v test/chain)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
@@ -45,8 +46,8 @@ lint:
 	$(GO) run $(STATICCHECK) ./...
 
 # Peers beside ours, in turn: wants a quiet machine, and writes docs/benchmarks.md.
-BENCH = HOLDFAST_STATE=$(STATE) CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
-bench: test-tools build
+BENCH = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KUBO=$(KUBO)/ipfs CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
+bench: test-tools build $(KUBO)/ipfs
 	@$(call install,mmdebstrap zstd)
 	{ $(BENCH) -benchtime 5x ./test/bench && $(BENCH) -benchtime $(RUNS)x ./test/chain && \
 	  $(BENCH) -benchtime 3x ./internal/... || echo FAIL; } | $(GO) run ./test/bench
@@ -78,6 +79,12 @@ soak: test-tools build
 conformance:
 	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec"; exit 2; }
 	$(GO) run ./test/conformance -suite $(SUITE)
+
+# An IPFS node that tests speak to, built from its module.
+$(KUBO)/ipfs:
+	@mkdir -p $(KUBO)
+	@printf 'module kubo\n\ngo 1.26\n\nrequire github.com/ipfs/kubo v0.39.0\n' > $(KUBO)/go.mod
+	cd $(KUBO) && CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -tags untested_go_version -o $@ github.com/ipfs/kubo/cmd/ipfs
 
 # A kernel that tests boot without firmware, unpacked from Debian's package.
 $(KERNEL):
