@@ -3,6 +3,9 @@ package swarm
 import (
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,6 +24,51 @@ func TestWhatIsPushedToOneNodeIsPulledFromAnother(t *testing.T) {
 	if err := b.pull("team/app", d, layer); err != nil {
 		t.Errorf("what came from a peer is not kept: %v", err)
 	}
+}
+
+func TestWhatOneNodeGotFromAnUpstreamIsPulledFromItWithTheUpstreamCutOff(t *testing.T) {
+	l := newLab(t)
+	upstream := l.node().serve("--swarm", "off", "--registry-listen", "0.0.0.0:5000").secure()
+	layer := noise(5, 10<<20)
+	d := upstream.push("app", layer)
+	file := filepath.Join(upstream.dir, "upstreams.yaml")
+	content := "upstreams:\n- prefix: far\n  url: https://" + upstream.address + ":5000\n  ca: " + filepath.Join(upstream.dir, "state", "keys", "tls.crt") + "\n"
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := l.node().join().serve("--upstreams", file)
+	b := l.node().join().serve("--upstreams", file, "--peer", a.where())
+	if err := a.pull("far/app", d, layer); err != nil {
+		t.Fatal(err)
+	}
+	l.soon(20*time.Second, "connected", func() bool { return b.connected(a.where()) })
+	upstream.cut()
+	if err := b.pull("far/app", d, layer); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestANodeThatSendsWrongBytesIsDroppedAndThePullSucceeds(t *testing.T) {
+	l := newLab(t)
+	honest := l.node().join().serve()
+	layer := noise(6, 10<<20)
+	d := honest.push("team/app", layer)
+	liar := l.liar(honest)
+	asking := l.node().join().serve("--peer", liar)
+	l.soon(20*time.Second, "connected", func() bool { return asking.connected(liar) })
+	asking.run("peer", "add", honest.where())
+	l.soon(20*time.Second, "connected", func() bool { return asking.connected(honest.where()) })
+	if err := asking.pull("team/app", d, layer); err != nil {
+		t.Error(err)
+	}
+	l.soon(10*time.Second, "the liar is dropped", func() bool {
+		for _, p := range asking.peers() {
+			if strings.HasSuffix(liar, p.ID) {
+				return !p.Connected && strings.Contains(p.Trouble, "wrong bytes")
+			}
+		}
+		return false
+	})
 }
 
 func TestThreeNodesFindWhatANeighboursNeighbourHas(t *testing.T) {
