@@ -248,6 +248,20 @@ func (n *node) stop() {
 	n.serving = nil
 }
 
+// memory is what the node has resident, in KiB.
+func (n *node) memory() (kib int) {
+	n.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.serving.Process.Pid))
+	if err != nil {
+		n.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(raw), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		n.Fatal(err)
+	}
+	return kib
+}
+
 // where gives the address at which others find the node.
 func (n *node) where() string {
 	n.Helper()

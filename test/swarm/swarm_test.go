@@ -85,6 +85,22 @@ func TestThreeNodesFindWhatANeighboursNeighbourHas(t *testing.T) {
 	}
 }
 
+func TestANodeAtRestIsSmall(t *testing.T) {
+	const most = 80 << 10 // KiB
+	l := newLab(t)
+	a := l.node().join().serve("--mdns")
+	b := l.node().join().serve("--mdns", "--peer", a.where())
+	l.soon(20*time.Second, "connected", func() bool { return b.connected(a.where()) })
+	time.Sleep(2 * time.Second)
+	for _, n := range []*node{a, b} {
+		if got := n.memory(); got > most {
+			t.Errorf("%d KiB resident, want at most %d", got, most)
+		} else {
+			t.Logf("%d KiB resident", got)
+		}
+	}
+}
+
 func TestAPartitionHeals(t *testing.T) {
 	l := newLab(t)
 	a := l.node().join().serve()
