@@ -5,14 +5,14 @@ STATE ?= $(CURDIR)/.holdfast
 GO    ?= go
 
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
-TEST_TOOLS = skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
+TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
              bash-completion zsh fish chromium podman buildah containerd apache2-utils docker-registry
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
 KUBO        = $(STATE)/test/kubo/ipfs
-TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(wildcard $(KUBO)) CGO_ENABLED=0 \
+TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) CGO_ENABLED=0 \
               $(GO) test -trimpath -count=1 -timeout 30m $(TESTFLAGS)
 FUZZ        = $(GO) run ./test/fuzz
 FUZZFLAGS   = -state $(STATE)/fuzz
@@ -31,7 +31,7 @@ demo:
 # image that others look at.
 test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
-	@$(MAKE) --no-print-directory $(KERNEL)
+	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO)/ipfs
 	$(TEST) ./test/chain
 	$(TEST) $$($(GO) list ./... | grep -v test/chain)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
@@ -47,8 +47,8 @@ lint:
 	$(GO) run $(STATICCHECK) ./...
 
 # Peers beside ours, in turn: wants a quiet machine, and writes docs/benchmarks.md.
-BENCH = HOLDFAST_STATE=$(STATE) CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
-bench: test-tools build
+BENCH = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KUBO=$(KUBO)/ipfs CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
+bench: test-tools build $(KUBO)/ipfs
 	@$(call install,mmdebstrap zstd)
 	{ $(BENCH) -benchtime 5x ./test/bench && $(BENCH) -benchtime $(RUNS)x ./test/chain && \
 	  $(BENCH) -benchtime 3x ./internal/... || echo FAIL; } | $(GO) run ./test/bench
@@ -82,8 +82,8 @@ conformance:
 	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec or ipfs/gateway-conformance"; exit 2; }
 	$(GO) run ./test/conformance -suite $(SUITE)
 
-# The IPFS node of others: two minutes of one processor when nothing is built, so
-# make test takes it where it is, and make soak makes it. A dependency needs a newer version for this Go.
+# The IPFS node of others: two minutes of one processor when nothing is built. A
+# dependency needs a newer version for this Go.
 $(KUBO):
 	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init kubo && \
 	$(GO) mod edit -require=github.com/ipfs/kubo@v0.39.0 -require=github.com/cockroachdb/swiss@v0.0.0-20251224182025-b0f6560f979b && \
