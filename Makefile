@@ -7,7 +7,7 @@ GO    ?= go
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
 TEST_TOOLS = skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
-             bash-completion zsh fish
+             bash-completion zsh fish chromium podman buildah containerd apache2-utils docker-registry
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
@@ -19,7 +19,7 @@ FUZZFLAGS   = -state $(STATE)/fuzz
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: demo test build lint bench fuzz fuzz-corpus fuzz-report soak clean tools test-tools
+.PHONY: demo test build lint bench conformance fuzz fuzz-corpus fuzz-report soak clean tools test-tools
 
 demo:
 	@$(MAKE) --no-print-directory -j2 tools build
@@ -72,7 +72,12 @@ soak: test-tools build
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
 	HOLDFAST_SOAK=1 $(TEST) -v -run 'HoweverItIsBuilt|TreesOfDpkgDeb|WhatAptChooses' ./test/repro ./internal/deb
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
-	HOLDFAST_SOAK=1 $(TEST) -run 'TestAnImageFits|TestAnIdle' ./test/chain
+	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImageFits|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
+
+# The official suite, from a checkout that somebody brings; writes docs/conformance.md.
+conformance:
+	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec"; exit 2; }
+	$(GO) run ./test/conformance -suite $(SUITE)
 
 # A kernel that tests boot without firmware, unpacked from Debian's package.
 $(KERNEL):

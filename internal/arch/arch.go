@@ -24,11 +24,12 @@ var Layers = []Layer{
 	{Name: "face", Packages: []string{"cli", "web"}},
 	{Name: "wiring", Packages: []string{"attack", "wiring"}},
 	{Name: "services", Apart: true, Packages: []string{
-		"image", "machine", "node", "guest", "broker", "registry", "cluster", "scenario", "release"}},
+		"image", "machine", "node", "guest", "broker", "registry", "peer", "gateway", "cluster", "scenario", "release"}},
 	{Name: "mechanisms", Packages: []string{
-		"deb", "blob", "attest", "boot", "ignition", "enc", "swtpm", "devmapper", "egress", "keys", "proof", "journal", "resume"}},
+		"deb", "blob", "attest", "boot", "ignition", "enc", "swtpm", "devmapper", "egress", "keys", "proof", "journal", "resume",
+		"access", "form", "login", "upstream"}},
 	{Name: "vocabulary", Pure: true, Packages: []string{"oci", "did", "sign", "policy", "api"}},
-	{Name: "ground", Plain: true, Packages: []string{"ahead", "atomicfile", "input", "progress", "nearest", "arch"}},
+	{Name: "ground", Plain: true, Packages: []string{"ahead", "atomicfile", "input", "progress", "nearest", "arch", "follow"}},
 }
 
 // layerOf finds the layer of a package path below internal/.

@@ -26,7 +26,7 @@ func documentAttacks() []Attack {
 			}),
 		lying("configuration-withdrawn", approved, "the administrator withdraws the configuration; the machine goes on asking",
 			"is not authorised", withdrawn),
-		lying("configuration-withdrawn-late", approved, "the configuration is withdrawn after the machine proved itself, and before it asks for its key",
+		lyingUntil(getting, "configuration-withdrawn-late", approved, "the configuration is withdrawn after the machine proved itself, and before it asks for its key",
 			"is not authorised any more", withdrawnLate),
 		lying("configuration-swapped", measured, "the machine measures one configuration, and says that it has the authorised one",
 			attest.ErrInitData.Error(), func(ctx context.Context, s *site) (*suspect, error) {

@@ -63,8 +63,13 @@ func (s *site) own(ctx context.Context) ([]byte, error) { return s.authorised(ct
 type lie func(ctx context.Context, s *site) (*suspect, error)
 
 // lying is an attack by a machine that asks for the key that an honest one
-// would be given.
+// would be given. It must not come as far as asking.
 func lying(name, promise, change, reason string, tell lie) Attack {
+	return lyingUntil(proving, name, promise, change, reason, tell)
+}
+
+// lyingUntil is one that the broker refuses in a decision of some kind.
+func lyingUntil(kinds []string, name, promise, change, reason string, tell lie) Attack {
 	return Attack{Name: name, Promise: promise, Change: change, Want: Refusal{Broker, reason}, Control: honest,
 		Run: func(ctx context.Context, l *Lab) (Refusal, error) {
 			s, err := l.site(ctx)
@@ -76,7 +81,7 @@ func lying(name, promise, change, reason string, tell lie) Attack {
 				return Refusal{}, err
 			}
 			defer g.Close()
-			return s.decided(ctx, func() ([]byte, error) { return g.fetch(ctx, ownKey) })
+			return s.decided(ctx, kinds, func() ([]byte, error) { return g.fetch(ctx, ownKey) })
 		}}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"holdfast/internal/enc"
@@ -104,7 +105,7 @@ func (w *workload) watched(ctx context.Context) (Refusal, error) {
 	switch {
 	case len(unpacked) == 0:
 		return Refusal{}, errors.New("nothing was unpacked while the layer came: there was nothing to see")
-	case filepath.Base(filepath.Dir(unpacked[0])) == "rootfs":
+	case slices.ContainsFunc(unpacked, func(path string) bool { return filepath.Base(filepath.Dir(path)) == "rootfs" }):
 		return Broke("%s was where the workload sees it", canary), nil
 	case told == nil:
 		return Broke("the image was unpacked"), nil

@@ -1,8 +1,8 @@
 package attack
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -79,10 +79,8 @@ func registryAttacks() []Attack {
 			here(func(w *workload) error { return os.Truncate(w.layer(1), w.manifest.Layers[1].Size+1) })),
 		spoiling("layers-swapped", pinned, "two layers of one size take each other's place", "altered in the registry",
 			here(swapLayers)),
-		spoiling("config-swapped", pinned, "the image's config is another image's", "config: digest is",
-			here(func(w *workload) error {
-				return os.WriteFile(w.blob(oci.Digest(w.manifest.Config.Digest)), []byte("{}"), 0o644)
-			})),
+		spoiling("config-swapped", pinned, "a letter of the image's config is another", "config: digest is",
+			swapConfig),
 		spoiling("re-tagged", pinned, "the tag names another image now, and the pinned one is gone", "404 Not Found", here(retag)),
 		spoiling("other-manifest", pinned, "the registry serves another image's manifest under the pinned digest", "manifest: digest is", otherManifest),
 		spoiling("other-annotations", macked, "the layer has the key and MAC of another image's layer; the machine is told to run the result", enc.ErrMAC.Error(), otherAnnotations),
@@ -100,7 +98,7 @@ func registryAttacks() []Attack {
 		})),
 		spoiling("registry-impersonated", faith, "another server answers at the registry's address, certified by another authority", "certificate signed by unknown authority", impersonated),
 		spoiling("registry-stalls", faith, "the registry stops in the midst of a layer, and keeps the connection", "sent nothing for", onLayer(stall)),
-		spoiling("connection-cut", faith, "the connection breaks in the midst of a layer", "unexpected EOF", onLayer(cut)),
+		spoiling("connection-cut", faith, "the connection breaks in the midst of a layer, each time", "hung up", onLayer(cut)),
 	)
 }
 
@@ -130,14 +128,33 @@ func retag(w *workload) error {
 	return err
 }
 
+// swapConfig puts a config of the same size.
+func swapConfig(_ context.Context, w *workload) (pull, error) {
+	path := w.blob(oci.Digest(w.manifest.Config.Digest))
+	genuine, err := os.ReadFile(path)
+	if err != nil {
+		return pull{}, err
+	}
+	changed := bytes.Replace(genuine, []byte(`"linux"`), []byte(`"Linux"`), 1)
+	if bytes.Equal(changed, genuine) {
+		return pull{}, errors.New("the config does not name its system")
+	}
+	return pull{}, os.WriteFile(path, changed, 0o644)
+}
+
+// otherManifest has a good image of the same registry answer for this one.
 func otherManifest(ctx context.Context, w *workload) (pull, error) {
-	other, err := json.Marshal(w.manifest)
+	other, err := w.site.encrypted(ctx, w.name+"-other")
+	if err != nil {
+		return pull{}, err
+	}
+	manifest, err := os.ReadFile(other.blob(other.digest))
 	if err != nil {
 		return pull{}, err
 	}
 	return served(on("/manifests/", func(a http.ResponseWriter, _ *http.Request) {
-		a.Header().Set("Content-Type", w.manifest.MediaType)
-		_, _ = a.Write(append(other, ' '))
+		a.Header().Set("Content-Type", other.manifest.MediaType)
+		_, _ = a.Write(manifest)
 	}))(ctx, w)
 }
 

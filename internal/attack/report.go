@@ -59,7 +59,7 @@ var page string
 func (r *Report) HTML(w io.Writer) error {
 	functions := template.FuncMap{
 		"short": Short, "words": func(v Verdict) string { return verdicts[v] },
-		"seconds": func(ms int64) string { return fmt.Sprintf("%.1f s", float64(ms)/1000) },
+		"seconds": seconds,
 		"groups":  r.groups, "title": func(s string) string { return strings.ToUpper(s[:1]) + s[1:] },
 	}
 	t, err := template.New("report").Funcs(functions).Parse(page)
@@ -69,10 +69,21 @@ func (r *Report) HTML(w io.Writer) error {
 	return t.Execute(w, r)
 }
 
+func seconds(ms int64) string {
+	switch {
+	case ms < 1:
+		return "under 1 ms"
+	case ms < 1000:
+		return fmt.Sprintf("%d ms", ms)
+	}
+	return fmt.Sprintf("%.1f s", float64(ms)/1000)
+}
+
 // A part is a group's attacks, by the promise that they try to break.
 type part struct {
-	Name     string
-	Promises []promise
+	Name       string
+	Made, Held int
+	Promises   []promise
 }
 
 type promise struct {
@@ -96,6 +107,10 @@ func (r *Report) groups() (list []part) {
 }
 
 func (p *part) add(r Result) {
+	p.Made++
+	if r.Verdict == Held {
+		p.Held++
+	}
 	i := slices.IndexFunc(p.Promises, func(other promise) bool { return other.Text == r.Promise })
 	if i < 0 {
 		i = len(p.Promises)

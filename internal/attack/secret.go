@@ -70,7 +70,7 @@ func asking(name, promise, change, reason string, ask func(ctx context.Context, 
 			if err != nil {
 				return Refusal{}, err
 			}
-			return s.decided(ctx, func() ([]byte, error) { return ask(ctx, s, token) })
+			return s.decided(ctx, getting, func() ([]byte, error) { return ask(ctx, s, token) })
 		}}
 }
 
@@ -144,7 +144,7 @@ func pathTricks() Attack {
 		}
 		var last Refusal
 		for _, path := range spellings {
-			last, err = s.decided(ctx, func() ([]byte, error) { return s.get(ctx, path, token) })
+			last, err = s.decided(ctx, getting, func() ([]byte, error) { return s.get(ctx, path, token) })
 			if err != nil || last.By == Nobody {
 				return last, err
 			}

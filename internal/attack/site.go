@@ -1,12 +1,12 @@
 package attack
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"holdfast/internal/api"
@@ -121,29 +121,21 @@ func (s *site) document(name string) ([]byte, error) {
 // audit returns what the broker's log says of machines.
 func (s *site) audit(ctx context.Context) ([]api.AuditEntry, error) { return readAudit(ctx, s.admin) }
 
-func readAudit(ctx context.Context, broker *admin.Client) (list []api.AuditEntry, err error) {
-	log, err := broker.Audit(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	lines := bufio.NewScanner(log)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var e api.AuditEntry
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return nil, fmt.Errorf("audit log: %w", err)
-		}
-		if e.Actor == "" { // not an administrator's doing
-			list = append(list, e)
-		}
-	}
-	return list, lines.Err()
+func readAudit(ctx context.Context, broker *admin.Client) ([]api.AuditEntry, error) {
+	list, err := broker.Decisions(ctx)
+	isAdministrators := func(e api.AuditEntry) bool { return e.Actor != "" }
+	return slices.DeleteFunc(list, isAdministrators), err
 }
 
+// What a broker can refuse: a machine, or what a proven machine asks for.
+var (
+	proving = []string{"auth", "attest"}
+	getting = []string{"get-resource"}
+)
+
 // decided runs ask and says how the broker decided: what it told the machine
-// must stand in its audit log, too.
-func (s *site) decided(ctx context.Context, ask func() (value []byte, err error)) (Refusal, error) {
+// must stand in its audit log, too, as a decision of one of these kinds.
+func (s *site) decided(ctx context.Context, kinds []string, ask func() (value []byte, err error)) (Refusal, error) {
 	before, err := s.audit(ctx)
 	if err != nil {
 		return Refusal{}, err
@@ -167,6 +159,9 @@ func (s *site) decided(ctx context.Context, ask func() (value []byte, err error)
 	reasons := strings.Join(last.Reasons, "; ")
 	if last.Decision != api.AuditRefuse || !strings.Contains(problem.Detail, last.Reasons[0]) {
 		return Refusal{}, fmt.Errorf("the broker said %q and recorded %s: %s", problem.Detail, last.Decision, reasons)
+	}
+	if !slices.Contains(kinds, last.Action) {
+		return Broke("it went as far as %s, where the broker said: %s", last.Action, reasons), nil
 	}
 	if last.Action != "get-resource" && last.Offered == "" {
 		return Refusal{}, fmt.Errorf("the broker did not record whose TPM it refused: %s", reasons)

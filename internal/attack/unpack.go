@@ -54,8 +54,8 @@ func unpackAttacks() []Attack {
 		escaping("climbing-link", "a layer links out of its root, and the next one writes through that link", "no such file", func(outside string) []layer {
 			return []layer{archive(link("way", outside, tar.TypeSymlink)), archive(file("way/canary", []byte("evil")))}
 		}),
-		escaping("climbing-hard-link", "a layer wants a hard link to a file outside of its root", "no such file", func(outside string) []layer {
-			return []layer{archive(link("stolen", filepath.Join(outside, "canary"), tar.TypeLink))}
+		escaping("climbing-hard-link", "a layer wants a hard link to a file outside of its root, by way of a link", "no such file", func(outside string) []layer {
+			return []layer{archive(link("way", outside, tar.TypeSymlink), link("stolen", "way/canary", tar.TypeLink))}
 		}),
 		escaping("climbing-whiteout", "a layer's whiteout takes away a file outside of its root, by way of a link", "kept inside the root", func(outside string) []layer {
 			return []layer{archive(link("way", outside, tar.TypeSymlink)), archive(file("way/.wh.canary", nil))}
@@ -117,7 +117,7 @@ func escaping(name, change, reason string, layers func(outside string) []layer) 
 			if err != nil {
 				return Refusal{Guest, err.Error()}, nil
 			}
-			return contained(rootfs)
+			return contained(rootfs, outside)
 		}}
 }
 
@@ -135,23 +135,33 @@ func escaped(outside string) error {
 }
 
 // contained says what became of the image inside.
-func contained(rootfs string) (Refusal, error) {
-	var names []string
-	device := ""
-	err := filepath.WalkDir(rootfs, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type()&fs.ModeDevice != 0 {
-			device = path
+func contained(rootfs, outside string) (Refusal, error) {
+	theirs, err := os.Stat(filepath.Join(outside, "canary"))
+	if err != nil {
+		return Refusal{}, err
+	}
+	var names, devices, stolen []string
+	err = filepath.WalkDir(rootfs, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
 		}
-		if err == nil && !d.IsDir() {
-			names = append(names, d.Name())
+		names = append(names, d.Name())
+		if d.Type()&fs.ModeDevice != 0 {
+			devices = append(devices, path)
+		}
+		info, err := d.Info()
+		if err == nil && os.SameFile(info, theirs) {
+			stolen = append(stolen, path)
 		}
 		return err
 	})
 	switch {
 	case err != nil:
 		return Refusal{}, err
-	case device != "":
-		return Broke("there is a device %s", device), nil
+	case len(devices) > 0:
+		return Broke("there is a device %s", devices[0]), nil
+	case len(stolen) > 0:
+		return Broke("%s is a file of outside", stolen[0]), nil
 	case len(names) == 0:
 		return Refusal{Guest, "kept inside the root, which holds nothing"}, nil
 	}

@@ -137,7 +137,7 @@ func (w *workload) run(ctx context.Context, p pull) (rootfs string, err error) {
 		return "", err
 	}
 	rootfs, err = machine.Puller{
-		Attester: g, Config: config, Document: document, Dir: p.dir, Space: p.space, Silence: silence,
+		Attester: g, Config: config, Document: document, Dir: p.dir, Space: p.space, Silence: silence, Backoff: silence / 100,
 	}.Pull(ctx)
 	return rootfs, errors.Join(err, g.Close())
 }

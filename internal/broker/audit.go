@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bufio"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -143,8 +142,7 @@ func tornEnd(f *os.File) (torn bool, size int64, err error) {
 	return last[0] != '\n', size, nil
 }
 
-// each reads the log, oldest first. A line that a crash cut off is left out:
-// nobody was told of what it recorded.
+// each reads the log, oldest first.
 func (l *auditLog) each(read func(api.AuditEntry)) error {
 	f, err := os.Open(l.path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -154,15 +152,7 @@ func (l *auditLog) each(read func(api.AuditEntry)) error {
 		return err
 	}
 	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var e api.AuditEntry
-		if json.Unmarshal(lines.Bytes(), &e) == nil {
-			read(e)
-		}
-	}
-	return lines.Err()
+	return api.ReadAudit(f, read)
 }
 
 // auditedPCRs are those that a decision can depend on, and the firmware's own,

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 
+	"holdfast/internal/access"
 	"holdfast/internal/blob"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/deb"
@@ -142,7 +143,17 @@ func hintFor(err error) string {
 	var unknownRun *wiring.UnknownRunError
 	var running *wiring.RunningError
 	var nothing *nothingKept
+	var unreachable *transport.UnreachableError
+	var rules *access.FormError
 	switch {
+	case errors.As(err, &unreachable) && unreachable.Hub():
+		return "a name without a host is one at Docker Hub; a folder's is oci:DIR or ./DIR"
+	case errors.As(err, &rules):
+		return "docs/formats/access.md tells what a file of access rules may say"
+	case errors.Is(err, access.ErrInRules):
+		return "take the name out of them first"
+	case errors.Is(err, access.ErrNoUser):
+		return `"holdfast registry user ls" lists them`
 	case errors.As(err, &unknownRun):
 		return `"holdfast ps --all" lists them`
 	case errors.As(err, &running):
@@ -174,9 +185,13 @@ func hintFor(err error) string {
 	case errors.Is(err, keys.ErrExist):
 		return `"holdfast key list" shows them`
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return `nobody listens there; "holdfast serve" starts registry and broker`
+		return `nobody listens there; a registry and a broker of ours are started by "holdfast serve"`
 	case errors.Is(err, registry.ErrInUse):
 		return "another holdfast serves this folder: stop it, or choose another with --state"
+	case errors.Is(err, wiring.ErrNotServing):
+		return `run "holdfast serve"`
+	case errors.Is(err, keys.ErrOtherSwarm):
+		return "--replace leaves the other swarm"
 	case errors.Is(err, wiring.ErrBusy):
 		return "give this one another --name"
 	}

@@ -32,6 +32,7 @@ func archFlag(c *cobra.Command) *string {
 
 func (a *app) builder(s wiring.Sources) (wiring.Builder, error) {
 	dir, err := a.installation()
+	s.Stall = a.Patience
 	return wiring.Builder{Installation: dir, Sources: s, Progress: a.progress(), Log: a.logger()}, err
 }
 
@@ -60,7 +61,7 @@ Exit codes: 0 locked, 1 failed, 2 usage, 3 a signature or digest is wrong.`,
 		answer := map[string]any{"lock": path, "recipe": lock.Recipe, "date": lock.Date,
 			"packages": len(lock.Packages), "boot_packages": len(lock.Boot)}
 		return a.answer(answer, func(w io.Writer) {
-			fmt.Fprintf(w, "%s: %d packages of %s %s\n", path, len(lock.Packages)+len(lock.Boot), lock.Suite, lock.Architecture)
+			fmt.Fprintf(w, "%s: %s of %s %s\n", path, count(len(lock.Packages)+len(lock.Boot), "package"), lock.Suite, lock.Architecture)
 		})
 	}
 	return c

@@ -110,6 +110,9 @@ func printRebuild(w io.Writer, r *wiring.Rebuild) {
 	if r.Differences != nil {
 		printDiff(w, r.Differences)
 	}
+	for _, other := range r.Composer {
+		fmt.Fprintf(w, "composed by another program: %s\n", printable(other))
+	}
 	verdict := "equal"
 	if !r.Equal {
 		verdict = "NOT equal"

@@ -5,11 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/keys"
+	"holdfast/internal/web"
 	"holdfast/internal/wiring"
 )
 
@@ -22,7 +24,7 @@ func (a *app) serveVerb() *cobra.Command {
 protocol 0.4.0) until it is told to stop. On loopback they speak plain HTTP
 unless --tls is given; on any other address always TLS, with a certificate of
 the installation's own CA (keys/tls.crt).
-
+` + accessHelp + upstreamHelp + `
 SIGTERM and Ctrl-C answer the requests under way, then stop.
 
 Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
@@ -32,11 +34,28 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	c.Flags().StringVar(&cfg.RegistryListen, "registry-listen", "127.0.0.1:5000", "address of the registry")
 	c.Flags().StringVar(&cfg.BrokerListen, "broker-listen", "127.0.0.1:8080", "address of the broker")
 	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		for flag, address := range map[string]string{"registry": cfg.RegistryListen, "broker": cfg.BrokerListen} {
+	limits := limitFlags(c)
+	gatewayFlags(c, &cfg.Gateway)
+	peerFlags(c, &cfg.Peer)
+	access, upstreams := accessFlags(c), upstreamFlags(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if cfg.RegistryLimits, err = limits(); err != nil {
+			return usageError{err}
+		}
+		cfg.Upstreams = upstreams()
+		if cfg.Access, err = access(); err != nil {
+			return err
+		}
+		for flag, address := range map[string]string{"registry": cfg.RegistryListen, "broker": cfg.BrokerListen, "gateway": cfg.Gateway.Listen} {
+			if address == "" && flag == "gateway" {
+				continue
+			}
 			if err := checkListen(flag, address); err != nil {
 				return usageError{err}
 			}
+		}
+		if err := checkPeer(&cfg.Peer); err != nil {
+			return usageError{err}
 		}
 		dir, err := a.installation()
 		if err != nil {
@@ -47,13 +66,26 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 			return err
 		}
 		cfg.Log = slog.New(slog.NewTextHandler(a.Stderr, nil))
+		cfg.Pages = func(registry http.Handler, facts func(*http.Request) wiring.Facts) http.Handler {
+			return (&web.Site{Registry: registry, Facts: facts, Version: version()}).Handler()
+		}
 		s, err := dir.Serve(ring, cfg)
 		if err != nil {
 			return err
 		}
-		ready := map[string]string{"registry": s.RegistryURL(), "broker": s.BrokerURL(), "ca": dir.Keys() + "/" + keys.TLS + ".crt"}
+		ready := map[string]any{"registry": s.RegistryURL(), "broker": s.BrokerURL(), "ca": dir.Keys() + "/" + keys.TLS + ".crt"}
+		if s.GatewayURL() != "" {
+			ready["gateway"] = s.GatewayURL()
+		}
+		if addresses := s.PeerAddresses(); len(addresses) > 0 {
+			ready["swarm"] = addresses
+		}
 		if err := a.answer(ready, func(w io.Writer) {
 			fmt.Fprintf(w, "registry %s\nbroker   %s\n", s.RegistryURL(), s.BrokerURL())
+			if s.GatewayURL() != "" {
+				fmt.Fprintf(w, "gateway  %s\n", s.GatewayURL())
+			}
+			printPeerAddresses(w, s.PeerAddresses())
 		}); err != nil {
 			return err
 		}

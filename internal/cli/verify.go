@@ -34,7 +34,9 @@ Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
 	}
 	c.Flags().StringVar(&v.Root, "root", "", "PEM file of the root that certifies broker and images (default: this installation's)")
 	c.Flags().StringArrayVar(&v.EKRoots, "ek-root", nil, "PEM file of an authority of TPMs; may be repeated (default: this installation's)")
-	c.Flags().StringArrayVar(&v.Policies, "policy", nil, "Rego file of a policy that you take for good, beside the shipped ones; may be repeated")
+	for kind, paths := range map[string]*[]string{"attestation": &v.AttestationPolicies, "resource": &v.ResourcePolicies} {
+		c.Flags().StringArrayVar(paths, kind+"-policy", nil, "Rego file of a policy of this kind that you take for good, beside the shipped one; may be repeated")
+	}
 	c.Flags().StringVar(&at, "at", "", "time at which certificates must be valid, as 2026-11-21T12:00:00Z (default: now)")
 	c.Flags().StringVar(&html, "html", "", "file to write a page to that a person can read")
 	c.RunE = func(cmd *cobra.Command, args []string) error {

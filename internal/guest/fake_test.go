@@ -29,6 +29,7 @@ import (
 type shelf struct {
 	*httptest.Server
 	content map[oci.Digest][]byte
+	answer  func(w http.ResponseWriter, r *http.Request, b []byte) // instead of all of b
 }
 
 func newShelf(t *testing.T) *shelf {
@@ -38,6 +39,10 @@ func newShelf(t *testing.T) *shelf {
 		b, ok := s.content[oci.Digest(path.Base(r.URL.Path))]
 		if !ok {
 			http.NotFound(w, r)
+			return
+		}
+		if s.answer != nil {
+			s.answer(w, r, b)
 			return
 		}
 		_, _ = w.Write(b)
@@ -89,7 +94,7 @@ func (b fakeBroker) Resource(_ context.Context, uri string) ([]byte, error) {
 // has to be.
 func (s *shelf) pull(t *testing.T, name string, b Broker) (rootfs string, err error) {
 	t.Helper()
-	c := Config{Broker: b, HTTP: s.Client(), Dir: t.TempDir(), Guest: api.GuestConfig{Image: name, Registry: api.Endpoint{URL: s.URL}}}
+	c := Config{Broker: b, Backoff: time.Millisecond, HTTP: s.Client(), Dir: t.TempDir(), Guest: api.GuestConfig{Image: name, Registry: api.Endpoint{URL: s.URL}}}
 	_, err = Pull(t.Context(), c)
 	return filepath.Join(c.Dir, "rootfs"), err
 }

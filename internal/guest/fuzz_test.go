@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
@@ -123,7 +124,7 @@ func FuzzImage(f *testing.F) {
 		if len(index) > 0 {
 			top = s.put(bytes.ReplaceAll(index, []byte("MANIFEST"), []byte(top)))
 		}
-		r, err := newRegistry("https://registry:5000", &http.Client{Transport: s}, "registry:5000/team/app@"+string(top))
+		r, err := newRegistry("https://registry:5000", &http.Client{Transport: s}, "registry:5000/team/app@"+string(top), time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -55,6 +55,7 @@ type Config struct {
 	Dir       string                          // where its memory is mounted; empty: /run/holdfast
 	Runtime   string                          // empty: /usr/sbin/runc
 	Space     int64                           // bytes that a layer may unpack to; 0: what Dir's file system has
+	Backoff   time.Duration                   // before a registry that broke off is asked again; 0: 1 s
 }
 
 // A Refusal is why a workload was not run.

@@ -106,13 +106,16 @@ func (g *guest) layer(ctx context.Context, l v1.Descriptor, keys enc.KeyFor, u *
 	if err != nil {
 		return err
 	}
-	body, err := g.registry.open(ctx, "blobs", d)
+	reading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	body, err := g.registry.open(reading, "blobs", d)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	genuine := ahead.Reader(verify(body, d, l.Size)) // hashed on another processor than the rest
 	defer genuine.Close()
+	defer cancel() // it may be waiting for the registry
 	plain, err := decrypt(ctx, l, keys, genuine)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +40,7 @@ func newGuest(c Config) (*guest, error) {
 			return nil, err
 		}
 	}
-	r, err := newRegistry(c.Guest.Registry.URL, c.HTTP, c.Guest.Image)
+	r, err := newRegistry(c.Guest.Registry.URL, c.HTTP, c.Guest.Image, cmp.Or(c.Backoff, backoff))
 	return &guest{Config: c, registry: r}, err
 }
 

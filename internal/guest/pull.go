@@ -1,6 +1,9 @@
 package guest
 
-import "context"
+import (
+	"cmp"
+	"context"
+)
 
 // Pull does what Run does up to the container's root, which it returns: it
 // proves the machine, and pulls, verifies, decrypts and unpacks the image into
@@ -11,7 +14,7 @@ func Pull(ctx context.Context, c Config) (rootfs string, err error) {
 		c.Stage = func(string, string, string) {}
 	}
 	g := &guest{Config: c}
-	if g.registry, err = newRegistry(c.Guest.Registry.URL, c.HTTP, c.Guest.Image); err != nil {
+	if g.registry, err = newRegistry(c.Guest.Registry.URL, c.HTTP, c.Guest.Image, cmp.Or(c.Backoff, backoff)); err != nil {
 		return "", &Refusal{"config", err}
 	}
 	if err := together(ctx, g.pullManifest, g.attest); err != nil {

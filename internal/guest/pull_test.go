@@ -187,7 +187,7 @@ func TestNameHasToBePinned(t *testing.T) {
 
 func TestOnlyHTTPSIsSpoken(t *testing.T) {
 	for _, endpoint := range []string{"", "http://r:5000", "https://", "r:5000"} {
-		if _, err := newRegistry(endpoint, http.DefaultClient, "r/app@sha256:"+strings.Repeat("0", 64)); err == nil {
+		if _, err := newRegistry(endpoint, http.DefaultClient, "r/app@sha256:"+strings.Repeat("0", 64), 0); err == nil {
 			t.Errorf("%q was accepted", endpoint)
 		}
 	}

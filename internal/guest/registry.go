@@ -2,31 +2,43 @@ package guest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 
 	"holdfast/internal/oci"
+	"holdfast/internal/resume"
 )
 
 // maxDocument bounds manifests and configs, as registries do
 // (distribution-spec 1.1, "Pushing Manifests").
 const maxDocument = 4 << 20
 
-// A registry is asked for the parts of one image, by their digests.
+// A registry is asked for the parts of one image, by their digests. Where an
+// answer breaks off, the rest is asked for.
 type registry struct {
 	base   string // https://HOST:PORT/v2/REPOSITORY
 	digest oci.Digest
-	client *http.Client
+	getter resume.Getter
 }
+
+// backoff is before the second try: with those that follow, it outlasts a
+// registry that is started again.
+const backoff = time.Second
+
+// stall is the last resort: the client that a guest is given gives up sooner
+// on a registry that says nothing, and names it.
+const stall = time.Minute
 
 // newRegistry knows the image HOST:PORT/REPOSITORY@sha256:… at an endpoint.
 // The host in the image's name is how others reach the registry; here the
 // endpoint says where it is.
-func newRegistry(endpoint string, c *http.Client, name string) (*registry, error) {
+func newRegistry(endpoint string, c *http.Client, name string, pause time.Duration) (*registry, error) {
 	repository, digest, err := parseName(name)
 	if err != nil {
 		return nil, err
@@ -37,12 +49,14 @@ func newRegistry(endpoint string, c *http.Client, name string) (*registry, error
 	}
 	own := *c
 	own.CheckRedirect = refuseRedirect
-	return &registry{base: strings.TrimSuffix(endpoint, "/") + "/v2/" + repository, digest: digest, client: &own}, nil
+	base := strings.TrimSuffix(endpoint, "/") + "/v2/" + repository
+	return &registry{base: base, digest: digest, getter: resume.Getter{Client: &own, Backoff: pause, Stall: stall}}, nil
 }
 
 // refuseRedirect keeps to the one host that the configuration names.
 func refuseRedirect(r *http.Request, _ []*http.Request) error {
-	return fmt.Errorf("the registry redirects to %s, which the configuration does not name", r.URL.Host)
+	return fmt.Errorf("the registry redirects to %s, which the configuration does not name: %w", r.URL.Host,
+		&resume.StatusError{Code: r.Response.StatusCode, Status: r.Response.Status})
 }
 
 // repositoryForm is the distribution specification's, "Pulling manifests".
@@ -63,20 +77,31 @@ func parseName(name string) (repository string, d oci.Digest, err error) {
 
 // open begins to read a manifest or blob; the caller closes it.
 func (r *registry) open(ctx context.Context, kind string, d oci.Digest, accept ...string) (io.ReadCloser, error) {
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, r.base+"/"+kind+"/"+string(d), nil)
+	g, at := r.getter, r.base+"/"+kind+"/"+string(d)
+	g.Accept = accept
+	body, err := g.Open(ctx, at, 0)
+	var status *resume.StatusError
+	if errors.As(err, &status) {
+		err = fmt.Errorf("GET %s: %w", at, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	q.Header["Accept"] = accept
-	a, err := r.client.Do(q)
-	if err != nil {
-		return nil, err
+	return &answer{body, at}, nil
+}
+
+// An answer names the registry when it breaks off for good.
+type answer struct {
+	*resume.Reader
+	url string
+}
+
+func (a *answer) Read(p []byte) (int, error) {
+	n, err := a.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("GET %s: %w", a.url, err)
 	}
-	if a.StatusCode != http.StatusOK {
-		_ = a.Body.Close()
-		return nil, fmt.Errorf("GET %s: %s", q.URL, a.Status)
-	}
-	return a.Body, nil
+	return n, err
 }
 
 // document reads a manifest or config as a whole, and verifies it.

@@ -47,6 +47,8 @@ var kinds = []kind{
 	{name: Token, purpose: "signs the broker's attestation results", alg: p256},
 	{name: Broker, purpose: "signs the broker's proofs of release", alg: ed25519Alg,
 		oids: []asn1.ObjectIdentifier{sign.DocumentSigning}, later: true},
+	{name: Login, purpose: "signs the tokens of who logged in to the registry", alg: ed25519Alg, later: true},
+	{name: Peer, purpose: "names this node among its peers", alg: ed25519Alg, later: true},
 }
 
 var codeSigning = []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}
@@ -139,6 +141,9 @@ func (r *Ring) Statements() sign.Signer {
 
 // Releases signs the broker's proofs of release.
 func (r *Ring) Releases() sign.Signer { return r.signer(Broker) }
+
+// Peer is the key by which other nodes know this one.
+func (r *Ring) Peer() ed25519.PrivateKey { return r.pairs[Peer].Key.(ed25519.PrivateKey) }
 
 func (r *Ring) signer(name string) sign.Signer {
 	p := r.pairs[name]

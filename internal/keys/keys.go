@@ -38,6 +38,8 @@ const (
 	Admin  = "admin"  // Ed25519: speaks to the broker as its administrator
 	Token  = "token"  // ECDSA P-256: the broker's, for attestation results
 	Broker = "broker" // Ed25519: the broker's, for proofs of release
+	Login  = "login"  // Ed25519: the registry's, for the tokens of who logged in
+	Peer   = "peer"   // Ed25519: names this node among its peers
 )
 
 // ErrExist says that the folder already holds a root.

@@ -24,10 +24,10 @@ import (
 type Reader struct {
 	Roots   *x509.CertPool // certify the keys of broker and images
 	EKRoots []byte         // PEM: certify endorsement keys of TPMs
-	// Policies are Rego sources that the reader takes for good, beside the two
+	// Rego sources that the reader takes for good, beside the one of either kind
 	// that this program ships.
-	Policies []string
-	At       time.Time // when certificates must be valid
+	AttestationPolicies, ResourcePolicies []string
+	At                                    time.Time // when certificates must be valid
 }
 
 // clockSkew is how far a broker's clock may be ahead of the reader's.

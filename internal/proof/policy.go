@@ -18,7 +18,7 @@ import (
 type PolicyError struct{ Digest string }
 
 func (e *PolicyError) Error() string {
-	return "policy " + e.Digest + " is neither the one that this program ships nor one that the reader named"
+	return "policy " + e.Digest + " is neither the one of its kind that this program ships nor one that the reader named"
 }
 
 // attestationPolicy has the policy decide again, on what follows from the
@@ -27,7 +27,8 @@ func (c *checker) attestationPolicy(ctx context.Context) {
 	a := c.proof.Attestation
 	input := AttestationInput(a.TEE, c.review.Claims, c.config, a.Time)
 	data := map[string]any{"reference": c.references}
-	text, err := c.redecide(ctx, policy.Attestation, a.Policy, input, data)
+	good := append([]string{policy.Attestation}, c.AttestationPolicies...)
+	text, err := c.redecide(ctx, good, a.Policy, input, data)
 	c.report.check(checkAttestation, text, err)
 }
 
@@ -36,13 +37,15 @@ func (c *checker) resourcePolicy(ctx context.Context, payload map[string]any) {
 	data := ResourceData(c.proof.Release.Resource, nil, nil)
 	delete(data, "query") // the broker's word, like the configurations
 	delete(data, "configurations")
-	text, err := c.redecide(ctx, policy.Resource, c.proof.Release.Policy, payload, data)
+	good := append([]string{policy.Resource}, c.ResourcePolicies...)
+	text, err := c.redecide(ctx, good, c.proof.Release.Policy, payload, data)
 	c.report.check(checkResource, text, err)
 }
 
 // redecide compares what a policy was given with what it should have been, and
-// what it said with what it says now.
-func (c *checker) redecide(ctx context.Context, shipped string, d api.ProofDecision, input any, data map[string]any) (string, error) {
+// what it said with what it says now. Good are the policies of its kind, the
+// shipped one first: one that is good for the other kind says nothing here.
+func (c *checker) redecide(ctx context.Context, good []string, d api.ProofDecision, input any, data map[string]any) (string, error) {
 	given, err := object(d.Input)
 	if err != nil {
 		return "", fmt.Errorf("its input: %w", err)
@@ -59,16 +62,17 @@ func (c *checker) redecide(ctx context.Context, shipped string, d api.ProofDecis
 			return "", fmt.Errorf("%s is not what the proof shows", where)
 		}
 	}
-	return c.same(ctx, shipped, d, given, had)
+	return same(ctx, good, d, given, had)
 }
 
-func (c *checker) same(ctx context.Context, shipped string, d api.ProofDecision, input, data map[string]any) (string, error) {
+func same(ctx context.Context, good []string, d api.ProofDecision, input, data map[string]any) (string, error) {
 	whose := "the policy that this program ships"
-	if d.Policy != shipped {
+	switch slices.Index(good, d.Policy) {
+	case -1:
+		return "", &PolicyError{"sha256:" + sha256Hex([]byte(d.Policy))}
+	case 0:
+	default:
 		whose = "the policy that the reader named"
-		if !slices.Contains(c.Policies, d.Policy) {
-			return "", &PolicyError{"sha256:" + sha256Hex([]byte(d.Policy))}
-		}
 	}
 	p, err := policy.Compile("policy.rego", d.Policy)
 	if err != nil {

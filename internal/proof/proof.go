@@ -24,6 +24,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/initdata"
+	"holdfast/internal/input"
 	"holdfast/internal/sign"
 )
 
@@ -32,7 +33,7 @@ import (
 const MaxSize = 16 << 20
 
 // ErrForm says that a file is no proof.
-var ErrForm = errors.New("it is no proof of a release")
+var ErrForm = errors.New("no proof of a release")
 
 // Seal signs a proof.
 func Seal(p api.ReleaseProof, signer sign.Signer) ([]byte, error) {
@@ -63,8 +64,10 @@ func Split(raw []byte) ([][]byte, error) {
 			return all, nil
 		case err == io.EOF:
 			return nil, fmt.Errorf("%w: it is empty", ErrForm)
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return nil, fmt.Errorf("%w: it ends in the middle of a JSON document", ErrForm)
 		case err != nil:
-			return nil, fmt.Errorf("%w: %w", ErrForm, err)
+			return nil, fmt.Errorf("%w: %w", ErrForm, input.Explain(err))
 		case len(one) > MaxSize:
 			return nil, fmt.Errorf("%w: %d bytes are more than %d", ErrForm, len(one), MaxSize)
 		}
@@ -88,11 +91,11 @@ func parse(raw []byte) (sign.Envelope, sign.Statement, *api.ReleaseProof, error)
 	if err != nil {
 		return fail(err)
 	}
-	if err := sameSpelling(raw, env); err != nil {
-		return fail(err)
-	}
 	st, err := sign.Peek(env)
 	if err != nil {
+		return fail(err)
+	}
+	if err := sameSpelling(raw, env); err != nil {
 		return fail(err)
 	}
 	if st.PredicateType != api.ProofType {

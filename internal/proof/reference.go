@@ -18,7 +18,7 @@ func OpenReference(raw []byte, roots *x509.CertPool, at time.Time) (*api.Referen
 	}
 	st, _, err := sign.Open(env, roots, at)
 	if err != nil {
-		return nil, fmt.Errorf("reference values: %w", err)
+		return nil, err
 	}
 	return readReference(st)
 }

@@ -273,7 +273,11 @@ func TestAReaderMayNameAPolicyOfHisOwn(t *testing.T) {
 	if report := check(t, raw, r); report.Verified {
 		t.Error("a policy that nobody named was taken for good")
 	}
-	r.Policies = []string{own}
+	r.ResourcePolicies = []string{own}
+	if report := check(t, raw, r); report.Verified {
+		t.Error("a policy that was named for resources was taken for good for machines")
+	}
+	r.AttestationPolicies = []string{own}
 	if report := check(t, raw, r); !report.Verified {
 		t.Errorf("got %+v, want the named policy taken for good", report.Failures())
 	}

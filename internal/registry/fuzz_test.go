@@ -15,14 +15,14 @@ import (
 // A name that is valid is a folder below the registry's, and not one of the
 // files that a repository consists of.
 //
-//fuzz:parser repository.go:validName,repositoryOf
+//fuzz:parser route.go
 func FuzzName(f *testing.F) {
 	f.Add("/v2/team/app/manifests/v1")
 	f.Add("/v2/../../etc/blobs/uploads/")
 	f.Add("/v2/a/manifests/b/blobs/c")
 	f.Add("/v2/a/blobs/sha256/tags/list")
 	f.Fuzz(func(t *testing.T, p string) {
-		name := repositoryOf(p)
+		name := parsePath(p).repository
 		if !validName(name) {
 			return
 		}
@@ -35,7 +35,7 @@ func FuzzName(f *testing.F) {
 // Whatever is asked, the registry answers as the specification has it, makes
 // nothing outside its folder, and takes no manifest that is no JSON.
 //
-//fuzz:parser registry.go:ServeHTTP repository.go limit.go
+//fuzz:parser upload.go manifest.go list.go
 func FuzzRequest(f *testing.F) {
 	above := f.TempDir()
 	dir := filepath.Join(above, "registry")

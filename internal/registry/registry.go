@@ -1,10 +1,11 @@
-// Package registry serves OCI images: the distribution API over a folder of
-// OCI image layouts, one for each repository.
+// Package registry serves OCI images: the distribution API over a folder that
+// holds an OCI image layout for each repository and one pool for the bytes of
+// them all.
 //
-// What was acknowledged stays: when a push is answered its bytes are on the
-// disk, nothing that was pushed is ever collected as garbage, and whatever an
-// interrupted upload left is swept at the next start. Clients trust digests,
-// not this server, so it checks blobs when they come and not when they go.
+// A blob that was acknowledged survives a killed process, a manifest survives
+// a power cut with all that it names. What an interrupted upload left can be
+// gone on with, and expires. Bytes are checked when they come: no name is
+// given to what it does not name.
 package registry
 
 import (
@@ -12,52 +13,71 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/olareg/olareg"
-	"github.com/olareg/olareg/config"
-
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/blob/pool"
+	"holdfast/internal/oci"
+	"holdfast/internal/registry/index"
 )
 
 // Config says what to serve.
 type Config struct {
 	Dir         string // holds the repositories; made when absent, unless read-only
-	ReadOnly    bool   // refuses every push
+	ReadOnly    bool   // serves the layouts in Dir as they are and refuses every push
 	MaxManifest int64  // bytes; 4 MiB when 0
 	MaxBlob     int64  // bytes; 16 GiB when 0
+	Quota       Quota
+	Expiry      time.Duration // after which an upload that nobody goes on with is dropped; 24 hours when 0
 	Logger      *slog.Logger
+
+	Access   Access                  // nil: everybody may do everything
+	Sources  []Source                // where to look for what is missing
+	Gate     Gate                    // nil: every manifest may come and go
+	Stored   func(d oci.Digest)      // is told of each blob that was stored, and must not block
+	Pinned   func(d oci.Digest) bool // says what no collection may take, beside what repositories name
+	Observer Observer                // nil: nobody counts
 }
-
-// never is longer than any blob is old. The library collects what is older
-// than its grace period and unreferenced, where "unreferenced" includes
-// manifests that could not be opened just then.
-const never = 200 * 365 * 24 * time.Hour
-
-// maxUploads bounds the unfinished uploads of a repository, each of which
-// holds a file open; the oldest give way.
-const maxUploads = 100
 
 // ErrInUse says that another process serves the folder.
 var ErrInUse = errors.New("folder is served by another process")
 
 // A Registry is an http.Handler for the paths under /v2/.
 type Registry struct {
-	config   Config
-	api      *olareg.Server
-	readOnly *bool // the library's own; true silences its collector
-	unlock   func() error
+	config  Config
+	index   *index.DB
+	pool    *pool.Pool // nil when read-only
+	uploads *uploads
+	fetches fetches
+	usage   *usage
+	doubt   *doubt
+	unlock  func() error
 
-	known  sync.Map   // name → *sync.Once that had the library read it
-	making sync.Mutex // held while a repository is made
+	big      chan struct{} // holds a place for each large manifest in memory
+	opening  sync.Mutex    // held while a repository is made or taken into the index
+	imported map[string]time.Time
+
+	linking    sync.RWMutex // held for writing by the collector while it takes one link away
+	committing sync.RWMutex // held by each push of a manifest; the collector waits for those under way
+
+	background sync.WaitGroup
+	exporting  exporter
+	ctx        context.Context // ends with the registry
+	stop       context.CancelFunc
 
 	mu     sync.RWMutex // held by each request; guards closed
 	closed bool
 }
+
+// maxBig bounds the manifests of more than bigManifest bytes that are taken
+// at a time.
+const (
+	maxBig      = 16
+	bigManifest = 256 << 10
+)
 
 // New opens the folder, and holds it against other processes until Close.
 func New(c Config) (*Registry, error) {
@@ -69,20 +89,14 @@ func New(c Config) (*Registry, error) {
 	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	readOnly := c.ReadOnly
-	r := &Registry{config: c, readOnly: &readOnly, unlock: func() error { return nil }}
-	if err := r.takeFolder(); err != nil {
-		return nil, fmt.Errorf("registry %s: %w", c.Dir, err)
+	r := &Registry{
+		config: c, unlock: func() error { return nil },
+		big: make(chan struct{}, maxBig), exporting: exporter{make(chan struct{}, 1)}, imported: map[string]time.Time{},
 	}
-	no := false
-	r.api = olareg.New(config.Config{
-		Storage: config.ConfigStorage{
-			StoreType: config.StoreDir, RootDir: c.Dir, ReadOnly: r.readOnly,
-			GC: config.ConfigGC{Frequency: -1, GracePeriod: never, RepoUploadMax: maxUploads, EmptyRepo: &no},
-		},
-		API: config.ConfigAPI{Manifest: config.ConfigAPIManifest{Limit: c.MaxManifest}},
-		Log: c.Logger,
-	})
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	if err := r.prepare(); err != nil {
+		return nil, fmt.Errorf("registry %s: %w", c.Dir, errors.Join(err, r.unlock()))
+	}
 	return r, nil
 }
 
@@ -93,17 +107,43 @@ func (c Config) withDefaults() Config {
 	if c.MaxBlob <= 0 {
 		c.MaxBlob = 16 << 30
 	}
+	if c.Expiry <= 0 {
+		c.Expiry = 24 * time.Hour
+	}
+	if c.Quota.Reserve <= 0 {
+		c.Quota.Reserve = 8 << 20
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
 
-func (r *Registry) takeFolder() error {
+func (r *Registry) prepare() (err error) {
 	if r.config.ReadOnly {
-		_, err := os.ReadDir(r.config.Dir)
+		if _, err := os.ReadDir(r.config.Dir); err != nil {
+			return err
+		}
+		r.index, err = index.OpenTemporary()
 		return err
 	}
+	if err := r.takeFolder(); err != nil {
+		return err
+	}
+	if r.pool, err = pool.New(filepath.Join(r.config.Dir, pool.Dir)); err != nil {
+		return err
+	}
+	if r.uploads, err = openUploads(filepath.Join(r.config.Dir, ".uploads"), r.config.Expiry); err != nil {
+		return err
+	}
+	r.usage = newUsage(r)
+	if err := r.openDoubt(); err != nil {
+		return err
+	}
+	return r.openIndex()
+}
+
+func (r *Registry) takeFolder() error {
 	if err := os.MkdirAll(r.config.Dir, 0o755); err != nil {
 		return err
 	}
@@ -113,52 +153,46 @@ func (r *Registry) takeFolder() error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return ErrInUse
 	}
-	if err != nil {
+	if err == nil {
+		r.unlock = unlock
+	}
+	return err
+}
+
+// openIndex opens the index. A folder that has none yet may hold repositories
+// from before there was one.
+func (r *Registry) openIndex() error {
+	path := filepath.Join(r.config.Dir, ".index.db")
+	_, err := os.Stat(path)
+	fresh := errors.Is(err, os.ErrNotExist)
+	if r.index, err = index.Open(path); err != nil {
 		return err
 	}
-	r.unlock = unlock
-	return sweep(r.config.Dir)
+	if !fresh {
+		return nil
+	}
+	if err := r.importAll(); err != nil {
+		return errors.Join(err, r.index.Close(), os.Remove(path))
+	}
+	return nil
 }
 
-// ServeHTTP answers one request of the distribution API.
-func (r *Registry) ServeHTTP(w http.ResponseWriter, q *http.Request) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	if r.closed {
-		http.Error(w, "registry is shutting down", http.StatusServiceUnavailable)
-		return
-	}
-	switch {
-	case !reads(q) && r.config.ReadOnly:
-		refuse(w, http.StatusForbidden, "DENIED", "registry is read-only")
-	case !r.admit(w, q):
-	case reads(q):
-		r.api.ServeHTTP(w, q)
-	default:
-		r.push(w, q)
-	}
-}
-
-func reads(q *http.Request) bool { return q.Method == http.MethodGet || q.Method == http.MethodHead }
-
-func (r *Registry) push(w http.ResponseWriter, q *http.Request) {
-	if body, ok := r.limit(w, q); ok {
-		r.api.ServeHTTP(&durable{ResponseWriter: w, dir: r.config.Dir, path: q.URL.Path, body: body, log: r.config.Logger}, q)
-	}
-}
+// Pool is where the blobs are; nil when the registry is read-only.
+func (r *Registry) Pool() *pool.Pool { return r.pool }
 
 // Close waits for the requests under way, so shut the HTTP server down first,
 // and lets go of the folder. Later requests are refused.
 func (r *Registry) Close() error {
+	r.stop()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
 		return nil
 	}
 	r.closed = true
-	*r.readOnly = true // its Close would collect garbage
-	if err := r.api.Close(); err != nil {
-		r.config.Logger.Debug("registry closed with uploads under way", "cause", err)
+	r.background.Wait()
+	if r.config.ReadOnly {
+		return r.index.Close()
 	}
-	return r.unlock()
+	return errors.Join(r.exportStale(context.Background()), r.index.Close(), r.closeDoubt(), r.unlock())
 }

@@ -2,118 +2,185 @@ package registry
 
 import (
 	"errors"
+	"io"
 	"io/fs"
-	"net/http"
-	"net/http/httptest"
 	"os"
-	"path"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strings"
-	"sync"
 
-	"holdfast/internal/atomicfile"
+	"holdfast/internal/blob"
+	"holdfast/internal/oci"
 )
 
-// The library keeps what it learns of a repository in memory for good, even
-// that it does not exist, and learns it without locks. So only repositories
-// that exist reach it, each after one request that taught it all there is.
+// A repository's folder is an OCI image layout whose blobs are links into the
+// pool: the link says that the repository has the blob, the pool says what
+// its bytes are.
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
 
-// nameForm is the distribution spec's grammar of repository names.
-var nameForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+const (
+	layoutFile = `{"imageLayoutVersion":"1.0.0"}`
+	emptyIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
+)
 
-// maxName is what a file system takes as a path, with room for the rest.
-const maxName = 255
-
-func validName(name string) bool {
-	reserved := func(part string) bool { return part == "blobs" || part == "index.json" || part == "oci-layout" }
-	return len(name) <= maxName && nameForm.MatchString(name) && !slices.ContainsFunc(strings.Split(name, "/"), reserved)
+func (r *Registry) folder(repository string) string {
+	return filepath.Join(r.config.Dir, filepath.FromSlash(repository))
 }
 
-// repositoryOf takes the repository out of a path, cleaning it as the library
-// does. Paths without one, as /v2/, give nothing.
-func repositoryOf(p string) string {
-	p = strings.TrimPrefix(path.Clean("/"+p), "/v2/")
-	end := -1
-	for _, mark := range []string{"/manifests/", "/blobs/", "/tags/", "/referrers/"} {
-		end = max(end, strings.LastIndex(p, mark))
-	}
-	return p[:max(0, end)]
+// link is what a repository calls a blob.
+func (r *Registry) link(repository string, d oci.Digest) string {
+	return filepath.Join(r.folder(repository), "blobs", d.Algorithm(), d.Hex())
 }
 
-// admit lets the library see a repository, made before if the request pushes,
-// and answers the request itself otherwise.
-func (r *Registry) admit(w http.ResponseWriter, q *http.Request) bool {
-	name := repositoryOf(q.URL.Path)
-	if name == "" {
-		return true
+// exists makes sure that there is such a repository and that the index knows
+// what is in it.
+func (r *Registry) exists(repository string) error {
+	if r.config.ReadOnly {
+		return r.reimport(repository)
 	}
-	valid := validName(name)
-	if !valid && !reads(q) {
-		refuse(w, http.StatusBadRequest, "NAME_INVALID", "repository name is not allowed")
-		return false
+	if r.index.Has(repository) {
+		return nil
 	}
-	err := fs.ErrNotExist
-	if valid {
-		err = r.know(name, q.Method == http.MethodPost)
-	}
+	info, err := os.Stat(filepath.Join(r.folder(repository), "index.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		refuse(w, http.StatusNotFound, "NAME_UNKNOWN", "repository does not exist")
-		return false
+		return nameUnknown()
 	}
-	if err != nil {
-		r.config.Logger.Error("repository cannot be opened", "repository", name, "cause", err)
-		refuse(w, http.StatusInternalServerError, "UNKNOWN", "repository cannot be opened")
-		return false
-	}
-	r.dropUnknownMount(q)
-	return true
-}
-
-// dropUnknownMount turns a mount from a repository that does not exist into
-// an ordinary upload, which is what the spec says comes of it.
-func (r *Registry) dropUnknownMount(q *http.Request) {
-	query := q.URL.Query()
-	if from := query.Get("from"); from != "" && (!validName(from) || r.know(from, false) != nil) {
-		query.Del("from")
-		query.Del("mount")
-		q.URL.RawQuery = query.Encode()
-	}
-}
-
-// know makes sure that the repository exists and that the library has read it.
-func (r *Registry) know(name string, create bool) error {
-	dir := filepath.Join(r.config.Dir, filepath.FromSlash(name))
-	_, err := os.Stat(filepath.Join(dir, "index.json"))
-	if errors.Is(err, fs.ErrNotExist) && create {
-		err = r.create(dir)
-	}
-	if err != nil {
+	if err != nil || info.Size() == int64(len(emptyIndex)) {
 		return err
 	}
-	once, _ := r.known.LoadOrStore(name, new(sync.Once))
-	once.(*sync.Once).Do(func() {
-		list := httptest.NewRequest(http.MethodGet, "/v2/"+name+"/tags/list", nil)
-		r.api.ServeHTTP(httptest.NewRecorder(), list)
-	})
-	return nil
+	r.opening.Lock()
+	defer r.opening.Unlock()
+	if r.index.Has(repository) {
+		return nil
+	}
+	return r.importLayout(repository)
 }
 
-func (r *Registry) create(dir string) error {
-	r.making.Lock()
-	defer r.making.Unlock()
+// has says whether a repository lists the blob, rotten or not.
+func (r *Registry) has(repository string, d oci.Digest) bool {
+	_, err := os.Lstat(r.link(repository, d))
+	return err == nil
+}
+
+// create makes the repository's folder, unless it is there. Nothing is
+// synced: the first manifest is.
+func (r *Registry) create(repository string) error {
+	err := r.exists(repository)
+	var unknown *problem
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	r.opening.Lock()
+	defer r.opening.Unlock()
+	dir := r.folder(repository)
 	if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755); err != nil {
 		return err
 	}
-	index := filepath.Join(dir, "index.json")
-	if _, err := os.Stat(index); err == nil {
+	return errors.Join(writeNew(filepath.Join(dir, "oci-layout"), layoutFile), writeNew(filepath.Join(dir, "index.json"), emptyIndex))
+}
+
+// writeNew makes a small file that nobody sees half, unless there is one.
+func writeNew(path, content string) error {
+	if _, err := os.Lstat(path); err == nil {
 		return nil
 	}
-	layout := `{"imageLayoutVersion":"1.0.0"}`
-	if err := atomicfile.WriteFile(filepath.Join(dir, "oci-layout"), []byte(layout), 0o644); err != nil {
+	temp := filepath.Join(filepath.Dir(path), ".tmp-"+filepath.Base(path))
+	if err := os.WriteFile(temp, []byte(content), 0o644); err != nil {
 		return err
 	}
-	empty := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
-	return atomicfile.WriteFile(index, []byte(empty), 0o644)
+	return os.Rename(temp, path)
+}
+
+// open opens a blob that the repository has. What rotted is not there, and a
+// link that leads to it is mended when the pool has the blob again.
+func (r *Registry) open(repository string, d oci.Digest) (*os.File, fs.FileInfo, error) {
+	f, err := os.Open(r.link(repository, d))
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && r.pool != nil {
+		f, info, err = r.pooled(repository, d, f, info)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
+}
+
+// pooled exchanges a file for the pool's, which it mostly is already.
+func (r *Registry) pooled(repository string, d oci.Digest, f *os.File, info fs.FileInfo) (*os.File, fs.FileInfo, error) {
+	in, err := r.pool.Stat(d)
+	if err == nil && r.doubt.about(in) {
+		err = r.settle(r.ctx, d)
+	}
+	if err == nil && in.Is(info) {
+		return f, info, nil
+	}
+	if errors.Is(err, blob.ErrNotFound) {
+		if r.pool.IsQuarantined(d, info) {
+			return f, info, err
+		}
+		err = r.adopt(d, f)
+	}
+	if err == nil {
+		err = r.pool.Link(d, r.link(repository, d))
+	}
+	if err != nil {
+		return f, info, err
+	}
+	_ = f.Close()
+	if f, err = r.pool.File(d); err != nil {
+		return nil, nil, err
+	}
+	info, err = f.Stat()
+	return f, info, err
+}
+
+// adopt takes a blob into the pool that somebody put into a layout, as the
+// registry did before it had one. Other bytes than d go to quarantine.
+func (r *Registry) adopt(d oci.Digest, f *os.File) error {
+	checked, err := blob.NewReader(d, f)
+	if err != nil {
+		return err
+	}
+	_, wrong := io.Copy(io.Discard, checked)
+	var mismatch *blob.MismatchError
+	if wrong != nil && !errors.As(wrong, &mismatch) {
+		return wrong
+	}
+	if wrong == nil {
+		return r.pool.Add(d, f.Name())
+	}
+	r.config.Logger.Warn("a blob is not what its name says", "file", f.Name(), "cause", wrong)
+	return errors.Join(blob.ErrNotFound, r.pool.Condemn(d, f.Name()))
+}
+
+// hold gives a repository a link to a blob of the pool.
+func (r *Registry) hold(repository string, d oci.Digest) error {
+	r.linking.RLock()
+	defer r.linking.RUnlock()
+	to := r.link(repository, d)
+	err := r.pool.Link(d, to)
+	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, blob.ErrNotFound) {
+		if err = os.MkdirAll(filepath.Dir(to), 0o755); err == nil {
+			err = r.pool.Link(d, to)
+		}
+	}
+	return err
+}
+
+// keep makes sure that the repository has the blob, and spares it from a
+// collection that begins before a manifest can name it.
+func (r *Registry) keep(repository string, d oci.Digest) (int64, error) {
+	f, info, err := r.open(repository, d)
+	if err != nil {
+		return 0, err
+	}
+	_ = f.Close()
+	r.linking.RLock()
+	defer r.linking.RUnlock()
+	if _, err := os.Lstat(r.link(repository, d)); err != nil {
+		return 0, err
+	}
+	return info.Size(), r.pool.Touch(d)
 }

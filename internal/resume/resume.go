@@ -9,6 +9,7 @@ package resume
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -39,8 +40,12 @@ type Getter struct {
 	Client  *http.Client  // default: http.DefaultClient
 	Backoff time.Duration // before the second try, doubled with each further one; default 300 ms
 	Stall   time.Duration // how long a transfer may stand still; default 30 s
+	Accept  []string      // media types that are wanted; default any
 	Log     *slog.Logger  // default: none
 }
+
+// An error of Client's transport with a method After() time.Duration says how
+// long to wait before the next try, as Retry-After does.
 
 // tries is how often in a row a server may fail without a byte.
 const tries = 4
@@ -80,11 +85,16 @@ type Reader struct {
 	offset int64 // of the next byte
 	broken int   // failures since the last byte
 	pieces int   // answers that were begun
+	size   int64 // of the whole, as the first answer had it
 	now    *answer
 }
 
 // Resumed says whether the bytes came from more than one answer.
 func (r *Reader) Resumed() bool { return r.pieces > 1 }
+
+// Size is how many bytes the server says that there are, from the beginning;
+// -1 when it does not.
+func (r *Reader) Size() int64 { return r.size }
 
 func (r *Reader) Read(p []byte) (int, error) {
 	for {
@@ -129,7 +139,9 @@ func (r *Reader) again(broken error) error {
 		_ = r.Close()
 		var err error
 		if r.now, err = r.ask(); err == nil {
-			r.pieces++
+			if r.pieces++; r.pieces == 1 {
+				r.size = r.now.size
+			}
 			return nil
 		}
 		broken = err
@@ -143,9 +155,9 @@ func (r *Reader) pause(broken error) error {
 		return context.Cause(r.ctx)
 	}
 	wait := r.g.Backoff << (r.broken - 1)
-	var busy *busyError
+	var busy interface{ After() time.Duration }
 	if errors.As(broken, &busy) {
-		wait = max(wait, busy.after)
+		wait = max(wait, busy.After())
 	}
 	if r.broken == tries || wait > longest || isLasting(broken) {
 		return broken
@@ -165,10 +177,11 @@ type busyError struct {
 	after time.Duration
 }
 
-func (e *busyError) Unwrap() error { return &e.StatusError }
+func (e *busyError) Unwrap() error        { return &e.StatusError }
+func (e *busyError) After() time.Duration { return e.after }
 
 // isLasting tells errors that will be the same in a second. A host that does
-// not exist will not exist then either.
+// not exist will not exist then either, and one whom nobody vouches for stays so.
 func isLasting(err error) bool {
 	var busy *busyError
 	if errors.As(err, &busy) {
@@ -176,7 +189,8 @@ func isLasting(err error) bool {
 	}
 	var status *StatusError
 	var dns *net.DNSError
-	return errors.As(err, &status) || errors.Is(err, ErrRange) || errors.As(err, &dns) && dns.IsNotFound
+	var untrusted *tls.CertificateVerificationError
+	return errors.As(err, &status) || errors.As(err, &untrusted) || errors.Is(err, ErrRange) || errors.As(err, &dns) && dns.IsNotFound
 }
 
 // ask asks for the bytes from the offset on.
@@ -190,12 +204,18 @@ func (r *Reader) ask() (*answer, error) {
 		return nil, err
 	}
 	req.Header.Set("Accept-Encoding", "identity") // else a server that calls .gz an encoding has it undone on the way
+	if len(r.g.Accept) > 0 {
+		req.Header["Accept"] = r.g.Accept
+	}
 	if r.offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", r.offset))
 	}
 	resp, err := r.g.Client.Do(req)
 	if err == nil {
-		a.body = resp.Body
+		a.body, a.size = resp.Body, resp.ContentLength
+		if resp.StatusCode == http.StatusPartialContent && a.size >= 0 {
+			a.size += r.offset
+		}
 		if err = check(resp, r.offset); err == nil && resp.StatusCode == http.StatusOK {
 			_, err = io.CopyN(io.Discard, a, r.offset) // it knows no ranges
 			if err == io.EOF {
@@ -255,6 +275,7 @@ type answer struct {
 	watch  *time.Timer
 	stall  time.Duration
 	body   io.ReadCloser
+	size   int64 // of the whole, -1 when it is not told
 }
 
 func (a *answer) Read(p []byte) (int, error) {

@@ -163,7 +163,7 @@ func ParseEnvelope(raw []byte) (Envelope, error) {
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&env); err != nil {
-		return Envelope{}, fmt.Errorf("is no DSSE envelope: %w", input.Cut(input.Explain(err)))
+		return Envelope{}, fmt.Errorf("no DSSE envelope: %w", input.Cut(input.Explain(err)))
 	}
 	if _, err := dec.Token(); err != io.EOF {
 		return Envelope{}, errors.New("DSSE envelope: something follows it")

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/blob"
@@ -33,6 +34,8 @@ type Sources struct {
 	Mirror  string // instead of the recipe's and the machine's apt sources
 	Keyring string // by default Debian's, as the package debian-archive-keyring installs it
 	AptDir  string // by default /etc/apt
+
+	Stall time.Duration // how long a mirror may send nothing; 30 s when 0
 }
 
 // A Builder makes images in an installation.
@@ -60,7 +63,7 @@ func (b Builder) archive(r *recipe.Recipe) (*deb.Archive, blob.Store, error) {
 	}
 	cfg := deb.Config{
 		Store: store, Keyring: or(b.Sources.Keyring, debianKeyring), Mirror: or(b.Sources.Mirror, r.Mirror),
-		Progress: b.Progress, Log: b.Log,
+		Progress: b.Progress, Log: b.Log, Stall: b.Sources.Stall,
 	}
 	if cfg.Mirror == "" {
 		if cfg.Sources, err = deb.ReadSources(or(b.Sources.AptDir, aptDir)); err != nil {

@@ -26,6 +26,7 @@ type Rebuild struct {
 	SignedBy    string       `json:"signed_by,omitempty"`   // the provenance; empty when nobody did
 	Certified   bool         `json:"certified"`             // by this installation's root
 	Encrypted   bool         `json:"encrypted"`             // then layers are compared by what they hold
+	Composer    []string     `json:"composer,omitempty"`    // in what the program that built it was another than this
 	Kept        string       `json:"kept,omitempty"`        // where the image that was built lies
 	Differences *diff.Report `json:"differences,omitempty"` // when the two are not equal
 }
@@ -72,7 +73,7 @@ func (b Builder) Rebuild(ctx context.Context, name, keep string, o transport.Opt
 		return nil, err
 	}
 	r := &Rebuild{Image: name, Format: p.BuildDefinition.External.Format, Equal: true,
-		SignedBy: stated.SignedBy, Certified: stated.Certified, Kept: keep}
+		SignedBy: stated.SignedBy, Certified: stated.Certified, Kept: keep, Composer: p.RunDetails.Builder.Other()}
 	out := or(keep, filepath.Join(tmp, "image"))
 	if r.Format == "machine" {
 		err = b.againMachine(ctx, s, l, out, r)

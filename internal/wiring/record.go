@@ -55,7 +55,7 @@ type Record struct {
 	Configuration string   `json:"configuration,omitempty"` // that the broker authorised
 	Secrets       []string `json:"secrets,omitempty"`       // paths that the broker holds for it
 	TPM           string   `json:"tpm,omitempty"`           // folder of its software TPM's socket
-	Keep          bool     `json:"keep"`                    // its output and report, when it has ended
+	Keep          bool     `json:"keep"`                    // its output, when it has ended
 }
 
 // Over says whether the run has ended.
@@ -67,7 +67,6 @@ func (r *Record) owes() bool { return r.Configuration != "" || len(r.Secrets) > 
 // The files of a run's folder that outlive it.
 const (
 	recordFile  = "run.json"
-	reportFile  = "report.json"
 	outputFile  = "output"
 	machineFile = "machine" // the folder of the machine's console and logs
 	stopFile    = "stop"    // when the workload is to be killed, while it is asked to end
@@ -184,7 +183,7 @@ func (s *session) keepOutput() (close func() error, err error) {
 
 // tidy removes what the run made, and keeps what a person may want to see: the
 // machine's logs when it ended otherwise than by its workload's end, and the
-// output and report of a run that is to be kept.
+// output of a run that is to be kept.
 func (s *session) tidy(result *Result, failed error) error {
 	if s.record == nil {
 		return os.RemoveAll(s.folder)
@@ -198,18 +197,7 @@ func (s *session) tidy(result *Result, failed error) error {
 		s.report.Logs = s.path(machineFile)
 	}
 	err := s.record.note(func(r *Record) { r.end(result, failed) })
-	if result != nil {
-		err = errors.Join(err, writeReport(s.path(reportFile), result.Report))
-	}
 	return errors.Join(err, clearFolder(s.folder))
-}
-
-func writeReport(path string, r *Report) error {
-	raw, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
-	}
-	return atomicfile.WriteFile(path, append(raw, '\n'), 0o600)
 }
 
 // isAbsent forgives a file that is not there.

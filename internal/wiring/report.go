@@ -1,12 +1,9 @@
 package wiring
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -115,6 +112,20 @@ func (s *session) conclude() error {
 	return s.copyProofs()
 }
 
+// canKeepProofs tries the file of copyProofs: the end of a run is late to learn
+// that it cannot be written.
+func (s *session) canKeepProofs() error {
+	if s.Proof == "" {
+		return nil
+	}
+	f, err := atomicfile.Create(s.Proof, 0o600)
+	if err != nil {
+		return fmt.Errorf("proof of the run: %w", err)
+	}
+	f.Discard()
+	return nil
+}
+
 // copyProofs puts the proofs of all that was released to this run into one
 // file, a line each.
 func (s *session) copyProofs() error {
@@ -134,12 +145,7 @@ func (s *session) copyProofs() error {
 
 // decisions are those about this run's configuration.
 func (s *session) decisions(ctx context.Context) ([]api.AuditEntry, error) {
-	log, err := s.services.admin().Audit(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	all, err := readAudit(log)
+	all, err := s.services.admin().Decisions(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -154,20 +160,6 @@ func (s *session) decisions(ctx context.Context) ([]api.AuditEntry, error) {
 		}
 	}
 	return mine, nil
-}
-
-func readAudit(r io.Reader) ([]api.AuditEntry, error) {
-	var list []api.AuditEntry
-	scan := bufio.NewScanner(r)
-	scan.Buffer(nil, 1<<20)
-	for scan.Scan() {
-		var e api.AuditEntry
-		if json.Unmarshal(scan.Bytes(), &e) != nil {
-			continue // cut off by a crash, and left as it was: nobody was told of it
-		}
-		list = append(list, e)
-	}
-	return list, scan.Err()
 }
 
 // judged are the PCRs that policy looks at.

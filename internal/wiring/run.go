@@ -47,7 +47,7 @@ type Run struct {
 	ReadOnly   bool // the workload's root
 
 	Detached bool // nobody waits for it
-	Keep     bool // its output and report stay until it is removed
+	Keep     bool // its output stays until it is removed
 	Remove   bool // nothing stays, however it ends
 	Journal  bool // the workload's output goes to a journal instead of Stdout and Stderr
 
@@ -182,7 +182,10 @@ const machineArchitecture = "amd64"
 
 // prepare makes the parts that do not depend on one another, at once.
 func (s *session) prepare(ctx context.Context) error {
-	var err error
+	err := s.canKeepProofs()
+	if err != nil {
+		return err
+	}
 	if s.qemu, err = qemu.New(qemu.Config{AccelFile: s.Installation.accelFile(), Logger: s.Log}); err != nil {
 		return err
 	}

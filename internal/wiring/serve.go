@@ -15,13 +15,16 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
+	"holdfast/internal/access"
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/follow"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
 	"holdfast/internal/registry"
@@ -38,44 +41,95 @@ type ServeConfig struct {
 	TLS                          bool // on loopback, too
 	RegistryDir                  string
 	RegistryReadOnly             bool // refuses every push
-	Log                          *slog.Logger
+	RegistryLimits               RegistryLimits
+	Access                       *AccessConfig   // nil: everybody who reaches the registry may use it
+	Upstreams                    *UpstreamConfig // nil: there are none
+	Gateway                      GatewayConfig
+	Peer                         PeerConfig
+	// Pages makes the site for people at the registry's port, of the
+	// registry's handler and of what there is to tell a reader.
+	Pages func(registry http.Handler, facts func(*http.Request) Facts) http.Handler
+	Log   *slog.Logger
 }
 
 // Services are a registry and a broker that answer.
 type Services struct {
 	registry, broker *server
-	handler          *registry.Registry
+	gateway          *server // or nil
+	blobs            *Blobs  // or nil
+	swarm            *swarm  // or nil
+	upstreams        *upstreams
+	rules            *follow.File[*access.Rules] // or nil
 	ring             *keys.Ring
+	ends             []func() error // what closes each part, in the order that they began
 }
 
 // Serve starts the registry and the broker of the installation.
 func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
-	b, err := i.newBroker(ring, c.Log)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.Check(); err != nil {
-		return nil, fmt.Errorf("open broker: %w", err)
-	}
-	reg, err := registry.New(registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log})
-	if err != nil {
-		return nil, fmt.Errorf("open registry: %w", err)
-	}
-	s := &Services{handler: reg, ring: ring}
-	if s.registry, err = i.listen(ring, "registry", c.RegistryListen, reg, c.TLS); err != nil {
-		return nil, errors.Join(err, reg.Close())
-	}
-	if s.broker, err = i.listen(ring, "broker", c.BrokerListen, b, c.TLS); err != nil {
-		return nil, errors.Join(err, s.registry.close(0), reg.Close())
+	s := &Services{ring: ring}
+	if err := s.start(i, c); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handler, secure bool) (*server, error) {
-	if isLoopback(address) && !secure {
+func (s *Services) start(i Installation, c ServeConfig) error {
+	b, err := i.newBroker(s.ring, c.Log)
+	if err != nil {
+		return err
+	}
+	if err := b.Check(); err != nil {
+		return fmt.Errorf("open broker: %w", err)
+	}
+	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
+	c.RegistryLimits.apply(&config)
+	gate, err := s.joinAccess(i, c, &config)
+	if err != nil {
+		return err
+	}
+	if err := s.joinSwarm(i, c, &config); err != nil {
+		return err
+	}
+	if err := s.joinUpstreams(c, &config); err != nil {
+		return err
+	}
+	m := newMetrics(config.Dir)
+	config.Observer = m
+	reg, err := registry.New(config)
+	if err != nil {
+		return fmt.Errorf("open registry: %w", err)
+	}
+	s.ends = append(s.ends, reg.Close)
+	if err := s.controlRegistry(reg, config); err != nil {
+		return err
+	}
+	if err := s.controlSwarm(i); err != nil {
+		return err
+	}
+	if s.registry, err = s.serve(i, "registry", c.RegistryListen, s.newFront(c, config, gate.handler(reg), m), c.TLS, gate.certificate()); err != nil {
+		return err
+	}
+	if s.broker, err = s.serve(i, "broker", c.BrokerListen, b, c.TLS, nil); err != nil {
+		return err
+	}
+	return s.serveGateway(i, c)
+}
+
+func (s *Services) serve(i Installation, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
+	started, err := i.listen(s.ring, name, address, h, secure, given)
+	if err == nil {
+		s.ends = append(s.ends, func() error { return started.close(drainTime) })
+	}
+	return started, err
+}
+
+// listen serves h at address, by the certificate that is given or by one of
+// the installation's CA.
+func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
+	if isLoopback(address) && !secure && given == nil {
 		return listen(name, address, h, nil)
 	}
-	certs := &certificates{ring: ring, hosts: hostsOf(address), now: time.Now}
+	certs := &certificates{ring: ring, hosts: hostsOf(address), now: time.Now, given: given}
 	if _, err := certs.get(nil); err != nil {
 		return nil, err
 	}
@@ -86,9 +140,13 @@ func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handl
 func (s *Services) RegistryURL() string { return s.registry.url }
 func (s *Services) BrokerURL() string   { return s.broker.url }
 
-// Close drains both.
+// Close drains both, and ends what they rest on.
 func (s *Services) Close() error {
-	return errors.Join(s.registry.close(drainTime), s.broker.close(drainTime), s.handler.Close())
+	var problems []error
+	for _, end := range slices.Backward(s.ends) {
+		problems = append(problems, end())
+	}
+	return errors.Join(problems...)
 }
 
 // admin speaks to the broker as its administrator.

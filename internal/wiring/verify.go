@@ -20,12 +20,13 @@ import (
 // A Verification says which proofs to check, and whom to believe. What is left
 // out is this installation's own.
 type Verification struct {
-	Subject  string // a file of proofs, "-" for Stdin, or the name of a run
-	Root     string // PEM file
-	EKRoots  []string
-	Policies []string // Rego files
-	At       time.Time
-	Stdin    io.Reader
+	Subject string // a file of proofs, "-" for Stdin, or the name of a run
+	Root    string // PEM file
+	EKRoots []string
+	// Rego files.
+	AttestationPolicies, ResourcePolicies []string
+	At                                    time.Time
+	Stdin                                 io.Reader
 }
 
 // Verified is what became of a verification.
@@ -76,7 +77,10 @@ func (i Installation) reader(v Verification) (proof.Reader, error) {
 	if r.EKRoots, err = i.ekRoots(v.EKRoots); err != nil {
 		return r, err
 	}
-	r.Policies, err = i.policies(v)
+	if r.AttestationPolicies, err = i.policies(v, v.AttestationPolicies, "attestation"); err != nil {
+		return r, err
+	}
+	r.ResourcePolicies, err = i.policies(v, v.ResourcePolicies, "resource")
 	return r, err
 }
 
@@ -98,12 +102,11 @@ func (i Installation) ekRoots(paths []string) ([]byte, error) {
 	return all, nil
 }
 
-// policies are those that the reader names. Those that are in force here count
-// when the root is this installation's, too.
-func (i Installation) policies(v Verification) ([]string, error) {
-	paths := v.Policies
+// policies are those of a kind that the reader names. The one that is in force
+// here counts when the root is this installation's, too.
+func (i Installation) policies(v Verification, paths []string, kind string) ([]string, error) {
 	if v.Root == "" {
-		own, _ := filepath.Glob(filepath.Join(i.Broker(), "policies", "*.rego"))
+		own, _ := filepath.Glob(filepath.Join(i.Broker(), "policies", kind+".rego"))
 		paths = append(paths[:len(paths):len(paths)], own...)
 	}
 	var sources []string
@@ -120,14 +123,17 @@ func (i Installation) policies(v Verification) ([]string, error) {
 // proofs finds what v is about.
 func (i Installation) proofs(ctx context.Context, v Verification) ([][]byte, error) {
 	if v.Subject == "-" {
-		return readProofs(v.Stdin)
+		return readProofs("standard input", v.Stdin)
 	}
 	f, err := os.Open(v.Subject)
 	if err == nil {
 		defer f.Close()
-		return readProofs(f)
+		return readProofs(v.Subject, f)
 	}
-	if !errors.Is(err, os.ErrNotExist) || CheckName(v.Subject) != nil {
+	if errors.Is(err, os.ErrNotExist) && CheckName(v.Subject) != nil {
+		return nil, fmt.Errorf("%.80q: no such file, and no name of a run", v.Subject)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
 	return i.runProofs(ctx, v.Subject)
@@ -136,15 +142,19 @@ func (i Installation) proofs(ctx context.Context, v Verification) ([][]byte, err
 // maxProofs bounds a file of proofs.
 const maxProofs = 256 << 20
 
-func readProofs(r io.Reader) ([][]byte, error) {
+func readProofs(name string, r io.Reader) ([][]byte, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxProofs+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(raw) > maxProofs {
-		return nil, fmt.Errorf("%w: it is larger than %d bytes", proof.ErrForm, maxProofs)
+		return nil, fmt.Errorf("%s: %w: it is larger than %d bytes", name, proof.ErrForm, maxProofs)
 	}
-	return proof.Split(raw)
+	all, err := proof.Split(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return all, nil
 }
 
 // A NoProofError says that nothing was released to a run.

@@ -106,12 +106,7 @@ func (i Installation) newSearch(ctx context.Context) (*search, error) {
 		return nil, err
 	}
 	s := &search{Installation: i, ring: ring, broker: broker}
-	log, err := broker.Audit(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	if s.audit, err = readAudit(log); err != nil {
+	if s.audit, err = broker.Decisions(ctx); err != nil {
 		return nil, err
 	}
 	s.reader, err = i.reader(Verification{At: time.Now()})
@@ -124,14 +119,7 @@ func (i Installation) newSearch(ctx context.Context) (*search, error) {
 // path is a folder of an image, or a file of statements.
 func (s *search) path(ctx context.Context, path string, isDir bool) (*Link, error) {
 	if !isDir {
-		raw, err := input.ReadFile(path, input.Document)
-		if err != nil {
-			return nil, err
-		}
-		if l := s.statement(filepath.Base(path), raw); l != nil {
-			return l, nil
-		}
-		return nil, fmt.Errorf("%s: no DSSE envelope", path)
+		return s.file(ctx, path)
 	}
 	if _, err := os.Stat(filepath.Join(path, "image.json")); err == nil {
 		return s.machineImage(ctx, path)
@@ -140,6 +128,33 @@ func (s *search) path(ctx context.Context, path string, isDir bool) (*Link, erro
 		return s.image(ctx, "oci:"+path)
 	}
 	return nil, fmt.Errorf("%s: neither a machine image nor an OCI layout", path)
+}
+
+// file is one of a statement, or of several, as run --proof writes it.
+func (s *search) file(ctx context.Context, path string) (*Link, error) {
+	raw, err := input.ReadFile(path, maxProofs)
+	if err != nil {
+		return nil, err
+	}
+	all, err := proof.Split(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: neither a statement nor proofs: want DSSE envelopes", path)
+	}
+	l, knowsTPMs := &Link{Kind: "file", Name: filepath.Base(path)}, len(s.reader.EKRoots) > 0
+	for _, one := range all {
+		if p, err := proof.Peek(one); err == nil && knowsTPMs {
+			when := p.Release.Time.Format(time.RFC3339)
+			l.add((&Link{Kind: "release", Name: p.Release.Resource, Text: when}).add(s.proof(ctx, "", one)))
+		} else if st := s.statement(l.Name, one); st != nil {
+			l.add(st)
+		} else {
+			return nil, fmt.Errorf("%s: no DSSE envelope", path)
+		}
+	}
+	if len(l.Links) == 1 {
+		return l.Links[0], nil
+	}
+	return l, nil
 }
 
 // built is a machine image that the installation made, by its name.

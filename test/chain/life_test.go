@@ -46,6 +46,8 @@ func (c caller) good(args ...string) string {
 // A runRecord is what ps says of a run.
 type runRecord struct {
 	Name, State   string
+	Reason        string
+	CPUs          int
 	ExitCode      *int `json:"exit_code"`
 	Published     []string
 	PID           int
@@ -110,7 +112,7 @@ func TestADetachedRunIsListedReadAndStopped(t *testing.T) {
 		t.Fatalf("got %s and %v, want one object that names the run", told, err)
 	}
 	r := c.record(name)
-	if r.State != "running" || r.PID == 0 || len(r.Published) != 1 || r.Configuration == "" {
+	if r.State != "running" || r.PID == 0 || r.CPUs != 2 || len(r.Published) != 1 || r.Configuration == "" {
 		t.Fatalf("got %+v", r)
 	}
 	for what, file := range map[string]string{"arguments": "cmdline", "environment": "environ"} {

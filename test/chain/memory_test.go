@@ -29,6 +29,9 @@ func TestAnImageFitsIntoItsSizeAnd64MiB(t *testing.T) {
 		size, noise = 1024, 50
 	}
 	weighed := b.weigh(t, size*mib, noise, size+64)
+	if want := fmt.Sprintf("processors %d\n", weighers); !bytes.Contains(weighed, []byte(want)) {
+		t.Errorf("got %s, want %s", weighed, want)
+	}
 	if want := fmt.Sprintf("bytes %d ", size*mib); !bytes.Contains(weighed, []byte(want)) || !bytes.Contains(weighed, []byte("error <nil>")) {
 		t.Fatalf("got %s, want %s", weighed, want)
 	}
@@ -59,6 +62,9 @@ func TestAnIdleMachineTakesAtMost128MiB(t *testing.T) {
 	}
 }
 
+// weighers is how many processors a machine of weigh has.
+const weighers = 2
+
 // weigh runs an encrypted image of size bytes that weighs itself in a machine
 // of memory MiB, and gives what it printed.
 func (b *bench) weigh(t *testing.T, size, noise, memory int) []byte {
@@ -66,7 +72,7 @@ func (b *bench) weigh(t *testing.T, size, noise, memory int) []byte {
 	var out bytes.Buffer
 	r := b.run(t, &out)
 	r.Image, r.Entrypoint, r.Args = "oci:"+b.encrypted(t, b.bulk(t, size, noise)), nil, nil
-	r.Memory, r.Guest = memory, b.guest.Dir
+	r.Memory, r.CPUs, r.Guest = memory, weighers, b.guest.Dir
 	result := start(t, b, r)
 	if o := result.Outcome; o.Reason != machine.PoweredOff || o.Exit == nil || *o.Exit != (api.ExitDetail{}) {
 		t.Fatalf("got %s\n%s\n%v", o, out.String(), o.Console)

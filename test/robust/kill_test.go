@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,20 +43,28 @@ type victim struct {
 	result string // the file or folder that it makes
 	// again makes the verb have its whole work to do once more.
 	again func(p *place)
+	// once is what the verb says when it had done all before it was killed.
+	once string
 }
 
 // victims are the verbs that write, on a small image with several layers'
 // worth of bytes.
 func victims(source []string, registry string) map[string]victim {
+	push, pushes := []string{"image", "push", "oci:image", registry + "/pushed/0:1"}, 0
+	elsewhere := func(*place) { // a folder that is served is not removed
+		pushes++
+		push[3] = fmt.Sprintf("%s/pushed/%d:1", registry, pushes)
+	}
 	remove := func(names ...string) func(*place) { return func(p *place) { p.remove(names...) } }
 	return map[string]victim{
-		"lock":    {append([]string{"image", "lock", "small"}, source...), "small/recipe.lock", remove("state/cache", "small/recipe.lock")},
-		"build":   {append([]string{"image", "build", "small", "-o", "new/built"}, source...), "new/built", remove("state/cache", "new/built")},
-		"encrypt": {[]string{"image", "encrypt", "oci:image", "oci:sealed", "-r", "jwe:key.pub"}, "sealed", remove("sealed")},
-		"decrypt": {[]string{"image", "decrypt", "oci:secret", "oci:plain", "-k", "key"}, "plain", remove("plain")},
-		"pull":    {[]string{"image", "pull", registry + "/small:1", "oci:pulled"}, "pulled", remove("pulled")},
-		"push":    {[]string{"image", "push", "oci:image", registry + "/pushed:1"}, "state/registry/pushed", remove("state/registry/pushed")},
-		"keys":    {[]string{"key", "init", "--state", "other"}, "other/keys", remove("other")},
+		"lock":    {append([]string{"image", "lock", "small"}, source...), "small/recipe.lock", remove("state/cache", "small/recipe.lock"), ""},
+		"build":   {append([]string{"image", "build", "small", "-o", "new/built"}, source...), "new/built", remove("state/cache", "new/built"), ""},
+		"encrypt": {[]string{"image", "encrypt", "oci:image", "oci:sealed", "-r", "jwe:key.pub"}, "sealed", remove("sealed"), ""},
+		"decrypt": {[]string{"image", "decrypt", "oci:secret", "oci:plain", "-k", "key"}, "plain", remove("plain"), ""},
+		"pull":    {[]string{"image", "pull", registry + "/small:1", "oci:pulled"}, "pulled", remove("pulled"), ""},
+		"push":    {push, "state/registry/pushed", elsewhere, ""},
+		"keys":    {[]string{"key", "init", "--state", "other"}, "other/keys", remove("other"), "exist already"},
+		"set":     {[]string{"broker", "set", "x/secret/y", "value"}, "state/broker/resources/x", remove("state/broker/resources/x"), "has one already"},
 	}
 }
 
@@ -74,6 +83,7 @@ func TestAKilledVerbLeavesNothingHalfAndWorksAgain(t *testing.T) {
 	p.run("image", "encrypt", "oci:image", "oci:secret", "-r", "jwe:key.pub")
 	_, registry := p.serve()
 	p.run("image", "push", "oci:image", registry+"/small:1")
+	p.write("value", "s3cret")
 	for name, v := range victims(source, registry) {
 		t.Run(name, func(t *testing.T) {
 			p := &place{t: t, dir: p.dir, state: p.state}
@@ -105,7 +115,7 @@ func (p *place) again(v victim, clean []string, after time.Duration) {
 	p.t.Helper()
 	c := p.command(v.words...)
 	out, err := c.CombinedOutput()
-	if err != nil && !(v.words[0] == "key" && strings.Contains(string(out), "exist already")) {
+	if err != nil && (v.once == "" || !strings.Contains(string(out), v.once)) {
 		p.t.Fatalf("killed after %v, and then: holdfast %s: %v\n%s", after, strings.Join(v.words, " "), err, out)
 	}
 	p.whole(v.result, after)
@@ -167,15 +177,18 @@ func judge(p *place, path string) error {
 	return nil
 }
 
-// files lists all that is in the place, but for what is named by its hash.
+var pushed = regexp.MustCompile("/pushed/[0-9]+/")
+
+// files lists all that is in the place, but for what is named by its hash, and
+// for uploads, which a server keeps for a client that may come back.
 func (p *place) files() (names []string) {
 	p.t.Helper()
 	err := filepath.WalkDir(p.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || len(d.Name()) == 2*sha256.Size {
+		if err != nil || d.IsDir() || len(d.Name()) == 2*sha256.Size || filepath.Base(filepath.Dir(path)) == "_uploads" {
 			return err
 		}
 		name, err := filepath.Rel(p.dir, path)
-		names = append(names, name)
+		names = append(names, pushed.ReplaceAllString(name, "/pushed/N/"))
 		return err
 	})
 	if err != nil {

@@ -53,6 +53,15 @@ func (p *place) clone(t *testing.T) *place {
 	return &place{t: t, dir: dir, state: filepath.Join(dir, "state"), source: p.source}
 }
 
+func (p *place) copyFrom(other *place, names ...string) {
+	p.t.Helper()
+	for _, name := range names {
+		if out, err := exec.Command("cp", "-a", other.path(name), p.path(name)).CombinedOutput(); err != nil {
+			p.t.Fatalf("%v: %s", err, out)
+		}
+	}
+}
+
 func (p *place) read(name string) string {
 	p.t.Helper()
 	b, err := os.ReadFile(p.path(name))

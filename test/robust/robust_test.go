@@ -22,12 +22,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"holdfast/internal/cli"
 )
 
 // asHoldfast in the environment makes this test binary the program.
 const asHoldfast = "HOLDFAST_TEST_AS_PROGRAM"
+
+// withPatience is how long it then waits for servers that say nothing.
+const withPatience = "HOLDFAST_TEST_PATIENCE"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asHoldfast) != "" {
@@ -40,8 +44,9 @@ func TestMain(m *testing.M) {
 func program() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	patience, _ := time.ParseDuration(os.Getenv(withPatience))
 	return cli.Main(ctx, cli.Process{
-		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Patience: patience,
 	})
 }
 
@@ -54,6 +59,8 @@ type place struct {
 	dir    string
 	state  string
 	source []string // flags that say where packages are
+	// patience is with servers that say nothing; the program's own when 0.
+	patience time.Duration
 }
 
 func newPlace(t testing.TB) *place {
@@ -70,6 +77,9 @@ func (p *place) command(words ...string) *exec.Cmd {
 	c := exec.Command(exe, words...)
 	c.Dir = p.dir
 	c.Env = append(os.Environ(), asHoldfast+"=1", "HOLDFAST_STATE="+p.state, "TMPDIR="+p.dir)
+	if p.patience > 0 {
+		c.Env = append(c.Env, withPatience+"="+p.patience.String())
+	}
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return c
 }

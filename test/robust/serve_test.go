@@ -95,8 +95,17 @@ func pushBlob(ctx context.Context, registry string, blob []byte) (string, error)
 	return "/v2/killed/blobs/sha256:" + sum, nil
 }
 
+func ask(method, url string) (*http.Response, error) {
+	q, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		return nil, err
+	}
+	q.Header.Set("Accept", manifestType)
+	return http.DefaultClient.Do(q)
+}
+
 func fetch(url, sum string) error {
-	a, err := http.Get(url)
+	a, err := ask(http.MethodGet, url)
 	if err != nil {
 		return err
 	}

@@ -243,3 +243,14 @@ func (c *Client) Audit(ctx context.Context) (io.ReadCloser, error) {
 	}
 	return resp.Body, nil
 }
+
+// Decisions returns the audit log's entries, oldest first.
+func (c *Client) Decisions(ctx context.Context) (list []api.AuditEntry, err error) {
+	log, err := c.Audit(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	err = api.ReadAudit(log, func(e api.AuditEntry) { list = append(list, e) })
+	return list, err
+}

@@ -27,7 +27,7 @@ func bulkFiles(name string, seed uint64, size, noise int) []File {
 	loud := size / 100 * noise
 	files := []File{{Name: "./srv/"}, {Name: dir}, {Name: dir + "noise", Content: Noise(seed, loud)}}
 	text := prose(seed, size-loud)
-	for i := 0; len(text) > (size-loud)/8*7; i++ {
+	for i := 0; len(text) > max((size-loud)/8*7, smallFile); i++ {
 		files = append(files, File{Name: fmt.Sprintf("%s%d", dir, i), Content: text[:smallFile]})
 		text = text[smallFile:]
 	}

@@ -139,13 +139,16 @@ func (a *Archive) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.Intercept != nil && a.Intercept(w, r) {
 		return
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
 	root, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	if file, ok := a.pool[rest]; ok {
-		_, _ = w.Write(file)
+	a.mu.Lock()
+	file, ok := a.pool[rest]
+	a.mu.Unlock()
+	if ok {
+		http.ServeContent(w, r, rest, time.Time{}, bytes.NewReader(file))
 		return
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	parts := strings.SplitN(rest, "/", 3)
 	if len(parts) < 3 || strings.HasSuffix(parts[1], "-security") != strings.HasSuffix(root, "-security") {
 		http.NotFound(w, r)

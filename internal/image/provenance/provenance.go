@@ -10,11 +10,13 @@
 package provenance
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -61,9 +63,43 @@ type RunDetails struct {
 	Byproducts []Resource `json:"byproducts,omitempty"`
 }
 
-// A Builder is the key that speaks for it.
+// A Builder is the key that speaks for it, and the program that composed the
+// image: by the versions of what decides the bytes.
 type Builder struct {
-	ID string `json:"id"`
+	ID      string            `json:"id"`
+	Version map[string]string `json:"version,omitempty"`
+}
+
+// compressor packs layers, initramfs and root: another version makes other
+// bytes of the same files.
+const compressor = "github.com/klauspost/compress"
+
+// Composer is the version of this program, as a Builder has it; nil when it
+// does not know of what it was built.
+func Composer() map[string]string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return nil
+	}
+	version := map[string]string{"go": info.GoVersion, "holdfast": cmp.Or(info.Main.Version, "(devel)")}
+	for _, m := range info.Deps {
+		if m.Path == compressor {
+			version[m.Path] = m.Version
+		}
+	}
+	return version
+}
+
+// Other tells in words where the composer was another than this program. It is
+// empty where it is not known.
+func (b Builder) Other() (list []string) {
+	this := Composer()
+	for _, name := range slices.Sorted(maps.Keys(b.Version)) {
+		if had := b.Version[name]; had != this[name] {
+			list = append(list, fmt.Sprintf("%.80s %.80s, here %s", name, had, cmp.Or(this[name], "none")))
+		}
+	}
+	return list
 }
 
 // A Resource is in-toto's ResourceDescriptor.
@@ -94,7 +130,7 @@ func New(in Inputs) (sign.Envelope, error) {
 			External: Parameters{Format: in.Format, Recipe: in.Sources.Recipe, Lock: in.Sources.Lock, Files: in.Sources.Files},
 		},
 		RunDetails: RunDetails{
-			Builder:    Builder{ID: builderID(in.Signers)},
+			Builder:    Builder{ID: builderID(in.Signers), Version: Composer()},
 			Byproducts: []Resource{{Name: "sbom", Digest: digestSet(oci.SHA256(in.SBOM)), MediaType: sbom.MediaType}},
 		},
 	}

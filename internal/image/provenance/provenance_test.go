@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -16,6 +17,23 @@ func TestModuleSumsAreWrittenAsInTotoHasThem(t *testing.T) {
 	got := dirHash("h1:Khu2En+0gcYPZ2kuIihfswbzxv/mIHXgzPZ018Oty48=")["dirHash"]
 	if want := "2a1bb6127fb481c60f67692e22285fb306f3c6ffe62075e0ccf674d7c3adcb8f"; got != want {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestAnotherComposerIsNamed(t *testing.T) {
+	this := Builder{Version: Composer()}
+	if this.Version["holdfast"] == "" || this.Version["go"] != runtime.Version() {
+		t.Errorf("got %v, want the versions of program and toolchain", this.Version)
+	}
+	if got := this.Other(); got != nil {
+		t.Errorf("got %q of this program", got)
+	}
+	older := Builder{Version: map[string]string{"go": "go1.2.3", "holdfast": this.Version["holdfast"]}}
+	if got := older.Other(); len(got) != 1 || got[0] != "go go1.2.3, here "+runtime.Version() {
+		t.Errorf("got %q, want the toolchain named", got)
+	}
+	if got := (Builder{}).Other(); got != nil {
+		t.Errorf("got %q of one who does not say", got)
 	}
 }
 

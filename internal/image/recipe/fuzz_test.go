@@ -14,7 +14,7 @@ import (
 // A recipe that is accepted names no path outside the tree, and reads back as
 // itself.
 //
-//fuzz:parser load.go:decode,setDefaults,UnmarshalYAML,MarshalYAML validate.go accounts.go explain.go
+//fuzz:parser load.go:decode,setDefaults,UnmarshalYAML,MarshalYAML validate.go accounts.go ../../form/form.go:Decode,explain,explainText,keysOf,kindName
 func FuzzRecipe(f *testing.F) {
 	f.Add([]byte(good))
 	f.Add([]byte("name: [1"))

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,8 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"holdfast/internal/deb"
+	"holdfast/internal/form"
 	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
@@ -119,18 +120,8 @@ func sumFile(path string) (string, error) {
 // decode reads one strict YAML document. Its errors begin with ":LINE: " or
 // ": ", to follow a file's name.
 func decode(b []byte, into any) error {
-	d := yaml.NewDecoder(bytes.NewReader(b))
-	d.KnownFields(true)
-	if err := d.Decode(into); err != nil {
-		if errors.Is(err, io.EOF) {
-			return errors.New(": the file is empty")
-		}
-		return explain(err)
-	}
-	if err := d.Decode(new(yaml.Node)); err != io.EOF {
-		return errors.New(": want one YAML document, there is more behind it")
-	}
-	return nil
+	return form.Decode(b, into, Recipe{}, User{}, Group{}, Directory{}, File{}, Link{}, Program{}, OCI{}, Machine{},
+		Init{}, Lock{}, Index{}, deb.Pin{})
 }
 
 func (r *Recipe) setDefaults() {
@@ -153,7 +144,7 @@ func (m *Mode) UnmarshalYAML(n *yaml.Node) error {
 	text := strings.TrimPrefix(n.Value, "0o")
 	bits, err := strconv.ParseUint(text, 8, 32)
 	if n.Kind != yaml.ScalarNode || err != nil || bits == 0 || bits > 0o7777 {
-		return &lineError{n.Line, fmt.Sprintf("mode %q: want octal digits such as 0755", n.Value)}
+		return form.At(n.Line, "mode %q: want octal digits such as 0755", n.Value)
 	}
 	*m = Mode(bits)
 	return nil

@@ -47,7 +47,11 @@ func readIndex(dir string) (ocispec.Index, error) {
 	if !strings.HasPrefix(version.Version, "1.") {
 		return index, fmt.Errorf("OCI layout version is %.20q, want 1", version.Version)
 	}
-	return index, readJSON(filepath.Join(dir, ocispec.ImageIndexFile), &index)
+	err = readJSON(filepath.Join(dir, ocispec.ImageIndexFile), &index)
+	if errors.Is(err, fs.ErrNotExist) { // its writer was killed between the two
+		return index, fmt.Errorf("%w: OCI layout has no %s, so no image is in it", ErrNotFound, ocispec.ImageIndexFile)
+	}
+	return index, err
 }
 
 func readJSON(path string, to any) error {

@@ -194,6 +194,24 @@ func TestOtherImagesOfALayoutStay(t *testing.T) {
 	}
 }
 
+// A writer that is killed at the last moment has marked a layout that has no
+// index.
+func TestALayoutWithoutItsIndexIsWrittenAnew(t *testing.T) {
+	dir, out := t.TempDir(), t.TempDir()
+	sample(t, dir, "", "amd64", gzipLayer)
+	want := copyImage(t, "oci:"+dir, "oci:"+out)
+	if err := os.Remove(filepath.Join(out, "index.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Inspect(t.Context(), LayoutRef(out, ""), Options{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	copyImage(t, "oci:"+dir, "oci:"+out)
+	if got := inspect(t, "oci:"+out); got.Digest != want.Digest {
+		t.Errorf("got %s, want %s", got.Digest, want.Digest)
+	}
+}
+
 func TestForeignFolderIsNotWrittenTo(t *testing.T) {
 	dir, out := t.TempDir(), t.TempDir()
 	sample(t, dir, "", "amd64", gzipLayer)

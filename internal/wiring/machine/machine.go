@@ -81,6 +81,7 @@ type Puller struct {
 	Dir      string        // in which rootfs is made
 	Space    int64         // as guest.Config has it
 	Silence  time.Duration // how long a service may send nothing; 30 seconds when 0
+	Backoff  time.Duration // as guest.Config has it
 }
 
 // Pull proves the machine, and pulls, verifies, decrypts and unpacks its image.
@@ -96,7 +97,7 @@ func (p Puller) Pull(ctx context.Context) (rootfs string, err error) {
 		return "", err
 	}
 	defer broker.Close()
-	return guest.Pull(ctx, guest.Config{Guest: p.Config, HTTP: registry, Broker: broker, Dir: p.Dir, Space: p.Space})
+	return guest.Pull(ctx, guest.Config{Guest: p.Config, HTTP: registry, Broker: broker, Dir: p.Dir, Space: p.Space, Backoff: p.Backoff})
 }
 
 // refusal adds the configuration's digest to what the broker refused: the

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
@@ -47,7 +48,7 @@ func words(e tcg.Event, section *string) (text string, proven bool) {
 	case tcg.EFIAction, tcg.Action:
 		return quoted(string(e.Data)), proven
 	case tcg.SCRTMVersion:
-		return "version of the firmware: " + quoted(utf16Text(e.Data)), proven
+		return "version of the firmware: " + cmp.Or(quoted(utf16Text(e.Data)), "none is given"), proven
 	case tcg.EFIBootServicesApplication:
 		return "program that firmware started: " + quoted(filePath(e.Data)), false
 	case tcg.Ipl:

@@ -1,5 +1,5 @@
 // Command weigh reads every file below /srv and prints how many bytes they
-// have, what they sum up to, and what the kernel says of memory.
+// have, what they sum up to, and what the kernel says of memory and processors.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 func main() {
@@ -32,5 +33,6 @@ func main() {
 		text, _ := os.ReadFile(more)
 		fmt.Printf("%s: %s", more, text)
 	}
+	fmt.Printf("processors %d\n", runtime.NumCPU())
 	fmt.Printf("bytes %d sum %08x error %v\n", size, sum.Sum32(), err)
 }

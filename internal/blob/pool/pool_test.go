@@ -1,0 +1,150 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/blob"
+	"holdfast/internal/blob/blobtest"
+	"holdfast/internal/oci"
+)
+
+var ctx = context.Background()
+
+func open(t testing.TB) (*Pool, string) {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), Dir)
+	p, err := New(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p, root
+}
+
+func put(t testing.TB, p *Pool, content string) oci.Digest {
+	t.Helper()
+	d := oci.SHA256([]byte(content))
+	if err := p.Put(ctx, d, strings.NewReader(content)); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestPoolKeepsThePromisesOfAStore(t *testing.T) {
+	blobtest.Run(t, func(t *testing.T) blob.Store { p, _ := open(t); return p })
+}
+
+func TestALinkIsTheSameFile(t *testing.T) {
+	p, root := open(t)
+	d := put(t, p, "once on the disk")
+	name := filepath.Join(filepath.Dir(root), "name")
+	for range 2 {
+		if err := p.Link(d, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := p.Stat(d); err != nil || info.Links != 2 || info.Size != 16 {
+		t.Errorf("got %+v and %v, want 2 links of 16 bytes", info, err)
+	}
+	if err := p.Link(oci.SHA256(nil), name+"2"); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}
+
+func TestALinkReplacesAnotherFile(t *testing.T) {
+	p, root := open(t)
+	d := put(t, p, "good")
+	name := filepath.Join(filepath.Dir(root), "name")
+	if err := os.WriteFile(name, []byte("bad!"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Link(d, name); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(name); string(got) != "good" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestAddKeepsWhatIsThere(t *testing.T) {
+	p, root := open(t)
+	d := put(t, p, "first")
+	second := filepath.Join(filepath.Dir(root), "second")
+	if err := os.WriteFile(second, []byte("first"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Add(d, second); err != nil {
+		t.Fatal(err)
+	}
+	if info, _ := p.Stat(d); info.Links != 1 {
+		t.Errorf("got %d links, want the first file", info.Links)
+	}
+}
+
+func TestRottenBytesGoToQuarantine(t *testing.T) {
+	p, root := open(t)
+	d := put(t, p, "good bytes")
+	link := filepath.Join(filepath.Dir(root), "link")
+	if err := p.Link(d, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(link, []byte("good bites"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var mismatch *blob.MismatchError
+	if err := blob.Verify(ctx, p, d); !errors.As(err, &mismatch) {
+		t.Fatalf("got %v, want a MismatchError", err)
+	}
+	info, _ := os.Stat(link)
+	if has, _ := p.Has(ctx, d); has || !p.IsQuarantined(d, info) {
+		t.Errorf("in the pool: %v; the link is known to be rotten: %v", has, p.IsQuarantined(d, info))
+	}
+	put(t, p, "good bytes")
+	if err := p.Link(d, link); err != nil {
+		t.Fatal(err)
+	}
+	if info, _ := os.Stat(link); p.IsQuarantined(d, info) {
+		t.Error("the good blob is taken for the rotten one")
+	}
+}
+
+func TestOnlyWhatNobodyHoldsIsUnused(t *testing.T) {
+	p, root := open(t)
+	held, young, old := put(t, p, "held"), put(t, p, "young"), put(t, p, "old")
+	if err := p.Link(held, filepath.Join(filepath.Dir(root), "link")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	before := time.Now()
+	time.Sleep(20 * time.Millisecond)
+	if err := p.Touch(young); err != nil {
+		t.Fatal(err)
+	}
+	for d, want := range map[oci.Digest]bool{held: false, young: false, old: true} {
+		if got, err := p.RemoveUnused(d, before); got != want || err != nil {
+			t.Errorf("%s: got %v and %v, want %v", d.Short(), got, err, want)
+		}
+	}
+}
+
+func TestWalkVisitsBlobsOnly(t *testing.T) {
+	p, root := open(t)
+	want := map[oci.Digest]bool{put(t, p, "a"): true, put(t, p, "b"): true}
+	if err := os.WriteFile(filepath.Join(root, "sha256", ".tmp-x"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got := map[oci.Digest]bool{}
+	if err := p.Walk(ctx, func(i Info) error { got[i.Digest] = i.Size == 1; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for d := range want {
+		if !got[d] || len(got) != len(want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	}
+}

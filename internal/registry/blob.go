@@ -1,0 +1,67 @@
+package registry
+
+import (
+	"errors"
+	"io/fs"
+	"net/http"
+	"time"
+
+	"holdfast/internal/blob"
+	"holdfast/internal/oci"
+)
+
+// getBlob is end-2. A blob that the registry lacks is served while it comes
+// from a Source.
+func (r *Registry) getBlob(w http.ResponseWriter, q *http.Request, to route) error {
+	d, err := parseDigest(to.arg)
+	if err != nil {
+		return err
+	}
+	served, err := r.serveStored(w, q, to.repository, d)
+	if served || !isAbsent(err) || len(r.config.Sources) == 0 {
+		return err
+	}
+	return r.serveFetched(w, q, to.repository, d)
+}
+
+func isAbsent(err error) bool {
+	var p *problem
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, blob.ErrNotFound) ||
+		errors.As(err, &p) && p.status == http.StatusNotFound
+}
+
+// serveStored serves a blob that the repository has.
+func (r *Registry) serveStored(w http.ResponseWriter, q *http.Request, repository string, d oci.Digest) (bool, error) {
+	f, _, err := r.open(repository, d)
+	if err != nil {
+		if exists := r.exists(repository); exists != nil {
+			return false, exists
+		}
+		return false, err
+	}
+	defer f.Close()
+	if q.Method == http.MethodHead {
+		r.spare(repository, d)
+	}
+	blobHeader(w, d)
+	http.ServeContent(w, q, "", time.Time{}, f)
+	return true, nil
+}
+
+// spare keeps a blob from being collected that a client asked for: it will
+// not push what it found here, and name it in a manifest soon.
+func (r *Registry) spare(repository string, d oci.Digest) {
+	if r.pool == nil {
+		return
+	}
+	if _, err := r.keep(repository, d); err != nil {
+		r.config.Logger.Debug("blob cannot be kept", "digest", d, "cause", err)
+	}
+}
+
+func blobHeader(w http.ResponseWriter, d oci.Digest) {
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Docker-Content-Digest", string(d))
+	h.Set("ETag", `"`+string(d)+`"`)
+}

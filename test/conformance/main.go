@@ -1,0 +1,107 @@
+// Command conformance runs the OCI distribution conformance suite, from a
+// checkout that somebody brings, against a registry that it starts, and keeps
+// the result.
+//
+// The suite's code stays where it is. What is written is a table of how its
+// checks ended, with the commit that they are of.
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"holdfast/internal/atomicfile"
+	"holdfast/internal/registry"
+)
+
+func main() {
+	suite := flag.String("suite", "", "checkout of opencontainers/distribution-spec")
+	out := flag.String("out", "docs/conformance.md", "where the result goes")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *suite, *out); err != nil {
+		fmt.Fprintln(os.Stderr, "conformance:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, suite, out string) error {
+	if _, err := os.Stat(filepath.Join(suite, "conformance", "main.go")); err != nil {
+		return fmt.Errorf("suite %q: want a checkout of opencontainers/distribution-spec: %w", suite, err)
+	}
+	work, err := os.MkdirTemp("", "conformance-*")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(work)
+	program := filepath.Join(work, "suite")
+	if _, err := command(ctx, filepath.Join(suite, "conformance"), nil, "go", "build", "-o", program, "."); err != nil {
+		return fmt.Errorf("build the suite: %w", err)
+	}
+	plain, err := check(ctx, filepath.Join(work, "plain"), program)
+	if err != nil {
+		return err
+	}
+	all, err := check(ctx, filepath.Join(work, "all"), program, "OCI_API_BLOBS_DIGEST_HEADER=true",
+		"OCI_API_MANIFESTS_DIGEST_HEADER=true", "OCI_API_BLOBS_UPLOAD_CANCEL=true", "OCI_API_MANIFESTS_TAG_PARAM=true")
+	if err != nil {
+		return err
+	}
+	commit, err := command(ctx, suite, nil, "git", "log", "-1", "--format=%H of %cs")
+	if err != nil {
+		commit = "" // a checkout need not be a repository
+	}
+	result := page(strings.TrimSpace(commit), plain, all)
+	fmt.Print(result)
+	if err := atomicfile.WriteFile(out, []byte(result), 0o644); err != nil {
+		return err
+	}
+	if bad := plain.bad() + all.bad(); bad > 0 || plain.Tests == 0 {
+		return fmt.Errorf("%d of %d checks fail", bad, plain.Tests+all.Tests)
+	}
+	return nil
+}
+
+// check runs the suite against a registry on loopback.
+func check(ctx context.Context, work, program string, more ...string) (*results, error) {
+	r, err := registry.New(registry.Config{Dir: filepath.Join(work, "registry")})
+	if err != nil {
+		return nil, err
+	}
+	server := httptest.NewServer(r)
+	defer func() { server.Close(); _ = r.Close() }()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+	defer cancel()
+	said, ran := command(ctx, work, append([]string{
+		"OCI_VERSION=1.1", "OCI_TLS=disabled", "OCI_REGISTRY=" + strings.TrimPrefix(server.URL, "http://"),
+		"OCI_RESULTS_DIR=" + filepath.Join(work, "results"),
+	}, more...), program)
+	raw, err := os.ReadFile(filepath.Join(work, "results", "junit.xml"))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("the suite left no results: %s", said), err, ran)
+	}
+	return parse(raw)
+}
+
+func command(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+	c := exec.CommandContext(ctx, name, args...)
+	c.Dir, c.Env = dir, append(os.Environ(), env...)
+	var said bytes.Buffer
+	c.Stdout, c.Stderr = &said, &said
+	err := c.Run()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, said.String())
+	}
+	return said.String(), err
+}

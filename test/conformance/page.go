@@ -1,0 +1,96 @@
+package main
+
+import (
+	"encoding/xml"
+	"fmt"
+	"strings"
+)
+
+// results are how the suite's checks ended, as its JUnit report has them.
+type results struct {
+	Tests    int `xml:"tests,attr"`
+	Failures int `xml:"failures,attr"`
+	Errors   int `xml:"errors,attr"`
+	Skipped  int `xml:"skipped,attr"`
+	Cases    []struct {
+		Name   string `xml:"name,attr"`
+		Status string `xml:"status,attr"`
+		Said   string `xml:"system-out"`
+	} `xml:"testcase"`
+}
+
+func parse(raw []byte) (*results, error) {
+	var report struct {
+		Suite results `xml:"testsuite"`
+	}
+	if err := xml.Unmarshal(raw, &report); err != nil {
+		return nil, fmt.Errorf("the suite's report: %w", err)
+	}
+	return &report.Suite, nil
+}
+
+// A group is the checks of one kind of content.
+type group struct {
+	name          string
+	passed, total int
+}
+
+func (r *results) groups() (list []*group) {
+	at := map[string]*group{}
+	for _, c := range r.Cases {
+		parts := strings.Split(c.Name, "/")
+		name := parts[min(1, len(parts)-1)]
+		if at[name] == nil {
+			at[name] = &group{name: name}
+			list = append(list, at[name])
+		}
+		at[name].total++
+		if c.Status == "passed" {
+			at[name].passed++
+		}
+	}
+	return list
+}
+
+// total is how the suite itself sums up.
+func (r *results) total() string {
+	return fmt.Sprintf("%d checks, %d failures, %d errors, %d skipped", r.Tests, r.Failures, r.Errors, r.Skipped)
+}
+
+func (r *results) bad() int { return r.Failures + r.Errors }
+
+// page is docs/conformance.md.
+func page(commit string, plain, all *results) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# Conformance to the OCI distribution specification
+
+Written by `+"`make conformance SUITE=DIR`"+`, DIR being a checkout of
+https://github.com/opencontainers/distribution-spec. Its suite (folder `+"`conformance`"+`)
+runs against a registry of this program on loopback, with `+"`OCI_VERSION=1.1`"+`.
+
+- suite: %s
+- as 1.1 has it: **%s**
+- with what 1.1 leaves open as well (digest headers, cancelled uploads, tag parameters): **%s**
+
+The second run by what is pushed and pulled; a check may hold several of those counted above.
+
+| checks of | passed | of |
+|---|---|---|
+`, or(commit, "a checkout that is no repository"), plain.total(), all.total())
+	for _, g := range all.groups() {
+		fmt.Fprintf(&b, "| %s | %d | %d |\n", g.name, g.passed, g.total)
+	}
+	for _, c := range append(plain.Cases, all.Cases...) {
+		if c.Status != "passed" {
+			fmt.Fprintf(&b, "\n%s: %s: %.300s\n", c.Name, c.Status, strings.ReplaceAll(c.Said, "\n", " "))
+		}
+	}
+	return b.String()
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
