@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"compress/gzip"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -73,11 +72,15 @@ func (gzipCodec) unpackTo(to io.Writer, from io.Reader) error {
 // once, and what guests fetch, decrypt and unpack is dear.
 const packLevel = zstd.SpeedBestCompression
 
-// zstdID names the version of zstd's packer, with how it is used.
+// zstdID names the version of zstd's packer, with how it is used. It is empty
+// when neither the packer's version nor this program is known.
 func zstdID(how ...any) string {
 	version := packerVersion()
 	if version == "" { // as in programs of "go test"
 		version = ownSum()
+	}
+	if version == "" {
+		return ""
 	}
 	return "zstd " + version + " " + fmt.Sprint(how...)
 }
@@ -104,7 +107,7 @@ func ownSum() string {
 		_ = f.Close()
 	}
 	if err != nil {
-		return rand.Text() // nothing is kept of it for another
+		return ""
 	}
 	return string(sumOf(sum))
 }
