@@ -31,7 +31,7 @@ demo:
 # image that others look at.
 test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
-	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO)/ipfs
+	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO)
 	$(TEST) ./test/chain
 	$(TEST) $$($(GO) list ./... | grep -v test/chain)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
@@ -47,8 +47,8 @@ lint:
 	$(GO) run $(STATICCHECK) ./...
 
 # Peers beside ours, in turn: wants a quiet machine, and writes docs/benchmarks.md.
-BENCH = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KUBO=$(KUBO)/ipfs CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
-bench: test-tools build $(KUBO)/ipfs
+BENCH = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KUBO=$(KUBO) CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
+bench: test-tools build $(KUBO)
 	@$(call install,mmdebstrap zstd)
 	{ $(BENCH) -benchtime 5x ./test/bench && $(BENCH) -benchtime $(RUNS)x ./test/chain && \
 	  $(BENCH) -benchtime 3x ./internal/... || echo FAIL; } | $(GO) run ./test/bench
@@ -68,7 +68,6 @@ fuzz-report:
 	@$(FUZZ) coverage $(FUZZFLAGS) && $(FUZZ) report
 
 soak: test-tools build $(KUBO)
-	HOLDFAST_TEST_KUBO=$(KUBO) $(TEST) -v -run Kubo ./test/swarm
 	HOLDFAST_SOAK=1 $(GO) test -count=1 -timeout 30m ./internal/attack
 	$(MAKE) fuzz FUZZTIME=5m
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAttacksOnMachinesAreHeld ./test/chain
