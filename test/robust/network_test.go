@@ -3,7 +3,9 @@ package robust
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,7 +76,9 @@ func TestANetworkThatGoesIsNamedAndLaterMadeGood(t *testing.T) {
 	far.run("image", "push", "oci:image", registry+"/small:1")
 	near := &place{t: t, dir: t.TempDir()}
 	near.copyFrom(far, "small", "image")
-	for name, call := range callers(a.URL, a.Keyring, registry) {
+	all := callers(a.URL, a.Keyring, registry)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		call := all[name]
 		r := rand.New(rand.NewPCG(random.Uint64(), random.Uint64()))
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
