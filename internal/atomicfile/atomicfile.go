@@ -95,11 +95,24 @@ func (f *File) Commit() error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
+	if err := f.CommitUnsynced(); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(f.path))
+}
+
+// CommitUnsynced gives the file its name. What a power cut then leaves of it is
+// anybody's guess: it is for files that are checked when read, and for folders
+// that are synced as a whole.
+func (f *File) CommitUnsynced() error {
+	if f.done {
+		return fmt.Errorf("%s: already closed", f.path)
+	}
 	if err := f.name(); err != nil {
 		return err
 	}
 	f.done = true
-	return errors.Join(f.Close(), SyncDir(filepath.Dir(f.path)))
+	return f.Close()
 }
 
 // name gives the file its name. An older file is replaced by rename, for

@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/xi2/xz"
 )
 
 // maxWindow bounds the memory that a file can make its reader take: zstd's
@@ -14,16 +13,20 @@ import (
 const maxWindow = 128 << 20
 
 // decompress reads what the suffix of a file's name says it is.
-func decompress(suffix string, r io.Reader) (io.Reader, error) {
+func decompress(suffix string, r io.Reader) (io.ReadCloser, error) {
 	switch suffix {
 	case "":
-		return r, nil
+		return io.NopCloser(r), nil
 	case ".gz":
 		return gzip.NewReader(r)
 	case ".xz":
-		return xz.NewReader(r, maxWindow)
+		return newXZ(r)
 	case ".zst":
-		return zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		if err != nil {
+			return nil, err
+		}
+		return z.IOReadCloser(), nil
 	default:
 		return nil, fmt.Errorf("compression %q is not supported (want gz, xz or zst)", suffix)
 	}

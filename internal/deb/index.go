@@ -177,6 +177,7 @@ func (a *Archive) readIndex(ctx context.Context, x *Index) error {
 	if err != nil {
 		return err
 	}
+	defer text.Close()
 	for p, err := range Paragraphs(text) {
 		if err != nil {
 			return err

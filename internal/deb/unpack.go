@@ -31,26 +31,38 @@ func Unpack(r io.Reader, fn func(*tar.Header, io.Reader) error) error {
 
 // Read is Unpack that gives control the package's control paragraph first.
 func Read(r io.Reader, control func(Paragraph) error, fn func(*tar.Header, io.Reader) error) error {
-	a, err := open(r)
+	p, data, err := parts(r)
 	if err != nil {
 		return err
 	}
-	p, err := a.control()
-	if err != nil {
-		return err
-	}
+	defer data.Close()
 	if err := control(p); err != nil {
-		return err
-	}
-	data, err := a.tar("data.tar")
-	if err != nil {
 		return err
 	}
 	if err := eachFile(io.LimitReader(data, maxUnpacked), fn); err != nil {
 		return fmt.Errorf("data.tar: %w", err)
 	}
-	_, err = io.Copy(io.Discard, r)
+	return errors.Join(data.Close(), drain(r))
+}
+
+// drain reads r to its end, where what verifies has its say.
+func drain(r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
 	return err
+}
+
+// parts gives the control paragraph and then the tar of the files.
+func parts(r io.Reader) (Paragraph, io.ReadCloser, error) {
+	a, err := open(r)
+	if err != nil {
+		return "", nil, err
+	}
+	p, err := a.control()
+	if err != nil {
+		return "", nil, err
+	}
+	data, err := a.tar("data.tar")
+	return p, data, err
 }
 
 // ReadControl gives the control paragraph of the .deb r.
@@ -68,6 +80,7 @@ func (a *arReader) control() (Paragraph, error) {
 	if err != nil {
 		return "", err
 	}
+	defer data.Close()
 	var control Paragraph
 	err = eachFile(io.LimitReader(data, maxControl), func(h *tar.Header, r io.Reader) error {
 		if h.Name != "control" {
@@ -107,7 +120,7 @@ func open(r io.Reader) (*arReader, error) {
 }
 
 // tar finds the next member of that name, compressed or not.
-func (a *arReader) tar(name string) (io.Reader, error) {
+func (a *arReader) tar(name string) (io.ReadCloser, error) {
 	for {
 		member, err := a.next()
 		if err == io.EOF {

@@ -24,6 +24,7 @@ import (
 )
 
 const (
+	laterTime    = time.Second      // for other answers after the first that says yes
 	blockTime    = time.Second      // for peers that speak Bitswap only to send a block
 	providerTime = 10 * time.Second // to find providers and connect to them
 	stallTime    = 20 * time.Second // without a block, a download is given up
@@ -84,8 +85,11 @@ type agreed struct {
 }
 
 // ask asks peers at the same time. The offer that most agree on is first;
-// plain counts those that do not know the question.
+// plain counts those that do not know the question. Once there is an offer,
+// those that are slower, or cut off, are not waited for long.
 func (n *Node) ask(ctx context.Context, peers []peer.ID, d oci.Digest) (offers []agreed, plain int) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var mu sync.Mutex
 	var wait sync.WaitGroup
 	for _, p := range peers {
@@ -103,6 +107,7 @@ func (n *Node) ask(ctx context.Context, peers []peer.ID, d oci.Digest) (offers [
 			i := slices.IndexFunc(offers, func(a agreed) bool { return a.offer == o })
 			if i < 0 {
 				i, offers = len(offers), append(offers, agreed{offer: o})
+				time.AfterFunc(laterTime, cancel)
 			}
 			offers[i].by = append(offers[i].by, p)
 		})

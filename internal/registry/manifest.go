@@ -41,6 +41,10 @@ func (r *Registry) getManifest(w http.ResponseWriter, q *http.Request, to route)
 	w.Header().Set("Content-Type", m.MediaType)
 	w.Header().Set("Docker-Content-Digest", string(m.Digest))
 	w.Header().Set("ETag", `"`+string(m.Digest)+`"`)
+	if m.stale {
+		// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#warnings
+		w.Header().Set("Warning", `299 - "the upstream cannot be asked just now: this is what the tag named before"`)
+	}
 	http.ServeContent(w, q, "", time.Time{}, bytes.NewReader(m.Body))
 	return nil
 }
@@ -94,6 +98,7 @@ func asError(err error) error {
 // byTag asks the Sources first, which know whether a tag has moved, and serves
 // what the registry has when they cannot be asked.
 func (r *Registry) byTag(ctx context.Context, repository, tag string) (*Manifest, error) {
+	stale := false
 	own, err := r.tagged(repository, tag)
 	if err != nil && !isAbsent(asError(err)) {
 		return nil, err
@@ -103,14 +108,19 @@ func (r *Registry) byTag(ctx context.Context, repository, tag string) (*Manifest
 		if theirs == nil {
 			return m, nil
 		}
-		if err != nil && !isAbsent(theirs) {
+		stale = !isAbsent(theirs)
+		if err != nil && stale {
 			return nil, theirs
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
-	return r.read(repository, own, tag)
+	m, err := r.read(repository, own, tag)
+	if err == nil {
+		m.stale = stale
+	}
+	return m, err
 }
 
 // tagged finds a tag in a repository, which may have to be imported first.
@@ -204,10 +214,8 @@ func (r *Registry) putManifest(w http.ResponseWriter, q *http.Request, to route)
 	if err := r.create(to.repository); err != nil {
 		return err
 	}
-	if r.config.Gate != nil {
-		if err := r.passes(r.config.Gate.Push(q.Context(), r.View(to.repository), *m)); err != nil {
-			return err
-		}
+	if err := r.mayPush(q.Context(), to.repository, *m, tags); err != nil {
+		return err
 	}
 	if err := r.commit(to.repository, m, parsed, tags, parsed.named()); err != nil {
 		return err
@@ -219,6 +227,22 @@ func (r *Registry) putManifest(w http.ResponseWriter, q *http.Request, to route)
 		w.Header().Add("OCI-Tag", tag)
 	}
 	created(w, to.repository, "manifests", m.Digest)
+	return nil
+}
+
+// mayPush asks about each of the tags that a push sets.
+func (r *Registry) mayPush(ctx context.Context, repository string, m Manifest, tags []string) error {
+	if r.config.Gate == nil {
+		return nil
+	}
+	if len(tags) == 0 {
+		return r.passes(r.config.Gate.Push(ctx, r.View(repository), m))
+	}
+	for _, m.Tag = range tags {
+		if err := r.passes(r.config.Gate.Push(ctx, r.View(repository), m)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

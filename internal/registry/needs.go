@@ -82,6 +82,8 @@ type Manifest struct {
 	MediaType string
 	Body      []byte
 	Tag       string // by which it is pushed or pulled, if by any
+
+	stale bool // no Source could say whether the tag has moved
 }
 
 // A Gate says which manifests may come and go. An error of it that wraps

@@ -54,6 +54,12 @@ func (r *Registry) exists(repository string) error {
 	return r.importLayout(repository)
 }
 
+// has says whether a repository lists the blob, rotten or not.
+func (r *Registry) has(repository string, d oci.Digest) bool {
+	_, err := os.Lstat(r.link(repository, d))
+	return err == nil
+}
+
 // create makes the repository's folder, unless it is there. Nothing is
 // synced: the first manifest is.
 func (r *Registry) create(repository string) error {

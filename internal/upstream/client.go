@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
@@ -70,7 +69,7 @@ func (u *upstream) newClient(ctx context.Context, repository string) (*http.Clie
 	if err != nil {
 		return nil, err
 	}
-	t, err := transport.NewWithContext(ctx, registry, authn.FromConfig(u.login.AuthConfig),
+	t, err := transport.NewWithContext(ctx, registry, u.login.Authenticator(),
 		transport.NewUserAgent(scheme{u.manners, u.url.Scheme, u.url.Host}, "holdfast"),
 		[]string{registry.Repo(repository).Scope(transport.PullScope)})
 	return &http.Client{Transport: t}, err

@@ -38,6 +38,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"noise":   noise,
 	"begin":   begin,
 	"end":     end,
+	"visit":   visit,
+	"rot":     rot,
 }
 
 // exits CODE PROGRAM ARG… wants this very exit code, and an error told as it

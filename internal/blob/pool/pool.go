@@ -237,6 +237,11 @@ func sameFile(a, b string) bool {
 }
 
 func describe(d oci.Digest, info fs.FileInfo) Info {
-	s := info.Sys().(*syscall.Stat_t)
-	return Info{Digest: d, Size: info.Size(), Links: int(s.Nlink), Since: time.Unix(s.Ctim.Unix()), file: info}
+	links := int(info.Sys().(*syscall.Stat_t).Nlink)
+	return Info{Digest: d, Size: info.Size(), Links: links, Since: Changed(info), file: info}
+}
+
+// Changed is when a name of a file was last given or taken; see Info.Since.
+func Changed(info fs.FileInfo) time.Time {
+	return time.Unix(info.Sys().(*syscall.Stat_t).Ctim.Unix())
 }

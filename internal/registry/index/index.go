@@ -55,9 +55,13 @@ const wait = time.Second
 // together is how long a change waits for others to be synced with it.
 const together = 500 * time.Microsecond
 
+// addresses are kept for the file to grow into: until it has, no change waits
+// for a list that is being read.
+const addresses = 256 << 20
+
 // Open opens the database in the file path, which is made when absent.
 func Open(path string) (*DB, error) {
-	return open(path, &bbolt.Options{Timeout: wait, FreelistType: bbolt.FreelistMapType})
+	return open(path, &bbolt.Options{Timeout: wait, FreelistType: bbolt.FreelistMapType, InitialMmapSize: addresses})
 }
 
 // OpenTemporary makes an empty database that nobody else sees and that is
