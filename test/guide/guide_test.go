@@ -25,7 +25,7 @@ import (
 
 const root = "../.."
 
-var chapters = []string{"image", "run", "broker", "attack", "verify"}
+var chapters = []string{"image", "run", "broker", "attack", "verify", "sign"}
 
 // A step is a command of a chapter, or a file that its reader saves.
 type step struct {
