@@ -87,7 +87,7 @@ func TestAnImageIsTakenOnlyIfAllIsFulfilled(t *testing.T) {
 		{"other.example/x:v2", "v2", signed(t, "p256", repository), "it is of the name 127.0.0.1:5077/rec, and matchRepository wants another"},
 		{at + ":v2", "v2", signed(t, "p256", ""), "it is of the name 127.0.0.1:5077/rec, and matchRepoDigestOrExact wants another"},
 		{at + ":v1", "v1", signed(t, "p256", repository), "it gives the image no name"},
-		{at + ":v1", "v1", both + `, {"type": "reject"}`, "everything is rejected"},
+		{at + ":v1", "v1", both + `, {"type": "reject"}`, "the default of docker rejects " + at + ":v1"},
 		{at + ":v1", "v1", `{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}`, "OpenPGP"},
 	} {
 		p := parse(t, `{"default": [{"type": "reject"}], "transports": {"docker": {"": [`+c.wanted+`]}}}`)

@@ -115,18 +115,18 @@ func TestCosignAndWeAcceptEachOther(t *testing.T) {
 		}
 		write(t, other, string(pem))
 		for form, sign := range map[string]func(ref string) error{
-			"our bundle": func(ref string) error {
+			"ours": func(ref string) error {
 				_, err := installation.Sign(t.Context(), wiring.Signing{Image: ref, Key: private}, transport.Options{})
 				return err
 			},
-			"cosign's bundle": func(ref string) error {
+			"theirs": func(ref string) error {
 				return c.run("sign", "--key="+c.path("c.key"), "--signing-config="+c.path("none.json"), "--allow-http-registry", "--yes", ref)
 			},
-			"cosign's tag": func(ref string) error {
+			"theirs-older": func(ref string) error {
 				return c.run("sign", "--key="+c.path("c.key"), "--use-signing-config=false", "--new-bundle-format=false", "--tlog-upload=false", "--allow-http-registry", "--yes", ref)
 			},
 		} {
-			ref := h.address + "/" + strings.ToLower(kind+"-"+strings.Trim(strings.ReplaceAll(strings.ReplaceAll(form, "'", ""), " ", "-"), "-")) + ":v1"
+			ref := h.address + "/" + strings.ToLower(kind) + "/" + form + ":v1"
 			dir, _ := layout(t, ref)
 			if err := (craneClient{t}).push(h, nobody, dir, ref); err != nil {
 				t.Fatal(err)
@@ -134,7 +134,7 @@ func TestCosignAndWeAcceptEachOther(t *testing.T) {
 			if err := sign(ref); err != nil {
 				t.Fatalf("%s, %s: %v", kind, form, err)
 			}
-			checkBoth(t, c, installation, ref, public, other, form == "our bundle" || kind == "P-256" || kind == "RSA", kind+", "+form)
+			checkBoth(t, c, installation, ref, public, other, form == "ours" || kind == "P-256" || kind == "RSA", kind+", "+form)
 		}
 	}
 }
