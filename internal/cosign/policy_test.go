@@ -54,7 +54,7 @@ func TestTheMostSpecificScopeDecides(t *testing.T) {
 	for name, want := range map[string]string{
 		"a.b.example.com:5000/n/r:v1": "a.b.example.com:5000/n/r:v1", "a.b.example.com:5000/n/r:v2": "a.b.example.com:5000/n/r",
 		"a.b.example.com:5000/n/r/s:v1": "a.b.example.com:5000/n/r", "a.b.example.com:5000/n/q": "a.b.example.com:5000/n",
-		"a.b.example.com:5000/m:v1": "a.b.example.com:5000", "c.example.com/m:v1": "*.example.com", "c.d.example.com/m": "*.example.com",
+		"a.b.example.com:5000/m:v1": "a.b.example.com:5000", "c.example.com/m:v1": "*.example.com", "c.d.example.com/m": "*.example.com", "c.example.com:5000/m": "*.example.com",
 		"a.b.example.com/m": "*.example.com", "example.com/m:v1": "", "a.b.example.com:5000/nn/r": "a.b.example.com:5000",
 	} {
 		if _, transport, scope := p.For(subject(t, name, "v1")); scope != want || transport != Docker {
