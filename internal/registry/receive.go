@@ -108,7 +108,7 @@ func (r *Registry) store(repository string, d oci.Digest, path string, size int6
 	if err := r.charge(repository, d, size); err != nil {
 		return err
 	}
-	if in, err := r.pool.Stat(d); err == nil && r.doubt.about(in) {
+	if in, err := r.pool.Stat(d); err == nil && (in.Size != size || r.doubt.about(in)) {
 		if err := r.settle(r.ctx, d); err != nil && !errors.Is(err, blob.ErrNotFound) {
 			return err
 		}
