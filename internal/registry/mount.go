@@ -19,7 +19,7 @@ func (r *Registry) mount(q *http.Request, to, from string, d oci.Digest) bool {
 	if err != nil || r.charge(to, d, size) != nil {
 		return false
 	}
-	return r.hold(to, d) == nil
+	return r.share(to, d) == nil
 }
 
 // mountAnonymous gives the repository a blob that any has. Where some may not
@@ -29,5 +29,5 @@ func (r *Registry) mountAnonymous(q *http.Request, to string, d oci.Digest) bool
 	if err == nil && r.doubt.about(in) {
 		err = r.settle(q.Context(), d)
 	}
-	return err == nil && r.charge(to, d, in.Size) == nil && r.hold(to, d) == nil
+	return err == nil && r.charge(to, d, in.Size) == nil && r.share(to, d) == nil
 }

@@ -113,17 +113,26 @@ func (r *Registry) store(repository string, d oci.Digest, path string, size int6
 			return err
 		}
 	}
+	if err := r.place(repository, d, path); err != nil {
+		return err
+	}
+	if r.config.Stored != nil {
+		r.config.Stored(d)
+	}
+	return nil
+}
+
+// place gives a verified file its names, as one step to a collection.
+func (r *Registry) place(repository string, d oci.Digest, path string) error {
+	r.linking.RLock()
+	defer r.linking.RUnlock()
 	for {
-		if err := r.pool.Add(d, path); err != nil {
+		if err := r.pool.Move(d, path); err != nil {
 			return err
 		}
-		err := r.hold(repository, d)
-		if errors.Is(err, blob.ErrNotFound) { // collected in between
-			continue
+		if err := r.hold(repository, d); !errors.Is(err, blob.ErrNotFound) {
+			return err
 		}
-		if err == nil && r.config.Stored != nil {
-			r.config.Stored(d)
-		}
-		return err
+		// What the pool had was found rotten in between: ours takes its place.
 	}
 }

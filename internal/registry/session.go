@@ -63,7 +63,7 @@ func (s *upload) append(src io.Reader, limit int64) error {
 		return err
 	}
 	defer f.Close()
-	if err := errors.Join(f.Truncate(s.size), seek(f, s.size)); err != nil {
+	if err := toEnd(f, s.size); err != nil {
 		return err
 	}
 	buf := chunks.Get().(*[]byte)
@@ -89,7 +89,16 @@ func (s *upload) append(src io.Reader, limit int64) error {
 	}
 }
 
-func seek(f *os.File, offset int64) error {
-	_, err := f.Seek(offset, io.SeekStart)
+// toEnd goes to the end of what is known to be there. More may be, of a write
+// that failed halfway.
+func toEnd(f *os.File, size int64) error {
+	end, err := f.Seek(0, io.SeekEnd)
+	if err != nil || end == size {
+		return err
+	}
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	_, err = f.Seek(size, io.SeekStart)
 	return err
 }
