@@ -53,7 +53,7 @@ func (s *upload) rehash(algorithm string) error {
 	return err
 }
 
-var chunks = sync.Pool{New: func() any { b := make([]byte, 256<<10); return &b }}
+var chunks = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
 // append writes what src holds after what came before. When writing fails,
 // what was written in full stays.
