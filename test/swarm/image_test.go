@@ -13,8 +13,6 @@ import (
 
 const manifestType = "application/vnd.oci.image.manifest.v1+json"
 
-const registry = "http://127.0.0.1:5000"
-
 // noise is bytes that only their seed tells.
 func noise(seed byte, n int) []byte {
 	b := make([]byte, n)
@@ -78,7 +76,7 @@ func (n *node) want(status int, method, path, mediaType string, body []byte) {
 }
 
 func (n *node) do(method, path, mediaType string, body []byte) (int, []byte, error) {
-	q, err := http.NewRequest(method, registry+path, bytes.NewReader(body))
+	q, err := http.NewRequest(method, n.url+path, bytes.NewReader(body))
 	if err != nil {
 		return 0, nil, err
 	}

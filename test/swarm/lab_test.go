@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -29,8 +31,11 @@ import (
 const asHoldfast = "HOLDFAST_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asHoldfast) != "" {
+	switch os.Getenv(asHoldfast) {
+	case "1":
 		os.Exit(program())
+	case "liar":
+		os.Exit(lie())
 	}
 	os.Exit(m.Run())
 }
@@ -94,6 +99,7 @@ type node struct {
 	port    string // of the lab's end of its wire
 	dir     string
 	serving *exec.Cmd
+	url     string // of its registry, from within
 	http    *http.Client
 }
 
@@ -104,6 +110,7 @@ func (l *lab) node() *node {
 	n := &node{
 		lab: l, name: fmt.Sprintf("hf%d-%d", os.Getpid(), l.nodes), port: fmt.Sprintf("p%d", l.nodes),
 		address: fmt.Sprintf("10.77.0.%d", l.nodes), dir: l.TempDir(),
+		url: "http://127.0.0.1:5000",
 	}
 	l.namespace(n.name)
 	l.must("ip", "link", "add", "eth0", "netns", n.name, "type", "veth", "peer", "name", n.port, "netns", l.hub)
@@ -211,6 +218,23 @@ func (n *node) serve(words ...string) *node {
 	return n
 }
 
+// authority is the file of the CA that vouches for the node's servers.
+func (n *node) authority() string { return filepath.Join(n.dir, "state", "keys", "tls.crt") }
+
+// secure speaks TLS to a registry that others reach.
+func (n *node) secure() *node {
+	n.Helper()
+	raw, err := os.ReadFile(n.authority())
+	if err != nil {
+		n.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(raw)
+	n.url = "https://127.0.0.1:5000"
+	n.http.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool}
+	return n
+}
+
 // stop ends what serve began, and wants it to end well.
 func (n *node) stop() {
 	n.Helper()
@@ -222,6 +246,20 @@ func (n *node) stop() {
 		n.Errorf("serve ended: %v", err)
 	}
 	n.serving = nil
+}
+
+// memory is what the node has resident, in KiB.
+func (n *node) memory() (kib int) {
+	n.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.serving.Process.Pid))
+	if err != nil {
+		n.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(raw), "VmRSS:")
+	if _, err := fmt.Sscan(rest, &kib); err != nil {
+		n.Fatal(err)
+	}
+	return kib
 }
 
 // where gives the address at which others find the node.

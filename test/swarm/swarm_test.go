@@ -3,6 +3,9 @@ package swarm
 import (
 	"bytes"
 	"io"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
@@ -23,6 +26,51 @@ func TestWhatIsPushedToOneNodeIsPulledFromAnother(t *testing.T) {
 	}
 }
 
+func TestWhatOneNodeGotFromAnUpstreamIsPulledFromItWithTheUpstreamCutOff(t *testing.T) {
+	l := newLab(t)
+	upstream := l.node().serve("--swarm", "off", "--registry-listen", "0.0.0.0:5000").secure()
+	layer := noise(5, 10<<20)
+	d := upstream.push("app", layer)
+	file := filepath.Join(upstream.dir, "upstreams.yaml")
+	content := "upstreams:\n- prefix: far\n  url: https://" + upstream.address + ":5000\n  ca: " + filepath.Join(upstream.dir, "state", "keys", "tls.crt") + "\n"
+	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := l.node().join().serve("--upstreams", file)
+	b := l.node().join().serve("--upstreams", file, "--peer", a.where())
+	if err := a.pull("far/app", d, layer); err != nil {
+		t.Fatal(err)
+	}
+	l.soon(20*time.Second, "connected", func() bool { return b.connected(a.where()) })
+	upstream.cut()
+	if err := b.pull("far/app", d, layer); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestANodeThatSendsWrongBytesIsDroppedAndThePullSucceeds(t *testing.T) {
+	l := newLab(t)
+	honest := l.node().join().serve()
+	layer := noise(6, 10<<20)
+	d := honest.push("team/app", layer)
+	liar := l.liar(honest)
+	asking := l.node().join().serve("--peer", liar)
+	l.soon(20*time.Second, "connected", func() bool { return asking.connected(liar) })
+	asking.run("peer", "add", honest.where())
+	l.soon(20*time.Second, "connected", func() bool { return asking.connected(honest.where()) })
+	if err := asking.pull("team/app", d, layer); err != nil {
+		t.Error(err)
+	}
+	l.soon(10*time.Second, "the liar is dropped", func() bool {
+		for _, p := range asking.peers() {
+			if strings.HasSuffix(liar, p.ID) {
+				return !p.Connected && strings.Contains(p.Trouble, "wrong bytes")
+			}
+		}
+		return false
+	})
+}
+
 func TestThreeNodesFindWhatANeighboursNeighbourHas(t *testing.T) {
 	l := newLab(t)
 	a, middle, c := l.node().join().serve(), l.node().join(), l.node().join()
@@ -34,6 +82,22 @@ func TestThreeNodesFindWhatANeighboursNeighbourHas(t *testing.T) {
 	l.soon(30*time.Second, "pulled", func() bool { return c.pull("team/app", d, layer) == nil })
 	if !c.connected(a.where()) {
 		t.Error("it did not come from the one who has it")
+	}
+}
+
+func TestANodeAtRestIsSmall(t *testing.T) {
+	const most = 80 << 10 // KiB
+	l := newLab(t)
+	a := l.node().join().serve("--mdns")
+	b := l.node().join().serve("--mdns", "--peer", a.where())
+	l.soon(20*time.Second, "connected", func() bool { return b.connected(a.where()) })
+	time.Sleep(2 * time.Second)
+	for _, n := range []*node{a, b} {
+		if got := n.memory(); got > most {
+			t.Errorf("%d KiB resident, want at most %d", got, most)
+		} else {
+			t.Logf("%d KiB resident", got)
+		}
 	}
 }
 
