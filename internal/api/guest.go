@@ -13,7 +13,12 @@ const InitDataFile = "opt/holdfast/initdata"
 // A GuestConfig says what one guest is to run and whom it may trust. It is
 // measured before it is parsed and parsed strictly: an unknown key is refused.
 type GuestConfig struct {
-	Image    string      `json:"image"` // HOST:PORT/REPOSITORY@sha256:…
+	// Image is HOST:PORT/REPOSITORY@sha256:…; with a Policy that wants it
+	// signed, HOST:PORT/REPOSITORY:TAG as well.
+	Image string `json:"image"`
+	// Policy is the text of a policy.json, with its keys in it. It is held to
+	// the image whichever way that is named.
+	Policy   string      `json:"policy,omitempty"`
 	Registry Endpoint    `json:"registry"`
 	Broker   Endpoint    `json:"broker"`
 	Process  Process     `json:"process"`

@@ -69,7 +69,7 @@ func Groups() []string {
 
 // All lists every attack, group after group.
 func All() []Attack {
-	all := slices.Concat(trustAttacks(), unpackAttacks(), documentAttacks(), evidenceAttacks(), registryAttacks(), secretAttacks(), bootedAttacks())
+	all := slices.Concat(trustAttacks(), unpackAttacks(), documentAttacks(), evidenceAttacks(), registryAttacks(), signatureAttacks(), secretAttacks(), bootedAttacks())
 	groups := Groups()
 	slices.SortStableFunc(all, func(a, b Attack) int {
 		return slices.Index(groups, a.Group) - slices.Index(groups, b.Group)

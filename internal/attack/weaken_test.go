@@ -33,6 +33,8 @@ var weakenings = []weakening{
 	{"no token expiry", "broker/token.go", "!m.now().Before(expires)", "expires.IsZero()", "token-expired"},
 	{"nonce for ever", "broker/session.go", "s.used = true\n\tout := *s\n\ts.proof = nil", "out := *s", "answered-twice"},
 	{"PCR 12 free", "policy/attestation.rego", "untouched(n) if pcr(n) == zero", "untouched(n) if pcr(n)", "planted-credential"},
+	{"no signature of images", "cosign/cosign.go", "if k.verify(s.message, s.sig) {", "if k.verify(s.message, s.sig) || true {", "signature-foreign"},
+	{"no image of signatures", "cosign/cosign.go", "if d == image {", "if d != \"\" {", "signature-moved"},
 	{"any image", "policy/attestation.rego", "pcr(11) == reference.pcrs[\"11\"]", "pcr(11)", "image-not-trusted"},
 	{"any Secure Boot keys", "policy/attestation.rego", "\tpcr(7) == boot.pcrs[\"7\"]\n", "", "secure-boot-keys"},
 	{"any configuration", "broker/decide.go", "\"configurations\": configurations}", "\"configurations\": map[string]api.Configuration{init.Digest: {}}}", "configuration-unauthorised"},

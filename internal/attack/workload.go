@@ -3,6 +3,7 @@ package attack
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -106,6 +107,8 @@ type pull struct {
 	registry api.Endpoint // the site's when it has no URL
 	dir      string       // a new one when empty
 	space    int64        // as guest.Config has it
+	image    string       // as the configuration names it; by its digest when empty
+	policy   string       // of the configuration
 }
 
 // silence is how long a lab's guest waits for a registry that stalls.
@@ -122,7 +125,7 @@ func (w *workload) run(ctx context.Context, p pull) (rootfs string, err error) {
 		}
 	}
 	config := api.GuestConfig{
-		Image: "registry.example/" + w.name + "@" + string(w.digest), Registry: p.registry,
+		Image: cmp.Or(p.image, "registry.example/"+w.name+"@"+string(w.digest)), Policy: p.policy, Registry: p.registry,
 		Broker: w.site.endpoint(w.site.services.BrokerURL()),
 	}
 	document, err := wiring.InitData(config)

@@ -125,7 +125,8 @@ func isRefusal(err error) bool {
 	}
 	var mismatch *blob.MismatchError
 	var lie *wiring.StatementError
-	if errors.As(err, &lie) {
+	var unsigned *wiring.UnsignedError
+	if errors.As(err, &lie) || errors.As(err, &unsigned) {
 		return true
 	}
 	return errors.As(err, &signature) || errors.As(err, &mismatch)

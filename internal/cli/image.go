@@ -12,9 +12,9 @@ import (
 )
 
 func (a *app) imageVerbs() *cobra.Command {
-	return group("image", "Lock, build, encrypt, move, inspect and compare images", a.imageLock(), a.imageBuild(),
+	return group("image", "Lock, build, encrypt, sign, move, inspect and compare images", a.imageLock(), a.imageBuild(),
 		a.imageEncrypt(), a.imageDecrypt(), a.imagePush(), a.imagePull(), a.imageInspect(), a.imageUnpack(), a.imageDiff(),
-		a.imageSBOM(), a.imageRebuild())
+		a.imageSBOM(), a.imageRebuild(), a.imageSign(), a.imageVerify())
 }
 
 // sourceFlags are the flags of verbs that fetch packages.
@@ -69,7 +69,7 @@ Exit codes: 0 locked, 1 failed, 2 usage, 3 a signature or digest is wrong.`,
 
 func (a *app) imageBuild() *cobra.Command {
 	var format, output string
-	var unsigned bool
+	var unsigned, afresh bool
 	c := &cobra.Command{
 		Use:   "build RECIPE|LOCK --format oci|machine -o DIR",
 		Short: "Build a container image or a machine image from a lock",
@@ -89,6 +89,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 	c.Flags().StringVar(&format, "format", "", "oci or machine (default: what the recipe is for)")
 	c.Flags().StringVarP(&output, "output", "o", "", "folder to make")
 	c.Flags().BoolVar(&unsigned, "unsigned", false, "leave the image, and what is stated of it, without signatures")
+	c.Flags().BoolVar(&afresh, "afresh", false, "make everything anew from packages and sources, whatever earlier builds left in the cache")
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if format != "" && format != "oci" && format != "machine" {
@@ -98,7 +99,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 		if err != nil {
 			return err
 		}
-		b.Unsigned = unsigned
+		b.Unsigned, b.Afresh = unsigned, afresh
 		l, err := wiring.LoadLocked(args[0], *arch)
 		if err != nil {
 			return err

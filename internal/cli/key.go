@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,7 +15,7 @@ import (
 )
 
 func (a *app) keyVerbs() *cobra.Command {
-	return group("key", "Make and show the keys of this installation", a.keyInit(), a.keyList())
+	return group("key", "Make and show the keys of this installation", a.keyInit(), a.keyList(), a.keyPublic())
 }
 
 func (a *app) keyInit() *cobra.Command {
@@ -59,6 +61,37 @@ func (a *app) keyList() *cobra.Command {
 				return fmt.Errorf("open keys: %w", err)
 			}
 			return a.showKeys(ring)
+		},
+	}
+}
+
+func (a *app) keyPublic() *cobra.Command {
+	return &cobra.Command{
+		Use:   "public NAME",
+		Short: "Print a public key in PEM form",
+		Long: `Prints the public key called NAME, as "image", in the form that cosign, openssl
+and "holdfast image verify --key" read.
+
+Exit codes: 0 printed, 1 failed, 2 usage.`,
+		Example: "  holdfast key public image > image.pub",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains(keys.Names(), args[0]) {
+				return usageError{fmt.Errorf("key %.40q: want one of %s", args[0], strings.Join(keys.Names(), ", "))}
+			}
+			dir, err := a.installation()
+			if err != nil {
+				return err
+			}
+			ring, err := keys.Open(cmd.Context(), dir.Keys(), time.Now())
+			if err != nil {
+				return fmt.Errorf("open keys: %w", err)
+			}
+			pem, err := ring.PublicPEM(args[0])
+			if err != nil {
+				return err
+			}
+			return a.answer(map[string]string{"name": args[0], "public": string(pem)}, func(w io.Writer) { fmt.Fprintf(w, "%s", pem) })
 		},
 	}
 }

@@ -5,7 +5,7 @@ import "github.com/spf13/cobra"
 // runFlags are the words of run before they are understood.
 type runFlags struct {
 	name, guest, accel, memory, broker, brokerCA, proof string
-	user, workdir, hostname, log                        string
+	user, workdir, hostname, log, policy, as            string
 	secrets, publish, env, entrypoint                   []string
 	tmpfs, volumes                                      []string
 	cpus                                                int
@@ -28,6 +28,8 @@ func (f *runFlags) on(c *cobra.Command) {
 	fs.StringVar(&f.broker, "broker", "", "https URL of another broker, whose administrator must authorise the configuration")
 	fs.StringVar(&f.brokerCA, "broker-ca", "", "PEM file of that broker's CA (default: this installation's)")
 	fs.StringVar(&f.proof, "proof", "", "file to write with the proofs of all that the broker released to the workload")
+	fs.StringVar(&f.policy, "policy", "", "policy.json that the machine holds the image to: a tag is enough of a name then, if it wants a signature")
+	fs.StringVar(&f.as, "as", "", "name that --policy judges the image by, as HOST/NAME:TAG (default: IMAGE)")
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "/PATH[:size=64m,mode=1777,noexec]: memory of its own for the workload at PATH, empty at first")
 	fs.StringArrayVar(&f.volumes, "volume", nil, "refused: what lies on a host is not measured")
 	fs.StringVarP(&f.user, "user", "u", "", "USER[:GROUP] of the workload, by name or number (default: the image's)")

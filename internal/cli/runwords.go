@@ -2,6 +2,7 @@ package cli
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -20,7 +21,7 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 	r := wiring.Run{
 		Image: args[0], Args: args[1:], Name: f.name, Guest: f.guest, Entrypoint: f.entrypoint, CPUs: f.cpus,
 		Interactive: f.interactive, Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.progress(),
-		User: f.user, Workdir: f.workdir, Hostname: f.hostname, ReadOnly: f.readOnly,
+		As: f.as, User: f.user, Workdir: f.workdir, Hostname: f.hostname, ReadOnly: f.readOnly,
 		Detached: f.detach, Remove: f.rm, Keep: f.detach && !f.rm, Journal: f.detach && f.log == "file",
 	}
 	if r.Name == "" {
@@ -41,7 +42,7 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		read(&r.Broker, f, a.parseBroker),
 		read(&r.Tmpfs, f.tmpfs, parseTmpfs),
 		(api.Process{Workdir: f.workdir, Hostname: f.hostname}).Check(), f.contradictions(), a.mistaken(f, args),
-		read(&r.Proof, f.proof, parseProof),
+		read(&r.Proof, f.proof, parseProof), read(&r.Policy, f.policy, parsePolicy),
 		unfit(&r),
 		read(&r.Env, f.env, a.parseEnv),
 	)
@@ -129,10 +130,26 @@ func unfit(r *wiring.Run) (err error) {
 	if r.Proof != "" && r.Broker != nil {
 		err = errors.New("--proof: another's broker keeps the proofs; its administrator has them")
 	}
+	if r.As != "" && r.Policy == "" {
+		err = errors.Join(err, errors.New("--as: is for --policy"))
+	}
 	if r.Interactive && r.Image == "-" {
 		err = errors.Join(err, errors.New("--interactive: standard input is the image already"))
 	}
 	return err
+}
+
+// parsePolicy reads the policy with its keys: a machine has no files of theirs.
+func parsePolicy(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	p, err := wiring.ReadPolicy(path)
+	if err != nil {
+		return "", fmt.Errorf("--policy: %w", err)
+	}
+	raw, err := json.Marshal(p)
+	return string(raw), err
 }
 
 // parseProof gives a whole path: a detached run's process has another folder.

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,15 +29,20 @@ import (
 // A shelf is a registry that serves whatever was put on it, right or wrong.
 type shelf struct {
 	*httptest.Server
-	content map[oci.Digest][]byte
-	answer  func(w http.ResponseWriter, r *http.Request, b []byte) // instead of all of b
+	content   map[oci.Digest][]byte                                  // and by tag
+	referrers map[oci.Digest][]byte                                  // lists
+	answer    func(w http.ResponseWriter, r *http.Request, b []byte) // instead of all of b
 }
 
 func newShelf(t *testing.T) *shelf {
 	t.Helper()
-	s := &shelf{content: map[oci.Digest][]byte{}}
+	s := &shelf{content: map[oci.Digest][]byte{}, referrers: map[oci.Digest][]byte{}}
 	s.Server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b, ok := s.content[oci.Digest(path.Base(r.URL.Path))]
+		from := s.content
+		if strings.Contains(r.URL.Path, "/referrers/") {
+			from = s.referrers
+		}
+		b, ok := from[oci.Digest(path.Base(r.URL.Path))]
 		if !ok {
 			http.NotFound(w, r)
 			return

@@ -109,7 +109,7 @@ const goodManifest = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.
 // for this machine and has layers. CONFIG in the manifest becomes the config's
 // digest and MANIFEST in the index the manifest's, so that all of them are read.
 //
-//fuzz:parser image.go registry.go:document,open,parseName
+//fuzz:parser image.go registry.go:document,get,open,parseName
 func FuzzImage(f *testing.F) {
 	platform := `"os":"linux","architecture":"` + runtime.GOARCH + `"`
 	config := `{` + platform + `,"config":{"User":"0:0","Env":["A=b"],"Entrypoint":["/x"],"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":[]}}`
@@ -124,7 +124,7 @@ func FuzzImage(f *testing.F) {
 		if len(index) > 0 {
 			top = s.put(bytes.ReplaceAll(index, []byte("MANIFEST"), []byte(top)))
 		}
-		r, err := newRegistry("https://registry:5000", &http.Client{Transport: s}, "registry:5000/team/app@"+string(top), time.Millisecond)
+		r, err := newRegistry(api.GuestConfig{Image: "registry:5000/team/app@" + string(top), Registry: api.Endpoint{URL: "https://registry:5000"}}, &http.Client{Transport: s}, time.Millisecond)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,9 +166,19 @@ func FuzzImageName(f *testing.F) {
 	f.Add("r/../app@sha256:" + strings.Repeat("0", 64))
 	f.Add("r/a@sha512:" + strings.Repeat("0", 128))
 	f.Fuzz(func(t *testing.T, name string) {
-		repository, d, err := parseName(name)
-		if err == nil && (!strings.HasSuffix(name, "/"+repository+"@"+string(d)) || slices.Contains(strings.Split(repository, "/"), "..") || d.Algorithm() != "sha256") {
-			t.Errorf("%q became %q of %q", name, d, repository)
+		n, err := parseName(name)
+		if err != nil {
+			return
+		}
+		end := "/" + n.Path()
+		if n.Tag != "" {
+			end += ":" + n.Tag
+		}
+		if n.Digest != "" {
+			end += "@" + string(n.Digest)
+		}
+		if !strings.HasSuffix(name, end) || slices.Contains(strings.Split(n.Path(), "/"), "..") || n.Tag == "" && n.Digest.Algorithm() != "sha256" {
+			t.Errorf("%q became %+v", name, n)
 		}
 	})
 }

@@ -108,7 +108,7 @@ func (g *guest) layer(ctx context.Context, l v1.Descriptor, keys enc.KeyFor, u *
 	}
 	reading, cancel := context.WithCancel(ctx)
 	defer cancel()
-	body, err := g.registry.open(reading, "blobs", d)
+	body, err := g.registry.open(reading, "blobs", string(d))
 	if err != nil {
 		return err
 	}

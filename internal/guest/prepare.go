@@ -40,7 +40,7 @@ func newGuest(c Config) (*guest, error) {
 			return nil, err
 		}
 	}
-	r, err := newRegistry(c.Guest.Registry.URL, c.HTTP, c.Guest.Image, cmp.Or(c.Backoff, backoff))
+	r, err := newRegistry(c.Guest, c.HTTP, cmp.Or(c.Backoff, backoff))
 	return &guest{Config: c, registry: r}, err
 }
 
@@ -111,7 +111,15 @@ func (g *guest) attest(ctx context.Context) error {
 	return nil
 }
 
-func (g *guest) pullManifest(ctx context.Context) (err error) {
+func (g *guest) pullManifest(ctx context.Context) error {
+	decision, err := g.registry.settle(ctx)
+	if err != nil {
+		return refuse("pull", err)
+	}
+	if decision != nil {
+		last := decision.Requirements[len(decision.Requirements)-1]
+		g.Stage("signature", decision.Place()+" is fulfilled: "+last.Reason, string(g.registry.digest))
+	}
 	g.image, err = g.registry.image(ctx)
 	return refuse("pull", err)
 }

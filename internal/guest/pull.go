@@ -14,7 +14,7 @@ func Pull(ctx context.Context, c Config) (rootfs string, err error) {
 		c.Stage = func(string, string, string) {}
 	}
 	g := &guest{Config: c}
-	if g.registry, err = newRegistry(c.Guest.Registry.URL, c.HTTP, c.Guest.Image, cmp.Or(c.Backoff, backoff)); err != nil {
+	if g.registry, err = newRegistry(c.Guest, c.HTTP, cmp.Or(c.Backoff, backoff)); err != nil {
 		return "", &Refusal{"config", err}
 	}
 	if err := together(ctx, g.pullManifest, g.attest); err != nil {

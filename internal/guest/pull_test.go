@@ -172,22 +172,29 @@ func TestRegistryMayNotRedirect(t *testing.T) {
 	}
 }
 
-func TestNameHasToBePinned(t *testing.T) {
+func TestNameHasToBePinnedOrSigned(t *testing.T) {
 	pin := "@sha256:" + strings.Repeat("0", 64)
-	if repository, d, err := parseName("10.0.2.2:5000/a/b-c_d" + pin); err != nil || repository != "a/b-c_d" || "@"+string(d) != pin {
-		t.Errorf("got %q, %q, %v", repository, d, err)
-	}
-	for _, name := range []string{"", "r/app", "r/app:latest", "app" + pin, "r/../app" + pin, "r/App" + pin, "r/app?x" + pin,
-		"r/app" + pin[:70], "r/app@sha512:" + strings.Repeat("0", 128)} {
-		if _, _, err := parseName(name); err == nil {
-			t.Errorf("%q was accepted", name)
+	const anything, reject = `{"default": [{"type": "insecureAcceptAnything"}]}`, `{"default": [{"type": "reject"}]}`
+	for _, c := range []struct {
+		name, policy string
+		good         bool
+	}{
+		{"10.0.2.2:5000/a/b-c_d" + pin, "", true}, {"r/app:latest" + pin, "", true}, {"r/app" + pin, anything, true}, {"r/app:latest", reject, true},
+		{"r/app:latest", "", false}, {"r/app:latest", anything, false}, {"r/app", reject, false}, {"r/app" + pin, "{}", false},
+		{"", "", false}, {"app" + pin, "", false}, {"r/../app" + pin, "", false}, {"r/App" + pin, "", false}, {"r/app?x" + pin, "", false},
+		{"r/app" + pin[:70], "", false}, {"r/app@sha512:" + strings.Repeat("0", 128), "", false},
+	} {
+		g := api.GuestConfig{Image: c.name, Policy: c.policy, Registry: api.Endpoint{URL: "https://r:5000"}}
+		if _, err := newRegistry(g, http.DefaultClient, 0); (err == nil) != c.good {
+			t.Errorf("%q with %q: got %v", c.name, c.policy, err)
 		}
 	}
 }
 
 func TestOnlyHTTPSIsSpoken(t *testing.T) {
 	for _, endpoint := range []string{"", "http://r:5000", "https://", "r:5000"} {
-		if _, err := newRegistry(endpoint, http.DefaultClient, "r/app@sha256:"+strings.Repeat("0", 64), 0); err == nil {
+		g := api.GuestConfig{Image: "r/app@sha256:" + strings.Repeat("0", 64), Registry: api.Endpoint{URL: endpoint}}
+		if _, err := newRegistry(g, http.DefaultClient, 0); err == nil {
 			t.Errorf("%q was accepted", endpoint)
 		}
 	}

@@ -7,10 +7,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
+	"holdfast/internal/api"
+	"holdfast/internal/cosign"
 	"holdfast/internal/oci"
 	"holdfast/internal/resume"
 )
@@ -23,7 +24,9 @@ const maxDocument = 4 << 20
 // answer breaks off, the rest is asked for.
 type registry struct {
 	base   string // https://HOST:PORT/v2/REPOSITORY
-	digest oci.Digest
+	name   cosign.Name
+	policy *cosign.Policy // nil: none
+	digest oci.Digest     // of the image; of a tag, once settled
 	getter resume.Getter
 }
 
@@ -35,22 +38,27 @@ const backoff = time.Second
 // on a registry that says nothing, and names it.
 const stall = time.Minute
 
-// newRegistry knows the image HOST:PORT/REPOSITORY@sha256:… at an endpoint.
+// newRegistry knows the image that the configuration names, at its registry.
 // The host in the image's name is how others reach the registry; here the
 // endpoint says where it is.
-func newRegistry(endpoint string, c *http.Client, name string, pause time.Duration) (*registry, error) {
-	repository, digest, err := parseName(name)
+func newRegistry(g api.GuestConfig, c *http.Client, pause time.Duration) (*registry, error) {
+	name, err := parseName(g.Image)
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(endpoint)
+	u, err := url.Parse(g.Registry.URL)
 	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("registry %.80q: want https://HOST:PORT", endpoint)
+		return nil, fmt.Errorf("registry %.80q: want https://HOST:PORT", g.Registry.URL)
+	}
+	policy, err := parsePolicy(g.Policy, name)
+	if err != nil {
+		return nil, err
 	}
 	own := *c
 	own.CheckRedirect = refuseRedirect
-	base := strings.TrimSuffix(endpoint, "/") + "/v2/" + repository
-	return &registry{base: base, digest: digest, getter: resume.Getter{Client: &own, Backoff: pause, Stall: stall}}, nil
+	base := strings.TrimSuffix(g.Registry.URL, "/") + "/v2/" + name.Path()
+	getter := resume.Getter{Client: &own, Backoff: pause, Stall: stall}
+	return &registry{base: base, name: name, policy: policy, digest: name.Digest, getter: getter}, nil
 }
 
 // refuseRedirect keeps to the one host that the configuration names.
@@ -59,25 +67,21 @@ func refuseRedirect(r *http.Request, _ []*http.Request) error {
 		&resume.StatusError{Code: r.Response.StatusCode, Status: r.Response.Status})
 }
 
-// repositoryForm is the distribution specification's, "Pulling manifests".
-var repositoryForm = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-
-func parseName(name string) (repository string, d oci.Digest, err error) {
-	rest, digest, pinned := strings.Cut(name, "@")
-	_, repository, _ = strings.Cut(rest, "/")
-	if !pinned || !repositoryForm.MatchString(repository) {
-		return "", "", fmt.Errorf("image %.200q: want HOST:PORT/REPOSITORY@sha256:<64 hex digits>", name)
-	}
-	d, err = oci.ParseDigest(digest)
-	if err == nil && d.Algorithm() != "sha256" {
+func parseName(name string) (cosign.Name, error) {
+	n, err := cosign.ParseName(name)
+	switch {
+	case err != nil:
+	case n.Digest == "" && n.Tag == "":
+		err = fmt.Errorf("image %.200q: want HOST:PORT/REPOSITORY@sha256:<64 hex digits>", name)
+	case n.Digest != "" && n.Digest.Algorithm() != "sha256":
 		err = fmt.Errorf("image %.200q: want a sha256 digest", name)
 	}
-	return repository, d, err
+	return n, err
 }
 
 // open begins to read a manifest or blob; the caller closes it.
-func (r *registry) open(ctx context.Context, kind string, d oci.Digest, accept ...string) (io.ReadCloser, error) {
-	g, at := r.getter, r.base+"/"+kind+"/"+string(d)
+func (r *registry) open(ctx context.Context, kind, reference string, accept ...string) (io.ReadCloser, error) {
+	g, at := r.getter, r.base+"/"+kind+"/"+reference
 	g.Accept = accept
 	body, err := g.Open(ctx, at, 0)
 	var status *resume.StatusError
@@ -106,20 +110,26 @@ func (a *answer) Read(p []byte) (int, error) {
 
 // document reads a manifest or config as a whole, and verifies it.
 func (r *registry) document(ctx context.Context, kind string, d oci.Digest, accept ...string) ([]byte, error) {
-	body, err := r.open(ctx, kind, d, accept...)
+	b, err := r.get(ctx, kind, string(d), accept...)
 	if err != nil {
 		return nil, err
-	}
-	defer body.Close()
-	b, err := io.ReadAll(io.LimitReader(body, maxDocument+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(b) > maxDocument {
-		return nil, fmt.Errorf("%s has more than %d bytes", d, maxDocument)
 	}
 	if got := oci.SHA256(b); got != d {
 		return nil, &DigestError{Got: got, Want: d}
 	}
 	return b, nil
+}
+
+// get reads a document that nothing is known of.
+func (r *registry) get(ctx context.Context, kind, reference string, accept ...string) ([]byte, error) {
+	body, err := r.open(ctx, kind, reference, accept...)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	b, err := io.ReadAll(io.LimitReader(body, maxDocument+1))
+	if err == nil && len(b) > maxDocument {
+		err = fmt.Errorf("%s has more than %d bytes", reference, maxDocument)
+	}
+	return b, err
 }

@@ -155,6 +155,12 @@ func (r *Ring) CertificatePEM(name string) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.pairs[name].Certificate.Raw})
 }
 
+// PublicPEM is the public key called name, for others.
+func (r *Ring) PublicPEM(name string) ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(r.pairs[name].Certificate.PublicKey)
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), err
+}
+
 // create makes the whole ring beside dir and gives it its name last, so that
 // a folder of keys is complete or absent. The caller holds the lock.
 func create(dir string, now time.Time) (*Ring, error) {

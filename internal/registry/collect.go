@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"sync"
 	"time"
 
 	"holdfast/internal/blob"
@@ -49,9 +50,13 @@ func (r *Registry) Collect(ctx context.Context, c CollectConfig) (*Collected, er
 	if r.config.ReadOnly {
 		return nil, errors.New("registry is read-only")
 	}
+	r.collecting.Lock()
+	defer r.collecting.Unlock()
 	r.committing.Lock() // those who began before have named what they need
 	began := time.Now()
+	r.spared.begin()
 	r.committing.Unlock()
+	defer r.spared.end()
 	run := &collection{CollectConfig: c, registry: r, before: began.Add(-c.Grace - clockTick), freed: map[oci.Digest]int{}}
 	run.did.Skipped = []string{}
 	run.did.DryRun = c.DryRun
@@ -91,7 +96,6 @@ func (c *collection) repository(_ context.Context, name string) error {
 		return nil
 	}
 	for _, d := range surplus {
-		c.did.Manifests++
 		if err := c.dropManifest(name, d); err != nil {
 			return err
 		}
@@ -104,12 +108,21 @@ func (c *collection) repository(_ context.Context, name string) error {
 	})
 }
 
+// dropManifest forgets a manifest, unless it is being pushed again: by a tag,
+// or as part of an index.
 func (c *collection) dropManifest(name string, d oci.Digest) error {
+	r := c.registry
+	r.linking.Lock()
+	defer r.linking.Unlock()
+	if r.spared.has(d) {
+		return nil
+	}
+	c.did.Manifests++
 	if c.DryRun {
 		return nil
 	}
-	err := c.registry.index.Delete(name, d)
-	c.registry.export()
+	err := r.index.Delete(name, d)
+	r.export()
 	if errors.Is(err, index.ErrNotFound) {
 		return nil
 	}
@@ -127,7 +140,7 @@ func (c *collection) unlink(name string, d oci.Digest, info fs.FileInfo) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil || !pool.Changed(now).Before(c.before) {
+	if err != nil || !c.garbage(d, pool.Changed(now)) {
 		return err
 	}
 	c.did.Links++
@@ -136,9 +149,48 @@ func (c *collection) unlink(name string, d oci.Digest, info fs.FileInfo) error {
 		return nil
 	}
 	r.usage.freed(name, info.Size())
-	// The time of a file that loses a name is now: the pool must not take it
-	// for one that was just touched.
 	return os.Remove(path)
+}
+
+// garbage says whether nobody wanted a blob lately. Its time is also that of
+// the last link that was taken from it; who wants it meanwhile is noted.
+func (c *collection) garbage(d oci.Digest, changed time.Time) bool {
+	if c.registry.spared.has(d) || c.registry.config.Pinned != nil && c.registry.config.Pinned(d) {
+		return false
+	}
+	return c.freed[d] > 0 || changed.Before(c.before)
+}
+
+// spared are the blobs that were linked or asked for since a collection began.
+type spared struct {
+	mu    sync.Mutex
+	blobs map[oci.Digest]bool // nil when none is under way
+}
+
+func (s *spared) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blobs = map[oci.Digest]bool{}
+}
+
+func (s *spared) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.blobs = nil
+}
+
+func (s *spared) add(d oci.Digest) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blobs != nil {
+		s.blobs[d] = true
+	}
+}
+
+func (s *spared) has(d oci.Digest) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blobs[d]
 }
 
 // blob takes a blob out of the pool that nobody holds.
@@ -146,34 +198,31 @@ func (c *collection) blob(i pool.Info) error {
 	if c.seen++; c.Progress != nil && c.seen%1000 == 0 {
 		c.Progress(c.seen)
 	}
-	r := c.registry
-	freed := c.freed[i.Digest]
-	unused := i.Links == 1 || c.DryRun && i.Links-freed == 1
-	old := freed > 0 || i.Since.Before(c.before)
-	if !unused || !old || r.config.Pinned != nil && r.config.Pinned(i.Digest) {
+	took, err := c.take(i)
+	switch {
+	case err != nil:
+		return err
+	case took:
+		c.did.Blobs++
+		c.did.Bytes += i.Size
+	default:
 		c.did.Kept++
 		c.did.KeptBytes += i.Size
-		return nil
 	}
-	if !c.DryRun {
-		if took, err := c.take(i, freed > 0); err != nil || !took {
-			return err
-		}
-	}
-	c.did.Blobs++
-	c.did.Bytes += i.Size
 	return nil
 }
 
-func (c *collection) take(i pool.Info, freed bool) (bool, error) {
+func (c *collection) take(i pool.Info) (bool, error) {
 	r := c.registry
 	r.linking.Lock()
 	defer r.linking.Unlock()
-	before := c.before
-	if freed { // its time is that of the unlinking; who links it now has it
-		before = time.Now().Add(time.Hour)
+	if c.DryRun {
+		return i.Links-c.freed[i.Digest] == 1 && c.garbage(i.Digest, i.Since), nil
 	}
-	took, err := r.pool.RemoveUnused(i.Digest, before)
+	if i.Links > 1 || !c.garbage(i.Digest, i.Since) {
+		return false, nil
+	}
+	took, err := r.pool.RemoveUnused(i.Digest)
 	if errors.Is(err, blob.ErrNotFound) {
 		return false, nil
 	}

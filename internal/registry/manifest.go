@@ -214,10 +214,8 @@ func (r *Registry) putManifest(w http.ResponseWriter, q *http.Request, to route)
 	if err := r.create(to.repository); err != nil {
 		return err
 	}
-	if r.config.Gate != nil {
-		if err := r.passes(r.config.Gate.Push(q.Context(), r.View(to.repository), *m)); err != nil {
-			return err
-		}
+	if err := r.mayPush(q.Context(), to.repository, *m, tags); err != nil {
+		return err
 	}
 	if err := r.commit(to.repository, m, parsed, tags, parsed.named()); err != nil {
 		return err
@@ -229,6 +227,22 @@ func (r *Registry) putManifest(w http.ResponseWriter, q *http.Request, to route)
 		w.Header().Add("OCI-Tag", tag)
 	}
 	created(w, to.repository, "manifests", m.Digest)
+	return nil
+}
+
+// mayPush asks about each of the tags that a push sets.
+func (r *Registry) mayPush(ctx context.Context, repository string, m Manifest, tags []string) error {
+	if r.config.Gate == nil {
+		return nil
+	}
+	if len(tags) == 0 {
+		return r.passes(r.config.Gate.Push(ctx, r.View(repository), m))
+	}
+	for _, m.Tag = range tags {
+		if err := r.passes(r.config.Gate.Push(ctx, r.View(repository), m)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

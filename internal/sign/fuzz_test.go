@@ -35,7 +35,7 @@ func certified(t testing.TB) (Signer, *x509.CertPool) {
 // Whatever an envelope looks like, it opens to the statement that was signed
 // or to nothing, and what is read is read back.
 //
-//fuzz:parser sign.go:Open,Peek,ParseEnvelope,verify,parseStatement,preAuthEncoding
+//fuzz:parser sign.go:Open,Peek,ParseEnvelope,verify,parseStatement,PreAuthEncoding
 func FuzzOpen(f *testing.F) {
 	signer, roots := certified(f)
 	st, err := NewStatement("urn:test", map[string]int{"a": 1}, Subject{Name: "x", Digest: map[string]string{"sha256": "00"}})

@@ -40,8 +40,9 @@ var (
 
 // A Subject is what a statement speaks of.
 type Subject struct {
-	Name   string            `json:"name"`
-	Digest map[string]string `json:"digest"` // algorithm to hex
+	Name        string            `json:"name,omitempty"`
+	Digest      map[string]string `json:"digest"` // algorithm to hex
+	Annotations map[string]any    `json:"annotations,omitempty"`
 }
 
 // A Statement says Predicate of its subjects.
@@ -98,7 +99,7 @@ func SealPayload(payload []byte, signers ...Signer) Envelope {
 	for _, k := range signers {
 		env.Signatures = append(env.Signatures, Signature{
 			KeyID:       KeyID(k.Certificate),
-			Sig:         ed25519.Sign(k.Key, preAuthEncoding(PayloadType, payload)),
+			Sig:         ed25519.Sign(k.Key, PreAuthEncoding(PayloadType, payload)),
 			Certificate: k.Certificate.Raw,
 		})
 	}
@@ -180,7 +181,7 @@ func (s Signature) verify(payload []byte, certified func(*x509.Certificate) erro
 		return nil, err
 	}
 	key, ok := cert.PublicKey.(ed25519.PublicKey)
-	if !ok || !ed25519.Verify(key, preAuthEncoding(PayloadType, payload), s.Sig) {
+	if !ok || !ed25519.Verify(key, PreAuthEncoding(PayloadType, payload), s.Sig) {
 		return nil, ErrUntrusted
 	}
 	return cert, nil
@@ -197,8 +198,8 @@ func parseStatement(payload []byte) (Statement, error) {
 	return s, nil
 }
 
-// preAuthEncoding is the PAE of the DSSE protocol: what is really signed.
-func preAuthEncoding(payloadType string, payload []byte) []byte {
+// PreAuthEncoding is the PAE of the DSSE protocol: what is really signed.
+func PreAuthEncoding(payloadType string, payload []byte) []byte {
 	b := []byte("DSSEv1 " + strconv.Itoa(len(payloadType)) + " " + payloadType + " " + strconv.Itoa(len(payload)) + " ")
 	return append(b, payload...)
 }

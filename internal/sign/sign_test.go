@@ -9,7 +9,7 @@ import (
 
 // The example of the DSSE protocol, https://github.com/secure-systems-lab/dsse/blob/v1.0.2/protocol.md#test-vectors.
 func TestPreAuthEncodingIsTheProtocols(t *testing.T) {
-	got := string(preAuthEncoding("http://example.com/HelloWorld", []byte("hello world")))
+	got := string(PreAuthEncoding("http://example.com/HelloWorld", []byte("hello world")))
 	if want := "DSSEv1 29 http://example.com/HelloWorld 11 hello world"; got != want {
 		t.Fatalf("got %q, want %q", got, want)
 	}

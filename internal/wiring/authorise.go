@@ -167,7 +167,8 @@ func (s *session) initData() ([]byte, error) {
 		control = append(control, api.CallStdin)
 	}
 	cfg := api.GuestConfig{
-		Image:    fmt.Sprintf("%s:%d/%s@%s", guestGateway, s.services.registry.port, s.workload.name, s.workload.image.Digest),
+		Image:    s.reference(),
+		Policy:   s.Policy,
 		Registry: api.Endpoint{URL: fmt.Sprintf("https://%s:%d", guestGateway, s.services.registry.port), CA: ca},
 		Broker:   api.Endpoint{URL: fmt.Sprintf("https://%s:%d", guestGateway, s.services.broker.port), CA: ca},
 		Process: api.Process{

@@ -1,6 +1,7 @@
 package wiring
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -63,6 +64,11 @@ type Run struct {
 	// Broker is another broker than the one this run starts. Its administrator
 	// has to authorise the configuration; the run cannot.
 	Broker *api.Endpoint
+
+	// Policy is the text of a policy.json, with its keys in it, that the image
+	// has to fulfil by the name As, or its reference when that is empty. The
+	// machine holds it to the policy, and a tag is enough of a name then.
+	Policy, As string
 
 	// Proof is a file to write with the proofs of all that was released to the
 	// workload; none when empty. Another's broker keeps its own.
@@ -226,7 +232,7 @@ func (s *session) prepare(ctx context.Context) error {
 // digest. With this run's own broker any free port does as well.
 func (s *session) registryAddress() string {
 	const first, count = 20000, 10000
-	sum := sha256.Sum256([]byte(s.workload.image.Digest))
+	sum := sha256.Sum256([]byte(cmp.Or(s.workload.signed.Tag, string(s.workload.image.Digest))))
 	address := fmt.Sprintf("127.0.0.1:%d", first+int(binary.BigEndian.Uint16(sum[:]))%count)
 	if s.Broker == nil && !isFree(address) {
 		return "127.0.0.1:0"
@@ -238,7 +244,7 @@ func (s *session) path(name string) string { return filepath.Join(s.folder, name
 
 // A workload is the image to run, as the machine's registry has it.
 type workload struct {
-	name   string
+	place
 	image  transport.Image
 	keys   []string // kbs:/// resources that its layers need
 	layers []transport.Layer
@@ -250,8 +256,11 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	if err != nil {
 		return nil, err
 	}
-	const name = "workload"
-	dst := transport.LayoutRef(filepath.Join(s.path("registry"), name), "run")
+	place, err := s.place(src)
+	if err != nil {
+		return nil, err
+	}
+	dst := transport.LayoutRef(filepath.Join(s.path("registry"), place.name), place.tag)
 	opts := s.Transport
 	opts.Architecture = machineArchitecture
 	opts.Stdin, opts.Progress, opts.TempDir, opts.Logger = s.Stdin, s.Progress, s.folder, s.Log
@@ -259,7 +268,7 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	if err := os.MkdirAll(s.path("registry"), 0o700); err != nil {
 		return nil, err
 	}
-	if _, err := transport.Copy(ctx, src, dst, opts); err != nil {
+	if err := s.bring(ctx, src, dst, place, opts); err != nil {
 		return nil, err
 	}
 	img, err := transport.Inspect(ctx, dst, opts)
@@ -270,7 +279,7 @@ func (s *session) fetch(ctx context.Context) (*workload, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &workload{name: name, image: img, keys: keys, layers: img.Layers}, s.checkKeys(ctx, keys)
+	return &workload{place: place, image: img, keys: keys, layers: img.Layers}, s.checkKeys(ctx, keys)
 }
 
 // checkKeys says early that this run's broker could never give a key.

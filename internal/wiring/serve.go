@@ -46,6 +46,7 @@ type ServeConfig struct {
 	Upstreams                    *UpstreamConfig // nil: there are none
 	Gateway                      GatewayConfig
 	Peer                         PeerConfig
+	Policy                       Enforcement
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
 	Pages func(registry http.Handler, facts func(*http.Request) Facts) http.Handler
@@ -91,6 +92,9 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 		return err
 	}
 	if err := s.joinUpstreams(c, &config); err != nil {
+		return err
+	}
+	if config.Gate, err = c.Policy.gate(c.RegistryListen, c.Log); err != nil {
 		return err
 	}
 	m := newMetrics(config.Dir)

@@ -62,6 +62,10 @@ func (d documents) root(context.Context) (ocispec.Descriptor, []byte, error) {
 
 func (d documents) Close() error { return nil }
 
+func (d documents) tagged(context.Context, string) (ocispec.Descriptor, []byte, error) {
+	return ocispec.Descriptor{}, nil, ErrNotFound
+}
+
 func (d documents) referrers(context.Context, ocispec.Descriptor) ([]ocispec.Descriptor, error) {
 	return nil, nil
 }

@@ -35,6 +35,8 @@ const (
 type source interface {
 	// root is what the reference names, a manifest or an index.
 	root(ctx context.Context) (ocispec.Descriptor, []byte, error)
+	// tagged is what a tag beside the reference names; ErrNotFound without one.
+	tagged(ctx context.Context, tag string) (ocispec.Descriptor, []byte, error)
 	// manifest reads what a root index lists.
 	manifest(ctx context.Context, desc ocispec.Descriptor) ([]byte, error)
 	// blob reads a blob from offset on.

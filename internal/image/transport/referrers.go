@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -93,23 +95,31 @@ func (img *image) artifact(ctx context.Context, desc ocispec.Descriptor) (artifa
 		return artifact{}, err
 	}
 	a := artifact{desc: ocispec.Descriptor{Digest: desc.Digest, Size: int64(len(raw))}, raw: raw}
-	if err := json.Unmarshal(raw, &a.manifest); err != nil {
+	if err := a.parse(); err != nil {
 		return artifact{}, err
 	}
 	a.desc.MediaType = cmp.Or(desc.MediaType, a.manifest.MediaType, ocispec.MediaTypeImageManifest)
 	if s := a.manifest.Subject; s == nil || s.Digest != img.desc.Digest {
 		return artifact{}, fmt.Errorf("it does not refer to %s", img.desc.Digest)
 	}
-	for _, b := range a.blobs() {
-		if _, err := oci.ParseDigest(string(b.Digest)); err != nil {
-			return artifact{}, err
-		}
-		if b.Size < 0 || b.Size > maxAttachment {
-			return artifact{}, fmt.Errorf("%s has %d bytes, want at most %d", b.Digest, b.Size, maxAttachment)
-		}
-	}
 	a.desc.ArtifactType, a.desc.Annotations = a.kind(), a.manifest.Annotations
 	return a, nil
+}
+
+// parse reads the manifest, and holds its blobs to the bounds.
+func (a *artifact) parse() error {
+	if err := json.Unmarshal(a.raw, &a.manifest); err != nil {
+		return err
+	}
+	for _, b := range a.blobs() {
+		if _, err := oci.ParseDigest(string(b.Digest)); err != nil {
+			return err
+		}
+		if b.Size < 0 || b.Size > maxAttachment {
+			return fmt.Errorf("%s has %d bytes, want at most %d", b.Digest, b.Size, maxAttachment)
+		}
+	}
+	return nil
 }
 
 // kind is its type: of an artifact without one, that of its config.
@@ -170,6 +180,9 @@ func (r *remoteSource) referrers(ctx context.Context, subject ocispec.Descriptor
 func (r *remoteTarget) attach(ctx context.Context, a artifact) error {
 	return explain(r.pusher.Put(ctx, r.ref.Context().Digest(string(a.desc.Digest)), document{a.raw, ocispecType(a.desc)}))
 }
+
+// listed has nothing to do: a registry lists what was pushed.
+func (*remoteTarget) listed(context.Context) error { return nil }
 
 // olaregSubject marks the lists of referrers in the layouts that the registry
 // here keeps.
@@ -238,6 +251,23 @@ func (l *layoutWriter) attach(_ context.Context, a artifact) error {
 	}
 	l.attached = append(l.attached, a.desc)
 	return nil
+}
+
+func (l *layoutWriter) listed(ctx context.Context) error {
+	index, err := readIndex(l.ref.Path)
+	if err != nil {
+		return err
+	}
+	for _, a := range l.attached {
+		same := func(d ocispec.Descriptor) bool { return d.Digest == a.Digest }
+		if !slices.ContainsFunc(index.Manifests, same) {
+			index.Manifests = append(index.Manifests, a)
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return writeJSON(filepath.Join(l.ref.Path, ocispec.ImageIndexFile), index)
 }
 
 // isImageType tells the types of images: go-containerregistry, and thus crane,

@@ -187,10 +187,25 @@ func explain(err error) error {
 	switch statusOf(err) {
 	case http.StatusNotFound:
 		return fmt.Errorf("%w: the registry answers %w", ErrNotFound, err)
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusUnauthorized:
 		return fmt.Errorf("the registry wants other credentials: %w", err)
+	case http.StatusForbidden, http.StatusInsufficientStorage:
+		return &deniedError{err}
 	}
 	return err
+}
+
+// A deniedError is a registry's no, in its own words.
+type deniedError struct{ error }
+
+func (e *deniedError) Unwrap() error { return e.error }
+
+func (e *deniedError) Error() string {
+	var answer *rtransport.Error
+	if !errors.As(e.error, &answer) || len(answer.Errors) == 0 {
+		return "the registry refuses: " + e.error.Error()
+	}
+	return fmt.Sprintf("the registry refuses: %.200s", answer.Errors[0].String())
 }
 
 // statusOf is the code of the answer that err is about; 0 if it is of none.

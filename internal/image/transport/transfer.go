@@ -21,6 +21,8 @@ type target interface {
 	put(ctx context.Context, b blob) error
 	// attach stores what refers to the image; its blobs are there.
 	attach(ctx context.Context, a artifact) error
+	// listed makes what was attached to an image that is there already known.
+	listed(ctx context.Context) error
 	// tag gives the manifest its name; all blobs are there.
 	tag(ctx context.Context, desc ocispec.Descriptor, raw []byte) error
 	io.Closer

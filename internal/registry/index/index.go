@@ -159,6 +159,14 @@ func (d *DB) view(name string, read func(r *repository) error) error {
 // pair is a key of two parts.
 func pair(a, b string) []byte { return []byte(a + "\x00" + b) }
 
+// Create makes a repository, unless it is there.
+func (d *DB) Create(name string) error {
+	return d.bolt.Batch(func(tx *bbolt.Tx) error {
+		_, err := ensure(tx, name)
+		return err
+	})
+}
+
 // Put records the manifest and gives it the tags. When it returns, all is on
 // the disk.
 func (d *DB) Put(name string, e Entry, names ...string) error {
