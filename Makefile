@@ -5,17 +5,19 @@ STATE ?= $(CURDIR)/.holdfast
 GO    ?= go
 
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
-TEST_TOOLS = skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
+TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
-             bash-completion zsh fish podman buildah containerd apache2-utils docker-registry
+             bash-completion zsh fish chromium podman buildah containerd apache2-utils docker-registry
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
 COSIGN      = $(STATE)/test/cosign
-TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) CGO_ENABLED=0 \
+KUBO        = $(STATE)/test/kubo/ipfs
+TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) CGO_ENABLED=0 \
               $(GO) test -trimpath -count=1 -timeout 30m $(TESTFLAGS)
 FUZZ        = $(GO) run ./test/fuzz
 FUZZFLAGS   = -state $(STATE)/fuzz
+TEST_TOOLS += xz-utils e2fsprogs
 # How many mutations of its inputs each fuzz target sees in make test.
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
@@ -30,7 +32,7 @@ demo:
 # image that others look at.
 test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
-	@$(MAKE) --no-print-directory $(KERNEL)
+	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO)/ipfs
 	$(TEST) ./test/chain
 	$(TEST) $$($(GO) list ./... | grep -v test/chain)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
@@ -46,8 +48,8 @@ lint:
 	$(GO) run $(STATICCHECK) ./...
 
 # Peers beside ours, in turn: wants a quiet machine, and writes docs/benchmarks.md.
-BENCH = HOLDFAST_STATE=$(STATE) CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
-bench: test-tools build
+BENCH = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KUBO=$(KUBO)/ipfs CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
+bench: test-tools build $(KUBO)/ipfs
 	@$(call install,mmdebstrap zstd)
 	{ $(BENCH) -benchtime 5x ./test/bench && $(BENCH) -benchtime $(RUNS)x ./test/chain && \
 	  $(BENCH) -benchtime 3x ./internal/... || echo FAIL; } | $(GO) run ./test/bench
@@ -66,7 +68,8 @@ fuzz-corpus:
 fuzz-report:
 	@$(FUZZ) coverage $(FUZZFLAGS) && $(FUZZ) report
 
-soak: test-tools build $(COSIGN)
+soak: test-tools build $(KUBO) $(COSIGN)
+	HOLDFAST_TEST_KUBO=$(KUBO) $(TEST) -v -run Kubo ./test/swarm
 	HOLDFAST_COSIGN=$(COSIGN) $(TEST) -v -run TestCosign ./test/clients
 	HOLDFAST_SOAK=1 $(GO) test -count=1 -timeout 30m ./internal/attack
 	$(MAKE) fuzz FUZZTIME=5m
@@ -76,10 +79,17 @@ soak: test-tools build $(COSIGN)
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
 	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImageFits|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
 
-# The official suite, from a checkout that somebody brings; writes docs/conformance.md.
+# An official suite, from a checkout that somebody brings; writes its part of docs/conformance.md.
 conformance:
-	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec"; exit 2; }
+	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec or ipfs/gateway-conformance"; exit 2; }
 	$(GO) run ./test/conformance -suite $(SUITE)
+
+# The IPFS node of others: two minutes of one processor when nothing is built. A
+# dependency needs a newer version for this Go.
+$(KUBO):
+	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init kubo && \
+	$(GO) mod edit -require=github.com/ipfs/kubo@v0.39.0 -require=github.com/cockroachdb/swiss@v0.0.0-20251224182025-b0f6560f979b && \
+	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' -o $@ github.com/ipfs/kubo/cmd/ipfs
 
 # The program that others sign with: 3.5 minutes of one processor when nothing
 # is built, so make test reads what it wrote, and make soak runs it.

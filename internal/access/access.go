@@ -127,7 +127,7 @@ func (g *Guard) caller(q *http.Request) (Caller, error) {
 	if !ok {
 		return Caller{}, errToken
 	}
-	if err := g.passwords.check(q.Context(), rules, sourceOf(q.RemoteAddr), user, password); err != nil {
+	if err := g.passwords.check(q.Context(), rules, rules.source(q), user, password); err != nil {
 		return Caller{}, err
 	}
 	return Caller{Name: user, known: true, rules: rules}, nil

@@ -2,7 +2,6 @@ package access
 
 import (
 	"hash/maphash"
-	"net/netip"
 	"sync"
 	"time"
 )
@@ -61,20 +60,4 @@ func (b *brake) right(key string, now time.Time) {
 	defer b.mu.Unlock()
 	c := b.cell(key)
 	c.wrong, c.at = max(0, b.left(c, now)-1), now
-}
-
-// sourceOf is who sends a request as far as brakes are concerned: of IPv6 the
-// network, as one machine has all of its addresses.
-func sourceOf(remote string) string {
-	at, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return remote
-	}
-	ip := at.Addr().Unmap().WithZone("")
-	if ip.Is6() {
-		if network, err := ip.Prefix(64); err == nil {
-			return network.String()
-		}
-	}
-	return ip.String()
 }

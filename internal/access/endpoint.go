@@ -73,7 +73,7 @@ func (g *Guard) readQuery(rules *Rules, q *http.Request) (wish, error) {
 		return wish{}, errPassword
 	}
 	asked.user, asked.offline = user, query.Get("offline_token") == "true"
-	return asked, g.passwords.check(q.Context(), rules, sourceOf(q.RemoteAddr), user, password)
+	return asked, g.passwords.check(q.Context(), rules, rules.source(q), user, password)
 }
 
 // readForm is OAuth2's (RFC 6749, sections 4.3 and 6).
@@ -86,7 +86,7 @@ func (g *Guard) readForm(rules *Rules, q *http.Request) (wish, error) {
 	switch form.Get("grant_type") {
 	case "password":
 		asked.user, asked.offline = form.Get("username"), form.Get("access_type") == "offline"
-		return asked, g.passwords.check(q.Context(), rules, sourceOf(q.RemoteAddr), asked.user, form.Get("password"))
+		return asked, g.passwords.check(q.Context(), rules, rules.source(q), asked.user, form.Get("password"))
 	case "refresh_token":
 		asked.refresh = form.Get("refresh_token")
 		c, err := g.mint.verify(asked.refresh, useRefresh)

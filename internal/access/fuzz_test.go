@@ -69,7 +69,7 @@ func FuzzScopes(f *testing.F) {
 // Whatever is asked of the endpoint of tokens and with whatever authorization,
 // nobody without a password gets more than anyone may have.
 //
-//fuzz:parser access.go:caller,bearer token.go:verify,open endpoint.go handler.go
+//fuzz:parser access.go:caller,bearer token.go:verify,open endpoint.go handler.go source.go
 func FuzzAuthorization(f *testing.F) {
 	_, key, _ := ed25519.GenerateKey(nil)
 	rules, err := parse([]byte(rulesText))

@@ -95,7 +95,7 @@ func (g *Guard) url(q *http.Request) string {
 	switch {
 	case g.c.URL != "":
 		return g.c.URL
-	case q.TLS != nil:
+	case g.c.Rules().isSecure(q):
 		return "https://" + q.Host
 	}
 	return "http://" + q.Host

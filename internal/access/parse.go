@@ -2,6 +2,7 @@ package access
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,10 +15,11 @@ import (
 
 // document is the file as YAML; docs/formats/access.md describes it.
 type document struct {
-	Login  form.Word             `yaml:"login"`
-	Users  map[string]form.Word  `yaml:"users"`
-	Groups map[string]form.Words `yaml:"groups"`
-	Rules  []ruleText            `yaml:"rules"`
+	Login   form.Word             `yaml:"login"`
+	Proxies form.Words            `yaml:"proxies"`
+	Users   map[string]form.Word  `yaml:"users"`
+	Groups  map[string]form.Words `yaml:"groups"`
+	Rules   []ruleText            `yaml:"rules"`
 }
 
 type ruleText struct {
@@ -53,7 +55,7 @@ func parse(b []byte) (*Rules, error) {
 		return nil, err
 	}
 	r := &Rules{hashes: map[string]string{}, groups: map[string][]string{}}
-	for _, read := range []func(*document) error{r.readLogin, r.readUsers, r.readGroups, r.readRules} {
+	for _, read := range []func(*document) error{r.readLogin, r.readProxies, r.readUsers, r.readGroups, r.readRules} {
 		if err := read(&d); err != nil {
 			return nil, err
 		}
@@ -68,6 +70,20 @@ func (r *Rules) readLogin(d *document) error {
 		r.basic = true
 	default:
 		return form.At(d.Login.Line, "login %q: want bearer or basic", d.Login.Text)
+	}
+	return nil
+}
+
+func (r *Rules) readProxies(d *document) error {
+	for _, w := range d.Proxies {
+		network, err := netip.ParsePrefix(w.Text)
+		if ip, alone := netip.ParseAddr(w.Text); alone == nil && ip.Zone() == "" {
+			network, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+		}
+		if err != nil {
+			return form.At(w.Line, "proxy %.60q: want an address, or a network as 10.0.0.0/8", w.Text)
+		}
+		r.proxies = append(r.proxies, network)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ func TestMistakesInRulesAreToldWithTheirLine(t *testing.T) {
 		"rules:\n- repository: a\n  pull: team\n":                       `:3: pull: no user and no group is called "team"`,
 		"rules:\n- repository: a\n  pulls: users\n":                     `:3: unknown key "pulls"; did you mean pull?`,
 		"rules:\n- repository: a/**\n- repository: a/b*\n":              ":3: repository a/b*: never reached, the rule at line 2 fits first",
+		"proxies: [10.0.0.0/33]\n":                                      `:1: proxy "10.0.0.0/33": want an address, or a network`,
 		"login: digest\n":                                               `:1: login "digest": want bearer or basic`,
 	} {
 		path := filepath.Join(t.TempDir(), "access.yaml")

@@ -149,8 +149,28 @@ func TestSourcesAreAddressesOrNetworks(t *testing.T) {
 		"192.0.2.1:80": "192.0.2.1", "[2001:db8:1:2:3::4]:80": "2001:db8:1:2::/64", "[::ffff:192.0.2.1]:80": "192.0.2.1",
 		"[fe80::1%eth0]:80": "fe80::/64", "@": "@",
 	} {
-		if got := sourceOf(remote); got != want {
+		if got := (&Rules{}).source(&http.Request{RemoteAddr: remote}); got != want {
 			t.Errorf("%s: got %s, want %s", remote, got, want)
+		}
+	}
+}
+
+func TestOnlyOurProxiesSayForWhomTheyAsk(t *testing.T) {
+	r := mustParse(t, "proxies: [127.0.0.1, 10.0.0.0/8, '::1']\n")
+	for _, c := range []struct{ remote, forwarded, want string }{
+		{"192.0.2.1:80", "198.51.100.1", "192.0.2.1"},
+		{"127.0.0.1:80", "198.51.100.1", "198.51.100.1"},
+		{"127.0.0.1:80", "203.0.113.5, 198.51.100.1, 10.1.2.3", "198.51.100.1"},
+		{"[::1]:80", "2001:db8::1", "2001:db8::/64"},
+		{"127.0.0.1:80", "", "127.0.0.1"},
+		{"127.0.0.1:80", "198.51.100.1, nonsense", "127.0.0.1"},
+	} {
+		q := &http.Request{RemoteAddr: c.remote, Header: http.Header{"X-Forwarded-For": {c.forwarded}, "X-Forwarded-Proto": {"https"}}}
+		if got := r.source(q); got != c.want {
+			t.Errorf("%s for %q: got %s, want %s", c.remote, c.forwarded, got, c.want)
+		}
+		if secure := r.isSecure(q); secure == (c.remote == "192.0.2.1:80") {
+			t.Errorf("%s says that the client speaks TLS: believed %v", c.remote, secure)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 )
@@ -27,6 +28,8 @@ type Rules struct {
 	groups map[string][]string // group → users
 	rules  []rule
 	basic  bool // ask for passwords with each request, in place of tokens
+
+	proxies []netip.Prefix // who may say for whom they ask
 }
 
 type rule struct {

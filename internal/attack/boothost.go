@@ -129,7 +129,7 @@ func handoverAttacks() []Attack {
 			func(c *api.GuestConfig) { c.Process.Env = append(c.Process.Env, "DEBUG=1") }),
 		configAttack("handover-widened", "the configuration allows the host one call more", unauthorised,
 			func(c *api.GuestConfig) { c.Control = append(c.Control, api.CallStdin) }),
-		configAttack("handover-brokerless", "the configuration names no broker and no secrets, so that none is asked", Refusal{Guest, "pull: "},
+		configAttack("handover-brokerless", "the configuration names no broker and no secrets, so that none is asked", Refusal{Guest, "it is encrypted, and there is no broker"},
 			func(c *api.GuestConfig) { c.Broker, c.Secrets = api.Endpoint{}, nil }),
 		configAttack("handover-invented", "the configuration allows a call that there is not", Refusal{Node, `config: holdfast.json: unknown control call "exec"`},
 			func(c *api.GuestConfig) { c.Control = append(c.Control, "exec") }),

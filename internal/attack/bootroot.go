@@ -38,10 +38,10 @@ func rootAttacks() []Attack {
 		level("hash-tree-leaf-flipped", "a byte of the hash tree's lowest level", 2),
 		flipping("superblock-signature", "a byte of the verity superblock's signature", Refusal{Node, "verity superblock: no signature"}, "root-verity", 0),
 		flipping("superblock-algorithm", "a byte of the hash algorithm's name in the verity superblock", Refusal{Node, "want sha256"}, "root-verity", 40),
-		booted("disk", "superblock-size", rootNamed, "the verity superblock says that the data has half its size", Refusal{Node, "root: mount squashfs"},
+		booted("disk", "superblock-size", rootNamed, "the verity superblock says that the data has half its size", Refusal{Node, "root: the verity superblock has"},
 			func(_ context.Context, t *target) error {
 				return t.edit("root-verity", func(b []byte) error {
-					const atBlocks = 72 // of struct verity_sb. More than there are would harm nobody
+					const atBlocks = 72 // of struct verity_sb
 					binary.LittleEndian.PutUint64(b[atBlocks:], uint64(t.guest.Root.Size/verity.BlockSize/2))
 					return nil
 				})

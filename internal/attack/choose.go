@@ -1,6 +1,7 @@
 package attack
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -26,9 +27,13 @@ func (c Choice) Choose(all []Attack) ([]Attack, error) {
 		}
 	}
 	booted := c.sample(all)
-	return slices.DeleteFunc(slices.Clone(all), func(a Attack) bool {
+	chosen := slices.DeleteFunc(slices.Clone(all), func(a Attack) bool {
 		return !c.named(a) || a.Boots && (c.NoBoot || !booted[a.Name])
-	}), nil
+	})
+	if len(chosen) == 0 { // nothing was held, or was not
+		return nil, errors.New("that leaves no attack: all of these boot machines")
+	}
+	return chosen, nil
 }
 
 func (a Attack) is(name string) bool { return a.Name == name || a.Group == name }

@@ -34,12 +34,14 @@ func TestAChoiceIsByNameGroupAndMachine(t *testing.T) {
 	}{
 		{Choice{Names: []string{"slow3", "quick1"}}, "quick1 slow3"},
 		{Choice{Names: []string{"secret"}, Sample: 1}, "quick0 quick1 quick2 quick3 quick4 quick5 quick6 quick7 quick8 quick9"},
-		{Choice{Names: []string{"boot"}, NoBoot: true}, ""},
 		{Choice{Names: []string{"boot", "quick2"}, NoBoot: true}, "quick2"},
 	} {
 		if got := names(t, c.Choice); got != c.want {
 			t.Errorf("%+v: got %q, want %q", c.Choice, got, c.want)
 		}
+	}
+	if none, err := (Choice{Names: []string{"boot"}, NoBoot: true}).Choose(twenty()); err == nil {
+		t.Errorf("got %v, want an error: no attack is held where none is made", none)
 	}
 	if got := strings.Fields(names(t, Choice{})); len(got) != 20 {
 		t.Errorf("got %d attacks, want all", len(got))

@@ -11,7 +11,6 @@ import (
 
 	"holdfast/internal/enc"
 	"holdfast/internal/oci"
-	"holdfast/internal/wiring"
 )
 
 // What the way of an image promises.
@@ -72,13 +71,13 @@ func here(change func(w *workload) error) func(context.Context, *workload) (pull
 func registryAttacks() []Attack {
 	return in("registry",
 		spoiling("layer-flipped", pinned, "one byte in the midst of a layer is inverted", "altered in the registry",
-			here(func(w *workload) error { return wiring.FlipByte(w.layer(0), layerSize/2) })),
-		spoiling("layer-truncated", pinned, "the second half of a layer is cut off", "bytes are missing",
-			here(func(w *workload) error { return os.Truncate(w.layer(1), layerSize/2) })),
+			onLayer(send(func(layer []byte) []byte { layer[len(layer)/2] ^= 0xff; return layer }))),
+		spoiling("layer-truncated", pinned, "the second half of a layer is left out", "bytes are missing",
+			onLayer(send(func(layer []byte) []byte { return layer[:len(layer)/2] }))),
 		spoiling("layer-lengthened", pinned, "a byte is appended to a layer", "it is longer than the manifest says",
-			here(func(w *workload) error { return os.Truncate(w.layer(1), w.manifest.Layers[1].Size+1) })),
-		spoiling("layers-swapped", pinned, "two layers of one size take each other's place", "altered in the registry",
-			here(swapLayers)),
+			onLayer(send(func(layer []byte) []byte { return append(layer, 0) }))),
+		spoiling("layers-swapped", pinned, "the registry serves one layer for another of the same size", "altered in the registry",
+			swapLayers),
 		spoiling("config-swapped", pinned, "a letter of the image's config is another", "config: digest is",
 			swapConfig),
 		spoiling("re-tagged", pinned, "the tag names another image now, and the pinned one is gone", "404 Not Found", here(retag)),
@@ -110,12 +109,16 @@ func served(h rogue) func(context.Context, *workload) (pull, error) {
 	}
 }
 
-func swapLayers(w *workload) error {
-	if w.manifest.Layers[0].Size != w.manifest.Layers[1].Size {
-		return errors.New("the layers are not of one size")
+func swapLayers(ctx context.Context, w *workload) (pull, error) {
+	layers := w.manifest.Layers
+	if layers[0].Size != layers[1].Size {
+		return pull{}, errors.New("the layers are not of one size")
 	}
-	kept := w.layer(0) + ".kept"
-	return errors.Join(os.Rename(w.layer(0), kept), os.Rename(w.layer(1), w.layer(0)), os.Rename(kept, w.layer(1)))
+	other, err := os.ReadFile(w.layer(1))
+	if err != nil {
+		return pull{}, err
+	}
+	return onLayer(send(func([]byte) []byte { return other }))(ctx, w)
 }
 
 // retag puts an image into the place of this one, as a push and a collection
@@ -129,9 +132,9 @@ func retag(w *workload) error {
 }
 
 // swapConfig puts a config of the same size.
-func swapConfig(_ context.Context, w *workload) (pull, error) {
-	path := w.blob(oci.Digest(w.manifest.Config.Digest))
-	genuine, err := os.ReadFile(path)
+func swapConfig(ctx context.Context, w *workload) (pull, error) {
+	digest := oci.Digest(w.manifest.Config.Digest)
+	genuine, err := os.ReadFile(w.blob(digest))
 	if err != nil {
 		return pull{}, err
 	}
@@ -139,7 +142,7 @@ func swapConfig(_ context.Context, w *workload) (pull, error) {
 	if bytes.Equal(changed, genuine) {
 		return pull{}, errors.New("the config does not name its system")
 	}
-	return pull{}, os.WriteFile(path, changed, 0o644)
+	return served(on(string(digest), func(a http.ResponseWriter, _ *http.Request) { _, _ = a.Write(changed) }))(ctx, w)
 }
 
 // otherManifest has a good image of the same registry answer for this one.
@@ -178,6 +181,11 @@ func onLayer(answer func(w http.ResponseWriter, r *http.Request, genuine []byte)
 			answer(a, r, layer)
 		}))(ctx, w)
 	}
+}
+
+// send answers with the layer after change.
+func send(change func(layer []byte) []byte) func(http.ResponseWriter, *http.Request, []byte) {
+	return func(w http.ResponseWriter, _ *http.Request, layer []byte) { _, _ = w.Write(change(bytes.Clone(layer))) }
 }
 
 func stall(w http.ResponseWriter, r *http.Request, layer []byte) {

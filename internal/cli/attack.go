@@ -63,8 +63,8 @@ Exit codes: 0 all attacks were held, 1 one was not, or could not be made,
 		if err != nil {
 			return usageError{err}
 		}
-		if f.Sample < 0 || f.jobs < 1 {
-			return usageError{errors.New("--sample: want 0 or more, --jobs: 1 or more")}
+		if err := f.unfit(cmd.Flags().Changed("seed")); err != nil {
+			return usageError{err}
 		}
 		if f.list {
 			return a.answer(map[string]any{"attacks": attacks}, func(w io.Writer) { printAttacks(w, attacks) })
@@ -72,6 +72,21 @@ Exit codes: 0 all attacks were held, 1 one was not, or could not be made,
 		return a.attack(cmd.Context(), f, kind, *sources, attacks)
 	}
 	return c
+}
+
+// unfit says which words do nothing beside the others.
+func (f *attackFlags) unfit(seeded bool) error {
+	switch {
+	case f.Sample < 0 || f.jobs < 1:
+		return errors.New("--sample: want 0 or more, --jobs: 1 or more")
+	case f.NoBoot && f.Sample > 0:
+		return errors.New("--sample picks from the attacks that boot machines, and --no-boot leaves all of them out")
+	case seeded && f.Sample == 0:
+		return errors.New("--seed is of a sample: want --sample N, too")
+	case f.list && f.html != "":
+		return errors.New("--list makes no attack that --html could report")
+	}
+	return nil
 }
 
 func (a *app) attack(ctx context.Context, f *attackFlags, kind machine.Accel, s wiring.Sources, attacks []attack.Attack) (err error) {
@@ -85,6 +100,13 @@ func (a *app) attack(ctx context.Context, f *attackFlags, kind machine.Accel, s 
 	}
 	if f.workload == "" {
 		f.workload = redisRecipe()
+	}
+	var page *atomicfile.File
+	if f.html != "" { // that it cannot be written is no news for the end
+		if page, err = atomicfile.Create(f.html, 0o644); err != nil {
+			return err
+		}
+		defer page.Discard()
 	}
 	lab, err := attack.NewLab(attack.Config{Builder: b, Guest: f.guest, Workload: f.workload, Accel: kind, Watch: a.watchAttack()})
 	if err != nil {
@@ -102,8 +124,8 @@ func (a *app) attack(ctx context.Context, f *attackFlags, kind machine.Accel, s 
 	if err := a.answer(report, func(w io.Writer) { printAttackSum(w, report) }); err != nil {
 		return err
 	}
-	if f.html != "" {
-		if err := atomicfile.Write(f.html, 0o644, report.HTML); err != nil {
+	if page != nil {
+		if err := errors.Join(report.HTML(page), page.Commit()); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -21,7 +22,11 @@ func (a *app) withBlobs(do func(b *wiring.Blobs) error) error {
 		return err
 	}
 	defer b.Close()
-	return do(b)
+	err = do(b)
+	if name := (*wiring.BlobNameError)(nil); errors.As(err, &name) {
+		return usageError{err}
+	}
+	return err
 }
 
 func (a *app) blobCID() *cobra.Command {
@@ -122,7 +127,7 @@ func (a *app) blobImport() *cobra.Command {
 The gateway and peers serve them. Each block is hashed; what came before a bad
 one stays.
 
-Exit codes: 0 imported, 1 failed, 2 usage.`,
+Exit codes: 0 imported, 1 failed, 2 usage, 3 a block is not what its CID names.`,
 		Example: "  ipfs dag export bafybei… > site.car; holdfast blob import site.car",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -141,6 +146,27 @@ Exit codes: 0 imported, 1 failed, 2 usage.`,
 						fmt.Fprintln(w, c)
 					}
 				})
+			})
+		},
+	}
+}
+
+func (a *app) blobDrop() *cobra.Command {
+	return &cobra.Command{
+		Use:   "drop DIGEST|CID",
+		Short: "No longer keep a blob that was added",
+		Long: `Lets go of a blob that "blob add" or "blob import" keeps: a collection takes
+it once no repository names it.
+
+Exit codes: 0 dropped, 1 failed (also when it was not kept), 2 usage.`,
+		Example: "  holdfast blob drop sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.withBlobs(func(b *wiring.Blobs) error {
+				if err := b.Drop(args[0]); err != nil {
+					return err
+				}
+				return a.answer(map[string]any{"dropped": args[0]}, func(io.Writer) {})
 			})
 		},
 	}

@@ -98,8 +98,27 @@ Exit codes are each verb's own; an interrupted one exits with 130.`,
 	root.PersistentFlags().BoolVarP(&a.talk, "verbose", "v", false, "log what is done, and warnings, on standard error")
 	root.AddCommand(a.verbs()...)
 	a.complete(root)
+	nameWords(root)
 	a.noteBegin(root)
 	return root
+}
+
+// nameWords has every verb of c's tree say which words it takes when it was
+// given too many or too few.
+func nameWords(c *cobra.Command) {
+	_, words, _ := strings.Cut(strings.ReplaceAll(c.Use, " [flags]", ""), " ")
+	if args := c.Args; args != nil && words != "" {
+		c.Args = func(cmd *cobra.Command, given []string) error {
+			err := args(cmd, given)
+			if err == nil || !strings.HasPrefix(err.Error(), "accepts ") && !strings.HasPrefix(err.Error(), "requires ") {
+				return err // in words of our own
+			}
+			return fmt.Errorf("%s takes %s, and was given %s", strings.TrimPrefix(cmd.CommandPath(), cmd.Root().Name()+" "), words, count(len(given), "word"))
+		}
+	}
+	for _, sub := range c.Commands() {
+		nameWords(sub)
+	}
 }
 
 // noteBegin has every verb of c's tree note that it began, which the flag

@@ -144,8 +144,11 @@ func hintFor(err error) string {
 	var unknownRun *wiring.UnknownRunError
 	var running *wiring.RunningError
 	var nothing *nothingKept
+	var unreachable *transport.UnreachableError
 	var rules *access.FormError
 	switch {
+	case errors.As(err, &unreachable) && unreachable.Hub():
+		return "a name without a host is one at Docker Hub; a folder's is oci:DIR or ./DIR"
 	case errors.As(err, &rules):
 		return "docs/formats/access.md tells what a file of access rules may say"
 	case errors.Is(err, access.ErrInRules):

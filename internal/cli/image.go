@@ -61,7 +61,7 @@ Exit codes: 0 locked, 1 failed, 2 usage, 3 a signature or digest is wrong.`,
 		answer := map[string]any{"lock": path, "recipe": lock.Recipe, "date": lock.Date,
 			"packages": len(lock.Packages), "boot_packages": len(lock.Boot)}
 		return a.answer(answer, func(w io.Writer) {
-			fmt.Fprintf(w, "%s: %d packages of %s %s\n", path, len(lock.Packages)+len(lock.Boot), lock.Suite, lock.Architecture)
+			fmt.Fprintf(w, "%s: %s of %s %s\n", path, count(len(lock.Packages)+len(lock.Boot), "package"), lock.Suite, lock.Architecture)
 		})
 	}
 	return c
@@ -69,7 +69,7 @@ Exit codes: 0 locked, 1 failed, 2 usage, 3 a signature or digest is wrong.`,
 
 func (a *app) imageBuild() *cobra.Command {
 	var format, output string
-	var unsigned bool
+	var unsigned, afresh bool
 	c := &cobra.Command{
 		Use:   "build RECIPE|LOCK --format oci|machine -o DIR",
 		Short: "Build a container image or a machine image from a lock",
@@ -89,6 +89,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 	c.Flags().StringVar(&format, "format", "", "oci or machine (default: what the recipe is for)")
 	c.Flags().StringVarP(&output, "output", "o", "", "folder to make")
 	c.Flags().BoolVar(&unsigned, "unsigned", false, "leave the image, and what is stated of it, without signatures")
+	c.Flags().BoolVar(&afresh, "afresh", false, "make everything anew from packages and sources, whatever earlier builds left in the cache")
 	_ = c.MarkFlagRequired("output")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if format != "" && format != "oci" && format != "machine" {
@@ -98,7 +99,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 		if err != nil {
 			return err
 		}
-		b.Unsigned = unsigned
+		b.Unsigned, b.Afresh = unsigned, afresh
 		l, err := wiring.LoadLocked(args[0], *arch)
 		if err != nil {
 			return err

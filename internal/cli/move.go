@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/image/transport"
 	"holdfast/internal/input"
+	"holdfast/internal/login"
 	"holdfast/internal/wiring"
 )
 
@@ -25,7 +26,8 @@ credentials that "docker login" or "podman login" left).
 
 // transportFlags are the flags of verbs that move images.
 func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error) {
-	var ca string
+	var ca, creds string
+	c.Flags().StringVar(&creds, "creds-file", "", "file of credentials for registries, as \"docker login\" and \"podman login\" write it (default: the one that they wrote)")
 	c.Flags().StringVar(&ca, "ca", "", "PEM file of a further certificate authority for registries")
 	return func() (transport.Options, error) {
 		o := transport.Options{
@@ -33,6 +35,13 @@ func (a *app) transportFlags(c *cobra.Command) func() (transport.Options, error)
 			Keychain: authn.DefaultKeychain, // of "docker login" and "podman login"
 			Proxy:    http.ProxyFromEnvironment, Logger: a.logger(), Stall: a.Patience,
 			Uploads: filepath.Join(a.state, "uploads"),
+		}
+		if creds != "" {
+			logins, err := login.Open(creds)
+			if err != nil {
+				return o, fmt.Errorf("credentials: %w", err)
+			}
+			o.Keychain = logins
 		}
 		if ca == "" {
 			return o, nil

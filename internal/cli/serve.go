@@ -5,11 +5,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/keys"
+	"holdfast/internal/web"
 	"holdfast/internal/wiring"
 )
 
@@ -32,11 +34,15 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	c.Flags().StringVar(&cfg.RegistryListen, "registry-listen", "127.0.0.1:5000", "address of the registry")
 	c.Flags().StringVar(&cfg.BrokerListen, "broker-listen", "127.0.0.1:8080", "address of the broker")
 	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
+	limits := limitFlags(c)
 	gatewayFlags(c, &cfg.Gateway)
 	peerFlags(c, &cfg.Peer)
 	policyFlags(c, &cfg.Policy)
 	access, upstreams := accessFlags(c), upstreamFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if cfg.RegistryLimits, err = limits(); err != nil {
+			return usageError{err}
+		}
 		cfg.Upstreams = upstreams()
 		if cfg.Access, err = access(); err != nil {
 			return err
@@ -61,6 +67,9 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 			return err
 		}
 		cfg.Log = slog.New(slog.NewTextHandler(a.Stderr, nil))
+		cfg.Pages = func(registry http.Handler, facts func(*http.Request) wiring.Facts) http.Handler {
+			return (&web.Site{Registry: registry, Facts: facts, Version: version()}).Handler()
+		}
 		s, err := dir.Serve(ring, cfg)
 		if err != nil {
 			return err

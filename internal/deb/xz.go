@@ -16,7 +16,7 @@ import (
 // tells its size before it begins (The .xz File Format 1.2.1, section 3.1). So
 // they can be unpacked several at once, each as a stream of its own.
 const (
-	mostBlocks  = 4        // in memory at once
+	mostBlocks  = 3        // in memory at once
 	largestPack = 16 << 20 // of a block that is held in memory
 	largestRaw  = 32 << 20
 )

@@ -77,13 +77,30 @@ func TestVerityTable(t *testing.T) {
 	}
 }
 
-//fuzz:parser verity.go:ReadSuperblock
-func FuzzSuperblock(f *testing.F) {
+func superblock() []byte {
 	good := make([]byte, 512)
 	copy(good, "verity\x00\x00\x01\x00\x00\x00\x01")
 	copy(good[32:], "sha256")
 	copy(good[64:], "\x00\x10\x00\x00\x00\x10\x00\x00\x05")
-	f.Add(good)
+	return good
+}
+
+func TestNothingHidesInASuperblock(t *testing.T) {
+	for at := range superblock() {
+		b := superblock()
+		b[at] ^= 0x01
+		_, err := ReadSuperblock(bytes.NewReader(b))
+		isUUID, isCount := at >= 16 && at < 32, at >= 72 && at < 77 // up to 1<<40 blocks
+		isSalt := at == 80 || at == 81
+		if (err == nil) != (isUUID || isCount || isSalt) {
+			t.Errorf("byte %d: got %v", at, err)
+		}
+	}
+}
+
+//fuzz:parser verity.go:ReadSuperblock
+func FuzzSuperblock(f *testing.F) {
+	f.Add(superblock())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := ReadSuperblock(bytes.NewReader(b))
 		if err == nil && (len(s.Salt) > maxSalt || s.DataBlocks == 0) {

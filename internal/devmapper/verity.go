@@ -10,9 +10,10 @@ import (
 
 // A Superblock is what the start of a hash device says of its tree:
 // https://gitlab.com/cryptsetup/cryptsetup/-/wikis/DMVerity#verity-superblock-format.
-// Nobody signed it, so only the one form that we write is accepted.
+// Nobody signed it, so only the one form that we write is accepted, but for
+// the UUID, which nobody reads.
 type Superblock struct {
-	DataBlocks uint64 // of BlockSize
+	DataBlocks uint64 // of BlockSize; the caller knows better how many there are
 	Salt       []byte
 }
 
@@ -33,9 +34,9 @@ func ReadSuperblock(r io.Reader) (Superblock, error) {
 		HashBlock  uint32
 		DataBlocks uint64
 		SaltSize   uint16
-		_          [6]byte
+		Padding    [6]byte
 		Salt       [maxSalt]byte
-		_          [168]byte
+		Rest       [168]byte
 	}
 	if err := binary.Read(r, binary.LittleEndian, &raw); err != nil {
 		return Superblock{}, fmt.Errorf("verity superblock: %w", err)
@@ -52,11 +53,15 @@ func ReadSuperblock(r io.Reader) (Superblock, error) {
 		return Superblock{}, fmt.Errorf("verity superblock: blocks of %d and %d bytes: want %d", raw.DataBlock, raw.HashBlock, BlockSize)
 	case raw.SaltSize > maxSalt:
 		return Superblock{}, fmt.Errorf("verity superblock: salt of %d bytes: want at most %d", raw.SaltSize, maxSalt)
+	case raw.Padding != [6]byte{} || raw.Rest != [168]byte{} || !isZero(raw.Salt[raw.SaltSize:]):
+		return Superblock{}, fmt.Errorf("verity superblock: something is where nothing belongs")
 	case raw.DataBlocks == 0 || raw.DataBlocks > 1<<40:
 		return Superblock{}, fmt.Errorf("verity superblock: %d data blocks", raw.DataBlocks)
 	}
 	return Superblock{DataBlocks: raw.DataBlocks, Salt: bytes.Clone(raw.Salt[:raw.SaltSize])}, nil
 }
+
+func isZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
 // Verity is the target that checks every block of data (a path, or
 // major:minor) against hash as it is read. A block that does not match

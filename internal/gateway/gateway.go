@@ -59,10 +59,11 @@ func New(c Config) (http.Handler, error) {
 	}
 	c = c.withDefaults()
 	blocks := blockservice.New(blockstore.NewIdStore(c.Blocks), c.Exchange)
-	backend, err := boxo.NewBlocksBackend(blocks, boxo.WithNameSystem(nameless{}))
+	library, err := boxo.NewBlocksBackend(blocks, boxo.WithNameSystem(nameless{}))
 	if err != nil {
 		return nil, err
 	}
+	backend := backend{library, blocks}
 	config := boxo.Config{
 		DeserializedResponses: true, NoDNSLink: true, PublicGateways: map[string]*boxo.PublicGateway{},
 		MaxUnixFSDAGResponseSize: c.MaxSize, MaxConcurrentRequests: c.MaxRequests,

@@ -5,7 +5,6 @@ import (
 	specs "github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"holdfast/internal/atomicfile"
 	"holdfast/internal/image/provenance"
 	"holdfast/internal/image/sbom"
 	"holdfast/internal/oci"
@@ -24,7 +23,7 @@ func (l *layout) attach(subject v1.Descriptor, mediaType string, content []byte,
 		return v1.Descriptor{}, err
 	}
 	d := v1.Descriptor{MediaType: mediaType, Size: int64(len(content)), Digest: digest.FromBytes(content)}
-	if err := atomicfile.WriteFile(l.path("blobs", "sha256", d.Digest.Encoded()), content, 0o644); err != nil {
+	if err := l.writeFile(content, "blobs", "sha256", d.Digest.Encoded()); err != nil {
 		return v1.Descriptor{}, err
 	}
 	m, err := l.blob(v1.MediaTypeImageManifest, v1.Manifest{

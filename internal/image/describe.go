@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,8 +13,9 @@ import (
 	"strconv"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"holdfast/internal/api"
-	"holdfast/internal/atomicfile"
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/gpt"
 	"holdfast/internal/boot/measure"
@@ -118,21 +120,23 @@ func describeDisk(ctx context.Context, f *os.File, size int64) (*Disk, error) {
 			Name: e.Name, Type: e.Type.String(), GUID: e.GUID.String(), Start: e.Start, Size: e.Size,
 		})
 	}
+	var g errgroup.Group
+	g.Go(f.Sync) // beside the hash; commit then finds it done
 	sum := sha256.New()
-	_, err = io.Copy(io.MultiWriter(sum, meter{ctx, progress.Silent.Start("", 0, "")}), io.NewSectionReader(f, 0, size))
+	_, err = io.CopyBuffer(io.MultiWriter(sum, meter{ctx, progress.Silent.Start("", 0, "")}), io.NewSectionReader(f, 0, size), make([]byte, 1<<20))
 	d.Digest = sumOf(sum)
-	return d, err
+	return d, errors.Join(err, g.Wait())
 }
 
 // describe writes image.json and what is stated of the image.
-func (m *machineBuild) describe(ctx context.Context, k *kernel, uki []byte, r *root, disk *Disk) (*Machine, error) {
+func (m *machineBuild) describe(expected *api.ReferenceValues, k *kernel, uki []byte, r *root, disk *Disk) (*Machine, error) {
 	image := &Machine{
 		Version: 1, Name: m.Recipe.Name, Architecture: m.Lock.Architecture, Date: m.Lock.Date.UTC(), Recipe: m.Lock.Recipe,
 		Kernel: k.version, Cmdline: m.cmdline(r), Signed: m.opts.Keys != nil,
 		UKI:  Blob{File: ukiFile, Size: int64(len(uki)), Digest: oci.SHA256(uki)},
 		Root: Blob{Size: r.size, Digest: r.digest}, RootHash: r.Hash(), Disk: *disk, Dir: m.folder.final,
 	}
-	envelope, err := m.reference(k, uki, image)
+	envelope, err := m.reference(expected, image)
 	if err != nil {
 		return nil, fmt.Errorf("reference values: %w", err)
 	}
@@ -148,7 +152,7 @@ func (m *machineBuild) describe(ctx context.Context, k *kernel, uki []byte, r *r
 		{referenceFile, envelope, &image.Reference}, {sbomFile, said.sbom, &image.SBOM}, {provenanceFile, said.provenance, &image.Provenance},
 	} {
 		*f.blob = Blob{File: f.name, Size: int64(len(f.content)), Digest: oci.SHA256(f.content)}
-		if err := atomicfile.WriteFile(m.folder.path(f.name), f.content, 0o644); err != nil {
+		if err := m.folder.writeFile(f.content, f.name); err != nil {
 			return nil, err
 		}
 	}
@@ -156,15 +160,11 @@ func (m *machineBuild) describe(ctx context.Context, k *kernel, uki []byte, r *r
 	if err != nil {
 		return nil, err
 	}
-	return image, atomicfile.WriteFile(m.folder.path(machineFile), append(raw, '\n'), 0o644)
+	return image, m.folder.writeFile(append(raw, '\n'), machineFile)
 }
 
 // reference states what evidence of a boot of the image must show.
-func (m *machineBuild) reference(k *kernel, uki []byte, image *Machine) ([]byte, error) {
-	values, err := m.predict(k, uki)
-	if err != nil {
-		return nil, err
-	}
+func (m *machineBuild) reference(values *api.ReferenceValues, image *Machine) ([]byte, error) {
 	values.Image, values.UKI, values.RootHash = image.Name, string(image.UKI.Digest), image.RootHash
 	statement, err := sign.NewStatement(api.ReferenceType, values, image.subjects()...)
 	if err != nil {

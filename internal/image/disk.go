@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -45,7 +44,7 @@ func (m *machineBuild) writeDisk(ctx context.Context, uki []byte, r *root, step 
 	if err := gpt.Write(f, layout); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(f.Truncate(layout.Size()), f.Sync()); err != nil {
+	if err := f.Truncate(layout.Size()); err != nil {
 		return nil, err
 	}
 	return describeDisk(ctx, f, layout.Size())
@@ -55,7 +54,7 @@ func (m *machineBuild) writeDisk(ctx context.Context, uki []byte, r *root, step 
 // there is unmeasured or changes PCR 12.
 func (m *machineBuild) esp(uki []byte, r *root) fat.Volume {
 	const mb = 1 << 20
-	id := derived("esp volume", r)
+	id := guidFor("esp volume", r)
 	return fat.Volume{
 		Label: "ESP", ID: uint32(id[0])<<24 | uint32(id[1])<<16 | uint32(id[2])<<8 | uint32(id[3]),
 		Time:  m.Lock.Date.UTC().Truncate(2 * time.Second), // all that FAT can hold
@@ -67,8 +66,8 @@ func (m *machineBuild) esp(uki []byte, r *root) fat.Volume {
 // disk names root and hash tree by the two halves of the root hash:
 // https://uapi-group.org/specifications/specs/discoverable_partitions_specification/
 func (p platform) disk(espSize int64, esp io.Reader, r *root) gpt.Disk {
-	return gpt.Disk{GUID: derived("disk", r), Partitions: []gpt.Partition{
-		{Name: "esp", Type: gpt.TypeESP, GUID: derived("esp", r), Size: espSize, Content: esp},
+	return gpt.Disk{GUID: guidFor("disk", r), Partitions: []gpt.Partition{
+		{Name: "esp", Type: gpt.TypeESP, GUID: guidFor("esp", r), Size: espSize, Content: esp},
 		{Name: "root", Type: p.root, GUID: guid.GUID(r.verity.Root[:16]), Attributes: gpt.ReadOnly,
 			Size: r.size, Content: r},
 		{Name: "root-verity", Type: p.verity, GUID: guid.GUID(r.verity.Root[16:]), Attributes: gpt.ReadOnly,
@@ -76,8 +75,8 @@ func (p platform) disk(espSize int64, esp io.Reader, r *root) gpt.Disk {
 	}}
 }
 
-// derived is a GUID for what has to differ between disks and needs no meaning.
-func derived(what string, r *root) guid.GUID {
+// guidFor is a GUID for what has to differ between disks and needs no meaning.
+func guidFor(what string, r *root) guid.GUID {
 	sum := sha256.Sum256(append([]byte("holdfast "+what+"\x00"), r.verity.Root[:]...))
 	sum[6], sum[8] = sum[6]&0x0f|0x80, sum[8]&0x3f|0x80 // RFC 9562, 5.8
 	return guid.GUID(sum[:16])

@@ -9,7 +9,10 @@ import (
 	"slices"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"holdfast/internal/atomicfile"
 )
 
 // A folder is being filled beside its final place and takes its name only
@@ -112,8 +115,32 @@ func (f *folder) path(elem ...string) string {
 	return filepath.Join(append([]string{f.tmp}, elem...)...)
 }
 
+// writeFile makes a file of the folder. Commit syncs it.
+func (f *folder) writeFile(content []byte, elem ...string) error {
+	w, err := os.OpenFile(f.path(elem...), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(content)
+	return errors.Join(err, w.Chmod(0o644), w.Close()) // whatever the umask
+}
+
+// sync makes all that is in the folder outlive a power cut, its files at once:
+// they then share what the file system has to do.
+func (f *folder) sync() error {
+	var files errgroup.Group
+	err := filepath.WalkDir(f.tmp, func(path string, _ fs.DirEntry, err error) error {
+		files.Go(func() error { return atomicfile.SyncDir(path) })
+		return err
+	})
+	return errors.Join(err, files.Wait())
+}
+
 // commit gives the folder its name; an older image there is replaced in one step.
 func (f *folder) commit() error {
+	if err := f.sync(); err != nil {
+		return err
+	}
 	err := unix.Renameat2(unix.AT_FDCWD, f.tmp, unix.AT_FDCWD, f.final, unix.RENAME_NOREPLACE)
 	if errors.Is(err, fs.ErrExist) {
 		if err := mayReplace(f.final); err != nil {

@@ -12,11 +12,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"holdfast/internal/blob"
+	"holdfast/internal/blob/derived"
 	"holdfast/internal/deb"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
@@ -43,6 +42,10 @@ type Options struct {
 	// Signers sign what the build states of the image; there may be none.
 	Signers []sign.Signer
 
+	// Derived keeps what is made of packages and programs for builds to come.
+	// It changes no byte of an image. By default nothing is kept.
+	Derived *derived.Cache
+
 	Go       string            // the go command; by default the one in PATH
 	TempDir  string            // by default the system's
 	Progress progress.Reporter // by default silent
@@ -61,7 +64,16 @@ type build struct {
 	Options
 	compiler  compiler
 	spool     *tree.Spool
+	kept      *kept
 	inventory inventory
+}
+
+// apart is the same build with an inventory of its own, for work that goes on
+// beside other work; join adds what it found.
+func (b *build) apart() *build {
+	one := *b
+	one.inventory = inventory{}
+	return &one
 }
 
 func newBuild(ctx context.Context, o Options) (*build, error) {
@@ -76,8 +88,8 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &build{Options: o, spool: spool, compiler: compiler{
-		tool: cmp.Or(o.Go, "go"), arch: o.Lock.Architecture, dir: o.Recipe.Dir(), temp: o.TempDir,
+	b := &build{Options: o, spool: spool, kept: &kept{}, compiler: compiler{
+		tool: cmp.Or(o.Go, "go"), arch: o.Lock.Architecture, dir: o.Recipe.Dir(), temp: o.TempDir, version: o.Lock.Go,
 	}}
 	if len(o.Recipe.Programs) > 0 || o.Recipe.Machine != nil {
 		err = b.compiler.check(ctx, o.Lock.Go)
@@ -89,7 +101,10 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 	return b, nil
 }
 
-func (b *build) close() { _ = b.spool.Close() }
+func (b *build) close() {
+	_ = b.spool.Close()
+	b.kept.close()
+}
 
 // tree composes the recipe's packages, steps and programs.
 func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
@@ -123,7 +138,9 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 func (b *build) program(ctx context.Context, module, pkg, path string) (tree.Content, error) {
 	step := b.Progress.Start("compile "+pkg, 0, progress.None)
 	content, err := b.compile(ctx, module, pkg)
-	if err == nil {
+	if err != nil {
+		err = fmt.Errorf("program %s: %w", pkg, err)
+	} else {
 		err = b.noteProgram(path, content)
 	}
 	if err != nil {
@@ -132,28 +149,4 @@ func (b *build) program(ctx context.Context, module, pkg, path string) (tree.Con
 	}
 	step.Done("")
 	return content, nil
-}
-
-func (b *build) compile(ctx context.Context, module, pkg string) (tree.Content, error) {
-	dir, err := os.MkdirTemp(b.TempDir, "holdfast-program-*")
-	if err != nil {
-		return tree.Content{}, err
-	}
-	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, "program")
-	sources, err := b.compiler.build(ctx, module, pkg, out)
-	if err != nil {
-		return tree.Content{}, err
-	}
-	b.inventory.sources = append(b.inventory.sources, sources...)
-	f, err := os.Open(out)
-	if err != nil {
-		return tree.Content{}, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return tree.Content{}, err
-	}
-	return b.spool.Add(f, info.Size())
 }

@@ -21,6 +21,13 @@ type inventory struct {
 	sources  []string // Go files of this module, absolute
 }
 
+// join adds what was found beside.
+func (i *inventory) join(more inventory) {
+	i.packages = append(i.packages, more.packages...)
+	i.programs = append(i.programs, more.programs...)
+	i.sources = append(i.sources, more.sources...)
+}
+
 // maxCopyright is far above the longest debian/copyright.
 const maxCopyright = 4 << 20
 

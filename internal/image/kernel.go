@@ -65,18 +65,17 @@ func (m *machineBuild) ofKernel(name string) bool {
 
 // initramfs packs process 1 and the modules it loads, which are listed in
 // load order in /lib/modules/order.
-func (m *machineBuild) initramfs(ctx context.Context, k *kernel) ([]byte, error) {
-	init, err := m.program(ctx, m.Recipe.Machine.Init.Module, m.Recipe.Machine.Init.Package, "init")
-	if err != nil {
-		return nil, err
-	}
+func (m *machineBuild) initramfs(ctx context.Context, k *kernel, init tree.Content) ([]byte, error) {
 	t, err := initramfsTree(k, init, m.Recipe.Machine.Modules)
 	if err != nil {
 		return nil, fmt.Errorf("initramfs: %w", err)
 	}
 	step := m.Progress.Start("compress initramfs", t.Size(), progress.Bytes)
 	var packed bytes.Buffer
-	err = m.archive(t, &packed, meter{ctx, step})
+	archive, err := newPlain(func(w io.Writer) error { return m.archive(t, w) })
+	if err == nil {
+		err = m.packed(ctx, &packed, initrdCodec{}, archive, meter{ctx, step})
+	}
 	if err != nil {
 		step.Fail()
 		return nil, fmt.Errorf("initramfs: %w", err)
@@ -131,23 +130,37 @@ func readModule(from *kmod.Tree, module kmod.Module) ([]byte, error) {
 	return io.ReadAll(r)
 }
 
-// archive writes t as a compressed cpio archive. The stub measures it and the
-// kernel trusts it, so it needs no checksum of its own.
-func (m *machineBuild) archive(t *tree.Tree, w io.Writer, meter io.Writer) error {
-	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+// initrdCodec packs for the kernel, whose unpacker takes one frame
+// (lib/decompress_unzstd.c). The stub measures it and the kernel trusts it, so
+// it needs no checksum of its own.
+type initrdCodec struct{}
+
+const initrdWindow = 8 << 20
+
+func (initrdCodec) id() string { return zstdID("initrd ", packLevel, initrdWindow) }
+
+func (initrdCodec) pack(_ context.Context, to io.Writer, write func(io.Writer) error) error {
+	z, err := zstd.NewWriter(to, zstd.WithEncoderLevel(packLevel), zstd.WithWindowSize(initrdWindow), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
 	if err != nil {
 		return err
 	}
-	archive := cpio.NewWriter(io.MultiWriter(z, meter), m.Lock.Date)
+	if err := write(z); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+func (initrdCodec) unpackTo(to io.Writer, from io.Reader) error { return unpackZstd(to, from) }
+
+// archive writes t as a cpio archive.
+func (m *machineBuild) archive(t *tree.Tree, w io.Writer) error {
+	archive := cpio.NewWriter(w, m.Lock.Date)
 	for _, p := range t.Paths() {
 		if err := archive.Add(cpioEntry(p, t.Lookup(p))); err != nil {
 			return err
 		}
 	}
-	if err := archive.Close(); err != nil {
-		return err
-	}
-	return z.Close()
+	return archive.Close()
 }
 
 func cpioEntry(p string, n *tree.Node) cpio.Entry {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 
-	"holdfast/internal/atomicfile"
+	"golang.org/x/sync/errgroup"
+
+	"holdfast/internal/api"
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/uki"
 	"holdfast/internal/image/tree"
@@ -65,7 +67,7 @@ func BuildMachine(ctx context.Context, o MachineOptions) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", b.Recipe.Name, err)
 	}
-	return m, nil
+	return m, b.Derived.Prune()
 }
 
 // A machineBuild is one machine image being made.
@@ -78,15 +80,7 @@ type machineBuild struct {
 }
 
 func (m *machineBuild) run(ctx context.Context) (*Machine, error) {
-	k, err := m.kernel(ctx)
-	if err != nil {
-		return nil, err
-	}
-	initrd, err := m.initramfs(ctx, k)
-	if err != nil {
-		return nil, err
-	}
-	root, err := m.root(ctx)
+	k, initrd, root, err := m.parts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -95,15 +89,77 @@ func (m *machineBuild) run(ctx context.Context) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	disk, err := m.disk(ctx, image, root)
+	disk, expected, err := m.diskAndPrediction(ctx, k, image, root)
 	if err != nil {
 		return nil, err
 	}
-	described, err := m.describe(ctx, k, image, root, disk)
+	described, err := m.describe(expected, k, image, root, disk)
 	if err != nil {
 		return nil, err
 	}
 	return described, m.folder.commit()
+}
+
+// parts makes kernel and initramfs beside the root: neither needs the other.
+func (m *machineBuild) parts(ctx context.Context) (k *kernel, initrd []byte, r *root, err error) {
+	boot, system := *m, *m
+	boot.build, system.build = m.apart(), m.apart()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		k, initrd, err = boot.boot(ctx)
+		return err
+	})
+	g.Go(func() (err error) {
+		r, err = system.root(ctx)
+		return err
+	})
+	err = g.Wait()
+	if err != nil && r != nil {
+		_ = r.Close()
+	}
+	m.files = system.files
+	m.inventory.join(boot.inventory)
+	m.inventory.join(system.inventory)
+	return k, initrd, r, err
+}
+
+// boot makes what the kernel image is joined of: the kernel's files beside
+// process 1.
+func (m *machineBuild) boot(ctx context.Context) (*kernel, []byte, error) {
+	compile := m.apart()
+	var k *kernel
+	var init tree.Content
+	g, both := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		k, err = m.kernel(both)
+		return err
+	})
+	g.Go(func() (err error) {
+		init, err = compile.program(both, m.Recipe.Machine.Init.Module, m.Recipe.Machine.Init.Package, "init")
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, nil, err
+	}
+	m.inventory.join(compile.inventory)
+	initrd, err := m.initramfs(ctx, k, init)
+	return k, initrd, err
+}
+
+// diskAndPrediction are both made of the kernel image.
+func (m *machineBuild) diskAndPrediction(ctx context.Context, k *kernel, uki []byte, r *root) (d *Disk, values *api.ReferenceValues, err error) {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		d, err = m.disk(ctx, uki, r)
+		return err
+	})
+	g.Go(func() (err error) {
+		if values, err = m.predict(k, uki); err != nil {
+			return fmt.Errorf("reference values: %w", err)
+		}
+		return nil
+	})
+	return d, values, g.Wait()
 }
 
 // cmdline is the recipe's with the root hash, the one thing that changes with
@@ -133,7 +189,7 @@ func (m *machineBuild) uki(k *kernel, initrd []byte, root *root) ([]byte, error)
 		image, err = signedLike(image, m.opts.Like)
 	}
 	if err == nil {
-		err = atomicfile.WriteFile(m.folder.path(ukiFile), image, 0o644)
+		err = m.folder.writeFile(image, ukiFile)
 	}
 	if err != nil {
 		step.Fail()

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
@@ -65,7 +67,7 @@ func BuildOCI(ctx context.Context, o OCIOptions) (*OCIResult, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", b.Recipe.Name, err)
 	}
-	return result, nil
+	return result, b.Derived.Prune()
 }
 
 // pack makes the layout of one tree.
@@ -103,29 +105,41 @@ func (b *build) pack(ctx context.Context, l *layout, t *tree.Tree, o OCIOptions)
 	return result, l.finish(manifest, cmp.Or(o.Tag, "latest"), attached...)
 }
 
-// layers writes what each layer of t adds. One that adds nothing, because the
-// recipe removes it all, is left out.
+// layers writes what each layer of t adds, several at once. One that adds
+// nothing, because the recipe removes it all, is left out.
 func (b *build) layers(ctx context.Context, l *layout, t *tree.Tree, c Compression, step progress.Step) ([]v1.Descriptor, []Layer, error) {
 	names, err := b.layerNames()
 	if err != nil {
 		return nil, nil, err
 	}
-	var layers []v1.Descriptor
-	var made []Layer
-	for i, name := range names {
-		if t.LayerPaths(i) == 0 {
-			continue
-		}
-		step.Note(name)
-		write := func(w io.Writer) error { return t.WriteLayer(w, i, b.Lock.Date) }
-		layer, diffID, err := l.layer(ctx, write, c, step)
-		if err != nil {
-			return nil, nil, fmt.Errorf("layer %s: %w", name, err)
-		}
-		layers = append(layers, layer)
-		made = append(made, Layer{name, oci.Digest(layer.Digest), diffID, layer.Size})
+	codec, err := c.codec()
+	if err != nil {
+		return nil, nil, err
 	}
-	return layers, made, nil
+	var present []int
+	for i := range names {
+		if t.LayerPaths(i) > 0 {
+			present = append(present, i)
+		}
+	}
+	layers, made := make([]v1.Descriptor, len(present)), make([]Layer, len(present))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	for at, i := range present {
+		g.Go(func() error {
+			step.Note(names[i])
+			tar, err := newPlain(func(w io.Writer) error { return t.WriteLayer(w, i, b.Lock.Date) })
+			if err == nil {
+				layers[at], err = l.layer(c.mediaType(), func(w io.Writer) error { return b.packed(ctx, w, codec, tar, meter{ctx, step}) })
+			}
+			if err != nil {
+				return fmt.Errorf("layer %s: %w", names[i], err)
+			}
+			made[at] = Layer{names[i], oci.Digest(layers[at].Digest), tar.sum, layers[at].Size}
+			return nil
+		})
+	}
+	return layers, made, g.Wait()
 }
 
 // layerNames are those of the tree's layers, in their order.

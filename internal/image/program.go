@@ -32,6 +32,8 @@ type compiler struct {
 	arch string // Debian's name of the architecture, which is also Go's for those we build
 	dir  string // the recipe's folder
 	temp string
+
+	version string // of go, in the lock
 }
 
 // check compares the toolchain with the lock's version.
@@ -50,26 +52,25 @@ func (c compiler) check(ctx context.Context, want string) error {
 	return nil
 }
 
-// build compiles package pkg of module into the file out. The module "." is
-// the one that holds the recipe's folder, and the files of it that went into
-// the program are returned; any other is module@version.
-func (c compiler) build(ctx context.Context, module, pkg, out string) (sources []string, err error) {
-	dir, err := moduleRoot(c.dir)
-	if module != "." {
-		dir, err = c.require(ctx, module)
-		defer os.RemoveAll(dir)
+// module is the folder to build in: for the module ".", the one that holds the
+// recipe's folder; for any other, which is module@version, one made for it.
+// Done removes that again.
+func (c compiler) module(ctx context.Context, module string) (dir string, done func(), err error) {
+	if module == "." {
+		dir, err = moduleRoot(c.dir)
+		return dir, func() {}, err
 	}
-	if err != nil {
-		return nil, fmt.Errorf("program %s: %w", pkg, err)
-	}
-	_, err = c.run(ctx, dir, "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -buildid=", "-o", out, pkg)
-	if err == nil && module == "." {
-		sources, err = c.sources(ctx, dir, pkg)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("program %s: %w", pkg, err)
-	}
-	return sources, nil
+	dir, err = c.require(ctx, module)
+	return dir, func() { _ = os.RemoveAll(dir) }, err
+}
+
+// linkFlags decide the bytes of a program, beside its inputs and run's settings.
+const linkFlags = "-s -w -buildid="
+
+// link compiles package pkg of the module in dir into the file out.
+func (c compiler) link(ctx context.Context, dir, pkg, out string) error {
+	_, err := c.run(ctx, dir, "build", "-trimpath", "-buildvcs=false", "-ldflags", linkFlags, "-o", out, pkg)
+	return err
 }
 
 // require makes a temporary module that needs module@version.
@@ -97,9 +98,7 @@ func (c compiler) run(ctx context.Context, dir string, args ...string) (string, 
 	cmd := exec.CommandContext(ctx, c.tool, args...)
 	cmd.Dir = dir
 	inherited := slices.DeleteFunc(cmd.Environ(), func(kv string) bool { return strings.HasPrefix(kv, "GOEXPERIMENT=") })
-	cmd.Env = append(inherited, "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+c.arch, "GOAMD64=v1", "GOARM64=v8.0",
-		"GOFIPS140=off",
-		"GOFLAGS=-trimpath", "GOWORK=off", "GOTOOLCHAIN=local", "GO111MODULE=on")
+	cmd.Env = append(inherited, c.settings()...)
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	err := cmd.Run()
@@ -110,6 +109,11 @@ func (c compiler) run(ctx context.Context, dir string, args ...string) (string, 
 		return "", fmt.Errorf("go %s: %w: %s", args[0], err, strings.TrimSpace(problems.String()))
 	}
 	return out.String(), nil
+}
+
+func (c compiler) settings() []string {
+	return []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + c.arch, "GOAMD64=v1", "GOARM64=v8.0", "GOFIPS140=off",
+		"GOFLAGS=-trimpath", "GOWORK=off", "GOTOOLCHAIN=local", "GO111MODULE=on"}
 }
 
 // moduleRoot is the folder of the go.mod above dir.

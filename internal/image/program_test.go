@@ -33,6 +33,17 @@ func goProxy(t *testing.T) string {
 	return "file://" + root
 }
 
+// compileTo builds example.org/tool/cmd/x of module into the file out.
+func compileTo(t *testing.T, c compiler, module, out string) error {
+	t.Helper()
+	dir, done, err := c.module(t.Context(), module)
+	defer done()
+	if err != nil {
+		return err
+	}
+	return c.link(t.Context(), dir, "example.org/tool/cmd/x", out)
+}
+
 func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 	t.Setenv("GOPROXY", goProxy(t))
 	t.Setenv("GONOSUMDB", "example.org")
@@ -40,8 +51,7 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 	t.Cleanup(func() { run(t, "go", "clean", "-modcache") }) // its files are read-only
 	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
 	out := filepath.Join(t.TempDir(), "x")
-	_, err := c.build(t.Context(), "example.org/tool@v1.2.3", "example.org/tool/cmd/x", out)
-	check(t, err)
+	check(t, compileTo(t, c, "example.org/tool@v1.2.3", out))
 	listed := string(run(t, "go", "version", "-m", out))
 	for _, want := range []string{runtime.Version(), "example.org/tool\tv1.2.3", "CGO_ENABLED=0", "-trimpath=true"} {
 		if !strings.Contains(listed, want) {
@@ -49,7 +59,7 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 		}
 	}
 	for _, module := range []string{"example.org/tool", "example.org/tool@latest"} {
-		if _, err := c.build(t.Context(), module, "example.org/tool/cmd/x", out); err == nil {
+		if err := compileTo(t, c, module, out); err == nil {
 			t.Errorf("module %s: built without a version", module)
 		}
 	}
@@ -57,7 +67,7 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 
 func TestProgramWithoutAModuleIsExplained(t *testing.T) {
 	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir()}
-	_, err := c.build(t.Context(), ".", "./cmd/x", filepath.Join(t.TempDir(), "x"))
+	err := compileTo(t, c, ".", filepath.Join(t.TempDir(), "x"))
 	if err == nil || !strings.Contains(err.Error(), "no go.mod") {
 		t.Fatalf("got %v, want the missing go.mod named", err)
 	}
@@ -71,8 +81,7 @@ func TestExperimentsOfTheGoToolchainDoNotReachPrograms(t *testing.T) {
 	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
 	out := filepath.Join(t.TempDir(), "x")
 	t.Setenv("GOEXPERIMENT", "nogreenteagc")
-	_, err := c.build(t.Context(), "example.org/tool@v1.2.3", "example.org/tool/cmd/x", out)
-	check(t, err)
+	check(t, compileTo(t, c, "example.org/tool@v1.2.3", out))
 	if listed := string(run(t, "go", "version", "-m", out)); strings.Contains(listed, "EXPERIMENT") || strings.Contains(listed, "X:") {
 		t.Errorf("got\n%swant no experiment in it", listed)
 	}
@@ -80,7 +89,7 @@ func TestExperimentsOfTheGoToolchainDoNotReachPrograms(t *testing.T) {
 	settings := filepath.Join(t.TempDir(), "env")
 	check(t, os.WriteFile(settings, []byte("GOEXPERIMENT=nogreenteagc\n"), 0o644))
 	t.Setenv("GOENV", settings)
-	err = c.check(t.Context(), runtime.Version())
+	err := c.check(t.Context(), runtime.Version())
 	if err == nil || !strings.Contains(err.Error(), "go env -u GOEXPERIMENT") {
 		t.Errorf("got %v, want the setting named", err)
 	}

@@ -120,13 +120,20 @@ func (b *build) unpackOne(ctx context.Context, p deb.Pin, wanted func(string) bo
 		return nil, err
 	}
 	step.Note(p.Name)
+	u := &unpacked{reading: reading{sbom.Package{Pin: p}}}
+	e, err := b.flat(ctx, p, step)
+	if err != nil {
+		return nil, err
+	}
+	if e != nil {
+		return u, u.readFlat(e, wanted)
+	}
 	blob, err := b.Store.Open(ctx, p.Digest())
 	if err != nil {
 		return nil, err
 	}
 	defer blob.Close()
 	r := progress.Reader(blob, step)
-	u := &unpacked{reading: reading{sbom.Package{Pin: p}}}
 	err = deb.Read(r, u.control, func(h *tar.Header, content io.Reader) error {
 		content, err := u.file(h, content)
 		if err != nil || !wanted(h.Name) {

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -87,5 +89,18 @@ func TestHostNameIsOneOrTheDefault(t *testing.T) {
 		if got := hostname(given); got != want {
 			t.Errorf("%q: got %q, want %q", given, got, want)
 		}
+	}
+}
+
+func TestTheSuperblockMapsTheWholeRootAndNoMore(t *testing.T) {
+	root := make([]byte, 96)
+	binary.LittleEndian.PutUint64(root[40:], 3*4096+1)
+	for blocks, good := range map[uint64]bool{4: true, 3: false, 5: false, 0: false} {
+		if err := mapsAll(bytes.NewReader(root), blocks); (err == nil) != good {
+			t.Errorf("%d blocks of a root of three and a byte: got %v", blocks, err)
+		}
+	}
+	if err := mapsAll(bytes.NewReader(root[:44]), 4); err == nil {
+		t.Error("a root of 44 bytes was taken for one")
 	}
 }

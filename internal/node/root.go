@@ -2,8 +2,10 @@ package node
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 
@@ -74,5 +76,29 @@ func openVerity(root [32]byte, p partitions) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", p.hash, err)
 	}
-	return devmapper.Create("root", devmapper.Verity(p.data, p.hash, root, s))
+	device, err := devmapper.Create("root", devmapper.Verity(p.data, p.hash, root, s))
+	if err != nil {
+		return "", err
+	}
+	verified, err := os.Open(device)
+	if err != nil {
+		return "", err
+	}
+	defer verified.Close()
+	return device, mapsAll(verified, s.DataBlocks)
+}
+
+// mapsAll checks that the superblock, which nobody signed, has the size of the
+// root, which says so itself: bytes_used of struct squashfs_super_block, which
+// is padded to whole blocks.
+func mapsAll(root io.ReaderAt, blocks uint64) error {
+	var used [8]byte
+	if _, err := root.ReadAt(used[:], 40); err != nil {
+		return err
+	}
+	const block = devmapper.BlockSize
+	if bytes := binary.LittleEndian.Uint64(used[:]); blocks != bytes/block+min(1, bytes%block) {
+		return fmt.Errorf("the verity superblock has %d blocks, the root %d bytes", blocks, bytes)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -17,15 +18,19 @@ const (
 	announceTime    = time.Minute    // for one
 	reprovideTime   = 22 * time.Hour // before records of 48 hours are old, with a margin for a missed round
 	firstRound      = time.Minute    // after the start, when there are peers to tell
+	missedPace      = 2 * time.Second
+	missedPause     = time.Minute // between rounds for what could not be announced
 )
 
 // An announcer tells the DHT what the node has: each blob when it is stored,
 // and all of them again before their records get old. Blobs that do not fit
-// into the queue wait for the next round.
+// into the queue, or that nobody was there to be told of, wait for a round
+// that begins when somebody is.
 type announcer struct {
 	routing router
 	config  Config
 	queue   chan oci.Digest
+	missed  atomic.Bool
 }
 
 func newAnnouncer(r router, c Config) *announcer {
@@ -36,7 +41,7 @@ func (a *announcer) add(d oci.Digest) {
 	select {
 	case a.queue <- d:
 	default:
-		a.config.Logger.Debug("blob announced later: queue is full", "digest", d)
+		a.missed.Store(true)
 	}
 }
 
@@ -68,27 +73,41 @@ func (a *announcer) work(ctx context.Context) {
 	}
 }
 
-// rounds announces everything, now and then. It waits for the workers, so
-// that a round takes no memory, whatever the store holds.
+// rounds announces everything, now and then.
 func (a *announcer) rounds(ctx context.Context) {
-	for wait := firstRound; ; wait = reprovideTime {
+	tick := time.NewTicker(missedPace)
+	defer tick.Stop()
+	next, pause := a.config.Now().Add(firstRound), time.Time{}
+	for {
 		select {
-		case <-time.After(wait):
+		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		err := a.config.Blobs(ctx, func(d oci.Digest) error {
-			select {
-			case a.queue <- d:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-		if err != nil && ctx.Err() == nil {
+		now := a.config.Now()
+		again := a.missed.Load() && a.routing.ready() && now.After(pause)
+		if !again && now.Before(next) {
+			continue
+		}
+		a.missed.Store(false)
+		if err := a.round(ctx); err != nil && ctx.Err() == nil {
 			a.config.Logger.Error("blobs not announced", "cause", err)
 		}
+		next, pause = now.Add(reprovideTime), now.Add(missedPause)
 	}
+}
+
+// round waits for the workers, so that it takes no memory, whatever the store
+// holds.
+func (a *announcer) round(ctx context.Context) error {
+	return a.config.Blobs(ctx, func(d oci.Digest) error {
+		select {
+		case a.queue <- d:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	})
 }
 
 // announce writes the provider records of d: by its digest, which is what
@@ -114,6 +133,7 @@ func (a *announcer) announce(ctx context.Context, d oci.Digest) {
 		all = errors.Join(all, a.routing.Provide(ctx, c, true))
 	}
 	if all != nil {
+		a.missed.Store(true)
 		a.config.Logger.Debug("blob not announced", "digest", d, "cause", all)
 	}
 }

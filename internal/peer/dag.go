@@ -26,8 +26,8 @@ const dagProtocol = "/holdfast/dag/1"
 const (
 	maxLine = 256 // bytes of a request or an answer
 
-	askTime    = 10 * time.Second // how long an answer may take
-	answerTime = 2 * time.Minute  // how long we work on one: a large blob is hashed
+	askTime    = 5 * time.Second // how long an answer may take
+	answerTime = 2 * time.Minute // how long we work on one: a large blob is hashed
 	none       = "none"
 )
 

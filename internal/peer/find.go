@@ -10,20 +10,17 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
-	"holdfast/internal/blob"
 	"holdfast/internal/blob/ipfs"
 	"holdfast/internal/oci"
 )
 
 const (
+	laterTime    = time.Second      // for other answers after the first that says yes
 	blockTime    = time.Second      // for peers that speak Bitswap only to send a block
 	providerTime = 10 * time.Second // to find providers and connect to them
 	stallTime    = 20 * time.Second // without a block, a download is given up
@@ -39,8 +36,10 @@ const (
 )
 
 // Open gives the blob d from the peers that have it, and its size: first those
-// that are connected are asked, then those that a provider record names. All
-// bytes were verified before the first is given. It wraps ErrNotFound.
+// that are connected are asked, then those that a provider record names. Every
+// block is verified before it is given, and the last Read gives a
+// *blob.MismatchError instead of io.EOF when the whole is not d. It wraps
+// ErrNotFound.
 func (n *Node) Open(ctx context.Context, d oci.Digest) (io.ReadCloser, int64, error) {
 	name, err := ipfs.DigestCID(d)
 	if err != nil {
@@ -83,9 +82,22 @@ type agreed struct {
 	by []peer.ID
 }
 
+// weight says which offer to believe first: that of peers who were right
+// before, then that of more peers.
+func (n *Node) weight(a agreed) int {
+	weight := len(a.by)
+	if slices.ContainsFunc(a.by, n.gate.isProven) {
+		weight += highPeers + lowPeers
+	}
+	return weight
+}
+
 // ask asks peers at the same time. The offer that most agree on is first;
-// plain counts those that do not know the question.
+// plain counts those that do not know the question. Once there is an offer,
+// those that are slower, or cut off, are not waited for long.
 func (n *Node) ask(ctx context.Context, peers []peer.ID, d oci.Digest) (offers []agreed, plain int) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var mu sync.Mutex
 	var wait sync.WaitGroup
 	for _, p := range peers {
@@ -103,65 +115,54 @@ func (n *Node) ask(ctx context.Context, peers []peer.ID, d oci.Digest) (offers [
 			i := slices.IndexFunc(offers, func(a agreed) bool { return a.offer == o })
 			if i < 0 {
 				i, offers = len(offers), append(offers, agreed{offer: o})
+				time.AfterFunc(laterTime, cancel)
 			}
 			offers[i].by = append(offers[i].by, p)
 		})
 	}
 	wait.Wait()
-	slices.SortStableFunc(offers, func(a, b agreed) int { return cmp.Compare(len(b.by), len(a.by)) })
+	slices.SortStableFunc(offers, func(a, b agreed) int { return cmp.Compare(n.weight(b), n.weight(a)) })
 	return offers, plain
 }
 
-// take fetches what was offered and verifies it. Who offered something else
-// than d lied.
+// take fetches what was offered. From peers that gave a right blob before it is
+// given while it comes; what strangers give is verified first, so that a lie
+// costs nobody his download.
 func (n *Node) take(ctx context.Context, d oci.Digest, o agreed) (io.ReadCloser, error) {
+	if o.size <= ipfs.MaxBlock {
+		return n.takeBlock(ctx, o)
+	}
+	l, err := n.download(ctx, d, o)
+	if err != nil || slices.ContainsFunc(o.by, n.gate.isProven) {
+		return l, err
+	}
+	defer l.Close()
+	f, err := spool(n.config.TempDir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = io.Copy(f, l); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// takeBlock fetches a blob that is one block, whose name is its digest.
+func (n *Node) takeBlock(ctx context.Context, o agreed) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	g := &patient{session: n.session(ctx)}
 	var watching sync.WaitGroup
 	watching.Go(func() { cancel(n.watch(ctx, g, o.by)) })
 	defer watching.Wait()
 	defer cancel(nil)
-	if o.size <= ipfs.MaxBlock {
-		b, err := g.GetBlock(ctx, o.root)
-		if err != nil {
-			return nil, cause(ctx, err)
-		}
-		return io.NopCloser(bytes.NewReader(b.RawData())), nil
-	}
-	f, err := spool(n.config.TempDir)
+	b, err := g.GetBlock(ctx, o.root)
 	if err != nil {
-		return nil, err
+		return nil, cause(ctx, err)
 	}
-	if err := n.fetch(ctx, g, d, o, f); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	_, err = f.Seek(0, io.SeekStart)
-	return f, err
-}
-
-// fetch writes the blob to f, hashing it beside the blocks' own hashes.
-func (n *Node) fetch(ctx context.Context, g ipfs.Getter, d oci.Digest, o agreed, f *os.File) error {
-	r, w := io.Pipe()
-	checked, err := blob.NewReader(d, r)
-	if err != nil {
-		return err
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = w.CloseWithError(ipfs.Fetch(ctx, g, o.root, o.size, w)) // nil is io.EOF
-	}()
-	_, err = io.Copy(f, checked)
-	_ = r.CloseWithError(err)
-	<-done
-	var mismatch *blob.MismatchError
-	if errors.Is(err, ipfs.ErrForm) || errors.As(err, &mismatch) {
-		for _, p := range o.by {
-			n.drop(p, "offered another blob than it was asked for")
-		}
-	}
-	return cause(ctx, err)
+	return io.NopCloser(bytes.NewReader(b.RawData())), nil
 }
 
 // plainBlock asks peers that know only blocks, for a blob that is one. They
@@ -201,62 +202,6 @@ func (n *Node) providers(ctx context.Context, name cid.Cid) []peer.ID {
 	}
 	wait.Wait()
 	return found
-}
-
-var (
-	errStalled = errors.New("no block came for too long")
-	errGone    = errors.New("the peers that have it are gone")
-)
-
-// cause says why ctx ended, if that is what err is about.
-func cause(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
-// watch returns when there is no more to hope for from the peers that offered
-// a blob.
-func (n *Node) watch(ctx context.Context, g *patient, by []peer.ID) error {
-	tick := time.NewTicker(watchPace)
-	defer tick.Stop()
-	last, idle := g.got.Load(), time.Duration(0)
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if !slices.ContainsFunc(by, n.isConnected) {
-			return errGone
-		}
-		if got := g.got.Load(); got != last {
-			last, idle = got, 0
-			continue
-		}
-		if idle += watchPace; idle >= stallTime {
-			return errStalled
-		}
-	}
-}
-
-func (n *Node) isConnected(p peer.ID) bool {
-	return n.host.Network().Connectedness(p) == network.Connected
-}
-
-// patient counts the blocks that come.
-type patient struct {
-	session
-	got atomic.Int64
-}
-
-func (p *patient) GetBlock(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	b, err := p.session.GetBlock(ctx, c)
-	if err == nil {
-		p.got.Add(1)
-	}
-	return b, err
 }
 
 // spool makes a file that is gone when it is closed.

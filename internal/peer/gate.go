@@ -11,13 +11,15 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// A gate keeps out peers that lied. It remembers so many for so long: who
-// makes a new key is a new peer, and must lie again to be noticed.
+// A gate keeps out peers that lied, and knows those that were right. It
+// remembers so many for so long: who makes a new key is a new peer, and must
+// lie again to be noticed.
 type gate struct {
 	now func() time.Time
 
-	mu   sync.Mutex
-	bans map[peer.ID]ban // guarded by mu
+	mu     sync.Mutex
+	bans   map[peer.ID]ban  // guarded by mu
+	proven map[peer.ID]bool // guarded by mu
 }
 
 type ban struct {
@@ -26,13 +28,16 @@ type ban struct {
 }
 
 const (
-	maxBans = 1024
-	banTime = time.Hour
+	maxBans   = 1024
+	banTime   = time.Hour
+	maxProven = 1024
 )
 
 var _ connmgr.ConnectionGater = (*gate)(nil)
 
-func newGate(now func() time.Time) *gate { return &gate{now: now, bans: map[peer.ID]ban{}} }
+func newGate(now func() time.Time) *gate {
+	return &gate{now: now, bans: map[peer.ID]ban{}, proven: map[peer.ID]bool{}}
+}
 
 // close keeps p out from now on.
 func (g *gate) close(p peer.ID, reason string) {
@@ -42,6 +47,22 @@ func (g *gate) close(p peer.ID, reason string) {
 		g.forgetOldest()
 	}
 	g.bans[p] = ban{g.now().Add(banTime), reason}
+	delete(g.proven, p)
+}
+
+// prove notes that p gave a right blob. Who finds no room stays a stranger.
+func (g *gate) prove(p peer.ID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.proven) < maxProven {
+		g.proven[p] = true
+	}
+}
+
+func (g *gate) isProven(p peer.ID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.proven[p]
 }
 
 // forgetOldest makes room. Caller holds mu.

@@ -2,11 +2,13 @@ package peer
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/host"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
 	tls "github.com/libp2p/go-libp2p/p2p/security/tls"
@@ -40,6 +42,7 @@ func newHost(c Config, gate *gate) (host.Host, error) {
 		libp2p.Identity(key), libp2p.UserAgent("holdfast"),
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Security(tls.ID, tls.New), libp2p.Security(noise.ID, noise.New),
+		libp2p.Muxer(yamux.ID, muxer()),
 		libp2p.ResourceManager(resources), libp2p.ConnectionManager(connections), libp2p.ConnectionGater(gate),
 		libp2p.DisableRelay(), libp2p.DisableMetrics(),
 	}
@@ -52,6 +55,15 @@ func newHost(c Config, gate *gate) (host.Host, error) {
 		return libp2p.New(append(options, libp2p.NoListenAddrs)...)
 	}
 	return libp2p.New(append(options, libp2p.ListenAddrStrings(c.Listen...))...)
+}
+
+// muxer is the library's, which notices after a shorter time that a wire is
+// cut: until then the other side is asked in vain.
+func muxer() *yamux.Transport {
+	m := *yamux.DefaultTransport
+	m.KeepAliveInterval = 10 * time.Second
+	m.ConnectionWriteTimeout = 5 * time.Second
+	return &m
 }
 
 // limits bounds what peers can make the node hold: the library's smallest

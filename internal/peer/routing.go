@@ -24,14 +24,15 @@ type router interface {
 	FindProvidersAsync(ctx context.Context, c cid.Cid, most int) <-chan peer.AddrInfo
 	Provide(ctx context.Context, c cid.Cid, announce bool) error
 	Close() error
+	ready() bool // somebody is there to be told
 }
 
 func newRouter(ctx context.Context, h host.Host, c Config) (router, error) {
 	switch c.DHT {
 	case PrivateDHT:
-		return dht.New(ctx, h, privateDHT(c)...)
+		return newTable(ctx, h, privateDHT(c)...)
 	case PublicDHT: // as a client: it keeps nothing for others
-		return dht.New(ctx, h, dht.Mode(dht.ModeClient), dht.BootstrapPeers(dht.GetDefaultBootstrapPeerAddrInfos()...))
+		return newTable(ctx, h, dht.Mode(dht.ModeClient), dht.BootstrapPeers(dht.GetDefaultBootstrapPeerAddrInfos()...))
 	case NoDHT, "":
 		return noRouter{}, nil
 	}
@@ -48,6 +49,16 @@ func privateDHT(c Config) []dht.Option {
 	}
 }
 
+// A table is a DHT.
+type table struct{ *dht.IpfsDHT }
+
+func newTable(ctx context.Context, h host.Host, options ...dht.Option) (router, error) {
+	d, err := dht.New(ctx, h, options...)
+	return table{d}, err
+}
+
+func (t table) ready() bool { return t.RoutingTable().Size() > 0 }
+
 type noRouter struct{}
 
 func (noRouter) FindProvidersAsync(context.Context, cid.Cid, int) <-chan peer.AddrInfo {
@@ -57,4 +68,5 @@ func (noRouter) FindProvidersAsync(context.Context, cid.Cid, int) <-chan peer.Ad
 }
 
 func (noRouter) Provide(context.Context, cid.Cid, bool) error { return nil }
+func (noRouter) ready() bool                                  { return false }
 func (noRouter) Close() error                                 { return nil }

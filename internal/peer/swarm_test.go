@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	dht "github.com/libp2p/go-libp2p-kad-dht"
-
 	"holdfast/internal/did"
 )
 
@@ -63,7 +61,7 @@ func TestABlobIsFoundByItsProviderRecord(t *testing.T) {
 	}
 }
 
-func (s *site) inDHT() bool { return s.routing.(*dht.IpfsDHT).RoutingTable().Size() > 0 }
+func (s *site) inDHT() bool { return s.routing.ready() }
 
 func TestEverythingIsAnnouncedAgain(t *testing.T) {
 	now := time.Now()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +126,27 @@ func TestEachDeviationHasItsOwnReason(t *testing.T) {
 		}
 		if got.Trust["executables"] >= 0 && got.Trust["executables"] < 32 {
 			t.Errorf("%s: a refused machine has trust %v", name, got.Trust)
+		}
+	}
+}
+
+// The guide's chapter on the broker has this rule.
+func TestALineMorePinsTheFirmware(t *testing.T) {
+	guide, err := os.ReadFile("../../docs/guide/broker.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(guide), "```rego\n")
+	rule, _, whole := strings.Cut(rest, "```")
+	if !found || !whole {
+		t.Fatal("the guide has no rule")
+	}
+	p := compile(t, Attestation+strings.ReplaceAll(rule, "e3b0…", pcr("f")))
+	data := trusted(boot(true, pcr("4"), pcr("7")))
+	for firmware, allow := range map[string]bool{pcr("f"): true, pcr("e"): false} {
+		got, err := p.Decide(t.Context(), machine(func(c, _ map[string]any) { c["pcr00"] = firmware }), data)
+		if err != nil || got.Allow != allow || allow == (len(got.Reasons) > 0) {
+			t.Errorf("PCR 0 is %.8s: got %+v, %v, want allow %t", firmware, got, err, allow)
 		}
 	}
 }

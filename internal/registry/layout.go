@@ -102,7 +102,10 @@ func (r *Registry) importLayout(repository string) error {
 	for _, e := range list.Manifests {
 		i.add(e)
 	}
-	return r.index.Replace(repository, i.found)
+	if r.config.ReadOnly {
+		return r.index.Replace(repository, i.found)
+	}
+	return r.index.Import(repository, i.found)
 }
 
 type importer struct {

@@ -145,8 +145,8 @@ func answerJSON(w http.ResponseWriter, contentType string, v any) error {
 	return ignore(err)
 }
 
-// Repositories calls visit for each repository that has or had a manifest,
-// in order, until it returns false.
+// Repositories calls visit for each repository, in order, until it returns
+// false.
 func (r *Registry) Repositories(visit func(name string) bool) {
 	for last, more := "", true; more; {
 		var names []string

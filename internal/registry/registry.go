@@ -60,6 +60,8 @@ type Registry struct {
 	opening  sync.Mutex    // held while a repository is made or taken into the index
 	imported map[string]time.Time
 
+	collecting sync.Mutex   // held by the collection under way
+	spared     spared       // from it
 	linking    sync.RWMutex // held for writing by the collector while it takes one link away
 	committing sync.RWMutex // held by each push of a manifest; the collector waits for those under way
 

@@ -39,19 +39,22 @@ func (r *Registry) exists(repository string) error {
 	if r.index.Has(repository) {
 		return nil
 	}
-	info, err := os.Stat(filepath.Join(r.folder(repository), "index.json"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nameUnknown()
-	}
-	if err != nil || info.Size() == int64(len(emptyIndex)) {
-		return err
-	}
 	r.opening.Lock()
 	defer r.opening.Unlock()
 	if r.index.Has(repository) {
 		return nil
 	}
-	return r.importLayout(repository)
+	err := r.importLayout(repository)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nameUnknown()
+	}
+	return err
+}
+
+// has says whether a repository lists the blob, rotten or not.
+func (r *Registry) has(repository string, d oci.Digest) bool {
+	_, err := os.Lstat(r.link(repository, d))
+	return err == nil
 }
 
 // create makes the repository's folder, unless it is there. Nothing is
@@ -62,9 +65,15 @@ func (r *Registry) create(repository string) error {
 	if !errors.As(err, &unknown) {
 		return err
 	}
+	if err := r.makeFolder(r.folder(repository)); err != nil {
+		return err
+	}
+	return r.index.Create(repository)
+}
+
+func (r *Registry) makeFolder(dir string) error {
 	r.opening.Lock()
 	defer r.opening.Unlock()
-	dir := r.folder(repository)
 	if err := os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755); err != nil {
 		return err
 	}
@@ -153,6 +162,7 @@ func (r *Registry) adopt(d oci.Digest, f *os.File) error {
 func (r *Registry) hold(repository string, d oci.Digest) error {
 	r.linking.RLock()
 	defer r.linking.RUnlock()
+	r.spared.add(d)
 	to := r.link(repository, d)
 	err := r.pool.Link(d, to)
 	if errors.Is(err, fs.ErrNotExist) && !errors.Is(err, blob.ErrNotFound) {
@@ -176,5 +186,6 @@ func (r *Registry) keep(repository string, d oci.Digest) (int64, error) {
 	if _, err := os.Lstat(r.link(repository, d)); err != nil {
 		return 0, err
 	}
+	r.spared.add(d)
 	return info.Size(), r.pool.Touch(d)
 }

@@ -106,7 +106,7 @@ func (r *Registry) patchUpload(w http.ResponseWriter, q *http.Request, to route)
 		return err
 	}
 	defer r.uploads.release(s)
-	if err := r.receive(q, s, hashName(s)); err != nil {
+	if err := r.receive(q, s, ""); err != nil {
 		return err
 	}
 	progress(w, s)
@@ -122,8 +122,9 @@ func hashName(s *upload) string {
 	return "sha256"
 }
 
-// receive appends the body. A session whose bytes cannot be kept is over.
-func (r *Registry) receive(q *http.Request, s *upload, algorithm string) error {
+// receive appends the body, of the blob d if that is known yet. A session
+// whose bytes cannot be kept is over.
+func (r *Registry) receive(q *http.Request, s *upload, d oci.Digest) error {
 	limit := r.config.MaxBlob
 	if q.ContentLength > limit-s.size {
 		r.uploads.drop(s)
@@ -133,12 +134,16 @@ func (r *Registry) receive(q *http.Request, s *upload, algorithm string) error {
 		return fail(http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", "the next byte is number %d", s.size).
 			with("Range", reached(s)).with("Location", "/v2/"+s.repository+"/blobs/uploads/"+s.id)
 	}
-	if err := r.room(s.repository, s.size+max(0, q.ContentLength)); err != nil {
+	size := s.size + max(0, q.ContentLength)
+	if d != "" && r.has(s.repository, d) {
+		size = 0
+	}
+	if err := r.room(s.repository, size); err != nil {
 		r.uploads.drop(s)
 		return err
 	}
-	if s.size == 0 && s.hash == nil || s.size == 0 && hashName(s) != algorithm {
-		s.hash = newHash(algorithm)
+	if s.size == 0 && d != "" {
+		s.hash = newHash(d.Algorithm())
 	}
 	if err := s.rehash(hashName(s)); err != nil {
 		return err
@@ -195,7 +200,7 @@ func (r *Registry) finish(w http.ResponseWriter, q *http.Request, s *upload) err
 	if err != nil {
 		return err
 	}
-	if err := r.receive(q, s, d.Algorithm()); err != nil {
+	if err := r.receive(q, s, d); err != nil {
 		return err
 	}
 	defer r.uploads.drop(s)

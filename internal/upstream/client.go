@@ -69,7 +69,7 @@ func (u *upstream) newClient(ctx context.Context, repository string) (*http.Clie
 	if err != nil {
 		return nil, err
 	}
-	t, err := transport.NewWithContext(ctx, registry, u.login.authenticator(),
+	t, err := transport.NewWithContext(ctx, registry, u.login.Authenticator(),
 		transport.NewUserAgent(scheme{u.manners, u.url.Scheme, u.url.Host}, "holdfast"),
 		[]string{registry.Repo(repository).Scope(transport.PullScope)})
 	return &http.Client{Transport: t}, err

@@ -2,24 +2,19 @@ package upstream
 
 import (
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
-	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-
 	"holdfast/internal/form"
 	"holdfast/internal/input"
+	"holdfast/internal/login"
 )
 
 // document is the file as YAML; docs/formats/upstreams.md describes it.
@@ -210,69 +205,15 @@ func readRoots(path string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// A login is what an upstream knows us by. It cannot be printed, not even as
-// a part of something else.
-type login struct{ config *authn.AuthConfig } // nil: anonymous
-
-func (l login) authenticator() authn.Authenticator {
-	if l.config == nil {
-		return authn.Anonymous
-	}
-	return authn.FromConfig(*l.config)
-}
-
-// LogValue implements slog.LogValuer.
-func (login) LogValue() slog.Value { return slog.StringValue("(login)") }
-
-// String implements fmt.Stringer.
-func (login) String() string { return "(login)" }
-
-// readLogin finds a host's login in a file as "docker login" and "podman
-// login" write it.
-func readLogin(path, host string, names []string) (login, error) {
-	info, err := os.Stat(path)
+// readLogin finds a host's login in a file.
+func readLogin(path, host string, names []string) (login.Login, error) {
+	f, err := login.Open(path)
 	if err != nil {
-		return login{}, err
+		return login.Login{}, err
 	}
-	if info.Mode().Perm()&0o007 != 0 {
-		return login{}, fmt.Errorf("%s: everybody on this machine may read it; chmod 600", path)
+	l, ok, err := f.Find(append([]string{host}, names...)...)
+	if err == nil && !ok {
+		err = fmt.Errorf("%s: no login for %s is in it", path, host)
 	}
-	b, err := input.ReadFile(path, input.Secret)
-	if err != nil {
-		return login{}, err
-	}
-	names = append([]string{host}, names...)
-	if slices.Contains(names, "docker.io") {
-		names = append(names, "index.docker.io") // as "docker login" calls it
-	}
-	found, err := parseLogin(b, names)
-	if err != nil {
-		return login{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return found, nil
-}
-
-// parseLogin takes the first of the names that the file has. Its errors hold
-// nothing of the file.
-func parseLogin(b []byte, names []string) (login, error) {
-	var file struct {
-		Auths map[string]json.RawMessage `json:"auths"`
-	}
-	if err := json.Unmarshal(b, &file); err != nil {
-		return login{}, errors.New(`want the JSON that "docker login" writes`)
-	}
-	for _, name := range names {
-		for _, key := range []string{name, "https://" + name, "https://" + name + "/v1/", "https://" + name + "/v2/"} {
-			raw, ok := file.Auths[key]
-			if !ok {
-				continue
-			}
-			var config authn.AuthConfig
-			if err := json.Unmarshal(raw, &config); err != nil || config == (authn.AuthConfig{}) {
-				return login{}, fmt.Errorf("the entry of %s holds no login", key)
-			}
-			return login{&config}, nil
-		}
-	}
-	return login{}, fmt.Errorf("no login for %s is in it", names[0])
+	return l, err
 }

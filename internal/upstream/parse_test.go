@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,19 +51,6 @@ func TestMistakesInTheListAreToldWithTheirLine(t *testing.T) {
 	}
 }
 
-func TestLoginsAreFoundAsDockerAndPodmanWriteThem(t *testing.T) {
-	file := `{"auths": {"https://index.docker.io/v1/": {"auth": "YWxpY2U6ZWNpbGE="}, "quay.io": {"auth": "Ym9iOmJ1aWxkZXI="},
-	  "ghcr.io": {"username": "carol", "password": "p"}, "gcr.io": {"identitytoken": "t"}}, "credsStore": "x"}`
-	for host, want := range map[string]string{
-		"index.docker.io": "alice:ecila:", "quay.io": "bob:builder:", "ghcr.io": "carol:p:", "gcr.io": "::t",
-	} {
-		l, err := parseLogin([]byte(file), []string{host})
-		if got := l.config.Username + ":" + l.config.Password + ":" + l.config.IdentityToken; err != nil || got != want {
-			t.Errorf("%s: got %s, %v", host, got, err)
-		}
-	}
-}
-
 func TestTheFilesThatTheListNamesAreTold(t *testing.T) {
 	login := loginFile(t, map[string]any{"a.example": map[string]string{"username": "u", "password": "p"}})
 	path := filepath.Join(filepath.Dir(login), "upstreams.yaml")
@@ -106,30 +92,6 @@ func FuzzList(f *testing.F) {
 			if err != nil || u.prefix != e.prefix || name != e.path+"x" || strings.Contains(name, "..") {
 				t.Errorf("%s/x: got %s, %v", e.prefix, name, err)
 			}
-		}
-	})
-}
-
-// A login is what the file has under one of the names, and what is no login is
-// refused without a word of what is there.
-//
-//fuzz:parser parse.go:parseLogin
-func FuzzLogin(f *testing.F) {
-	f.Add([]byte(`{"auths": {"a.example": {"auth": "YWxpY2U6ZWNpbGE="}}}`))
-	f.Add([]byte(`{"auths": {"https://a.example/v2/": {"username": "u", "password": "p", "identitytoken": "t"}}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		l, err := parseLogin(b, []string{"a.example"})
-		if err != nil {
-			if len(err.Error()) > 200 {
-				t.Errorf("an error of %d bytes", len(err.Error()))
-			}
-			return
-		}
-		if l.config == nil {
-			t.Errorf("no login from %s", b)
-		}
-		if text, _ := json.Marshal(l.LogValue().String()); string(text) != `"(login)"` {
-			t.Errorf("printed as %s", text)
 		}
 	})
 }

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"holdfast/internal/login"
 	"holdfast/internal/oci"
 )
 
@@ -76,7 +77,7 @@ type entry struct {
 	url        *url.URL
 	path       string // below which its repositories lie, "" or ending in /
 	namespaces []string
-	login      login
+	login      login.Login
 	recheck    time.Duration
 }
 

@@ -10,7 +10,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
+
+	"holdfast/internal/wiring"
 )
 
 //go:embed pages
@@ -23,34 +24,10 @@ type Site struct {
 	// with the reader's credentials.
 	Registry http.Handler
 	// Facts says how the services are, as far as that is for the reader.
-	Facts func(q *http.Request) Facts
+	Facts func(q *http.Request) wiring.Facts
+	// Version is of the program.
+	Version string
 }
-
-// Facts are what the services say of themselves.
-type Facts struct {
-	Version  string
-	Since    time.Time // when they were started
-	Registry string    // its URL
-	Broker   string
-	Stored   int64 // bytes of all blobs, -1 when they were not counted
-	Free     int64 // bytes that the disk can take
-	ReadOnly bool
-	Anybody  bool // pulls without a name
-	Swarm    *Swarm
-	Upstream []Upstream
-}
-
-// A Swarm is this node among its peers.
-type Swarm struct {
-	ID    string // of this node
-	Peers []Peer
-}
-
-// A Peer of the swarm.
-type Peer struct{ ID, Address, State string }
-
-// An Upstream is a registry that is asked for what this one lacks.
-type Upstream struct{ Prefix, URL string }
 
 // Handler is the site: pages at /, and what they need below /web/.
 func (s *Site) Handler() http.Handler {
@@ -63,8 +40,19 @@ func (s *Site) Handler() http.Handler {
 	mux.Handle("GET /{$}", s.page("overview", s.overview))
 	mux.Handle("GET /repository/{name...}", s.page("repository", s.repository))
 	mux.Handle("GET /image/{name...}", s.page("image", s.image))
+	mux.HandleFunc("GET /login", s.login)
 	mux.Handle("GET /", s.page("", func(*http.Request) (any, error) { return nil, errNotFound }))
 	return guarded(mux)
+}
+
+// login has the browser ask for a name and a password, which it sends from
+// then on.
+func (s *Site) login(w http.ResponseWriter, q *http.Request) {
+	if q.Header.Get("Authorization") == "" {
+		s.fail(w, q, &registryError{http.StatusUnauthorized, "a name and a password are needed"})
+		return
+	}
+	http.Redirect(w, q, "/", http.StatusSeeOther)
 }
 
 // guarded sets what keeps a page from doing or loading anything else.
@@ -80,10 +68,11 @@ func guarded(next http.Handler) http.Handler {
 
 // A view is what the frame around each page shows, and the page's own part.
 type view struct {
-	Title string
-	Query string // in the search field
-	Facts Facts
-	Page  any
+	Title   string
+	Query   string // in the search field
+	Version string
+	Facts   wiring.Facts
+	Page    any
 }
 
 // page answers with the template name, filled with what make makes.
@@ -95,7 +84,7 @@ func (s *Site) page(name string, make func(*http.Request) (any, error)) http.Han
 			s.fail(w, q, err)
 			return
 		}
-		s.write(w, http.StatusOK, name, view{Title: q.PathValue("name"), Query: q.URL.Query().Get("q"), Facts: s.Facts(q), Page: data})
+		s.write(w, http.StatusOK, name, view{Title: q.PathValue("name"), Query: q.URL.Query().Get("q"), Version: s.Version, Facts: s.Facts(q), Page: data})
 	})
 }
 
@@ -129,11 +118,11 @@ func (s *Site) fail(w http.ResponseWriter, q *http.Request, err error) {
 	case errors.As(err, &said):
 		status = said.Status
 	}
-	if status == http.StatusUnauthorized || status == http.StatusNotFound && q.Header.Get("Authorization") == "" && !s.Facts(q).Anybody {
+	if status == http.StatusUnauthorized || status == http.StatusNotFound && q.Header.Get("Authorization") == "" && s.Facts(q).Rules {
 		w.Header().Set("WWW-Authenticate", `Basic realm="Holdfast", charset="UTF-8"`)
 		status = http.StatusUnauthorized
 	}
-	facts := Facts{}
+	facts := wiring.Facts{}
 	if status != http.StatusUnauthorized {
 		facts = s.Facts(q)
 	}

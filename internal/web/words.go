@@ -8,9 +8,6 @@ import (
 
 // humanBytes is n in units of 1000, as disks and networks are sold.
 func humanBytes(n int64) string {
-	if n < 0 {
-		return "not counted"
-	}
 	if n < 1000 {
 		return fmt.Sprintf("%d B", n)
 	}
@@ -59,6 +56,7 @@ var kinds = map[string]string{
 	"application/vnd.dev.cosign.artifact.sig.v1+json":           "signature",
 	"application/spdx+json":                                     "SBOM",
 	"application/vnd.in-toto+json":                              "statement",
+	"application/vnd.in-toto.provenance+dsse":                   "provenance",
 }
 
 // kindOf says what a manifest is, in a word where there is one.

@@ -22,7 +22,7 @@ func FlipLayerByte(dir string, layers []transport.Layer) error {
 	if err != nil {
 		return err
 	}
-	return FlipByte(path, layers[0].Size/2)
+	return flipByte(path, layers[0].Size/2)
 }
 
 func findBlob(dir, hex string) (found string, err error) {
@@ -38,8 +38,8 @@ func findBlob(dir, hex string) (found string, err error) {
 	return found, err
 }
 
-// FlipByte inverts the byte of the file at offset.
-func FlipByte(path string, offset int64) error {
+// flipByte inverts the byte of the file at offset.
+func flipByte(path string, offset int64) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err

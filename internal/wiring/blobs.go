@@ -158,6 +158,26 @@ func (b *Blobs) Copy(ctx context.Context, name string, w io.Writer) error {
 	return errors.Join(err, r.Close())
 }
 
+// Drop no longer keeps a blob that no repository names; it is gone once blobs
+// are collected.
+func (b *Blobs) Drop(name string) error {
+	d, _, err := b.find(name)
+	if err != nil {
+		return err
+	}
+	if d == "" {
+		return fmt.Errorf("%s is no whole blob: %w", name, blob.ErrNotFound)
+	}
+	return b.store.Drop(d)
+}
+
+// A BlobNameError is a word that cannot be the name of a blob.
+type BlobNameError struct{ Name string }
+
+func (e *BlobNameError) Error() string {
+	return fmt.Sprintf("%.80q: want a digest, as sha256:…, or a CID, as bafy…", e.Name)
+}
+
 // find reads the name of a blob: a digest, or a CID, which may be that of
 // something less than a blob.
 func (b *Blobs) find(name string) (oci.Digest, cid.Cid, error) {
@@ -166,7 +186,7 @@ func (b *Blobs) find(name string) (oci.Digest, cid.Cid, error) {
 	}
 	c, err := cid.Decode(name)
 	if err != nil {
-		return "", cid.Undef, fmt.Errorf("%.80q: want a digest, as sha256:…, or a CID, as bafy…", name)
+		return "", cid.Undef, &BlobNameError{name}
 	}
 	d, err := b.store.Blob(c)
 	return d, c, err

@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/blob"
+	"holdfast/internal/blob/derived"
 	"holdfast/internal/blob/dir"
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/guid"
@@ -43,6 +44,7 @@ type Builder struct {
 	Sources      Sources
 	Node         string // the holdfast-node program built beside this one; may be empty
 	Unsigned     bool   // nobody signs what is stated of container images
+	Afresh       bool   // everything is made from packages and sources anew
 	Progress     progress.Reporter
 	Log          *slog.Logger
 }
@@ -188,8 +190,10 @@ func (b Builder) Machine(ctx context.Context, l LockedRecipe, dir string, ring *
 	if err != nil {
 		return nil, err
 	}
-	mo := image.MachineOptions{Options: o, Blocks: filepath.Join(
-		b.Installation.Cache(), "blocks", l.Recipe.Name+"-"+l.Lock.Architecture)}
+	mo := image.MachineOptions{Options: o}
+	if !b.Afresh {
+		mo.Blocks = filepath.Join(b.Installation.Cache(), "blocks", l.Recipe.Name+"-"+l.Lock.Architecture)
+	}
 	if fw, err := qemu.FindFirmware(); err == nil && l.Lock.Architecture == machineArchitecture {
 		mo.Firmware = []string{fw.Code}
 	}
@@ -205,10 +209,18 @@ func (b Builder) options(ctx context.Context, l LockedRecipe, out string) (image
 	if err != nil {
 		return image.Options{}, err
 	}
-	return image.Options{
+	o := image.Options{
 		Recipe: l.Recipe, Lock: l.Lock, Archive: archive, Store: store, Output: out, Progress: b.Progress,
-	}, nil
+	}
+	if !b.Afresh {
+		o.Derived, err = derived.New(filepath.Join(b.Installation.Cache(), "derived"), maxDerived)
+	}
+	return o, err
 }
+
+// maxDerived holds what some ten images are made of, a kernel for each
+// architecture among it.
+const maxDerived = 1 << 30
 
 // enrolled are the Secure Boot keys as firmware holds them. The owner of the
 // signatures is derived from the root, so the same keys are always the same

@@ -13,6 +13,7 @@ import (
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/machine"
+	"holdfast/internal/machine/qemu"
 )
 
 // keptRuns is how many runs that ended are kept for a person.
@@ -135,12 +136,26 @@ func clearFolder(folder string) error {
 	for _, e := range entries {
 		if outlives(folder, e.Name()) {
 			kept++
+			if e.Name() == machineFile {
+				err = errors.Join(err, keepLogs(filepath.Join(folder, machineFile)))
+			}
 			continue
 		}
 		err = errors.Join(err, os.RemoveAll(filepath.Join(folder, e.Name())))
 	}
 	if kept == 0 {
 		return errors.Join(err, os.RemoveAll(folder))
+	}
+	return err
+}
+
+// keepLogs removes what a machine had to run, and leaves what it said.
+func keepLogs(folder string) error {
+	entries, err := os.ReadDir(folder)
+	for _, e := range entries {
+		if e.Name() != machine.ConsoleLog && e.Name() != qemu.LogFile {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(folder, e.Name())))
+		}
 	}
 	return err
 }

@@ -54,6 +54,7 @@ func (e *UnavailableError) Unwrap() error { return e.Cause }
 // Nothing that the provenance says is believed: it only tells what to build.
 // The result is kept in the folder keep, unless that is empty.
 func (b Builder) Rebuild(ctx context.Context, name, keep string, o transport.Options) (*Rebuild, error) {
+	b.Afresh = true // who checks takes nobody's word, not even an earlier build's
 	s, err := findSubject(ctx, name, o)
 	if err != nil {
 		return nil, err

@@ -188,7 +188,10 @@ const machineArchitecture = "amd64"
 
 // prepare makes the parts that do not depend on one another, at once.
 func (s *session) prepare(ctx context.Context) error {
-	var err error
+	err := s.canKeepProofs()
+	if err != nil {
+		return err
+	}
 	if s.qemu, err = qemu.New(qemu.Config{AccelFile: s.Installation.accelFile(), Logger: s.Log}); err != nil {
 		return err
 	}

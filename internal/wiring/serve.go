@@ -18,11 +18,13 @@ import (
 	"slices"
 	"time"
 
+	"holdfast/internal/access"
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/follow"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
 	"holdfast/internal/registry"
@@ -38,13 +40,17 @@ type ServeConfig struct {
 	RegistryListen, BrokerListen string
 	TLS                          bool // on loopback, too
 	RegistryDir                  string
-	RegistryReadOnly             bool            // refuses every push
+	RegistryReadOnly             bool // refuses every push
+	RegistryLimits               RegistryLimits
 	Access                       *AccessConfig   // nil: everybody who reaches the registry may use it
 	Upstreams                    *UpstreamConfig // nil: there are none
 	Gateway                      GatewayConfig
 	Peer                         PeerConfig
 	Policy                       Enforcement
-	Log                          *slog.Logger
+	// Pages makes the site for people at the registry's port, of the
+	// registry's handler and of what there is to tell a reader.
+	Pages func(registry http.Handler, facts func(*http.Request) Facts) http.Handler
+	Log   *slog.Logger
 }
 
 // Services are a registry and a broker that answer.
@@ -53,6 +59,8 @@ type Services struct {
 	gateway          *server // or nil
 	blobs            *Blobs  // or nil
 	swarm            *swarm  // or nil
+	upstreams        *upstreams
+	rules            *follow.File[*access.Rules] // or nil
 	ring             *keys.Ring
 	ends             []func() error // what closes each part, in the order that they began
 }
@@ -75,8 +83,12 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 		return fmt.Errorf("open broker: %w", err)
 	}
 	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
+	c.RegistryLimits.apply(&config)
 	gate, err := s.joinAccess(i, c, &config)
 	if err != nil {
+		return err
+	}
+	if err := s.openBlobs(i, c, &config); err != nil {
 		return err
 	}
 	if err := s.joinSwarm(i, c, &config); err != nil {
@@ -88,15 +100,20 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 	if config.Gate, err = c.Policy.gate(c.RegistryListen, c.Log); err != nil {
 		return err
 	}
+	m := newMetrics(config.Dir)
+	config.Observer = s.observed(m)
 	reg, err := registry.New(config)
 	if err != nil {
 		return fmt.Errorf("open registry: %w", err)
 	}
 	s.ends = append(s.ends, reg.Close)
+	if err := s.controlRegistry(reg, config); err != nil {
+		return err
+	}
 	if err := s.controlSwarm(i); err != nil {
 		return err
 	}
-	if s.registry, err = s.serve(i, "registry", c.RegistryListen, gate.handler(reg), c.TLS, gate.certificate()); err != nil {
+	if s.registry, err = s.serve(i, "registry", c.RegistryListen, s.newFront(c, config, gate.handler(reg), m), c.TLS, gate.certificate()); err != nil {
 		return err
 	}
 	if s.broker, err = s.serve(i, "broker", c.BrokerListen, b, c.TLS, nil); err != nil {

@@ -47,6 +47,7 @@ func (s *Services) joinAccess(i Installation, c ServeConfig, to *registry.Config
 		return nil, err
 	}
 	s.watch(rules)
+	s.rules = rules
 	g := &gatekeeper{}
 	if c.Access.Cert != "" {
 		if g.cert, err = follow.Open(follow.Config[*tls.Certificate]{Read: c.Access.readPair, Log: c.Log}); err != nil {

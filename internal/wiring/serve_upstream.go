@@ -33,19 +33,20 @@ func (s *Services) joinUpstreams(c ServeConfig, to *registry.Config) error {
 		return err
 	}
 	s.watch(file)
-	to.Sources = append(to.Sources, upstreams{file})
+	s.upstreams = &upstreams{file}
+	to.Sources = append(to.Sources, s.upstreams)
 	return nil
 }
 
 // Prefix, Blob and Manifest are registry.Source's.
-func (u upstreams) Prefix(namespace string) (string, bool) { return u.file.Get().Prefix(namespace) }
+func (u *upstreams) Prefix(namespace string) (string, bool) { return u.file.Get().Prefix(namespace) }
 
-func (u upstreams) Blob(ctx context.Context, repository string, d oci.Digest) (io.ReadCloser, int64, error) {
+func (u *upstreams) Blob(ctx context.Context, repository string, d oci.Digest) (io.ReadCloser, int64, error) {
 	body, size, err := u.file.Get().Blob(ctx, repository, d)
 	return body, size, asUnknown(err)
 }
 
-func (u upstreams) Manifest(ctx context.Context, repository, reference string, have oci.Digest) (registry.Manifest, error) {
+func (u *upstreams) Manifest(ctx context.Context, repository, reference string, have oci.Digest) (registry.Manifest, error) {
 	m, err := u.file.Get().Manifest(ctx, repository, reference, have)
 	return registry.Manifest{Digest: m.Digest, MediaType: m.MediaType, Body: m.Body}, asUnknown(err)
 }

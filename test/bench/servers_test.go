@@ -60,7 +60,7 @@ func main() {
 // peer builds one of the peers, once for the state folder.
 func peer(b *testing.B, name string) string {
 	b.Helper()
-	dir := state(b).Dir() + "/peers"
+	dir := filepath.Join(state(b).Dir(), "test", "peers")
 	binary := filepath.Join(dir, name+"-1")
 	if _, err := os.Stat(binary); err == nil {
 		return binary

@@ -63,7 +63,9 @@ func (s *service) kill() {
 // is started again, the same run works.
 func TestAServiceKilledUnderARunIsNamedAndStartedAgainTheRunWorks(t *testing.T) {
 	b := needs(t)
+	t.Parallel()
 	s, o := newService(t, b), newOutage(t, b, "outage")
+	defer o.call("rm", "--force", o.name)
 	n := seed(t)
 	t.Logf("HOLDFAST_SEED=%d makes the same again", n)
 	r := rand.New(rand.NewPCG(n, 0))

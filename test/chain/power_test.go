@@ -68,7 +68,6 @@ func newOutage(t *testing.T, b *bench, name string) *outage {
 	o.words = []string{"run", "-q", "--name", name, "--guest", b.guest.Dir, "--secret", "token=@" + file, "--publish", o.port + ":6379",
 		"--entrypoint", "redis-server", "oci:" + b.encrypted(t, b.redis), "--", "--save", "", "--protected-mode", "no"}
 	_, _, _ = o.call("rm", "--force", name)
-	t.Cleanup(func() { _, _, _ = o.call("rm", "--force", name) })
 	return o
 }
 
@@ -141,7 +140,7 @@ func (o *outage) strike(s stroke, after time.Duration) {
 	}
 	code := p.await(o.t, 30*time.Second)
 	where := fmt.Sprintf("%s killed after %v", s.name, after)
-	if s.state == "failed" && (code != 125 || !strings.HasPrefix(p.says.String(), "holdfast: "+s.says)) {
+	if s.state == "failed" && (code != 125 || !strings.HasPrefix(p.says.String(), "holdfast: run: "+s.says+"\n")) {
 		o.t.Errorf("%s: got exit code %d and %q, want 125 and %q", where, code, p.says.String(), s.says)
 	}
 	if got := o.record(o.name); got.State != s.state || got.Reason != s.says || got.PID != 0 {
@@ -251,7 +250,9 @@ func (o *outage) works() time.Duration {
 // moment of its life: nothing is left of it, and the same run works.
 func TestAPowerCutLeavesNothingAndTheSameRunWorks(t *testing.T) {
 	b := needs(t)
+	t.Parallel()
 	o := newOutage(t, b, "power-cut")
+	defer o.call("rm", "--force", o.name)
 	n := seed(t)
 	t.Logf("HOLDFAST_SEED=%d makes the same again", n)
 	r := rand.New(rand.NewPCG(n, 0))

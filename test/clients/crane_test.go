@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 
@@ -57,6 +58,11 @@ func (c craneClient) pull(_ host, who person, ref string) (string, error) {
 	}
 	digest, err := image.Digest()
 	return digest.String(), err
+}
+
+func (c craneClient) catalog(h host, who person) (string, error) {
+	list, err := crane.Catalog(h.address, c.options(who)...)
+	return fmt.Sprint(list), err
 }
 
 func TestCrane(t *testing.T) { hold(t, craneClient{t}, guarded(t, false)) }

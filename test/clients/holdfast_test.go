@@ -4,34 +4,22 @@ import (
 	"os"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-
 	"holdfast/internal/image/transport"
+	"holdfast/internal/login"
 )
 
 // holdfast is our own client.
 type holdfast struct{ *testing.T }
 
-func (c holdfast) options(h host, who person) (transport.Options, error) {
-	o := transport.Options{Keychain: keychain{who}}
-	if h.ca == "" {
-		return o, nil
+func (c holdfast) options(h host, who person) (o transport.Options, err error) {
+	if o.Keychain, err = login.Open(authFile(c.T, h, who)); err != nil || h.ca == "" {
+		return o, err
 	}
-	var err error
 	o.CA, err = os.ReadFile(h.ca)
 	return o, err
 }
 
-type keychain struct{ who person }
-
-func (k keychain) Resolve(authn.Resource) (authn.Authenticator, error) {
-	if k.who == nobody {
-		return authn.Anonymous, nil
-	}
-	return &authn.Basic{Username: k.who.name, Password: k.who.password}, nil
-}
-
-// login is a pull of what everybody may have: there is no verb for it.
+// login is the handshake alone: there is no verb for it.
 func (c holdfast) login(h host, who person) error {
 	return craneClient{c.T}.login(host{address: h.address}, who)
 }

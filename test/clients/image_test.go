@@ -4,12 +4,16 @@ import (
 	"archive/tar"
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"holdfast/internal/keys"
 	"os"
 	"path/filepath"
 	"regexp"
 	"testing"
+	"time"
 )
 
 // times are those that clients put before what they say.
@@ -61,4 +65,29 @@ func marshal(t *testing.T, v any) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// writePair writes a certificate for this machine's own names, and its key.
+func writePair(t *testing.T, r *keys.Ring, certFile, keyFile string) {
+	t.Helper()
+	made, err := r.Server(time.Now(), "localhost", "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(made.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var chain bytes.Buffer
+	for _, der := range made.Certificate {
+		_ = pem.Encode(&chain, &pem.Block{Type: "CERTIFICATE", Bytes: der})
+	}
+	write(t, certFile, chain.String())
+	write(t, keyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})))
+}
+
+func poolOf(r *keys.Ring) *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(r.Pair(keys.TLS).Certificate)
+	return pool
 }

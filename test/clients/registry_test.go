@@ -124,9 +124,7 @@ func serve(t *testing.T, change func(*wiring.ServeConfig)) host {
 // guarded serves by the rules.
 func guarded(t *testing.T, secure bool) host {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "access.yaml")
-	write(t, file, rules)
-	return serve(t, func(c *wiring.ServeConfig) { c.TLS, c.Access.Rules = secure, file })
+	return serve(t, func(c *wiring.ServeConfig) { c.TLS, c.Access.Rules = secure, rulesFile(t) })
 }
 
 func write(t *testing.T, path, text string) {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,8 +15,10 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"holdfast/internal/access"
 	"holdfast/internal/api"
 	"holdfast/internal/attack"
+	"holdfast/internal/upstream"
 )
 
 func page(t *testing.T, name string) string {
@@ -114,5 +118,44 @@ func TestExampleLinesOfTheControlChannelAreRead(t *testing.T) {
 		if !strings.Contains(text, "| `"+name+"` |") {
 			t.Errorf("the page has no row for %s", name)
 		}
+	}
+}
+
+func TestExampleRulesAndUpstreamsAreRead(t *testing.T) {
+	dir := t.TempDir()
+	save := func(name, text string) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	r, err := access.Load(save("access.yaml", examples(page(t, "access.md"), "yaml")[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		user       string
+		action     access.Action
+		repository string
+		want       bool
+	}{
+		{"", access.Pull, "team/app", true}, {"ci", access.Pull, "team/secret-plan", false}, {"ci", access.Push, "home/ci/a/b", true},
+		{"ci", access.Delete, "team/app", false}, {"alice", access.Pull, "home/ci/a", false},
+	} {
+		if got := r.May(c.user, c.action, c.repository); got != c.want {
+			t.Errorf("%q %s %s: %v", c.user, c.action, c.repository, got)
+		}
+	}
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	save("corp-ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})))
+	save("docker.json", `{"auths": {"https://index.docker.io/v1/": {"username": "u", "password": "p"}}}`)
+	s, _, err := upstream.Load(save("upstreams.yaml", examples(page(t, "upstreams.md"), "yaml")[0]), upstream.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if prefix, ok := s.Prefix("registry.corp.example:443"); !ok || prefix != "corp" {
+		t.Errorf("got %q", prefix)
 	}
 }

@@ -9,6 +9,7 @@ package guide
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,7 +27,7 @@ import (
 
 const root = "../.."
 
-var chapters = []string{"image", "run", "broker", "attack", "verify", "sign"}
+var chapters = []string{"image", "registry", "blob", "peers", "run", "broker", "attack", "verify", "sign", "keep"}
 
 // A step is a command of a chapter, or a file that its reader saves.
 type step struct {
@@ -161,7 +163,26 @@ func newReader(t *testing.T) *reader {
 	r.env = append(os.Environ(), goEnv(t)...)
 	r.env = append(r.env, "HOME="+home, "HOLDFAST_STATE="+state,
 		"PATH="+filepath.Join(checkout, "bin")+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	t.Cleanup(r.endServers)
 	return r
+}
+
+// endServers ends those that a chapter was not read far enough to end: their
+// numbers are in files.
+func (r *reader) endServers() {
+	files, _ := filepath.Glob(filepath.Join(r.folder, "*.pid"))
+	for _, file := range files {
+		raw, _ := os.ReadFile(file)
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(raw))); err == nil && isOurs(pid) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// isOurs says whether a process still is a holdfast.
+func isOurs(pid int) bool {
+	words, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains(string(words), "holdfast\x00serve")
 }
 
 // cache is the package cache that all booted tests share.

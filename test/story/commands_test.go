@@ -38,6 +38,8 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"noise":   noise,
 	"begin":   begin,
 	"end":     end,
+	"visit":   visit,
+	"rot":     rot,
 }
 
 // exits CODE PROGRAM ARG… wants this very exit code, and an error told as it
@@ -193,8 +195,17 @@ func findBlob(layout, part string) (string, error) {
 	blob := func(d descriptor) string {
 		return filepath.Join(layout, "blobs", filepath.FromSlash(strings.Replace(d.Digest, ":", "/", 1)))
 	}
-	if err := read(filepath.Join(layout, "index.json")); err != nil {
-		return "", err
+	for range 100 { // a registry writes it a moment after what it acknowledged
+		if err := read(filepath.Join(layout, "index.json")); err != nil {
+			return "", err
+		}
+		if len(doc.Manifests) > 0 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if len(doc.Manifests) == 0 {
+		return "", fmt.Errorf("%s names no image", layout)
 	}
 	image := doc.Manifests[max(0, slices.IndexFunc(doc.Manifests, named))]
 	manifest := blob(image)

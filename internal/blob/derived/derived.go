@@ -71,7 +71,7 @@ func (c *Cache) Open(k Key) *Entry {
 	if err != nil {
 		return nil
 	}
-	size, err := check(k, f)
+	size, err := verify(k, f)
 	if err != nil {
 		_ = os.Remove(f.Name())
 		_ = f.Close()
@@ -84,8 +84,8 @@ func (c *Cache) Open(k Key) *Entry {
 
 var errDamaged = errors.New("damaged")
 
-// check reads the file of k and gives how many bytes were put into it.
-func check(k Key, f *os.File) (size int64, err error) {
+// verify reads the file of k and gives how many bytes were put into it.
+func verify(k Key, f *os.File) (size int64, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return 0, err
@@ -94,7 +94,7 @@ func check(k Key, f *os.File) (size int64, err error) {
 		return 0, errDamaged
 	}
 	sum := begin(k)
-	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, io.LimitReader(f, size), make([]byte, 256<<10)); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, io.LimitReader(f, size), make([]byte, 1<<20)); err != nil {
 		return 0, err
 	}
 	var want [sha256.Size]byte

@@ -15,6 +15,7 @@ import (
 	"github.com/multiformats/go-multihash"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/blob"
 	"holdfast/internal/oci"
 )
 
@@ -94,7 +95,7 @@ const maxHeader = 1 << 20
 // Every block is hashed; what came before a bad one stays.
 // https://ipld.io/specs/transport/car/
 func (s *Store) Import(ctx context.Context, r io.Reader) (Imported, error) {
-	blocks, err := car.NewBlockReader(r, car.MaxAllowedHeaderSize(maxHeader), car.MaxAllowedSectionSize(MaxBlock+1024))
+	blocks, err := car.NewBlockReader(r, car.MaxAllowedHeaderSize(maxHeader), car.MaxAllowedSectionSize(MaxBlock+1024), car.WithTrustedCAR(true))
 	if err != nil {
 		return Imported{}, fmt.Errorf("CAR: %w", err)
 	}
@@ -114,6 +115,7 @@ func (s *Store) Import(ctx context.Context, r io.Reader) (Imported, error) {
 	}
 }
 
+// importBlock hashes a block, and makes a blob of it.
 func (s *Store) importBlock(ctx context.Context, c cid.Cid, b []byte) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -124,9 +126,16 @@ func (s *Store) importBlock(ctx context.Context, c cid.Cid, b []byte) error {
 	if len(b) > MaxBlock {
 		return fmt.Errorf("%s: %d bytes, more than %d", c, len(b), MaxBlock)
 	}
-	d, err := DigestOf(c)
+	want, err := DigestOf(c)
 	if err != nil {
 		return err
 	}
-	return s.put(ctx, d, bytes.NewReader(b))
+	sum, err := c.Prefix().Sum(b)
+	if err != nil {
+		return err
+	}
+	if got, err := DigestOf(sum); err != nil || got != want {
+		return errors.Join(err, &blob.MismatchError{Want: want, Got: got})
+	}
+	return s.put(ctx, want, bytes.NewReader(b))
 }

@@ -38,7 +38,7 @@ func (x *index) places(c cid.Cid) (found []place, err error) {
 		}
 		cursor := blocks.Cursor()
 		for k, v := cursor.Seek(hash); bytes.HasPrefix(k, hash) && len(found) < alike; k, v = cursor.Next() {
-			at, err := readPlace(tx, k[len(hash):], v)
+			at, err := readPlace(tx.Bucket(blobsBucket).Get(k[len(hash):]), v)
 			if err != nil {
 				return err
 			}
@@ -49,17 +49,21 @@ func (x *index) places(c cid.Cid) (found []place, err error) {
 	return found, err
 }
 
-func readPlace(tx *bolt.Tx, number, v []byte) (place, error) {
-	of := tx.Bucket(blobsBucket).Get(number)
+// readPlace reads the record of a block and that of the blob it is in.
+func readPlace(of, v []byte) (place, error) {
 	if len(of) < 9 || len(v) == 0 {
 		return place{}, &damagedError{"a block's record is short"}
 	}
-	size, digest := int64(binary.BigEndian.Uint64(of)), keyDigest(of[8:])
+	size := int64(binary.BigEndian.Uint64(of))
+	digest, err := keyDigest(of[8:])
+	if err != nil {
+		return place{}, err
+	}
 	if v[0] == 'n' {
 		return place{blob: digest, bytes: bytes.Clone(v[1:]), size: len(v) - 1}, nil
 	}
 	i, n := binary.Uvarint(v[1:])
-	if n <= 0 || i > uint64(size/chunkSize) {
+	if n <= 0 || size < 0 || i > uint64(size/chunkSize) {
 		return place{}, &damagedError{"a leaf lies behind its blob's end"}
 	}
 	offset := int64(i) * chunkSize
@@ -75,12 +79,13 @@ func digestKey(d oci.Digest) []byte {
 	return append([]byte{1}, sum...)
 }
 
-func keyDigest(k []byte) oci.Digest {
-	name := "sha256:"
-	if k[0] == 2 {
-		name = "sha512:"
+func keyDigest(k []byte) (oci.Digest, error) {
+	names := map[byte]string{1: "sha256:", 2: "sha512:"}
+	d, err := oci.ParseDigest(names[k[0]] + hex.EncodeToString(k[1:]))
+	if err != nil {
+		return "", &damagedError{err}
 	}
-	return oci.Digest(name + hex.EncodeToString(k[1:]))
+	return d, nil
 }
 
 // eachBlock calls visit with the CID of every block of the index.
@@ -103,7 +108,13 @@ func (x *index) eachBlock(visit func(cid.Cid) error) error {
 
 // eachBlob calls visit with every blob of the index.
 func (x *index) eachBlob(visit func(oci.Digest) error) error {
-	return x.eachOf(dagsBucket, func(k, _ []byte) error { return visit(keyDigest(k)) })
+	return x.eachOf(dagsBucket, func(k, _ []byte) error {
+		d, err := keyDigest(k)
+		if err != nil {
+			return err
+		}
+		return visit(d)
+	})
 }
 
 // page is how many entries are read in one transaction, so that whoever walks

@@ -36,6 +36,10 @@ func dagOf(tx *bolt.Tx, d oci.Digest) (*record, error) {
 	if v == nil {
 		return nil, nil
 	}
+	return readRecord(v)
+}
+
+func readRecord(v []byte) (*record, error) {
 	if len(v) < 16 {
 		return nil, &damagedError{"a DAG's record is short"}
 	}
@@ -43,7 +47,11 @@ func dagOf(tx *bolt.Tx, d oci.Digest) (*record, error) {
 	if err != nil {
 		return nil, &damagedError{err}
 	}
-	return &record{number: bytes.Clone(v[:8]), size: int64(binary.BigEndian.Uint64(v[8:])), root: root}, nil
+	size := int64(binary.BigEndian.Uint64(v[8:]))
+	if size <= MaxBlock {
+		return nil, &damagedError{"a blob of one block has a DAG"}
+	}
+	return &record{number: bytes.Clone(v[:8]), size: size, root: root}, nil
 }
 
 // add writes a DAG down. A DAG that is there already stays.

@@ -180,12 +180,12 @@ func (t *settler) settleAll(ctx context.Context) error {
 		return nil
 	})
 	if err == nil {
-		err = t.store.index.eachBlob(func(d oci.Digest) error {
+		err = t.store.repair(t.store.index.eachBlob(func(d oci.Digest) error {
 			if _, err := t.store.config.Pool.Stat(d); errors.Is(err, blob.ErrNotFound) {
 				todo = append(todo, d)
 			}
 			return nil
-		})
+		}))
 	}
 	for _, d := range todo {
 		err = errors.Join(err, t.settleOne(ctx, d, false), ctx.Err())

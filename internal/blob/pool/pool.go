@@ -200,14 +200,13 @@ func (p *Pool) Remove(d oci.Digest) error {
 	return notFound(d, os.Remove(path))
 }
 
-// RemoveUnused takes d out if nobody else holds a link to it and none was
-// given since the time before, and says whether it did. Nobody can link it
-// meanwhile.
-func (p *Pool) RemoveUnused(d oci.Digest, before time.Time) (bool, error) {
+// RemoveUnused takes d out if nobody else holds a link to it, and says whether
+// it did.
+func (p *Pool) RemoveUnused(d oci.Digest) (bool, error) {
 	p.moving.Lock()
 	defer p.moving.Unlock()
 	info, err := p.Stat(d)
-	if err != nil || info.Links > 1 || !info.Since.Before(before) {
+	if err != nil || info.Links > 1 {
 		return false, err
 	}
 	return true, p.Remove(d)
@@ -237,6 +236,11 @@ func sameFile(a, b string) bool {
 }
 
 func describe(d oci.Digest, info fs.FileInfo) Info {
-	s := info.Sys().(*syscall.Stat_t)
-	return Info{Digest: d, Size: info.Size(), Links: int(s.Nlink), Since: time.Unix(s.Ctim.Unix()), file: info}
+	links := int(info.Sys().(*syscall.Stat_t).Nlink)
+	return Info{Digest: d, Size: info.Size(), Links: links, Since: Changed(info), file: info}
+}
+
+// Changed is when a name of a file was last given or taken; see Info.Since.
+func Changed(info fs.FileInfo) time.Time {
+	return time.Unix(info.Sys().(*syscall.Stat_t).Ctim.Unix())
 }

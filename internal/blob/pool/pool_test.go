@@ -115,20 +115,30 @@ func TestRottenBytesGoToQuarantine(t *testing.T) {
 
 func TestOnlyWhatNobodyHoldsIsUnused(t *testing.T) {
 	p, root := open(t)
-	held, young, old := put(t, p, "held"), put(t, p, "young"), put(t, p, "old")
+	held, unused := put(t, p, "held"), put(t, p, "unused")
 	if err := p.Link(held, filepath.Join(filepath.Dir(root), "link")); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(20 * time.Millisecond)
-	before := time.Now()
-	time.Sleep(20 * time.Millisecond)
-	if err := p.Touch(young); err != nil {
-		t.Fatal(err)
-	}
-	for d, want := range map[oci.Digest]bool{held: false, young: false, old: true} {
-		if got, err := p.RemoveUnused(d, before); got != want || err != nil {
+	for d, want := range map[oci.Digest]bool{held: false, unused: true} {
+		if got, err := p.RemoveUnused(d); got != want || err != nil {
 			t.Errorf("%s: got %v and %v, want %v", d.Short(), got, err, want)
 		}
+	}
+}
+
+func TestTouchIsSeenInInfo(t *testing.T) {
+	p, _ := open(t)
+	d := put(t, p, "touched")
+	before, err := p.Stat(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(20 * time.Millisecond)
+	if err := p.Touch(d); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := p.Stat(d); err != nil || !after.Since.After(before.Since) {
+		t.Errorf("got %v and %v, was %v", after.Since, err, before.Since)
 	}
 }
 

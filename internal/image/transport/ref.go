@@ -66,8 +66,19 @@ var (
 //	[HOST[:PORT]/]NAME[:TAG|@DIGEST]                     registry, Docker Hub without HOST
 //
 // A bare word is an OCI layout when there is one of that name, an archive when
-// it ends in .tar, and a name at Docker Hub otherwise.
+// it ends in .tar, and a name at Docker Hub otherwise, unless a folder that is
+// no image has it: Docker Hub is not what was meant.
 func Parse(s string) (Ref, error) {
+	ref, err := parseWord(s)
+	if err == nil && ref.Kind == Registry && !namesHost(s) {
+		if info, stat := os.Stat(s); stat == nil && info.IsDir() {
+			return Ref{}, fmt.Errorf("image %.80q: is a folder, but no OCI layout; want docker://%s for the image of that name at Docker Hub", s, s)
+		}
+	}
+	return ref, err
+}
+
+func parseWord(s string) (Ref, error) {
 	if len(s) > 4096 || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
 		return Ref{}, fmt.Errorf("image %.80q: spaces, control characters or too long", s)
 	}
@@ -182,7 +193,7 @@ func parseRemote(s string) (Ref, error) {
 // word is refused unless a layout has that name, lest a typing error push to
 // Docker Hub.
 func ParseTarget(s string) (Ref, error) {
-	ref, err := Parse(s)
+	ref, err := parseWord(s)
 	if err != nil {
 		return Ref{}, err
 	}

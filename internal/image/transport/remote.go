@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -149,19 +150,62 @@ type document struct {
 func (d document) RawManifest() ([]byte, error)        { return d.raw, nil }
 func (d document) MediaType() (types.MediaType, error) { return d.mediaType, nil }
 
+// An UnreachableError is a registry that nothing answers for.
+type UnreachableError struct {
+	Host  string
+	cause error
+}
+
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("the registry cannot be reached: %v", e.cause)
+}
+
+func (e *UnreachableError) Unwrap() error { return e.cause }
+
+// Hub says whether the registry is the one of names that have no host.
+func (e *UnreachableError) Hub() bool { return e.Host == name.DefaultRegistry }
+
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Host
+}
+
 // explain turns a registry's answer into a sentence.
 func explain(err error) error {
 	var dial *net.OpError
 	if errors.As(err, &dial) && dial.Op == "dial" {
-		return fmt.Errorf("the registry cannot be reached: %w", dial)
+		var request *url.Error
+		host := ""
+		if errors.As(err, &request) {
+			host = hostOf(request.URL)
+		}
+		return &UnreachableError{host, dial}
 	}
 	switch statusOf(err) {
 	case http.StatusNotFound:
 		return fmt.Errorf("%w: the registry answers %w", ErrNotFound, err)
-	case http.StatusUnauthorized, http.StatusForbidden:
+	case http.StatusUnauthorized:
 		return fmt.Errorf("the registry wants other credentials: %w", err)
+	case http.StatusForbidden, http.StatusInsufficientStorage:
+		return &deniedError{err}
 	}
 	return err
+}
+
+// A deniedError is a registry's no, in its own words.
+type deniedError struct{ error }
+
+func (e *deniedError) Unwrap() error { return e.error }
+
+func (e *deniedError) Error() string {
+	var answer *rtransport.Error
+	if !errors.As(e.error, &answer) || len(answer.Errors) == 0 {
+		return "the registry refuses: " + e.error.Error()
+	}
+	return fmt.Sprintf("the registry refuses: %.200s", answer.Errors[0].String())
 }
 
 // statusOf is the code of the answer that err is about; 0 if it is of none.

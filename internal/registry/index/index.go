@@ -55,9 +55,13 @@ const wait = time.Second
 // together is how long a change waits for others to be synced with it.
 const together = 500 * time.Microsecond
 
+// addresses are kept for the file to grow into: until it has, no change waits
+// for a list that is being read.
+const addresses = 256 << 20
+
 // Open opens the database in the file path, which is made when absent.
 func Open(path string) (*DB, error) {
-	return open(path, &bbolt.Options{Timeout: wait, FreelistType: bbolt.FreelistMapType})
+	return open(path, &bbolt.Options{Timeout: wait, FreelistType: bbolt.FreelistMapType, InitialMmapSize: addresses})
 }
 
 // OpenTemporary makes an empty database that nobody else sees and that is
@@ -154,6 +158,14 @@ func (d *DB) view(name string, read func(r *repository) error) error {
 
 // pair is a key of two parts.
 func pair(a, b string) []byte { return []byte(a + "\x00" + b) }
+
+// Create makes a repository, unless it is there.
+func (d *DB) Create(name string) error {
+	return d.bolt.Batch(func(tx *bbolt.Tx) error {
+		_, err := ensure(tx, name)
+		return err
+	})
+}
 
 // Put records the manifest and gives it the tags. When it returns, all is on
 // the disk.

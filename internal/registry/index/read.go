@@ -113,6 +113,16 @@ type Tagging struct {
 	Tags []string
 }
 
+// Import makes a repository of the entries, unless there is one.
+func (d *DB) Import(name string, entries []Tagging) error {
+	return d.bolt.Update(func(tx *bbolt.Tx) error {
+		if _, err := find(tx, name); err == nil {
+			return nil
+		}
+		return fill(tx, name, entries)
+	})
+}
+
 // Replace makes a repository consist of the entries alone.
 func (d *DB) Replace(name string, entries []Tagging) error {
 	return d.bolt.Update(func(tx *bbolt.Tx) error {
@@ -120,17 +130,21 @@ func (d *DB) Replace(name string, entries []Tagging) error {
 		if err != nil && !errors.Is(err, berrors.ErrBucketNotFound) {
 			return err
 		}
-		r, err := ensure(tx, name)
-		if err != nil {
+		return fill(tx, name, entries)
+	})
+}
+
+func fill(tx *bbolt.Tx, name string, entries []Tagging) error {
+	r, err := ensure(tx, name)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if err := r.put(e.Entry, e.Tags); err != nil {
 			return err
 		}
-		for _, e := range entries {
-			if err := r.put(e.Entry, e.Tags); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return nil
 }
 
 // Stale gives the repositories that changed since Written was said of them,
