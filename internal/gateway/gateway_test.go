@@ -37,7 +37,6 @@ type site struct {
 	root, text cid.Cid
 	big        cid.Cid
 	bytes      []byte // of big
-	all        []cid.Cid
 }
 
 func newSite(t testing.TB) *site {

@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"io"
@@ -248,5 +249,30 @@ func TestRottenBlobGetsNoDAG(t *testing.T) {
 	}
 	if ok, _ := p.Has(t.Context(), d); ok {
 		t.Error("it is still in the pool")
+	}
+}
+
+func TestBlobBySHA512IsFoundByThatAndHasTheSameDAG(t *testing.T) {
+	s, p := newStore(t)
+	for _, size := range []int64{100, 3 << 20} {
+		b := stream(t, size)
+		sum := sha512.Sum512(b)
+		d := oci.Digest("sha512:" + hex.EncodeToString(sum[:]))
+		if err := p.Put(t.Context(), d, bytes.NewReader(b)); err != nil {
+			t.Fatal(err)
+		}
+		dag := dagOfBlob(t, s, d)
+		if size > MaxBlock {
+			if other := dagOfBlob(t, s, put(t, p, b)); other.Root != dag.Root {
+				t.Errorf("%s, by sha256 %s", dag.Root, other.Root)
+			}
+		}
+		if got, err := s.Blob(dag.Root); err != nil || got != d {
+			t.Errorf("got %s, %v", got, err)
+		}
+		var got bytes.Buffer
+		if err := s.WriteFile(t.Context(), dag.Root, &got); err != nil || !bytes.Equal(got.Bytes(), b) {
+			t.Errorf("%d bytes came, %v", got.Len(), err)
+		}
 	}
 }

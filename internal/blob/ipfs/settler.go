@@ -72,7 +72,7 @@ func (s *Store) Busy() {
 	s.settler.last = time.Now()
 }
 
-func (t *settler) add(d oci.Digest)   { t.note(func() { t.pending[d] = t.pending[d] }) }
+func (t *settler) add(d oci.Digest)   { t.note(func() { t.pending[d] = t.pending[d] || false }) }
 func (t *settler) check(d oci.Digest) { t.note(func() { t.pending[d] = true }) }
 func (t *settler) sweep()             { t.note(func() { t.all = true }) }
 
