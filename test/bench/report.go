@@ -26,6 +26,10 @@ var bars = []bar{
 	{"DecryptUnpack", "over-floor", "the same, against AES-CTR, HMAC-SHA256 and zstd alone", 1.25, ""},
 	{"RunOverFloor", "median-over-s", "seconds from run to the first output, over the bare boot: median", 4, ""},
 	{"RunOverFloor", "p90-over-s", "the same, 90th percentile", 6, ""},
+	{"BlockTransfer/100MiB", "ratio", "a blob of 100 MiB from one node to another, against kubo 0.39", 0.5,
+		"both ends hash and encrypt every byte, twice under a swarm's key, and on one machine they share its processors: " +
+			"the two programs spend about the same on it"},
+	{"BlockTransfer/256KiB", "ratio", "400 blobs of 256 KiB from one node to another, against kubo 0.39", 0.5, ""},
 	{"Sizes", "uki-MB", "UKI, in MB", 20, ""},
 	{"Sizes", "node-MB", "holdfast-node, in MB", 16, ""},
 }
