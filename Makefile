@@ -12,7 +12,8 @@ TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
 KUBO        = $(STATE)/test/kubo/ipfs
-TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(wildcard $(KUBO)) CGO_ENABLED=0 \
+COSIGN      = $(STATE)/test/cosign
+TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) CGO_ENABLED=0 \
               $(GO) test -trimpath -count=1 -timeout 30m $(TESTFLAGS)
 FUZZ        = $(GO) run ./test/fuzz
 FUZZFLAGS   = -state $(STATE)/fuzz
@@ -31,7 +32,7 @@ demo:
 # image that others look at.
 test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
-	@$(MAKE) --no-print-directory $(KERNEL)
+	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO)
 	$(TEST) ./test/chain
 	$(TEST) $$($(GO) list ./... | grep -v test/chain)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
@@ -67,27 +68,32 @@ fuzz-corpus:
 fuzz-report:
 	@$(FUZZ) coverage $(FUZZFLAGS) && $(FUZZ) report
 
-soak: test-tools build $(KUBO)
-	HOLDFAST_TEST_KUBO=$(KUBO) $(TEST) -v -run Kubo ./test/swarm
+soak: test-tools build $(KUBO) $(COSIGN)
+	HOLDFAST_COSIGN=$(COSIGN) $(TEST) -v -run TestCosign ./test/clients
 	HOLDFAST_SOAK=1 $(GO) test -count=1 -timeout 30m ./internal/attack
 	$(MAKE) fuzz FUZZTIME=5m
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAttacksOnMachinesAreHeld ./test/chain
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
 	HOLDFAST_SOAK=1 $(TEST) -v -run 'HoweverItIsBuilt|TreesOfDpkgDeb|WhatAptChooses' ./test/repro ./internal/deb
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
-	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImageFits|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
+	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImage|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
 
-# The official suite, from a checkout that somebody brings; writes docs/conformance.md.
+# An official suite, from a checkout that somebody brings; writes its part of docs/conformance.md.
 conformance:
-	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec"; exit 2; }
+	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec or ipfs/gateway-conformance"; exit 2; }
 	$(GO) run ./test/conformance -suite $(SUITE)
 
-# The IPFS node of others: two minutes of one processor when nothing is built, so
-# make test takes it where it is, and make soak makes it. A dependency needs a newer version for this Go.
+# The IPFS node of others: two minutes of one processor when nothing is built. A
+# dependency needs a newer version for this Go.
 $(KUBO):
 	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init kubo && \
 	$(GO) mod edit -require=github.com/ipfs/kubo@v0.39.0 -require=github.com/cockroachdb/swiss@v0.0.0-20251224182025-b0f6560f979b && \
 	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' -o $@ github.com/ipfs/kubo/cmd/ipfs
+
+# The program that others sign with: 3.5 minutes of one processor when nothing
+# is built, so make test reads what it wrote, and make soak runs it.
+$(COSIGN):
+	GOBIN=$(@D) CGO_ENABLED=0 $(GO) install -trimpath -ldflags '-s -w' github.com/sigstore/cosign/v3/cmd/cosign@v3.1.2
 
 # A kernel that tests boot without firmware, unpacked from Debian's package.
 $(KERNEL):

@@ -74,7 +74,7 @@ func readCertificates(path string) ([]byte, error) {
 
 // carryFlag is for verbs that take along what refers to the image.
 func carryFlag(c *cobra.Command) func(transport.Options) transport.Options {
-	without := c.Flags().Bool("no-referrers", false, "leave behind what refers to the image: its bill of materials, its provenance")
+	without := c.Flags().Bool("no-referrers", false, "leave behind what refers to the image: its bill of materials, its provenance, its signatures")
 	return func(o transport.Options) transport.Options {
 		o.Referrers = !*without
 		return o
@@ -91,7 +91,8 @@ func (a *app) copyVerb(verb, from, to string) *cobra.Command {
 		Short: strings.ToUpper(verb[:1]) + verb[1:] + " an image between a layout or archive and a registry",
 		Long: `Copies an image, checking every byte against the digest that names it; what the
 destination has is not sent again, and the image takes its name last. What
-refers to the image goes along: its bill of materials, its provenance.
+refers to the image goes along: its bill of materials, its provenance, its
+signatures.
 ` + referenceHelp + `
 Exit codes: 0 copied, 1 failed, 2 usage, 3 content does not match its digest.`,
 		Args: cobra.ExactArgs(2),

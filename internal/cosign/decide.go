@@ -54,7 +54,11 @@ func (d Decision) Err() error {
 		return nil
 	}
 	for _, j := range d.Requirements {
-		if !j.Fulfilled {
+		switch {
+		case j.Fulfilled:
+		case j.Type == reject:
+			return fmt.Errorf("%w: %s rejects %s", ErrRefused, d.Place(), d.Image)
+		default:
 			return fmt.Errorf("%w: %s wants %s of %s: %s", ErrRefused, d.Place(), j.Type, d.Image, j.Reason)
 		}
 	}
@@ -112,9 +116,13 @@ func (r Requirement) judgeSigned(j *Judged, s Subject, found *Found) {
 			rank, nearest = at, err
 		}
 	}
-	j.Reason = nearest.Error()
-	if n := len(found.Signatures); n > 0 {
-		j.Reason = fmt.Sprintf("of its signatures (%d) the nearest: %s", n, nearest)
+	switch n := len(found.Signatures); n {
+	case 0:
+		j.Reason = nearest.Error()
+	case 1:
+		j.Reason = "its one signature is not good: " + nearest.Error()
+	default:
+		j.Reason = fmt.Sprintf("none of its %d signatures is good; the nearest: %s", n, nearest)
 	}
 	if n := len(found.Unread); n > 0 {
 		j.Reason += fmt.Sprintf("; %d could not be read, the first: %s", n, found.Unread[0])

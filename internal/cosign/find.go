@@ -49,11 +49,12 @@ func Find(ctx context.Context, in Repository, image oci.Digest) (Found, error) {
 	if err != nil {
 		return f, fmt.Errorf("referrers: %w", err)
 	}
+	read := 0
 	for _, d := range descs {
 		if !IsBundle(d.ArtifactType) && d.ArtifactType != "" {
 			continue
 		}
-		if len(f.Signatures)+len(f.Unread) == maxReferrers {
+		if read++; read > maxReferrers {
 			f.Unread = append(f.Unread, fmt.Errorf("there are more than %d", maxReferrers))
 			break
 		}

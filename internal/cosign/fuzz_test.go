@@ -2,12 +2,15 @@ package cosign
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
+
+	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"holdfast/internal/oci"
 )
@@ -119,6 +122,53 @@ func FuzzPolicy(f *testing.F) {
 		}
 		if first.Allowed && first.Transport == "" && p.Default[0].Type == reject {
 			t.Errorf("%s takes %s", raw, n)
+		}
+	})
+}
+
+// A hostile is a repository that gives what the fuzzer wants, whatever is
+// asked for.
+type hostile struct{ referrer, tag, blob []byte }
+
+func (h hostile) Tag(context.Context, string) ([]byte, error) { return h.tag, nil }
+
+func (h hostile) Referrers(context.Context, oci.Digest) ([]v1.Descriptor, error) {
+	return []v1.Descriptor{{ArtifactType: BundleType}, {}, {ArtifactType: "text/plain"}}, nil
+}
+
+func (h hostile) Manifest(context.Context, v1.Descriptor) ([]byte, error) { return h.referrer, nil }
+func (h hostile) Blob(context.Context, v1.Descriptor) ([]byte, error)     { return h.blob, nil }
+
+// Whatever lies beside an image, it is read or noted, within the bounds, and
+// none of it is a signature by a key that signed nothing.
+//
+//fuzz:parser find.go kind.go
+func FuzzFind(f *testing.F) {
+	blobs := recordedBlobs(f)
+	for i, raw := range blobs {
+		f.Add(raw, blobs[(i+1)%len(blobs)], blobs[(i+2)%len(blobs)])
+	}
+	image := tagged(f, "v1")
+	key, err := NewKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)).Public())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, referrer, tag, blob []byte) {
+		found, err := Find(t.Context(), hostile{referrer, tag, blob}, image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(found.Signatures); n > maxReferrers+maxLayers {
+			t.Errorf("read %d signatures", n)
+		}
+		for _, s := range found.Signatures {
+			if _, err := s.Check(image, []Key{key}); err == nil {
+				t.Error("a signature by a key that signed nothing")
+			}
+		}
+		var m v1.Manifest
+		if IsStatement(referrer) && (json.Unmarshal(referrer, &m) != nil || len(m.Layers) == 0) {
+			t.Errorf("%s is no statement", referrer)
 		}
 	})
 }

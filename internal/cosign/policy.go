@@ -74,8 +74,8 @@ func checkScope(transport, scope string) error {
 	case transport != Docker:
 		return nil
 	case strings.HasPrefix(scope, "*."):
-		if !hostForm.MatchString(scope[2:]) {
-			return errors.New("want *.DOMAIN")
+		if !hostForm.MatchString(scope[2:]) || strings.Contains(scope, ":") {
+			return errors.New("want *.DOMAIN, which is of any port")
 		}
 		return nil
 	case hostForm.MatchString(scope):

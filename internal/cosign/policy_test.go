@@ -54,7 +54,7 @@ func TestTheMostSpecificScopeDecides(t *testing.T) {
 	for name, want := range map[string]string{
 		"a.b.example.com:5000/n/r:v1": "a.b.example.com:5000/n/r:v1", "a.b.example.com:5000/n/r:v2": "a.b.example.com:5000/n/r",
 		"a.b.example.com:5000/n/r/s:v1": "a.b.example.com:5000/n/r", "a.b.example.com:5000/n/q": "a.b.example.com:5000/n",
-		"a.b.example.com:5000/m:v1": "a.b.example.com:5000", "c.example.com/m:v1": "*.example.com", "c.d.example.com/m": "*.example.com",
+		"a.b.example.com:5000/m:v1": "a.b.example.com:5000", "c.example.com/m:v1": "*.example.com", "c.d.example.com/m": "*.example.com", "c.example.com:5000/m": "*.example.com",
 		"a.b.example.com/m": "*.example.com", "example.com/m:v1": "", "a.b.example.com:5000/nn/r": "a.b.example.com:5000",
 	} {
 		if _, transport, scope := p.For(subject(t, name, "v1")); scope != want || transport != Docker {
@@ -87,7 +87,7 @@ func TestAnImageIsTakenOnlyIfAllIsFulfilled(t *testing.T) {
 		{"other.example/x:v2", "v2", signed(t, "p256", repository), "it is of the name 127.0.0.1:5077/rec, and matchRepository wants another"},
 		{at + ":v2", "v2", signed(t, "p256", ""), "it is of the name 127.0.0.1:5077/rec, and matchRepoDigestOrExact wants another"},
 		{at + ":v1", "v1", signed(t, "p256", repository), "it gives the image no name"},
-		{at + ":v1", "v1", both + `, {"type": "reject"}`, "everything is rejected"},
+		{at + ":v1", "v1", both + `, {"type": "reject"}`, "the default of docker rejects " + at + ":v1"},
 		{at + ":v1", "v1", `{"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k"}`, "OpenPGP"},
 	} {
 		p := parse(t, `{"default": [{"type": "reject"}], "transports": {"docker": {"": [`+c.wanted+`]}}}`)

@@ -42,6 +42,7 @@ func (s Subject) scopes() []string {
 		}
 		list = append(list, at)
 	}
+	at, _, _ = strings.Cut(at, ":") // a wildcard is of any port
 	for {
 		_, domain, ok := strings.Cut(at, ".")
 		if !ok {

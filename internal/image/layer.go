@@ -26,7 +26,8 @@ func newPlain(write func(io.Writer) error) (plain, error) {
 	return plain{write, sumOf(sum)}, err
 }
 
-// A codec compresses to the same bytes wherever its id is the same.
+// A codec compresses to the same bytes wherever its id is the same. Of one with
+// an empty id nothing is kept.
 type codec interface {
 	id() string
 	pack(ctx context.Context, to io.Writer, write func(io.Writer) error) error
@@ -40,7 +41,7 @@ func (b *build) packed(ctx context.Context, to io.Writer, c codec, p plain, m me
 	pack := func(to io.Writer) error {
 		return c.pack(ctx, to, func(w io.Writer) error { return p.write(io.MultiWriter(w, m)) })
 	}
-	if b.Derived == nil {
+	if b.Derived == nil || c.id() == "" {
 		return pack(to)
 	}
 	key := derived.KeyOf("packed", c.id(), string(p.sum))

@@ -72,11 +72,15 @@ func (gzipCodec) unpackTo(to io.Writer, from io.Reader) error {
 // once, and what guests fetch, decrypt and unpack is dear.
 const packLevel = zstd.SpeedBestCompression
 
-// zstdID names the version of zstd's packer, with how it is used.
+// zstdID names the version of zstd's packer, with how it is used. It is empty
+// when neither the packer's version nor this program is known.
 func zstdID(how ...any) string {
 	version := packerVersion()
 	if version == "" { // as in programs of "go test"
 		version = ownSum()
+	}
+	if version == "" {
+		return ""
 	}
 	return "zstd " + version + " " + fmt.Sprint(how...)
 }
@@ -102,11 +106,8 @@ func ownSum() string {
 		_, err = io.Copy(sum, f)
 		_ = f.Close()
 	}
-	if err != nil { // there is no /proc: what it was built of has to do
-		sum.Reset()
-		if info, ok := debug.ReadBuildInfo(); ok {
-			_, _ = io.WriteString(sum, info.String())
-		}
+	if err != nil {
+		return ""
 	}
 	return string(sumOf(sum))
 }

@@ -69,7 +69,11 @@ func wantsSignature(key, identity string) string {
 	return fmt.Sprintf(`{"default": [{"type": "reject"}], "transports": {"docker": {"registry.example": [{"type": "sigstoreSigned", "keyPath": %s, "signedIdentity": {"type": %q}}]}}}`, key, identity)
 }
 
-func move(t *testing.T, src, dst string) error {
+// move takes an image along with its signatures, bare without them.
+func move(t *testing.T, src, dst string) error { t.Helper(); return copyImage(t, src, dst, true) }
+func bare(t *testing.T, src, dst string) error { t.Helper(); return copyImage(t, src, dst, false) }
+
+func copyImage(t *testing.T, src, dst string, signatures bool) error {
 	t.Helper()
 	from, err := transport.Parse(src)
 	if err != nil {
@@ -79,7 +83,7 @@ func move(t *testing.T, src, dst string) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = transport.Copy(t.Context(), from, to, transport.Options{Referrers: true})
+	_, err = transport.Copy(t.Context(), from, to, transport.Options{Referrers: signatures})
 	return err
 }
 
@@ -98,7 +102,7 @@ func TestARegistryGivesOutWhatThePolicyAllows(t *testing.T) {
 	if err := move(t, host+"/a/hello:v1", "oci:"+t.TempDir()); err != nil {
 		t.Errorf("signed: %v", err)
 	}
-	if err := move(t, "oci:"+signedByCosign+":v2", host+"/a/hello:v2"); err != nil { // without the tag that has its signatures
+	if err := bare(t, "oci:"+signedByCosign+":v2", host+"/a/hello:v2"); err != nil {
 		t.Fatal(err)
 	}
 	denied(t, move(t, host+"/a/hello:v2", "oci:"+t.TempDir()), "scope registry.example wants sigstoreSigned of registry.example/a/hello:v2: no signature is beside it")
@@ -143,11 +147,11 @@ func TestOurSignatureCarriesTheNameThatThePolicyWants(t *testing.T) {
 	denied(t, move(t, host+"/hello:v2", "oci:"+t.TempDir()), "it is of the name registry.example/hello:v1")
 }
 
-// copyOf is a layout of one of cosign's images, to write to.
+// copyOf is a layout of one of those images without its signatures.
 func copyOf(t *testing.T, tag string) string {
 	t.Helper()
 	dir := "oci:" + t.TempDir()
-	if err := move(t, "oci:"+signedByCosign+":"+tag, dir); err != nil {
+	if err := bare(t, "oci:"+signedByCosign+":"+tag, dir); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -174,6 +178,9 @@ func TestATagIsSetOnlyOnWhatThePolicyAllows(t *testing.T) {
 	}
 	if code := put(t, host, string(s.Digest)+"?tag=sneaked", s, raw); code != http.StatusForbidden {
 		t.Errorf("by its digest with a tag: got %d, want 403", code)
+	}
+	if err := move(t, "oci:"+signedByCosign+":v2", host+"/a/hello:v2"); err != nil {
+		t.Errorf("older signatures first, then the tag: %v", err)
 	}
 	if err := move(t, "oci:"+signedByCosign+":v1", host+"/a/hello:v1"); err != nil {
 		t.Errorf("signatures first, then the tag: %v", err)

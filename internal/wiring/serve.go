@@ -88,6 +88,9 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 	if err != nil {
 		return err
 	}
+	if err := s.openBlobs(i, c, &config); err != nil {
+		return err
+	}
 	if err := s.joinSwarm(i, c, &config); err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 		return err
 	}
 	m := newMetrics(config.Dir)
-	config.Observer = m
+	config.Observer = s.observed(m)
 	reg, err := registry.New(config)
 	if err != nil {
 		return fmt.Errorf("open registry: %w", err)

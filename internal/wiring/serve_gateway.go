@@ -1,6 +1,10 @@
 package wiring
 
-import "holdfast/internal/gateway"
+import (
+	"holdfast/internal/blob/ipfs"
+	"holdfast/internal/gateway"
+	"holdfast/internal/registry"
+)
 
 // GatewayConfig says where IPFS content is served over HTTP, and for whom.
 type GatewayConfig struct {
@@ -12,9 +16,6 @@ type GatewayConfig struct {
 func (s *Services) serveGateway(i Installation, c ServeConfig) error {
 	if c.Gateway.Listen == "" {
 		return nil
-	}
-	if err := s.openBlobs(i, c); err != nil {
-		return err
 	}
 	h, err := gateway.New(gateway.Config{Blocks: s.blobs.store, Hosts: c.Gateway.Hosts})
 	if err != nil {
@@ -32,14 +33,35 @@ func (s *Services) GatewayURL() string {
 	return s.gateway.url
 }
 
-// openBlobs opens the registry's blobs for those that serve them otherwise.
-func (s *Services) openBlobs(i Installation, c ServeConfig) (err error) {
-	if s.blobs != nil {
+// openBlobs opens the registry's blobs as IPFS content, if anybody serves them
+// so, and has the registry tell of new ones.
+func (s *Services) openBlobs(i Installation, c ServeConfig, r *registry.Config) (err error) {
+	if c.Gateway.Listen == "" && c.Peer.Swarm == "" {
 		return nil
 	}
-	if s.blobs, err = i.Blobs(c.RegistryDir, c.Log); err == nil {
-		s.blobs.store.Start()
-		s.ends = append(s.ends, s.blobs.Close)
+	if s.blobs, err = i.Blobs(c.RegistryDir, c.Log); err != nil {
+		return err
 	}
-	return err
+	s.ends = append(s.ends, s.blobs.Close)
+	s.blobs.store.Start()
+	r.Stored, r.Pinned = both(r.Stored, s.blobs.store.Stored), s.blobs.store.IsKept
+	return nil
+}
+
+// observed is o, and has the index of blobs wait while the registry answers.
+func (s *Services) observed(o registry.Observer) registry.Observer {
+	if s.blobs == nil {
+		return o
+	}
+	return busy{o, s.blobs.store}
+}
+
+type busy struct {
+	registry.Observer
+	store *ipfs.Store
+}
+
+func (b busy) Request(r registry.Answered) {
+	b.store.Busy()
+	b.Observer.Request(r)
 }

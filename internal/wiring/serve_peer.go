@@ -43,9 +43,6 @@ func (s *Services) joinSwarm(i Installation, c ServeConfig, r *registry.Config) 
 	if c.Peer.Swarm == "" {
 		return nil
 	}
-	if err := s.openBlobs(i, c); err != nil {
-		return err
-	}
 	config, err := i.peerConfig(s.ring, c.Peer, s.blobs, c.Log)
 	if err != nil {
 		return err

@@ -81,6 +81,7 @@ func peer(b *testing.B, name string) string {
 // A served registry is a process.
 type served struct {
 	name, url string
+	password  string // of the user "bench"; empty: anybody may push
 	cmd       *exec.Cmd
 }
 
@@ -99,10 +100,25 @@ func serveDistribution(b *testing.B) *served {
 	return start(b, "distribution", address, exec.Command(peer(b, "distribution"), "serve", filepath.Join(dir, "config.yml")))
 }
 
+// serveOurs serves with the swarm up: each blob is IPFS content at once.
 func serveOurs(b *testing.B, name string, flags ...string) *served {
 	address := freeAddress(b)
-	args := []string{"serve", "--quiet", "--state", b.TempDir(), "--registry-listen", address, "--broker-listen", freeAddress(b)}
+	args := []string{"serve", "--quiet", "--state", b.TempDir(), "--registry-listen", address, "--broker-listen", freeAddress(b), "--swarm-listen", freeAddress(b)}
 	return start(b, name, address, exec.Command(filepath.Join(root, "bin", "holdfast"), append(args, flags...)...))
+}
+
+// serveGuarded serves to a user with a password alone.
+func serveGuarded(b *testing.B) *served {
+	const password = "correct horse"
+	rules := filepath.Join(b.TempDir(), "access.yaml")
+	add := exec.Command(filepath.Join(root, "bin", "holdfast"), "registry", "user", "add", "bench", "--access", rules, "--quiet")
+	add.Stdin = strings.NewReader(password + "\n")
+	if out, err := add.CombinedOutput(); err != nil {
+		b.Fatalf("user add: %v: %s", err, out)
+	}
+	s := serveOurs(b, "guarded", "--access", rules)
+	s.password = password
+	return s
 }
 
 func freeAddress(b *testing.B) string {

@@ -38,6 +38,19 @@ func TestAnImageFitsIntoItsSizeAnd64MiB(t *testing.T) {
 	t.Logf("%s", weighed)
 }
 
+// Nothing of it can be held compressed.
+func TestAnImageOfNoiseFitsIntoItsSizeAnd128MiB(t *testing.T) {
+	if !soak() {
+		t.Skip("boots one more machine: HOLDFAST_SOAK=1 runs it")
+	}
+	const size = 256
+	weighed := needs(t).weigh(t, size*mib, 100, size+128)
+	if want := fmt.Sprintf("bytes %d ", size*mib); !bytes.Contains(weighed, []byte(want)) || !bytes.Contains(weighed, []byte("error <nil>")) {
+		t.Fatalf("got %s, want %s", weighed, want)
+	}
+	t.Logf("%s", weighed)
+}
+
 // Beside the workload are firmware, kernel, process 1 and what the kernel
 // keeps for its devices.
 func TestAnIdleMachineTakesAtMost128MiB(t *testing.T) {

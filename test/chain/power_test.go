@@ -140,7 +140,7 @@ func (o *outage) strike(s stroke, after time.Duration) {
 	}
 	code := p.await(o.t, 30*time.Second)
 	where := fmt.Sprintf("%s killed after %v", s.name, after)
-	if s.state == "failed" && (code != 125 || !strings.HasPrefix(p.says.String(), "holdfast: run: "+s.says+"\n")) {
+	if s.state == "failed" && (code != 125 || !strings.Contains(p.says.String(), "holdfast: run: "+s.says+"\n")) {
 		o.t.Errorf("%s: got exit code %d and %q, want 125 and %q", where, code, p.says.String(), s.says)
 	}
 	if got := o.record(o.name); got.State != s.state || got.Reason != s.says || got.PID != 0 {

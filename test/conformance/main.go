@@ -1,6 +1,6 @@
-// Command conformance runs the OCI distribution conformance suite, from a
-// checkout that somebody brings, against a registry that it starts, and keeps
-// the result.
+// Command conformance runs the conformance suites of the OCI distribution API
+// and of IPFS gateways, from a checkout that somebody brings, against a
+// registry or a gateway that it starts, and keeps the result.
 //
 // The suite's code stays where it is. What is written is a table of how its
 // checks ended, with the commit that they are of.
@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	suite := flag.String("suite", "", "checkout of opencontainers/distribution-spec")
+	suite := flag.String("suite", "", "checkout of opencontainers/distribution-spec or ipfs/gateway-conformance")
 	out := flag.String("out", "docs/conformance.md", "where the result goes")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -37,40 +37,55 @@ func main() {
 }
 
 func run(ctx context.Context, suite, out string) error {
-	if _, err := os.Stat(filepath.Join(suite, "conformance", "main.go")); err != nil {
-		return fmt.Errorf("suite %q: want a checkout of opencontainers/distribution-spec: %w", suite, err)
-	}
 	work, err := os.MkdirTemp("", "conformance-*")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(work)
+	section, failed := "", error(nil)
+	if _, err := os.Stat(filepath.Join(suite, "cmd", "gateway-conformance")); err == nil {
+		section, failed = runGateway(ctx, suite, work)
+	} else {
+		section, failed = runDistribution(ctx, suite, work)
+	}
+	if section == "" {
+		return failed
+	}
+	fmt.Print(section)
+	old, err := os.ReadFile(out)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return errors.Join(failed, atomicfile.WriteFile(out, []byte(replaced(string(old), section)), 0o644))
+}
+
+// runDistribution runs the suite of the OCI distribution specification.
+func runDistribution(ctx context.Context, suite, work string) (string, error) {
+	if _, err := os.Stat(filepath.Join(suite, "conformance", "main.go")); err != nil {
+		return "", fmt.Errorf("suite %q: want a checkout of opencontainers/distribution-spec or ipfs/gateway-conformance: %w", suite, err)
+	}
 	program := filepath.Join(work, "suite")
 	if _, err := command(ctx, filepath.Join(suite, "conformance"), nil, "go", "build", "-o", program, "."); err != nil {
-		return fmt.Errorf("build the suite: %w", err)
+		return "", fmt.Errorf("build the suite: %w", err)
 	}
 	plain, err := check(ctx, filepath.Join(work, "plain"), program)
 	if err != nil {
-		return err
+		return "", err
 	}
 	all, err := check(ctx, filepath.Join(work, "all"), program, "OCI_API_BLOBS_DIGEST_HEADER=true",
 		"OCI_API_MANIFESTS_DIGEST_HEADER=true", "OCI_API_BLOBS_UPLOAD_CANCEL=true", "OCI_API_MANIFESTS_TAG_PARAM=true")
 	if err != nil {
-		return err
+		return "", err
 	}
 	commit, err := command(ctx, suite, nil, "git", "log", "-1", "--format=%H of %cs")
 	if err != nil {
 		commit = "" // a checkout need not be a repository
 	}
 	result := page(strings.TrimSpace(commit), plain, all)
-	fmt.Print(result)
-	if err := atomicfile.WriteFile(out, []byte(result), 0o644); err != nil {
-		return err
-	}
 	if bad := plain.bad() + all.bad(); bad > 0 || plain.Tests == 0 {
-		return fmt.Errorf("%d of %d checks fail", bad, plain.Tests+all.Tests)
+		return result, fmt.Errorf("%d of %d checks fail", bad, plain.Tests+all.Tests)
 	}
-	return nil
+	return result, nil
 }
 
 // check runs the suite against a registry on loopback.

@@ -59,7 +59,28 @@ func (r *results) total() string {
 
 func (r *results) bad() int { return r.Failures + r.Errors }
 
-// page is docs/conformance.md.
+// replaced is the page with a section in place of the one with its title, or
+// at its end.
+func replaced(page, section string) string {
+	title, _, _ := strings.Cut(section, "\n")
+	var parts []string
+	found := false
+	for i, part := range strings.Split("\n"+page, "\n# ") {
+		switch {
+		case i == 0:
+		case "# "+strings.SplitN(part, "\n", 2)[0] == title:
+			parts, found = append(parts, strings.TrimSpace(section)), true
+		default:
+			parts = append(parts, "# "+strings.TrimSpace(part))
+		}
+	}
+	if !found {
+		parts = append(parts, strings.TrimSpace(section))
+	}
+	return strings.Join(parts, "\n\n") + "\n"
+}
+
+// page is the registry's part of docs/conformance.md.
 func page(commit string, plain, all *results) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Conformance to the OCI distribution specification

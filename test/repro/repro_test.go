@@ -54,6 +54,7 @@ type variant struct {
 	depth  string // folders between the variant's own and what it works in
 	fresh  bool   // with an empty HOME, and so an empty Go cache
 	user   bool   // as nobody
+	warm   bool   // after another build, with what that left in the cache
 }
 
 const nobody = 65534
@@ -69,6 +70,7 @@ var variants = []variant{
 	{name: "deep folder", depth: strings.Repeat("a-folder-of-some-length/", 8)},
 	{name: "another HOME, cold Go cache", fresh: true},
 	{name: "Go's settings", env: []string{"GOFLAGS=-buildvcs=true", "GOAMD64=v3", "GOARM64=v9.0", "GOEXPERIMENT=nogreenteagc", "CGO_ENABLED=1"}},
+	{name: "warm cache", warm: true},
 	{name: "another user", user: true, fresh: true},
 }
 
@@ -79,6 +81,7 @@ func everything() variant {
 		around: []string{"faketime", "-f", "2031-05-06 07:08:09", "taskset", "-c", "0", "sh", "-c", `umask 077; exec "$0" "$@"`},
 		env:    []string{"TZ=Asia/Kathmandu", "LC_ALL=tr_TR.UTF-8", "SOURCE_DATE_EPOCH=1", "GOMAXPROCS=1", "GOAMD64=v3", "GOFLAGS=-buildvcs=true"},
 		depth:  strings.Repeat("a-folder-of-some-length/", 8),
+		warm:   true,
 	}
 }
 
@@ -193,9 +196,14 @@ func (s *shop) build(t *testing.T, v variant, format string) string {
 	if v.user {
 		give(t, dir)
 	}
-	out := filepath.Join(dir, "out")
-	s.run(t, v, filepath.Join(dir, "state"), "image", "build", filepath.Join(dir, "module", "images", "hello"), "--format", format, "-o", out)
-	return out
+	build := func(out string) string {
+		s.run(t, v, filepath.Join(dir, "state"), "image", "build", filepath.Join(dir, "module", "images", "hello"), "--format", format, "-o", out)
+		return out
+	}
+	if v.warm {
+		build(filepath.Join(dir, "before"))
+	}
+	return build(filepath.Join(dir, "out"))
 }
 
 // give makes everything below dir nobody's own.

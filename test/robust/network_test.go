@@ -3,7 +3,9 @@ package robust
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,9 +57,9 @@ func callers(mirror, keyring, registry string) map[string]func(line string, n in
 }
 
 const (
-	patience = 300 * time.Millisecond // with a server that says nothing
-	ends     = 15 * time.Second       // when a verb of that patience must have ended
-	small    = mib + mib/2            // what may come again: blobs that are not kept in part
+	patience = time.Second      // with a server that says nothing
+	ends     = 25 * time.Second // when a verb of that patience must have ended
+	small    = mib + mib/2      // what may come again: blobs that are not kept in part
 )
 
 func TestANetworkThatGoesIsNamedAndLaterMadeGood(t *testing.T) {
@@ -74,12 +76,13 @@ func TestANetworkThatGoesIsNamedAndLaterMadeGood(t *testing.T) {
 	far.run("image", "push", "oci:image", registry+"/small:1")
 	near := &place{t: t, dir: t.TempDir()}
 	near.copyFrom(far, "small", "image")
-	for name, call := range callers(a.URL, a.Keyring, registry) {
+	all := callers(a.URL, a.Keyring, registry)
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		call := all[name]
 		r := rand.New(rand.NewPCG(random.Uint64(), random.Uint64()))
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := near.clone(t)
-			p.patience = patience
 			l := newLine(t, call("", 0).to)
 			c := call(l.address, 0)
 			c.again(p)
@@ -110,7 +113,9 @@ func (p *place) suffer(l *line, c caller, f fault, at, total int64) {
 	l.breakAt(f, at, false)
 	where := fmt.Sprintf("%s at byte %d", f, at)
 	var out bytes.Buffer
+	p.patience = patience
 	cmd := p.command(c.words...)
+	p.patience = 0
 	cmd.Stderr = &out
 	began := time.Now()
 	failed := cmd.Run() != nil
@@ -142,7 +147,9 @@ func (p *place) endure(l *line, c caller, f fault, at int64) {
 	}
 	c.again(p)
 	l.breakAt(f, at, true)
+	p.patience = 3 * patience
 	p.run(c.words...)
+	p.patience = 0
 	c.check(p)
 	l.mend()
 }

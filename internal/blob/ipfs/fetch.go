@@ -34,19 +34,20 @@ const (
 // is not exactly size bytes long. Who gave root is not believed, nor is g:
 // the caller knows the digest of the whole.
 func Fetch(ctx context.Context, g Getter, root cid.Cid, size int64, w io.Writer) error {
-	ctx, cancel := context.WithCancel(ctx)
-	f := &fetcher{ctx: ctx, getter: g, w: w, size: size, left: size, pending: []*part{{cid: root}}}
-	defer f.wait.Wait()
-	defer cancel()
-	for len(f.pending) > 0 {
-		if err := f.step(); err != nil {
+	f := newFetcher(ctx, g, root, size, window)
+	defer f.close()
+	for {
+		b, err := f.next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			_, err = w.Write(b)
+		}
+		if err != nil {
 			return fmt.Errorf("fetch %s: %w", root, err)
 		}
 	}
-	if f.left != 0 {
-		return fmt.Errorf("fetch %s: %w: it is %d bytes long, want %d", root, ErrForm, size-f.left, size)
-	}
-	return nil
 }
 
 // A fetcher holds the blocks to come in the order of the file: the front one
@@ -54,12 +55,43 @@ func Fetch(ctx context.Context, g Getter, root cid.Cid, size int64, w io.Writer)
 // its place to its children.
 type fetcher struct {
 	ctx        context.Context
+	cancel     context.CancelFunc
 	getter     Getter
-	w          io.Writer
-	size, left int64
+	window     int
+	size, left int64 // of the file; what is still to come
+	skip       int64 // bytes that nobody wants
 	leaves     int64
 	pending    []*part
 	wait       sync.WaitGroup
+}
+
+func newFetcher(ctx context.Context, g Getter, root cid.Cid, size int64, window int) *fetcher {
+	f := &fetcher{getter: g, window: window, size: size, left: size, pending: []*part{{cid: root}}}
+	f.ctx, f.cancel = context.WithCancel(ctx)
+	return f
+}
+
+func (f *fetcher) close() {
+	f.cancel()
+	f.wait.Wait()
+}
+
+// next gives the bytes of the next leaf, io.EOF behind the last.
+func (f *fetcher) next() ([]byte, error) {
+	for len(f.pending) > 0 {
+		p, block, err := f.front()
+		if err != nil {
+			return nil, err
+		}
+		b, err := f.take(p, block)
+		if err != nil || len(b) > 0 {
+			return b, err
+		}
+	}
+	if f.left != 0 {
+		return nil, fmt.Errorf("%w: it is %d bytes long, want %d", ErrForm, f.size-f.left, f.size)
+	}
+	return nil, io.EOF
 }
 
 // A part is a block that is wanted.
@@ -74,20 +106,17 @@ type result struct {
 	err   error
 }
 
-func (f *fetcher) step() error {
-	for _, p := range f.pending[:min(window, len(f.pending))] {
+func (f *fetcher) front() (*part, blocks.Block, error) {
+	for _, p := range f.pending[:min(f.window, len(f.pending))] {
 		f.ask(p)
 	}
 	p := f.pending[0]
 	f.pending = f.pending[1:]
 	select {
 	case r := <-p.got:
-		if r.err != nil {
-			return r.err
-		}
-		return f.take(p, r.block)
+		return p, r.block, r.err
 	case <-f.ctx.Done():
-		return f.ctx.Err()
+		return nil, nil, f.ctx.Err()
 	}
 }
 
@@ -104,43 +133,57 @@ func (f *fetcher) ask(p *part) {
 	}()
 }
 
-func (f *fetcher) take(p *part, b blocks.Block) error {
-	if p.cid.Prefix().Codec == cid.Raw {
-		return f.write(p, b.RawData())
+// take gives a leaf's bytes, or puts a node's children in its place.
+func (f *fetcher) take(p *part, b blocks.Block) ([]byte, error) {
+	switch p.cid.Prefix().Codec {
+	case cid.Raw:
+		return f.leaf(p, b.RawData())
+	case cid.DagProtobuf:
+	default:
+		return nil, fmt.Errorf("%w: %s is neither raw nor dag-pb", ErrForm, p.cid)
 	}
-	if p.cid.Prefix().Codec != cid.DagProtobuf {
-		return fmt.Errorf("%w: %s is neither raw nor dag-pb", ErrForm, p.cid)
+	n, file, err := decodeFile(b)
+	if err != nil {
+		return nil, err
 	}
+	if len(n.Links()) == 0 {
+		return f.leaf(p, file.Data())
+	}
+	if err := f.expand(p, n, file); err != nil || len(file.Data()) == 0 {
+		return nil, err
+	}
+	return f.leaf(p, file.Data()) // IPFS of old had data beside links
+}
+
+// decodeFile reads a node of a UnixFS file.
+func decodeFile(b blocks.Block) (*merkledag.ProtoNode, *unixfs.FSNode, error) {
 	n, err := merkledag.DecodeProtobuf(b.RawData())
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrForm, p.cid, err)
+		return nil, nil, fmt.Errorf("%w: %s: %w", ErrForm, b.Cid(), err)
 	}
 	file, err := unixfs.FSNodeFromBytes(n.Data())
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrForm, p.cid, err)
+		return nil, nil, fmt.Errorf("%w: %s: %w", ErrForm, b.Cid(), err)
 	}
 	if t := file.Type(); t != unixfs.TFile && t != unixfs.TRaw {
-		return fmt.Errorf("%w: %s is a %s", ErrForm, p.cid, t)
+		return nil, nil, fmt.Errorf("%w: %s is a %s", ErrForm, b.Cid(), t)
 	}
-	if len(n.Links()) == 0 || len(file.Data()) > 0 {
-		if err := f.write(p, file.Data()); err != nil {
-			return err
-		}
-	}
-	return f.expand(p, n)
+	return n, file, nil
 }
 
-// expand puts the children of a node in its place.
-func (f *fetcher) expand(p *part, n *merkledag.ProtoNode) error {
+func (f *fetcher) expand(p *part, n *merkledag.ProtoNode, file *unixfs.FSNode) error {
 	links := n.Links()
-	if len(links) == 0 {
-		return nil
-	}
 	if p.depth == maxDepth {
 		return fmt.Errorf("%w: more than %d levels", ErrForm, maxDepth)
 	}
 	if f.leaves+int64(len(f.pending)+len(links)) > f.most() {
 		return f.tooMany()
+	}
+	if f.skip > 0 && file.NumChildren() != len(links) {
+		return fmt.Errorf("%w: %s has %d children and sizes of %d", ErrForm, p.cid, len(links), file.NumChildren())
+	}
+	for i := 0; f.skip > 0 && len(links) > 0 && f.pass(int64(file.BlockSize(i))); i++ {
+		links = links[1:]
 	}
 	children := make([]*part, 0, len(links)+len(f.pending))
 	for _, l := range links {
@@ -150,6 +193,15 @@ func (f *fetcher) expand(p *part, n *merkledag.ProtoNode) error {
 	return nil
 }
 
+// pass goes past a child of that many bytes if all of them are to be skipped.
+func (f *fetcher) pass(size int64) bool {
+	if size < 0 || size > f.skip || size > f.left {
+		return false
+	}
+	f.skip, f.left = f.skip-size, f.left-size
+	return true
+}
+
 // most is how many leaves a file of this size may have.
 func (f *fetcher) most() int64 { return width + f.size/minLeaf }
 
@@ -157,17 +209,18 @@ func (f *fetcher) tooMany() error {
 	return fmt.Errorf("%w: more than %d leaves for %d bytes", ErrForm, f.most(), f.size)
 }
 
-func (f *fetcher) write(p *part, b []byte) error {
+func (f *fetcher) leaf(p *part, b []byte) ([]byte, error) {
 	if f.leaves++; f.leaves > f.most() {
-		return f.tooMany()
+		return nil, f.tooMany()
 	}
 	switch {
 	case len(b) == 0 && p.depth > 0:
-		return fmt.Errorf("%w: leaf %s is empty", ErrForm, p.cid)
+		return nil, fmt.Errorf("%w: leaf %s is empty", ErrForm, p.cid)
 	case int64(len(b)) > f.left:
-		return fmt.Errorf("%w: it is longer than %d bytes", ErrForm, f.size)
+		return nil, fmt.Errorf("%w: it is longer than %d bytes", ErrForm, f.size)
 	}
 	f.left -= int64(len(b))
-	_, err := f.w.Write(b)
-	return err
+	n := min(f.skip, int64(len(b)))
+	f.skip -= n
+	return b[n:], nil
 }

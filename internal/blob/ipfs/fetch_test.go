@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"testing"
 
 	"github.com/ipfs/boxo/blockservice"
@@ -11,6 +12,7 @@ import (
 	"github.com/ipfs/boxo/exchange/offline"
 	"github.com/ipfs/boxo/ipld/merkledag"
 	"github.com/ipfs/boxo/ipld/unixfs"
+	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
@@ -112,6 +114,34 @@ func over(t *testing.T, bs blockstore.Blockstore, c cid.Cid, times int) cid.Cid 
 	}
 	n.SetData(data)
 	return add(t, bs, n)
+}
+
+// A counter counts the blocks that are asked for.
+type counter struct {
+	Getter
+	n int
+}
+
+func (c *counter) GetBlock(ctx context.Context, k cid.Cid) (blocks.Block, error) {
+	c.n++
+	return c.Getter.GetBlock(ctx, k)
+}
+
+func TestFileIsReadFromAnyByteWithoutTheBlocksBeforeIt(t *testing.T) {
+	s, p := newStore(t)
+	b := stream(t, 5<<20+9)
+	root := dagOfBlob(t, s, put(t, p, b)).Root
+	for skip, blocks := range map[int64]int{0: 8, 1: 8, chunkSize - 1: 8, chunkSize: 7, 5 << 20: 3, 5<<20 + 8: 3, 5<<20 + 9: 2, 6 << 20: 2} {
+		g := &counter{Getter: getterOf(s)}
+		f, err := OpenFile(t.Context(), g, root)
+		must(t, err)
+		f.Skip(skip)
+		got, err := io.ReadAll(f)
+		must(t, errors.Join(err, f.Close()))
+		if !bytes.Equal(got, b[min(skip, f.Size):]) || g.n != blocks {
+			t.Errorf("from %d: %d bytes of %d blocks, want %d of %d", skip, len(got), g.n, f.Size-min(skip, f.Size), blocks)
+		}
+	}
 }
 
 func TestFetchEndsWithItsContext(t *testing.T) {

@@ -50,12 +50,12 @@ type push struct {
 }
 
 func (p *push) run(ctx context.Context) error {
-	there, err := p.isThere(ctx)
+	there, err := p.insist(ctx, p.isThere)
 	if err != nil || there {
 		return err
 	}
 	if !p.takeUp(ctx) {
-		if mounted, err := p.begin(ctx); err != nil || mounted {
+		if mounted, err := p.insist(ctx, p.begin); err != nil || mounted {
 			return err
 		}
 	}
@@ -79,6 +79,22 @@ func (p *push) run(ctx context.Context) error {
 			if mounted, err := p.begin(ctx); err != nil || mounted {
 				return err
 			}
+		}
+	}
+}
+
+// insist asks again what got no answer, or one of a registry that may have a
+// better one later.
+func (p *push) insist(ctx context.Context, ask func(context.Context) (bool, error)) (bool, error) {
+	for broken := 1; ; broken++ {
+		yes, err := ask(ctx)
+		var answer *rtransport.Error
+		told := errors.As(err, &answer) && !resume.Passing(answer.StatusCode)
+		if err == nil || ctx.Err() != nil || told || broken == pushTries {
+			return yes, err
+		}
+		if err := p.pause(ctx, err, broken); err != nil {
+			return false, err
 		}
 	}
 }

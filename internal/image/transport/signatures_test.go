@@ -131,3 +131,15 @@ func TestSignaturesOfAnImageOrItsIndexAreCopied(t *testing.T) {
 		}
 	}
 }
+
+func TestOlderSignaturesGoAlongBeforeTheirImage(t *testing.T) {
+	host, back := serve(t), t.TempDir()
+	for _, step := range [][2]string{{"oci:" + recorded + ":v2", host + "/a:v2"}, {host + "/a:v2", "oci:" + back + ":v2"}} {
+		if r := carry(t, step[0], step[1]); len(r.Referrers) != 0 {
+			t.Errorf("got referrers %+v, and there are none", r.Referrers)
+		}
+		wantSigned(t, step[1], 0, 5, 0)
+	}
+	copyImage(t, host+"/a:v2", host+"/b:v2")
+	wantSigned(t, host+"/b:v2", 0, 0, 0)
+}

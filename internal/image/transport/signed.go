@@ -44,6 +44,17 @@ func (r Ref) at(d oci.Digest) Ref {
 	return r
 }
 
+// beside is another tag where r is.
+func (r Ref) beside(tag string) Ref {
+	switch r.Kind {
+	case Registry:
+		r.Remote = r.Remote.Context().Tag(tag)
+	case Layout:
+		r.Name, r.Digest = tag, ""
+	}
+	return r
+}
+
 func carrySigned(ctx context.Context, src, dst Ref, o Options) error {
 	if src.Kind == Archive { // cannot hold any
 		return nil
@@ -121,8 +132,7 @@ func (img *image) carryOlder(ctx context.Context, dst Ref, o Options) error {
 	if err := older.parse(); err != nil {
 		return fmt.Errorf("tag %s: %w", tag, err)
 	}
-	dst.Name = tag
-	to, err := openTarget(ctx, dst, o)
+	to, err := openTarget(ctx, dst.beside(tag), o)
 	if err != nil {
 		return err
 	}

@@ -97,6 +97,11 @@ func Copy(ctx context.Context, src, dst Ref, o Options) (Result, error) {
 		return Result{}, fmt.Errorf("read %s: %w", src, err)
 	}
 	defer img.Close()
+	if o.Referrers {
+		if err := img.carryOlder(ctx, dst, o); err != nil {
+			return Result{}, fmt.Errorf("copy %s to %s: %w", src, dst, err)
+		}
+	}
 	to, err := openTarget(ctx, dst, o)
 	if err != nil {
 		return Result{}, fmt.Errorf("write %s: %w", dst, err)
