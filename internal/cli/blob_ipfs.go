@@ -37,7 +37,7 @@ func (a *app) blobCID() *cobra.Command {
 would have as a blob: up to 2 MiB the digest itself as a raw CID, above that
 the root of its UnixFS DAG of profile unixfs-v1-2025, as other programs make it.
 
-Exit codes: 0 printed, 1 failed, 2 usage, 3 the blob is not what its digest names.`,
+Exit codes: 0 printed, 1 failed, 2 usage, 3 the blob is not what it is called.`,
 		Example: "  holdfast blob cid layer.tar.gz\n  ipfs cat $(holdfast blob cid sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08)",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -102,7 +102,7 @@ func (a *app) blobStat() *cobra.Command {
 pool's own, one for each repository, one if "blob add" keeps it), and the CID
 by which peers announce it.
 
-Exit codes: 0 printed, 1 failed, 2 usage, 3 the blob is not what its digest names.`,
+Exit codes: 0 printed, 1 failed, 2 usage, 3 the blob is not what it is called.`,
 		Example: "  holdfast blob stat sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

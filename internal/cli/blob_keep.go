@@ -22,7 +22,8 @@ is not what its digest names goes to quarantine (registry/.blobs/quarantine)
 and is served no more; a registry that is running looks for it at its peers
 and upstreams. Pushing it again mends it, too. Requests go on meanwhile.
 
-Exit codes: 0 all is as it should be, or is again, 1 failed, 2 usage, 3 something rotted and is missing.`,
+Exit codes: 0 all is as it should be, or is again, 1 failed, 2 usage,
+3 something rotted and is missing.`,
 		Example: "  holdfast blob verify --rate 50M --json",
 		Args:    cobra.NoArgs,
 	}

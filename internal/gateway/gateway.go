@@ -27,7 +27,7 @@ type Config struct {
 	Hosts []string // under which each CID has a host of its own, as CID.ipfs.HOST; localhost when nil
 
 	MaxSize     int64         // bytes of the file or folder that an answer is taken from; 16 GiB when 0
-	MaxRequests int           // at once; 256 when 0
+	MaxRequests int           // at once; 128 when 0
 	Stall       time.Duration // in which a byte must come; 30 s when 0
 	MaxTime     time.Duration // of an answer; an hour when 0
 	Metrics     prometheus.Registerer
@@ -41,7 +41,7 @@ func (c Config) withDefaults() Config {
 		c.MaxSize = 16 << 30
 	}
 	if c.MaxRequests == 0 {
-		c.MaxRequests = 256
+		c.MaxRequests = 128
 	}
 	if c.Stall == 0 {
 		c.Stall = 30 * time.Second

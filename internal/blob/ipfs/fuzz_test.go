@@ -96,7 +96,7 @@ func carOf(t testing.TB, first bool, contents ...[]byte) []byte {
 // A peer's DAG may be anything: no more bytes are written than it promised,
 // and it comes to an end.
 //
-//fuzz:parser fetch.go
+//fuzz:parser fetch.go file.go:OpenFile,Read
 func FuzzFetch(f *testing.F) {
 	s, p := newStore(f)
 	for _, size := range []int64{3, MaxBlock + 1, 4 << 20} {
@@ -128,6 +128,16 @@ func FuzzFetch(f *testing.F) {
 		if int64(got.Len()) > size {
 			t.Errorf("%d bytes were written, %d promised", got.Len(), size)
 		}
+		file, err := OpenFile(t.Context(), g, root)
+		if err != nil || file.Size > 1<<20 {
+			return
+		}
+		file.Skip(size)
+		n, err := io.Copy(io.Discard, file)
+		if want := max(0, file.Size-size); n > want || err == nil && n < want {
+			t.Errorf("%d bytes came behind %d of %d", n, size, file.Size)
+		}
+		must(t, file.Close())
 	})
 }
 

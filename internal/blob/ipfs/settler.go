@@ -33,8 +33,9 @@ type settler struct {
 }
 
 const (
-	patience = time.Minute // for how long pushes that never end put it off
-	most     = 1 << 16     // blobs that are pending by name
+	patience = time.Minute    // for how long pushes that never end put it off
+	most     = 1 << 16        // blobs that are pending by name
+	again    = 24 * time.Hour // by then what was collected leaves the index, too
 )
 
 func newSettler(s *Store) *settler {
@@ -110,7 +111,9 @@ func (t *settler) run(ctx context.Context) {
 	if !settled {
 		t.sweep()
 	}
-	for t.rest(ctx) {
+	daily := time.NewTicker(again)
+	defer daily.Stop()
+	for t.rest(ctx, daily.C) {
 		if err := t.settle(ctx); err != nil && ctx.Err() == nil {
 			t.store.config.Logger.Error("blobs cannot be indexed for IPFS", "cause", err)
 			t.note(func() { t.failed = true })
@@ -122,7 +125,7 @@ func (t *settler) run(ctx context.Context) {
 }
 
 // rest waits until there is something to do and a good time to do it.
-func (t *settler) rest(ctx context.Context) bool {
+func (t *settler) rest(ctx context.Context, look <-chan time.Time) bool {
 	for {
 		var tick <-chan time.Time
 		if wait, any := t.wait(); any && wait <= 0 {
@@ -135,6 +138,8 @@ func (t *settler) rest(ctx context.Context) bool {
 			return false
 		case <-t.wake:
 		case <-tick:
+		case <-look:
+			t.sweep()
 		}
 	}
 }
