@@ -51,6 +51,9 @@ func (r *Registry) serveFetched(w http.ResponseWriter, q *http.Request, reposito
 		return blobUnknown()
 	}
 	f, err := r.join(repository, d)
+	if err != nil && q.Method == http.MethodHead {
+		return blobUnknown() // so asks a push before it sends; its upload is refused in words
+	}
 	if err != nil {
 		return err
 	}
