@@ -10,14 +10,25 @@ import (
 // an answer.
 const remembered = 4096
 
+// tries bounds how often a call is made that signals break off.
+const tries = 100
+
 // bpf is bpf(2). The attributes are the first members of union bpf_attr
 // (Linux, include/uapi/linux/bpf.h): the kernel takes the rest as zero.
+//
+// The verifier gives up with EAGAIN when a signal is pending (kernel/bpf/verifier.c,
+// do_check), and Go's scheduler sends its threads signals when they are busy.
 func bpf(command uintptr, attributes unsafe.Pointer, size uintptr) (int, error) {
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attributes), size)
-	if errno != 0 {
-		return -1, errno
+	for range tries {
+		fd, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attributes), size)
+		if errno == 0 {
+			return int(fd), nil
+		}
+		if errno != unix.EAGAIN && errno != unix.EINTR {
+			return -1, errno
+		}
 	}
-	return int(fd), nil
+	return -1, unix.EAGAIN
 }
 
 // newMap forgets what was used longest ago when it is full. Values are 8 bytes.
