@@ -20,6 +20,7 @@ import (
 	"holdfast/internal/registry"
 	"holdfast/internal/sign"
 	"holdfast/internal/swtpm"
+	"holdfast/internal/upstream"
 	"holdfast/internal/wiring"
 )
 
@@ -146,7 +147,10 @@ func hintFor(err error) string {
 	var nothing *nothingKept
 	var unreachable *transport.UnreachableError
 	var rules *access.FormError
+	var list *upstream.FormError
 	switch {
+	case errors.As(err, &list):
+		return "docs/formats/upstreams.md tells what a list of upstreams may say"
 	case errors.As(err, &unreachable) && unreachable.Hub():
 		return "a name without a host is one at Docker Hub; a folder's is oci:DIR or ./DIR"
 	case errors.As(err, &rules):

@@ -102,9 +102,16 @@ func Rejects(all []Requirement) bool {
 	return slices.ContainsFunc(all, func(r Requirement) bool { return r.Type == reject || r.Type == signedBy })
 }
 
-// NeedsSignature says whether an image that fulfils all is signed for sure.
-func NeedsSignature(all []Requirement) bool {
-	return slices.ContainsFunc(all, func(r Requirement) bool { return r.Type != acceptAnything })
+// Settles says whether the bytes that a name stands for are anybody's word but
+// the registry's: those of a digest are, and those of a tag when the policy
+// wants a signature of them.
+func (p *Policy) Settles(n Name) error {
+	all, _, _ := p.For(Subject{Transport: Docker, Name: n})
+	wants := slices.ContainsFunc(all, func(r Requirement) bool { return r.Type != acceptAnything })
+	if n.Digest == "" && !wants {
+		return fmt.Errorf("image %.200q: its policy takes anything: want @sha256:<64 hex digits>, or one that wants it signed", n)
+	}
+	return nil
 }
 
 // A keySource is where a requirement has its keys: one of the four ways.

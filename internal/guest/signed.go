@@ -28,11 +28,7 @@ func parsePolicy(text string, name cosign.Name) (*cosign.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, _, _ := p.For(cosign.Subject{Transport: cosign.Docker, Name: name})
-	if name.Digest == "" && !cosign.NeedsSignature(all) {
-		return nil, fmt.Errorf("image %.200q: its policy takes anything: want @sha256:<64 hex digits>, or one that wants it signed", name)
-	}
-	return p, nil
+	return p, p.Settles(name)
 }
 
 // settle says which image the name is, and holds it against the policy.

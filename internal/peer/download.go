@@ -6,11 +6,8 @@ import (
 	"io"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	blocks "github.com/ipfs/go-block-format"
-	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -45,9 +42,12 @@ func (n *Node) download(ctx context.Context, d oci.Digest, o agreed) (*download,
 	}
 	l := &download{node: n, offer: o, pipe: r, hashed: hashed}
 	l.ctx, l.cancel = context.WithCancelCause(ctx)
-	g := &patient{session: n.session(l.ctx)}
+	g := n.puller(o.by)
 	l.tasks.Go(func() { l.cancel(n.watch(l.ctx, g, o.by)) })
-	l.tasks.Go(func() { _ = w.CloseWithError(ipfs.Fetch(l.ctx, g, o.root, o.size, w)) }) // nil is io.EOF
+	l.tasks.Go(func() {
+		defer g.close()
+		_ = w.CloseWithError(ipfs.Fetch(l.ctx, g, o.root, o.size, w)) // nil is io.EOF
+	})
 	return l, nil
 }
 
@@ -86,7 +86,7 @@ func (n *Node) judge(peers []peer.ID, err error) {
 
 // watch returns when there is no more to hope for from the peers that offered
 // a blob.
-func (n *Node) watch(ctx context.Context, g *patient, by []peer.ID) error {
+func (n *Node) watch(ctx context.Context, g *puller, by []peer.ID) error {
 	tick := time.NewTicker(watchPace)
 	defer tick.Stop()
 	last, idle := g.got.Load(), time.Duration(0)
@@ -111,20 +111,6 @@ func (n *Node) watch(ctx context.Context, g *patient, by []peer.ID) error {
 
 func (n *Node) isConnected(p peer.ID) bool {
 	return n.host.Network().Connectedness(p) == network.Connected
-}
-
-// patient counts the blocks that come.
-type patient struct {
-	session
-	got atomic.Int64
-}
-
-func (p *patient) GetBlock(ctx context.Context, c cid.Cid) (blocks.Block, error) {
-	b, err := p.session.GetBlock(ctx, c)
-	if err == nil {
-		p.got.Add(1)
-	}
-	return b, err
 }
 
 // cause says why ctx ended, if that is what err is about.

@@ -153,7 +153,8 @@ func (n *Node) take(ctx context.Context, d oci.Digest, o agreed) (io.ReadCloser,
 // takeBlock fetches a blob that is one block, whose name is its digest.
 func (n *Node) takeBlock(ctx context.Context, o agreed) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	g := &patient{session: n.session(ctx)}
+	g := n.puller(o.by)
+	defer g.close()
 	var watching sync.WaitGroup
 	watching.Go(func() { cancel(n.watch(ctx, g, o.by)) })
 	defer watching.Wait()

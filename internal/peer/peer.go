@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/ipfs/boxo/bitswap"
+	bsnetwork "github.com/ipfs/boxo/bitswap/network"
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	"github.com/ipfs/boxo/blockstore"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -64,8 +65,10 @@ type Node struct {
 	config   Config
 	host     host.Host
 	gate     *gate
+	network  bsnetwork.BitSwapNetwork
 	exchange *bitswap.Bitswap
 	asked    *asked
+	wants    *wants
 	routing  router
 	keeper   *keeper
 	announce *announcer
@@ -81,7 +84,7 @@ func New(c Config) (*Node, error) {
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("peer: %w", err)
 	}
-	n := &Node{config: c, gate: newGate(c.Now), asked: newAsked()}
+	n := &Node{config: c, gate: newGate(c.Now), asked: newAsked(), wants: newWants()}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.cancel = cancel
 	if err := n.start(ctx); err != nil {
@@ -125,7 +128,8 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if n.routing, err = newRouter(ctx, n.host, n.config); err != nil {
 		return err
 	}
-	n.exchange = bitswap.New(ctx, bsnet.NewFromIpfsHost(n.host), nil, n.config.Store, exchangeOptions(n)...)
+	n.network = bsnet.NewFromIpfsHost(n.host)
+	n.exchange = bitswap.New(ctx, n.network, nil, n.config.Store, exchangeOptions(n)...)
 	n.host.SetStreamHandler(dagProtocol, n.answerDAG)
 	n.announce = newAnnouncer(n.routing, n.config)
 	n.lan = newLAN(n.host, n.config)

@@ -62,6 +62,10 @@ func (w *tap) MessageReceived(p peer.ID, m message.BitSwapMessage) {
 			w.node.drop(p, "sent wrong bytes")
 			return
 		}
+		w.node.wants.deliver(b)
+	}
+	for _, c := range m.DontHaves() {
+		w.node.wants.refuse(c, p)
 	}
 }
 

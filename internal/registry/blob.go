@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
+	"os"
 	"time"
 
 	"holdfast/internal/blob"
@@ -64,4 +65,26 @@ func blobHeader(w http.ResponseWriter, d oci.Digest) {
 	h.Set("Content-Type", "application/octet-stream")
 	h.Set("Docker-Content-Digest", string(d))
 	h.Set("ETag", `"`+string(d)+`"`)
+}
+
+// deleteBlob is end-10. The bytes stay in the pool until they are collected.
+func (r *Registry) deleteBlob(w http.ResponseWriter, _ *http.Request, to route) error {
+	d, err := parseDigest(to.arg)
+	if err != nil {
+		return err
+	}
+	if err := r.exists(to.repository); err != nil {
+		return err
+	}
+	f, info, err := r.open(to.repository, d)
+	if err != nil {
+		return err
+	}
+	_ = f.Close()
+	if err := os.Remove(r.link(to.repository, d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	r.usage.freed(to.repository, info.Size())
+	w.WriteHeader(http.StatusAccepted)
+	return nil
 }

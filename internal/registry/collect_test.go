@@ -251,6 +251,19 @@ func TestARottenBlobIsFoundAndNeverServedAgain(t *testing.T) {
 	}
 }
 
+func TestPushingAgainMendsABlobThatWasCutShort(t *testing.T) {
+	dir := t.TempDir()
+	c, _ := start(t, Config{Dir: dir})
+	d := c.pushBlob("app", "whole")
+	if err := os.Truncate(filepath.Join(dir, ".blobs", d.Algorithm(), d.Hex()), 2); err != nil {
+		t.Fatal(err)
+	}
+	c.pushBlob("other", "whole")
+	for _, repository := range []string{"app", "other"} {
+		c.body(c.want(c.send("GET", "/v2/"+repository+"/blobs/"+string(d), nil), http.StatusOK), "whole")
+	}
+}
+
 func TestARottenManifestIsNotServed(t *testing.T) {
 	dir := t.TempDir()
 	c, r := start(t, Config{Dir: dir})

@@ -72,7 +72,7 @@ func (r *Registry) settle(ctx context.Context, d oci.Digest) error {
 	_ = f.Close()
 	var mismatch *blob.MismatchError
 	if errors.As(err, &mismatch) {
-		r.config.Logger.Warn("blob was not on the disk when the power went", "digest", d, "cause", err)
+		r.config.Logger.Warn("blob is not what its name says", "digest", d, "cause", err)
 		return blob.ErrNotFound
 	}
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/blob/pool"
 	"holdfast/internal/oci"
 )
 
@@ -23,23 +24,37 @@ func (r *Registry) sync(repository string, d oci.Digest, named []descriptor) err
 	dirs := map[string]bool{}
 	for _, each := range append([]descriptor{{Digest: d}}, named...) {
 		path := r.link(repository, each.Digest)
-		dirs[filepath.Dir(path)], dirs[filepath.Dir(filepath.Dir(path))] = true, true
-		dirs[filepath.Join(r.config.Dir, ".blobs", each.Digest.Algorithm())] = true
+		dirs[filepath.Dir(path)] = true
+		dirs[filepath.Join(r.config.Dir, pool.Dir, each.Digest.Algorithm())] = true
 		g.Go(func() error { return syncFile(path) })
 	}
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	for dir := r.folder(repository); ; dir = filepath.Dir(dir) {
-		dirs[dir] = true
-		if dir == r.config.Dir {
-			break
-		}
-	}
 	for dir := range dirs {
-		g.Go(func() error { return atomicfile.SyncDir(dir) })
+		g.Go(func() error { return r.syncDir(dir) })
 	}
 	return g.Wait()
+}
+
+// syncDir makes the names in a folder last and, the first time, those of the
+// folders that lead to it.
+func (r *Registry) syncDir(dir string) error {
+	if err := atomicfile.SyncDir(dir); err != nil {
+		return err
+	}
+	if _, known := r.rooted.Load(dir); known || dir == r.config.Dir {
+		return nil
+	}
+	for above := filepath.Dir(dir); ; above = filepath.Dir(above) {
+		if err := atomicfile.SyncDir(above); err != nil {
+			return err
+		}
+		if above == r.config.Dir {
+			r.rooted.Store(dir, nil)
+			return nil
+		}
+	}
 }
 
 func syncFile(path string) error {

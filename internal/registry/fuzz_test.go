@@ -35,7 +35,7 @@ func FuzzName(f *testing.F) {
 // Whatever is asked, the registry answers as the specification has it, makes
 // nothing outside its folder, and takes no manifest that is no JSON.
 //
-//fuzz:parser upload.go manifest.go list.go
+//fuzz:parser upload.go receive.go push.go list.go
 func FuzzRequest(f *testing.F) {
 	above := f.TempDir()
 	dir := filepath.Join(above, "registry")

@@ -198,7 +198,7 @@ func FuzzManifest(f *testing.F) {
 
 // A range that is taken is one that the spec's form describes.
 //
-//fuzz:parser upload.go:parseRange
+//fuzz:parser receive.go:parseRange
 func FuzzRange(f *testing.F) {
 	for _, s := range []string{"0-0", "5-9", "9-5", "-", "1-", "00-01", "+1-2", "9223372036854775807-9223372036854775808", "0-1-2"} {
 		f.Add(s)

@@ -93,6 +93,7 @@ func (r *Registry) listReferrers(w http.ResponseWriter, q *http.Request, to rout
 	if err := r.exists(to.repository); err != nil && !isAbsent(err) {
 		return err
 	}
+	r.learnReferrers(q.Context(), to.repository, d)
 	query := q.URL.Query()
 	only := query.Get("artifactType")
 	list, more, err := r.referrers(to.repository, d, oci.Digest(query.Get("last")), only)

@@ -65,6 +65,7 @@ type Registry struct {
 	linking    sync.RWMutex // held for writing by the collector while it takes one link away
 	committing sync.RWMutex // held by each push of a manifest; the collector waits for those under way
 
+	rooted     sync.Map // folder of blobs → that the names leading to it are on the disk
 	background sync.WaitGroup
 	exporting  exporter
 	ctx        context.Context // ends with the registry

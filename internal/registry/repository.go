@@ -158,10 +158,15 @@ func (r *Registry) adopt(d oci.Digest, f *os.File) error {
 	return errors.Join(blob.ErrNotFound, r.pool.Condemn(d, f.Name()))
 }
 
-// hold gives a repository a link to a blob of the pool.
-func (r *Registry) hold(repository string, d oci.Digest) error {
+// share gives a repository a blob that the pool has.
+func (r *Registry) share(repository string, d oci.Digest) error {
 	r.linking.RLock()
 	defer r.linking.RUnlock()
+	return r.hold(repository, d)
+}
+
+// hold gives a repository a link to a blob of the pool; r.linking is held.
+func (r *Registry) hold(repository string, d oci.Digest) error {
 	r.spared.add(d)
 	to := r.link(repository, d)
 	err := r.pool.Link(d, to)

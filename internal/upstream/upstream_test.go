@@ -289,3 +289,49 @@ func TestCredentialsGoToTheUpstreamAndNobodyElse(t *testing.T) {
 		t.Errorf("a login can be printed: %s", text)
 	}
 }
+
+func TestReferrersAreFoundByTheEndpointOrByTheTag(t *testing.T) {
+	f, now := newFar(t), time.Now()
+	s := f.load(one, Config{Now: func() time.Time { return now }})
+	subject, signature := oci.SHA256([]byte("image")), oci.SHA256([]byte("signature"))
+	index := fmt.Sprintf(`{"manifests":[{"digest":%q},{"digest":"../../x"}]}`, signature)
+	want := func(how string) {
+		t.Helper()
+		got, err := s.Referrers(t.Context(), "far.example/app", subject)
+		if err != nil || len(got) != 1 || got[0] != signature {
+			t.Errorf("%s: got %v, %v", how, got, err)
+		}
+		f.times("")
+		if got, err := s.Referrers(t.Context(), "far.example/app", subject); err != nil || got != nil || f.times("") != 0 {
+			t.Errorf("%s, again: got %v, %v", how, got, err)
+		}
+		now = now.Add(time.Minute)
+	}
+	f.put("sha256-"+subject.Hex(), index)
+	want("by the tag")
+	f.answer(func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path == "/v2/app/referrers/"+string(subject) {
+			_, _ = io.WriteString(w, index)
+		}
+	})
+	want("by the endpoint")
+	f.answer(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
+	if got, err := s.Referrers(t.Context(), "far.example/app", subject); err != nil || got != nil {
+		t.Errorf("none: got %v, %v", got, err)
+	}
+}
+
+// What is listed as a referrer is a digest.
+//
+//fuzz:parser referrers.go:parseReferrers
+func FuzzReferrers(f *testing.F) {
+	f.Add([]byte(`{"manifests":[{"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},{"digest":"x"}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		list, _ := parseReferrers(b)
+		for _, d := range list {
+			if len(d.Hex()) < 64 {
+				t.Errorf("got %q", d)
+			}
+		}
+	})
+}

@@ -55,8 +55,10 @@ func (r *reader) get(path string, query url.Values) ([]byte, http.Header, error)
 		v1.MediaTypeImageIndex, v1.MediaTypeImageManifest,
 		"application/vnd.docker.distribution.manifest.list.v2+json", "application/vnd.docker.distribution.manifest.v2+json",
 	}, ", "))
-	if a := r.asker.Header.Get("Authorization"); a != "" {
-		q.Header.Set("Authorization", a)
+	for _, name := range []string{"Authorization", "X-Forwarded-For", "X-Forwarded-Proto"} { // who asks, and through which proxy
+		if values := r.asker.Header.Values(name); len(values) > 0 {
+			q.Header[name] = values
+		}
 	}
 	w := httptest.NewRecorder()
 	r.registry.ServeHTTP(&bounded{ResponseRecorder: w}, q)

@@ -1,7 +1,6 @@
 package wiring
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -232,7 +231,7 @@ func (s *session) prepare(ctx context.Context) error {
 // digest. With this run's own broker any free port does as well.
 func (s *session) registryAddress() string {
 	const first, count = 20000, 10000
-	sum := sha256.Sum256([]byte(cmp.Or(s.workload.signed.Tag, string(s.workload.image.Digest))))
+	sum := sha256.Sum256([]byte(s.workload.seed()))
 	address := fmt.Sprintf("127.0.0.1:%d", first+int(binary.BigEndian.Uint16(sum[:]))%count)
 	if s.Broker == nil && !isFree(address) {
 		return "127.0.0.1:0"

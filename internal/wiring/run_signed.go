@@ -37,6 +37,9 @@ func (s *session) place(src transport.Ref) (place, error) {
 	if err == nil && n.Tag == "" && n.Digest == "" {
 		err = fmt.Errorf("image name %.200q: want a tag or a digest", as)
 	}
+	if err == nil {
+		err = p.Settles(n)
+	}
 	return place{name: n.Path(), tag: or(n.Tag, "run"), signed: n, policy: p}, err
 }
 
@@ -75,4 +78,13 @@ func (s *session) reference() string {
 		return w.signed.String()
 	}
 	return fmt.Sprintf("%s:%d/%s@%s", guestGateway, s.services.registry.port, w.name, w.image.Digest)
+}
+
+// seed tells one image's registry from another's. The versions that a tag may
+// name share theirs: their configuration is the same.
+func (w *workload) seed() string {
+	if w.policy != nil {
+		return w.signed.String()
+	}
+	return string(w.image.Digest)
 }

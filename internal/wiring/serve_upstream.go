@@ -51,6 +51,12 @@ func (u *upstreams) Manifest(ctx context.Context, repository, reference string, 
 	return registry.Manifest{Digest: m.Digest, MediaType: m.MediaType, Body: m.Body}, asUnknown(err)
 }
 
+// Referrers is registry.ReferrerSource's.
+func (u upstreams) Referrers(ctx context.Context, repository string, subject oci.Digest) ([]oci.Digest, error) {
+	list, err := u.file.Get().Referrers(ctx, repository, subject)
+	return list, asUnknown(err)
+}
+
 // asUnknown says in the registry's words that an upstream knows nothing of
 // what was asked for.
 func asUnknown(err error) error {

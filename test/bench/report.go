@@ -40,6 +40,10 @@ var bars = []bar{
 	{"Registry/100M", "pull-over-distribution", "and pulled", 1 / 1.5, ""},
 	{"RegistryMemory", "rest-MiB", "memory of serve at rest with the swarm up, in MiB", 80, ""},
 	{"RegistryStart", "start-s", "seconds until serve answers over a million blobs", 2, ""},
+	{"BlockTransfer/100MiB", "ratio", "a blob of 100 MiB from one node to another, against kubo 0.39", 0.5,
+		"both ends hash and encrypt every byte, twice under a swarm's key, and on one machine they share its processors: " +
+			"the two programs spend about the same on it"},
+	{"BlockTransfer/256KiB", "ratio", "400 blobs of 256 KiB from one node to another, against kubo 0.39", 0.5, ""},
 	{"Sizes", "uki-MB", "UKI, in MB", 20, ""},
 	{"Sizes", "node-MB", "holdfast-node, in MB", 16, ""},
 }

@@ -31,7 +31,7 @@ type side interface {
 func BenchmarkBlockTransfer(b *testing.B) {
 	kubo := os.Getenv("HOLDFAST_TEST_KUBO")
 	if kubo == "" {
-		b.Skip("kubo 0.39 is missing: give its program ipfs in HOLDFAST_TEST_KUBO")
+		b.Skip("kubo 0.39 is missing: make bench builds it; or give its program ipfs in HOLDFAST_TEST_KUBO")
 	}
 	dir := b.TempDir()
 	ours := newHoldfasts(b, dir)

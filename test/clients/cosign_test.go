@@ -75,7 +75,7 @@ func (c cosign) verify(key, ref string) error {
 // key makes a key in the form that openssl and we read, and brings it to cosign.
 func (c cosign) key(algorithm ...string) (private, public string) {
 	c.Helper()
-	private, public = c.path("k.pem"), c.path("k.pub")
+	private = c.path("k.pem")
 	needs(c.T, "openssl", "openssl")
 	if _, err := run(c.Context(), "", "openssl", append([]string{"genpkey", "-out", private}, algorithm...)...); err != nil {
 		c.Fatal(err)

@@ -21,7 +21,7 @@ func (c holdfast) options(h host, who person) (o transport.Options, err error) {
 
 // login is the handshake alone: there is no verb for it.
 func (c holdfast) login(h host, who person) error {
-	return craneClient{c.T}.login(host{address: h.address}, who)
+	return craneClient(c).login(host{address: h.address}, who)
 }
 
 func (c holdfast) copy(h host, who person, from, to string) (string, error) {

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"holdfast/internal/image/transport"
+	"holdfast/internal/keys"
 	"holdfast/internal/wiring"
 )
 
@@ -63,4 +65,51 @@ func policies(host string) (all []string) {
 		`{"default": []}`, `{}`, fmt.Sprintf(`{"default": [%s], "default": [%s]}`, reject, accept), fmt.Sprintf(`{"Default": [%s]}`, accept),
 		`{"default": [{"type": "unknown"}]}`, `{"default": [{"type": "insecureAcceptAnything", "keyPath": "/k"}]}`, fmt.Sprintf(`{"default": [%s], "more": {}}`, accept),
 	)
+}
+
+// Clients that ask for a tag and then for its digest, and those that ask for
+// the tag alone, get the image that is signed by that name, and no other.
+func TestEveryClientGetsWhatThePolicyAllows(t *testing.T) {
+	needs(t, "skopeo", "skopeo")
+	r, err := ring()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pem, err := r.PublicPEM(keys.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, file := filepath.Join(t.TempDir(), "image.pub"), filepath.Join(t.TempDir(), "policy.json")
+	write(t, key, string(pem))
+	write(t, file, fmt.Sprintf(`{"default": [{"type": "sigstoreSigned", "keyPath": %q, "signedIdentity": {"type": "matchExact"}}]}`, key))
+	h := serve(t, func(c *wiring.ServeConfig) {
+		c.Policy = wiring.Enforcement{File: file, Host: "registry.example", Pull: true}
+	})
+	installation, err := wiring.Open(filepath.Dir(r.Dir())) // whose keys they are
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, digest := layout(t, t.Name())
+	if _, err := installation.Sign(t.Context(), wiring.Signing{Image: "oci:" + dir, As: "registry.example/team/app:v1"}, transport.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tag := range []string{"v1", "v2"} {
+		if _, err := transport.Copy(t.Context(), ref(t, "oci:"+dir+":v1"), ref(t, h.address+"/team/app:"+tag), transport.Options{Referrers: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]client{"skopeo": skopeo{t}, "crane": craneClient{t}, "oras": orasClient{t}, "holdfast": holdfast{t}} {
+		if got, err := c.pull(h, nobody, h.address+"/team/app:v1"); err != nil || got != digest {
+			t.Errorf("%s: got %s, %v, want %s", name, got, err, digest)
+		}
+		if _, err := c.pull(h, nobody, h.address+"/team/app:v2"); err == nil || !isDenied(err) {
+			t.Errorf("%s, of another name: got %v, want that it is denied", name, err)
+		}
+	}
+}
+
+// isDenied looks for the error's code or its message; clients print either.
+func isDenied(err error) bool {
+	text := strings.ToLower(err.Error())
+	return strings.Contains(text, "denied") || strings.Contains(text, "refused by policy")
 }

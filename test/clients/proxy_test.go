@@ -330,3 +330,53 @@ func TestContainerdPullsByNamespace(t *testing.T) {
 		t.Errorf("not kept under the prefix: %v", err)
 	}
 }
+
+// What refers to an image comes with it, and stays when the upstream is gone.
+func TestReferrersComeThroughAMirror(t *testing.T) {
+	far := serve(t, nil)
+	dir, digest := layout(t, t.Name())
+	if err := (craneClient{t}).push(far, nobody, dir, far.address+"/app:v1"); err != nil {
+		t.Fatal(err)
+	}
+	signature := attach(t, far, "app", digest)
+	gate := newCutter(t, far.address)
+	h := proxied(t, "http://"+gate.address, "")
+	for _, upstream := range []string{"up", "down"} {
+		list := body(t, h, nobody, "/v2/far.example/app/referrers/"+digest)
+		if !strings.Contains(string(list), signature) {
+			t.Errorf("upstream %s: got %s, want %s", upstream, list, signature)
+		}
+		body(t, h, nobody, "/v2/far.example/app/manifests/"+signature)
+		gate.cut()
+		time.Sleep(1100 * time.Millisecond) // recheck is a second
+	}
+}
+
+// attach pushes an artifact that refers to an image.
+func attach(t *testing.T, h host, repository, image string) (digest string) {
+	t.Helper()
+	send := func(method, path, mediaType string, content []byte) {
+		q, err := http.NewRequestWithContext(t.Context(), method, "http://"+h.address+"/v2/"+repository+path, bytes.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Header.Set("Content-Type", mediaType)
+		answer, err := http.DefaultClient.Do(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		if said, _ := io.ReadAll(answer.Body); answer.StatusCode != http.StatusCreated {
+			t.Fatalf("%s %s: %s %s", method, path, answer.Status, said)
+		}
+	}
+	const manifestType, empty = "application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.empty.v1+json"
+	send(http.MethodPost, "/blobs/uploads/?digest="+digestOf([]byte("{}")), "application/octet-stream", []byte("{}"))
+	config := map[string]any{"mediaType": empty, "digest": digestOf([]byte("{}")), "size": 2}
+	manifest := marshal(t, map[string]any{
+		"schemaVersion": 2, "mediaType": manifestType, "artifactType": "application/vnd.example.signature", "config": config,
+		"layers": []any{config}, "subject": map[string]any{"mediaType": manifestType, "digest": image, "size": 2},
+	})
+	send(http.MethodPut, "/manifests/"+digestOf(manifest), manifestType, manifest)
+	return digestOf(manifest)
+}

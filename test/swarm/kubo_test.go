@@ -26,7 +26,7 @@ func (l *lab) kubo() *kubo {
 	l.Helper()
 	program := os.Getenv("HOLDFAST_TEST_KUBO")
 	if program == "" {
-		l.Skip("kubo 0.39 is missing: give its program ipfs in HOLDFAST_TEST_KUBO, as make test does")
+		l.Skip("kubo 0.39 is missing: make soak builds it; or give its program ipfs in HOLDFAST_TEST_KUBO")
 	}
 	k := &kubo{l.node(), program}
 	k.ipfs(nil, "init", "--profile=autoconf-off,test")

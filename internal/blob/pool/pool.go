@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/blob"
 	"holdfast/internal/oci"
@@ -135,6 +137,25 @@ func (p *Pool) Add(d oci.Digest, path string) error {
 		return err
 	}
 	return nil
+}
+
+// Move is Add that takes the file's name away, when the pool has no d yet: one
+// change of the disk less.
+func (p *Pool) Move(d oci.Digest, path string) error {
+	to, err := p.path(d)
+	if err != nil {
+		return err
+	}
+	p.moving.Lock()
+	defer p.moving.Unlock()
+	err = unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) { // a file system that cannot
+		err = os.Link(path, to)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // Link makes path another name of d, in place of what was called so. A folder

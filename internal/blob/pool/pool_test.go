@@ -78,11 +78,25 @@ func TestAddKeepsWhatIsThere(t *testing.T) {
 	if err := os.WriteFile(second, []byte("first"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Add(d, second); err != nil {
+	if err := errors.Join(p.Add(d, second), p.Move(d, second)); err != nil {
 		t.Fatal(err)
 	}
 	if info, _ := p.Stat(d); info.Links != 1 {
 		t.Errorf("got %d links, want the first file", info.Links)
+	}
+}
+
+func TestAFileThatIsMovedInHasNoOtherName(t *testing.T) {
+	p, root := open(t)
+	d, from := oci.SHA256([]byte("moved")), filepath.Join(filepath.Dir(root), "from")
+	if err := os.WriteFile(from, []byte("moved"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Move(d, from); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := p.Stat(d); err != nil || info.Links != 1 {
+		t.Errorf("got %+v and %v, want one name", info, err)
 	}
 }
 
