@@ -101,7 +101,7 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 		return err
 	}
 	m := newMetrics(config.Dir)
-	config.Observer = s.observed(m)
+	config.Observer = m
 	reg, err := registry.New(config)
 	if err != nil {
 		return fmt.Errorf("open registry: %w", err)
@@ -113,7 +113,7 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 	if err := s.controlSwarm(i); err != nil {
 		return err
 	}
-	if s.registry, err = s.serve(i, "registry", c.RegistryListen, s.newFront(c, config, gate.handler(reg), m), c.TLS, gate.certificate()); err != nil {
+	if s.registry, err = s.serve(i, "registry", c.RegistryListen, s.newFront(c, config, s.holding(gate.handler(reg)), m), c.TLS, gate.certificate()); err != nil {
 		return err
 	}
 	if s.broker, err = s.serve(i, "broker", c.BrokerListen, b, c.TLS, nil); err != nil {

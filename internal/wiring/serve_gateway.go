@@ -1,7 +1,8 @@
 package wiring
 
 import (
-	"holdfast/internal/blob/ipfs"
+	"net/http"
+
 	"holdfast/internal/gateway"
 	"holdfast/internal/registry"
 )
@@ -48,20 +49,13 @@ func (s *Services) openBlobs(i Installation, c ServeConfig, r *registry.Config) 
 	return nil
 }
 
-// observed is o, and has the index of blobs wait while the registry answers.
-func (s *Services) observed(o registry.Observer) registry.Observer {
+// holding is the registry, whose requests the index of its blobs waits for.
+func (s *Services) holding(registry http.Handler) http.Handler {
 	if s.blobs == nil {
-		return o
+		return registry
 	}
-	return busy{o, s.blobs.store}
-}
-
-type busy struct {
-	registry.Observer
-	store *ipfs.Store
-}
-
-func (b busy) Request(r registry.Answered) {
-	b.store.Busy()
-	b.Observer.Request(r)
+	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		defer s.blobs.store.Hold()()
+		registry.ServeHTTP(w, q)
+	})
 }

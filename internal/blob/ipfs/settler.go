@@ -24,7 +24,8 @@ type settler struct {
 	mu      sync.Mutex          // guards what follows
 	pending map[oci.Digest]bool // true: look at the blob's bytes, too
 	all     bool                // compare the whole pool with the index
-	last    time.Time           // something was stored
+	held    int                 // by those who want the processors
+	last    time.Time           // something was stored, or held
 	since   time.Time           // something is pending
 	failed  bool                // the index lacks something that nobody will come back to
 
@@ -59,17 +60,21 @@ func (s *Store) Stored(d oci.Digest) {
 	info, err := s.config.Pool.Stat(d)
 	if err == nil && info.Size > MaxBlock {
 		s.settler.add(d)
-	} else {
-		s.Busy()
 	}
 }
 
-// Busy says that the processors are wanted for something else just now, so
-// the index can wait.
-func (s *Store) Busy() {
-	s.settler.mu.Lock()
-	defer s.settler.mu.Unlock()
-	s.settler.last = time.Now()
+// Hold says that the processors are wanted for something else until release
+// is called, so the index can wait.
+func (s *Store) Hold() (release func()) {
+	s.settler.hold(1)
+	return func() { s.settler.hold(-1) }
+}
+
+func (t *settler) hold(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.held += n
+	t.last = time.Now()
 }
 
 func (t *settler) add(d oci.Digest)   { t.note(func() { t.pending[d] = t.pending[d] || false }) }
@@ -147,6 +152,9 @@ func (t *settler) rest(ctx context.Context, look <-chan time.Time) bool {
 func (t *settler) wait() (d time.Duration, any bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.held > 0 {
+		t.last = time.Now()
+	}
 	return min(time.Until(t.last.Add(t.store.config.Quiet)), time.Until(t.since.Add(patience))), t.all || len(t.pending) > 0
 }
 

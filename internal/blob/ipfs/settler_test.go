@@ -192,3 +192,17 @@ func TestUnknownBlocksAreNotFound(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestTheIndexWaitsWhileItIsHeld(t *testing.T) {
+	s, p := newStore(t)
+	release := s.Hold()
+	s.Start()
+	b := stream(t, 3<<20)
+	s.Stored(put(t, p, b))
+	time.Sleep(50 * time.Millisecond) // fifty times as long as it waits by itself
+	if has(t, s, rootOf(t, b)) {
+		t.Error("it did not wait")
+	}
+	release()
+	soon(t, "root", func() bool { return has(t, s, rootOf(t, b)) })
+}
