@@ -122,11 +122,11 @@ func (img *image) put(ctx context.Context, to target, a artifact) error {
 func (img *image) carryOlder(ctx context.Context, dst Ref, o Options) error {
 	tag := cosign.Tag(oci.Digest(img.desc.Digest))
 	desc, raw, err := img.tagged(ctx, tag)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
+	if err != nil { // a proxy whose upstream is down cannot say whether there are any
+		if !errors.Is(err, ErrNotFound) {
+			o.Logger.Warn("signatures of the older form are left behind", "tag", tag, "cause", err)
+		}
+		return ctx.Err()
 	}
 	older := artifact{desc: ocispec.Descriptor{MediaType: desc.MediaType, Digest: digest.Digest(oci.SHA256(raw)), Size: int64(len(raw))}, raw: raw}
 	if err := older.parse(); err != nil {
