@@ -15,7 +15,7 @@ import (
 func limitFlags(c *cobra.Command) func() (wiring.RegistryLimits, error) {
 	total := c.Flags().String("quota", "", "bytes that the registry holds in all, as 200G (default: what the disk holds)")
 	each := c.Flags().String("repository-quota", "", "bytes that each repository holds, as 20G (default: no bound)")
-	reserve := c.Flags().String("disk-reserve", "8M", "bytes of the disk that uploads leave free")
+	reserve := c.Flags().String("disk-reserve", "", "bytes of the disk that uploads leave free (default: 8M, or less of a small disk)")
 	expiry := c.Flags().Duration("upload-expiry", 24*time.Hour, "time after which an upload that nobody goes on with is dropped")
 	return func() (l wiring.RegistryLimits, err error) {
 		for flag, v := range map[string]struct {

@@ -111,7 +111,7 @@ func (a *announcer) round(ctx context.Context) error {
 }
 
 // announce writes the provider records of d: by its digest, which is what
-// pulls know, and by its root, which is what IPFS knows.
+// pulls know, and by its root, which is what IPFS knows, once there is one.
 func (a *announcer) announce(ctx context.Context, d oci.Digest) {
 	ctx, cancel := context.WithTimeout(ctx, announceTime)
 	defer cancel()
@@ -119,14 +119,14 @@ func (a *announcer) announce(ctx context.Context, d oci.Digest) {
 	if err != nil {
 		return
 	}
-	dag, err := a.config.Store.DAG(ctx, d)
+	root, err := a.config.Store.Root(d)
 	if err != nil {
 		a.config.Logger.Debug("blob not announced", "digest", d, "cause", err) // gone meanwhile
 		return
 	}
 	names := []cid.Cid{name}
-	if dag.Root.Defined() && !dag.Root.Equals(name) {
-		names = append(names, dag.Root)
+	if root.Defined() && !root.Equals(name) {
+		names = append(names, root)
 	}
 	var all error
 	for _, c := range names {

@@ -23,6 +23,7 @@ import (
 	bsnetwork "github.com/ipfs/boxo/bitswap/network"
 	"github.com/ipfs/boxo/bitswap/network/bsnet"
 	"github.com/ipfs/boxo/blockstore"
+	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
@@ -36,6 +37,8 @@ type Store interface {
 	// DAG says under which root a blob is found, and how long it is. It wraps
 	// blob.ErrNotFound when there is no such blob.
 	DAG(ctx context.Context, d oci.Digest) (ipfs.DAG, error)
+	// Root is that root if it is known already, else undefined.
+	Root(d oci.Digest) (cid.Cid, error)
 }
 
 // Blobs names every blob that there is.

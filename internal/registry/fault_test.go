@@ -197,7 +197,7 @@ func TestAFullDiskRefusesUploadsAndGoesOnServing(t *testing.T) {
 	c.refused(big, http.StatusInsufficientStorage, "DENIED")
 	c.refused(c.send("GET", at, nil), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN") // its space is free again
 	c.refused(c.send("POST", "/v2/app/blobs/uploads/?digest="+digestOf(nil), bytes.NewReader(make([]byte, 30<<20))), http.StatusInsufficientStorage, "DENIED")
-	free, err := r.free()
+	free, _, err := r.free()
 	if err != nil {
 		t.Fatal(err)
 	}

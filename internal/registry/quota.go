@@ -18,7 +18,7 @@ import (
 type Quota struct {
 	Total      int64 // 0: as much as the disk holds
 	Repository int64 // in each; 0: as much as in all
-	Reserve    int64 // of the disk, that uploads leave free for the rest to work; 8 MiB when 0
+	Reserve    int64 // of the disk, that uploads leave free for the rest to work; 8 MiB, or a sixteenth of a small disk, when 0
 }
 
 // usage is what is stored, counted only where a quota asks for it: in all
@@ -43,20 +43,23 @@ func (r *Registry) admitUpload() error { return r.room("", 0) }
 
 // room refuses size more bytes that are known to be too many.
 func (r *Registry) room(repository string, size int64) error {
-	free, err := r.free()
-	if err == nil && free-size < r.config.Quota.Reserve {
+	free, reserve, err := r.free()
+	if err == nil && free-size < reserve {
 		return diskFull()
 	}
 	return r.usage.check(repository, size)
 }
 
-// free is how many bytes the disk can take.
-func (r *Registry) free() (int64, error) {
+// free is how many bytes the disk can take, and how many of them are to stay.
+func (r *Registry) free() (free, reserve int64, err error) {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(r.config.Dir, &s); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return int64(s.Bavail) * s.Bsize, nil
+	if reserve = r.config.Quota.Reserve; reserve <= 0 {
+		reserve = min(8<<20, int64(s.Blocks)*s.Bsize/16)
+	}
+	return int64(s.Bavail) * s.Bsize, reserve, nil
 }
 
 // charge counts a blob that a repository is about to get, or refuses it.

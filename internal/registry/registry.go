@@ -113,9 +113,6 @@ func (c Config) withDefaults() Config {
 	if c.Expiry <= 0 {
 		c.Expiry = 24 * time.Hour
 	}
-	if c.Quota.Reserve <= 0 {
-		c.Quota.Reserve = 8 << 20
-	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

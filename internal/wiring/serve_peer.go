@@ -55,6 +55,7 @@ func (s *Services) joinSwarm(i Installation, c ServeConfig, r *registry.Config) 
 	s.ends = append(s.ends, s.leaveSwarm)
 	r.Sources = append([]registry.Source{peerSource{node}}, r.Sources...) // before registries elsewhere
 	r.Stored = both(r.Stored, node.Stored)
+	s.blobs.store.Indexed(node.Stored)
 	return nil
 }
 

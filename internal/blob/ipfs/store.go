@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/ipfs/boxo/blockstore"
+	"github.com/ipfs/go-cid"
 	"golang.org/x/sync/singleflight"
 
 	"holdfast/internal/blob/pool"
@@ -40,6 +42,7 @@ type Store struct {
 	staging *staging
 	builds  singleflight.Group
 	settler *settler
+	hear    atomic.Pointer[func(oci.Digest)]
 }
 
 var _ blockstore.Blockstore = (*Store)(nil)
@@ -99,6 +102,25 @@ func (s *Store) DAG(ctx context.Context, d oci.Digest) (DAG, error) {
 	return DAG{Root: made.(*DAG).Root, Size: info.Size}, nil
 }
 
+// Root is the root of d's DAG if it is known without reading d, else undefined.
+func (s *Store) Root(d oci.Digest) (cid.Cid, error) {
+	info, err := s.config.Pool.Stat(d)
+	if err != nil {
+		return cid.Undef, err
+	}
+	if info.Size <= MaxBlock {
+		return DigestCID(d)
+	}
+	known, err := s.known(d)
+	if err != nil || known == nil {
+		return cid.Undef, err
+	}
+	return known.root, nil
+}
+
+// Indexed has each blob told to hear that gets its DAG from now on.
+func (s *Store) Indexed(hear func(d oci.Digest)) { s.hear.Store(&hear) }
+
 // known is what the index has of d. An index that is damaged is made anew.
 func (s *Store) known(d oci.Digest) (*record, error) {
 	known, err := s.index.dag(d)
@@ -117,5 +139,11 @@ func (s *Store) build(ctx context.Context, d oci.Digest) (*DAG, error) {
 		s.report(d, err)
 		return nil, err
 	}
-	return dag, s.write(func() error { return s.index.add(d, dag) })
+	if err := s.write(func() error { return s.index.add(d, dag) }); err != nil {
+		return nil, err
+	}
+	if hear := s.hear.Load(); hear != nil {
+		(*hear)(d)
+	}
+	return dag, nil
 }
