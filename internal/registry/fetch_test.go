@@ -22,7 +22,6 @@ type fakeSource struct {
 	manifests map[string]Manifest
 	down      atomic.Bool
 	calls     atomic.Int64
-	bytes     atomic.Int64
 }
 
 func newSource() *fakeSource {

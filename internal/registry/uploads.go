@@ -183,10 +183,3 @@ func (u *uploads) sweep(now time.Time) {
 		}
 	}
 }
-
-// count is how many uploads are under way.
-func (u *uploads) count() int {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return len(u.live)
-}

@@ -21,7 +21,6 @@ type shelf struct {
 	testing.TB
 	registry *registry.Registry
 	url      string
-	access   allow
 }
 
 // allow says of each repository whether a client without a name may see it;
