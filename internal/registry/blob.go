@@ -81,8 +81,8 @@ func (r *Registry) deleteBlob(w http.ResponseWriter, _ *http.Request, to route) 
 		return err
 	}
 	_ = f.Close()
-	if err := os.Remove(r.link(to.repository, d)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if err := os.Remove(r.link(to.repository, d)); err != nil {
+		return err // another request may have been quicker: then it has counted it
 	}
 	r.usage.freed(to.repository, info.Size())
 	w.WriteHeader(http.StatusAccepted)

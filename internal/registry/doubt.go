@@ -119,8 +119,9 @@ func (r *Registry) beside() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.settled && time.Since(d.noted) > syncedEvery {
-		d.noted = time.Now()
-		r.background.Go(func() { _ = r.noteSynced(d.noted) }) // else more is read again
+		now := time.Now()
+		d.noted = now
+		r.background.Go(func() { _ = r.noteSynced(now) }) // else more is read again
 	}
 }
 

@@ -31,6 +31,7 @@ type fetch struct {
 	registry   *Registry
 	repository string
 	digest     oci.Digest
+	key        string // in fetches.blobs
 	file       *os.File
 	cancel     context.CancelFunc
 
@@ -112,7 +113,7 @@ func (r *Registry) join(repository string, d oci.Digest) (*fetch, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fetch{registry: r, repository: repository, digest: d, file: file, total: -1, readers: 1}
+	f := &fetch{registry: r, repository: repository, digest: d, key: key, file: file, total: -1, readers: 1}
 	f.grown = sync.NewCond(&f.mu)
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancel(r.ctx)
@@ -122,9 +123,6 @@ func (r *Registry) join(repository string, d oci.Digest) (*fetch, error) {
 	r.fetches.blobs[key] = f
 	r.background.Go(func() {
 		f.finish(f.run(ctx))
-		r.fetches.mu.Lock()
-		delete(r.fetches.blobs, key)
-		r.fetches.mu.Unlock()
 		r.leave(f)
 	})
 	f.readers++ // the writer's own
@@ -132,11 +130,14 @@ func (r *Registry) join(repository string, d oci.Digest) (*fetch, error) {
 }
 
 // leave ends one reader's interest. A blob that nobody waits for any more is
-// not fetched further.
+// not fetched further, and nobody joins a fetch that is over or given up.
 func (r *Registry) leave(f *fetch) {
 	r.fetches.mu.Lock()
 	f.readers--
 	left := f.readers
+	if (left <= 1 || f.isDone()) && r.fetches.blobs[f.key] == f {
+		delete(r.fetches.blobs, f.key)
+	}
 	r.fetches.mu.Unlock()
 	if left <= 1 {
 		f.cancel()
@@ -154,6 +155,7 @@ func (f *fetch) run(ctx context.Context) error {
 	sum := newHash(f.digest.Algorithm())
 	last := fmt.Errorf("%s: %w", f.digest, ErrUnknown)
 	for _, s := range r.config.Sources {
+		before := f.written
 		body, total, err := s.Blob(ctx, f.repository, f.digest)
 		if err != nil {
 			last = prefer(last, err)
@@ -161,7 +163,7 @@ func (f *fetch) run(ctx context.Context) error {
 		}
 		err = errors.Join(f.take(ctx, body, total, sum), body.Close())
 		if r.config.Observer != nil {
-			r.config.Observer.Fetched(f.written, err)
+			r.config.Observer.Fetched(f.written-before, err)
 		}
 		if err == nil {
 			return f.keep(sum)

@@ -248,6 +248,35 @@ func TestAClientThatLeavesEndsTheFetchThatNobodyElseWants(t *testing.T) {
 	}
 }
 
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(b []byte) (int, error) { return f(b) }
+
+func TestAFetchThatWasGivenUpIsNotJoined(t *testing.T) {
+	s := newSource()
+	d := oci.SHA256([]byte("wanted"))
+	waits, end := make(chan struct{}), make(chan struct{})
+	s.blobs[d] = func() (io.ReadCloser, int64, error) {
+		if s.calls.Load() == 1 {
+			return io.NopCloser(readFunc(func([]byte) (int, error) { // heeds no context
+				close(waits)
+				<-end
+				return 0, errors.New("broke off")
+			})), 6, nil
+		}
+		return io.NopCloser(strings.NewReader("wanted")), 6, nil
+	}
+	c, r := start(t, Config{Dir: t.TempDir(), Sources: []Source{s}})
+	first, err := r.join("app", d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer close(end)
+	<-waits
+	r.leave(first)
+	c.body(c.want(c.send("GET", "/v2/app/blobs/"+string(d), nil), http.StatusOK), "wanted")
+}
+
 type gateFunc func(pull bool, in View, m Manifest) error
 
 func (f gateFunc) Push(_ context.Context, in View, m Manifest) error { return f(false, in, m) }

@@ -28,6 +28,12 @@ func (f *fetch) finish(err error) {
 	f.grown.Broadcast()
 }
 
+func (f *fetch) isDone() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.done
+}
+
 func (f *fetch) wake() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

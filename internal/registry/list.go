@@ -59,10 +59,9 @@ func (r *Registry) catalog(w http.ResponseWriter, q *http.Request, _ route) erro
 	query := q.URL.Query()
 	last, n := pageOf(query)
 	list := []string{}
-	more := n > 0
-	for more && len(list) < n {
+	for more := n > 0; more && len(list) <= n; { // one more than asked for: a Link tells of what may be seen only
 		var names []string
-		if names, more = r.index.Repositories(last, n-len(list)); len(names) == 0 {
+		if names, more = r.index.Repositories(last, n+1-len(list)); len(names) == 0 {
 			break
 		}
 		for _, name := range names {
@@ -72,8 +71,9 @@ func (r *Registry) catalog(w http.ResponseWriter, q *http.Request, _ route) erro
 		}
 		last = names[len(names)-1]
 	}
-	if more && len(list) > 0 {
-		next(w, "/v2/_catalog", query, list[len(list)-1])
+	if len(list) > n {
+		list = list[:n]
+		next(w, "/v2/_catalog", query, list[n-1])
 	}
 	return answerJSON(w, "application/json", map[string][]string{"repositories": list})
 }

@@ -41,14 +41,13 @@ func (r *Registry) receive(q *http.Request, s *upload, d oci.Digest) error {
 		return nil
 	}
 	err := s.append(q.Body, limit)
-	if p := asProblem(err); p != nil {
+	if errors.Is(err, errBrokeOff) {
+		return fail(http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "%v", errBrokeOff)
+	}
+	if asProblem(err) != nil {
 		r.uploads.drop(s)
-		return p
 	}
-	if err != nil {
-		return fail(http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "the body broke off")
-	}
-	return nil
+	return err
 }
 
 // inOrder says whether a chunk begins where the last one ended, and is as

@@ -5,6 +5,7 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"hash"
 	"io"
 	"os"
@@ -55,6 +56,9 @@ func (s *upload) rehash(algorithm string) error {
 
 var chunks = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}
 
+// errBrokeOff says that the client did not send all that it meant to.
+var errBrokeOff = errors.New("the body broke off")
+
 // append writes what src holds after what came before. When writing fails,
 // what was written in full stays.
 func (s *upload) append(src io.Reader, limit int64) error {
@@ -84,7 +88,7 @@ func (s *upload) append(src io.Reader, limit int64) error {
 			return nil
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errBrokeOff, err)
 		}
 	}
 }

@@ -429,6 +429,9 @@ func TestWhatAClientMayNotSeeIsNotMountedOrListed(t *testing.T) {
 	c.begin("open", "?mount="+layer)
 	a := c.want(c.send("GET", "/v2/_catalog", nil), http.StatusOK)
 	c.body(a, `{"repositories":["open"]}`)
+	a = c.want(c.send("GET", "/v2/_catalog?n=1", nil), http.StatusOK)
+	c.body(a, `{"repositories":["open"]}`)
+	c.header(a, "Link", "") // it would say that there is another
 }
 
 func TestTheCatalogHasPages(t *testing.T) {

@@ -101,12 +101,35 @@ The second run by what is pushed and pulled; a check may hold several of those c
 	for _, g := range all.groups() {
 		fmt.Fprintf(&b, "| %s | %d | %d |\n", g.name, g.passed, g.total)
 	}
-	for _, c := range append(plain.Cases, all.Cases...) {
-		if c.Status != "passed" {
-			fmt.Fprintf(&b, "\n%s: %s: %.300s\n", c.Name, c.Status, strings.ReplaceAll(c.Said, "\n", " "))
+	b.WriteString(rest(plain, all))
+	return b.String()
+}
+
+// rest tells of the checks that did not pass. Those that the first run leaves
+// out by its settings, and that pass in the second, the suite does not count as
+// skipped, though it calls them so.
+func rest(plain, all *results) string {
+	passed := map[string]bool{}
+	for _, c := range all.Cases {
+		passed[c.Name] = c.Status == "passed"
+	}
+	var b strings.Builder
+	for n, run := range []*results{plain, all} {
+		for _, c := range run.Cases {
+			said := or(strings.TrimSpace(strings.ReplaceAll(c.Said, "\n", " ")), "the suite says no more")
+			switch {
+			case c.Status == "passed":
+			case c.Status == "skipped" && passed[c.Name]:
+				fmt.Fprintf(&b, "- off in the first run, passed in the second: %s\n", c.Name)
+			default:
+				fmt.Fprintf(&b, "- %s in the %s run: %s: %.300s\n", c.Status, [...]string{"first", "second"}[n], c.Name, said)
+			}
 		}
 	}
-	return b.String()
+	if b.Len() == 0 {
+		return ""
+	}
+	return "\n" + b.String()
 }
 
 func or(s, otherwise string) string {

@@ -36,7 +36,10 @@ const quarantine = "quarantine"
 type Pool struct {
 	root string
 
-	moving sync.Mutex // held while a name is given to another file or taken away
+	moving   sync.Mutex // held while a name is given to another file or taken away
+	renewing sync.Mutex // held while a file that can have no more names is copied
+
+	link func(from, to string) error // os.Link, but in tests
 }
 
 // Info is what the file system says of a blob.
@@ -60,7 +63,7 @@ func New(root string) (*Pool, error) {
 			return nil, fmt.Errorf("blob pool: %w", err)
 		}
 	}
-	return &Pool{root: root}, nil
+	return &Pool{root: root, link: os.Link}, nil
 }
 
 // Has says whether the pool has d, without reading it.
@@ -133,7 +136,7 @@ func (p *Pool) Add(d oci.Digest, path string) error {
 	}
 	p.moving.Lock()
 	defer p.moving.Unlock()
-	if err := os.Link(path, to); !errors.Is(err, fs.ErrExist) {
+	if err := p.link(path, to); !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	return nil
@@ -150,46 +153,12 @@ func (p *Pool) Move(d oci.Digest, path string) error {
 	defer p.moving.Unlock()
 	err = unix.Renameat2(unix.AT_FDCWD, path, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if errors.Is(err, unix.EINVAL) { // a file system that cannot
-		err = os.Link(path, to)
+		err = p.link(path, to)
 	}
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
 	return err
-}
-
-// Link makes path another name of d, in place of what was called so. A folder
-// that is missing is fs.ErrNotExist, a blob that is missing blob.ErrNotFound.
-func (p *Pool) Link(d oci.Digest, path string) error {
-	from, err := p.path(d)
-	if err != nil {
-		return err
-	}
-	err = os.Link(from, path)
-	if errors.Is(err, fs.ErrExist) {
-		return p.relink(d, from, path)
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		if _, absent := p.Stat(d); absent != nil {
-			return absent
-		}
-	}
-	return err // the folder of path may be missing
-}
-
-// relink replaces a name that leads to another file than the pool's.
-func (p *Pool) relink(d oci.Digest, from, path string) error {
-	p.moving.Lock()
-	defer p.moving.Unlock()
-	if sameFile(from, path) {
-		return p.Touch(d)
-	}
-	temp := filepath.Join(filepath.Dir(path), ".tmp-"+filepath.Base(path))
-	_ = os.Remove(temp)
-	if err := os.Link(from, temp); err != nil {
-		return notFound(d, err)
-	}
-	return os.Rename(temp, path)
 }
 
 // Touch makes d look as if a name had been given to it just now, so that a

@@ -3,9 +3,13 @@ package pool
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -170,5 +174,71 @@ func TestWalkVisitsBlobsOnly(t *testing.T) {
 		if !got[d] || len(got) != len(want) {
 			t.Fatalf("got %v, want %v", got, want)
 		}
+	}
+}
+
+// A fake of a file system that takes 3 names for a file: ext4 takes 65,000.
+func threeNames(from, to string) error {
+	if info, err := os.Stat(from); err == nil && describe("", info).Links >= 3 {
+		if _, err := os.Lstat(to); err == nil {
+			return fs.ErrExist
+		}
+		return syscall.EMLINK
+	}
+	return os.Link(from, to)
+}
+
+func TestABlobHasMoreHoldersThanAFileCanHaveNames(t *testing.T) {
+	p, root := open(t)
+	p.link = threeNames
+	d := put(t, p, "wanted by all")
+	name := func(n int) string { return filepath.Join(filepath.Dir(root), strconv.Itoa(n)) }
+	var all sync.WaitGroup
+	for n := range 20 {
+		all.Go(func() {
+			for range 50 { // others may take the places of the new file
+				if err := p.Link(d, name(n)); !errors.Is(err, syscall.EMLINK) {
+					if err != nil {
+						t.Error(err)
+					}
+					return
+				}
+			}
+			t.Errorf("name %d is not given", n)
+		})
+	}
+	all.Wait()
+	for n := range 20 {
+		if got, err := os.ReadFile(name(n)); string(got) != "wanted by all" {
+			t.Errorf("%d: got %q and %v", n, got, err)
+		}
+	}
+	if err := p.Link(d, name(0)); err != nil { // leads to the pool's file again
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(name(0)); err != nil {
+		t.Error(err)
+	} else if in, err := p.Stat(d); err != nil || !in.Is(info) {
+		t.Errorf("got %+v and %v, want the pool's file", in, err)
+	}
+}
+
+func TestWhatRottedIsSetAsideWhenItCanHaveNoMoreNames(t *testing.T) {
+	p, root := open(t)
+	p.link = threeNames
+	d := put(t, p, "good bytes")
+	name := filepath.Join(filepath.Dir(root), "name")
+	if err := errors.Join(p.Link(d, name), p.Link(d, name+"2"), os.WriteFile(name, []byte("good bites"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Link(d, name+"3"); !errors.Is(err, blob.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+	info, err := os.Stat(name)
+	if err != nil || !p.IsQuarantined(d, info) {
+		t.Errorf("got %v, want it in quarantine", err)
+	}
+	if _, err := os.Stat(name + "3"); err == nil {
+		t.Error("rotten bytes have a new name")
 	}
 }

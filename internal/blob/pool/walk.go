@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"holdfast/internal/blob"
 	"holdfast/internal/oci"
 )
@@ -99,7 +101,7 @@ func (p *Pool) isolate(d oci.Digest, f *os.File) error {
 	if named, err := os.Lstat(path); err != nil || !os.SameFile(mine, named) {
 		return nil
 	}
-	return errors.Join(p.condemn(d, path), os.Remove(path))
+	return p.condemn(d, path, os.Rename)
 }
 
 // Condemn puts the file at path, which is not what d names, into quarantine:
@@ -107,10 +109,16 @@ func (p *Pool) isolate(d oci.Digest, f *os.File) error {
 func (p *Pool) Condemn(d oci.Digest, path string) error {
 	p.moving.Lock()
 	defer p.moving.Unlock()
-	return p.condemn(d, path)
+	return p.condemn(d, path, func(from, to string) error {
+		err := p.link(from, to)
+		if errors.Is(err, unix.EMLINK) {
+			err = os.Rename(from, to)
+		}
+		return err
+	})
 }
 
-func (p *Pool) condemn(d oci.Digest, path string) error {
+func (p *Pool) condemn(d oci.Digest, path string, name func(from, to string) error) error {
 	to := filepath.Join(p.root, quarantine, d.Algorithm(), d.Hex())
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
@@ -118,7 +126,7 @@ func (p *Pool) condemn(d oci.Digest, path string) error {
 	if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return os.Link(path, to)
+	return name(path, to)
 }
 
 // A reader is a blob being read and checked.
