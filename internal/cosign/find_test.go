@@ -10,6 +10,7 @@ import (
 	"crypto/rsa"
 	"encoding/pem"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,27 +52,63 @@ func (c crowded) Referrers(ctx context.Context, image oci.Digest) ([]v1.Descript
 }
 
 func TestOnlyStatementsPassWithoutAPolicy(t *testing.T) {
+	payload := func(content string) string {
+		return `{"mediaType": "` + SimpleType + `", "digest": "` + string(oci.SHA256([]byte(content))) + `", "size": ` + strconv.Itoa(len(content)) + `, "annotations": {"` + signatureAnnotation + `": "c2ln"}}`
+	}
+	claim := `{"critical": {"type": "` + simpleClaim + `", "image": {"docker-manifest-digest": "` + string(oci.SHA256(nil)) + `"}}}`
 	layer := func(mediaType string) string { return `{"mediaType": "` + mediaType + `"}` }
 	const image, other = `"config": {"mediaType": "application/vnd.oci.image.config.v1+json"}`, `"config": {"mediaType": "application/vnd.oci.empty.v1+json"}`
 	const subject = `, "subject": {"digest": "sha256:00"}`
 	for text, want := range map[string]bool{
-		`{` + other + subject + `, "layers": [` + layer(BundleType) + `]}`:                                          true,
-		`{` + other + subject + `, "layers": [` + layer("application/spdx+json") + `]}`:                             true,
-		`{` + image + `, "layers": [` + layer(SimpleType) + `, ` + layer(SimpleType) + `]}`:                         true,
-		`{` + image + `, "layers": [` + layer(SimpleType) + `, ` + layer(v1.MediaTypeImageLayerGzip) + `]}`:         false,
-		`{` + image + subject + `, "layers": [` + layer("application/spdx+json") + `]}`:                             false,
-		`{` + other + subject + `, "layers": [` + layer(v1.MediaTypeImageLayerZstd) + `]}`:                          false,
-		`{` + other + subject + `, "layers": [` + layer("application/vnd.docker.image.rootfs.diff.tar.gzip") + `]}`: false,
-		`{` + other + `, "layers": [` + layer("application/spdx+json") + `]}`:                                       false,
-		`{` + other + subject + `, "layers": []}`:                                                                   false,
-		`{"manifests": []` + subject + `}`:                                                                          false,
-		`{"layers": 1}`:                                                                                             false,
+		`{` + other + subject + `, "layers": [` + layer(BundleType) + `]}`:                                                               true,
+		`{` + other + subject + `, "layers": [` + layer("application/spdx+json") + `]}`:                                                  true,
+		`{` + image + `, "layers": [` + payload(claim) + `, ` + payload(claim) + `]}`:                                                    true,
+		`{` + image + `, "layers": [` + payload(claim) + `, ` + layer(v1.MediaTypeImageLayerGzip) + `]}`:                                 false,
+		`{` + image + `, "layers": [` + payload(claim) + `, ` + payload("a tar, which some runtimes unpack") + `]}`:                      false,
+		`{` + image + `, "layers": [` + payload(claim) + strings.Repeat(`, `+payload(claim), maxLayers) + `]}`:                           false,
+		`{` + image + subject + `, "layers": [` + layer("application/spdx+json") + `]}`:                                                  false,
+		`{` + other + subject + `, "layers": [` + layer(v1.MediaTypeImageLayerZstd) + `]}`:                                               false,
+		`{` + other + subject + `, "layers": [` + layer("application/vnd.docker.image.rootfs.diff.tar.gzip") + `]}`:                      false,
+		`{` + other + subject + `, "layers": [` + layer("application/vnd.oci.image.layer.v1.erofs") + `]}`:                               false,
+		`{"config": {"mediaType": "application/vnd.wasm.config.v0+json"}` + subject + `, "layers": [` + layer("application/Wasm") + `]}`: false,
+		`{` + other + `, "layers": [` + layer("application/spdx+json") + `]}`:                                                            false,
+		`{` + other + subject + `, "layers": []}`:                                                                                        false,
+		`{"manifests": []` + subject + `}`:                                                                                               false,
+		`{"layers": 1}`:                                                                                                                  false,
 	} {
-		if got := IsStatement([]byte(text)); got != want {
+		if got := IsStatement(t.Context(), blobs{claim, "a tar, which some runtimes unpack"}, v1.MediaTypeImageManifest, []byte(text)); got != want {
 			t.Errorf("%s: got %v, want %v", text, got, want)
 		}
 	}
 }
+
+func TestOfDockersManifestsASubjectSaysNothing(t *testing.T) {
+	text := []byte(`{"config": {"mediaType": "text/plain"}, "subject": {"digest": "sha256:00"}, "layers": [{"mediaType": "text/plain"}]}`)
+	for mediaType, want := range map[string]bool{
+		v1.MediaTypeImageManifest: true, "": false,
+		"application/vnd.docker.distribution.manifest.v2+json": false,
+	} {
+		if got := IsStatement(t.Context(), blobs{}, mediaType, text); got != want {
+			t.Errorf("%q: got %v, want %v", mediaType, got, want)
+		}
+	}
+}
+
+// blobs are a repository of nothing else.
+type blobs []string
+
+func (b blobs) Blob(_ context.Context, d v1.Descriptor) ([]byte, error) {
+	for _, content := range b {
+		if string(oci.SHA256([]byte(content))) == string(d.Digest) {
+			return []byte(content), nil
+		}
+	}
+	return nil, ErrNoTag
+}
+
+func (blobs) Tag(context.Context, string) ([]byte, error)                     { return nil, ErrNoTag }
+func (blobs) Referrers(context.Context, oci.Digest) ([]v1.Descriptor, error)  { return nil, nil }
+func (blobs) Manifest(context.Context, v1.Descriptor) (raw []byte, err error) { return nil, ErrNoTag }
 
 func TestOurSignaturesAreReadAndEd25519MakesThemEqual(t *testing.T) {
 	image := oci.SHA256([]byte("image"))

@@ -167,7 +167,7 @@ func FuzzFind(f *testing.F) {
 			}
 		}
 		var m v1.Manifest
-		if IsStatement(referrer) && (json.Unmarshal(referrer, &m) != nil || len(m.Layers) == 0) {
+		if IsStatement(t.Context(), hostile{referrer, tag, blob}, v1.MediaTypeImageManifest, referrer) && (json.Unmarshal(referrer, &m) != nil || len(m.Layers) == 0) {
 			t.Errorf("%s is no statement", referrer)
 		}
 	})

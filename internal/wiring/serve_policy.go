@@ -61,7 +61,7 @@ func (e Enforcement) gate(listen string, log *slog.Logger) (registry.Gate, error
 
 func (g *gate) Pull(ctx context.Context, in registry.View, m registry.Manifest) error {
 	p := g.file.Get()
-	if !g.Enforcement.Pull || cosign.IsStatement(m.Body) || g.isAllowed(p, in, m) {
+	if !g.Enforcement.Pull || g.isAllowed(p, in, m) || isStatement(ctx, in, m) {
 		return nil
 	}
 	if err := g.decide(ctx, p, in, m); err != nil {
@@ -72,7 +72,7 @@ func (g *gate) Pull(ctx context.Context, in registry.View, m registry.Manifest) 
 }
 
 func (g *gate) Push(ctx context.Context, in registry.View, m registry.Manifest) error {
-	if !g.Enforcement.Push || cosign.IsStatement(m.Body) {
+	if !g.Enforcement.Push || isStatement(ctx, in, m) {
 		return nil
 	}
 	p := g.file.Get()
@@ -80,6 +80,10 @@ func (g *gate) Push(ctx context.Context, in registry.View, m registry.Manifest) 
 		return nil
 	}
 	return g.decide(ctx, p, in, m)
+}
+
+func isStatement(ctx context.Context, in registry.View, m registry.Manifest) bool {
+	return cosign.IsStatement(ctx, viewed{in}, m.MediaType, m.Body)
 }
 
 func (g *gate) subject(in registry.View, m registry.Manifest) (cosign.Subject, error) {
