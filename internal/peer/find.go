@@ -163,6 +163,11 @@ func (n *Node) takeBlock(ctx context.Context, o agreed) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, cause(ctx, err)
 	}
+	if got := int64(len(b.RawData())); got != o.size { // which a client may have been told
+		err := fmt.Errorf("%w: it is %d bytes long, want %d", ipfs.ErrForm, got, o.size)
+		n.judge(o.by, err)
+		return nil, err
+	}
 	return io.NopCloser(bytes.NewReader(b.RawData())), nil
 }
 

@@ -115,6 +115,34 @@ func TestAPeerThatOffersAnotherBlobIsDroppedAndThePullSucceeds(t *testing.T) {
 	asking.wantDropped(liars, true)
 }
 
+func TestAPeerThatSaysAnotherSizeIsDroppedAndThePullSucceeds(t *testing.T) {
+	for _, size := range []int64{1, 2000} {
+		honest, asking := newSite(t, nil), newSite(t, func(c *Config) { c.DHT = NoDHT })
+		d := honest.put(1000, 1)
+		wrong := newSite(t, func(c *Config) {
+			c.Store = liar{c.Store, func(c cid.Cid) ([]byte, error) {
+				b, err := honest.config.Store.Get(t.Context(), c)
+				if err != nil {
+					return nil, err
+				}
+				return b.RawData(), nil
+			}, func(d oci.Digest) (ipfs.DAG, error) {
+				own, err := ipfs.DigestCID(d)
+				return ipfs.DAG{Root: own, Size: size}, err
+			}}
+		})
+		asking.join(wrong)
+		if err := asking.get(d); !errors.Is(err, ErrNotFound) {
+			t.Errorf("a blob of 1000 bytes that is said to have %d: got %v, want ErrNotFound", size, err)
+		}
+		asking.wantDropped(wrong, true)
+		asking.join(honest)
+		if err := asking.get(d); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestOffersThatCannotBeAreRefused(t *testing.T) {
 	d := oci.SHA256([]byte("x"))
 	own, _ := ipfs.DigestCID(d)

@@ -34,10 +34,7 @@ func (w *wants) add(c cid.Cid, from peer.ID) *want {
 func (w *wants) remove(c cid.Cid, one *want) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	rest := slices.DeleteFunc(w.waiting[string(c.Hash())], func(o *want) bool { return o == one })
-	if w.waiting[string(c.Hash())] = rest; len(rest) == 0 {
-		delete(w.waiting, string(c.Hash()))
-	}
+	w.keep(c, func(o *want) bool { return o != one })
 }
 
 // deliver gives a block to all who wait for it, whoever sent it.
@@ -54,10 +51,20 @@ func (w *wants) deliver(b blocks.Block) {
 func (w *wants) refuse(c cid.Cid, p peer.ID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.waiting[string(c.Hash())] = slices.DeleteFunc(w.waiting[string(c.Hash())], func(o *want) bool {
+	w.keep(c, func(o *want) bool {
 		if o.from == p {
 			o.answer <- nil
 		}
-		return o.from == p
+		return o.from != p
 	})
+}
+
+// keep forgets the wants of c that stay says no of: no entry is left without
+// any, since peers name what they like. Caller holds mu.
+func (w *wants) keep(c cid.Cid, stay func(*want) bool) {
+	key := string(c.Hash())
+	rest := slices.DeleteFunc(w.waiting[key], func(o *want) bool { return !stay(o) })
+	if w.waiting[key] = rest; len(rest) == 0 {
+		delete(w.waiting, key)
+	}
 }

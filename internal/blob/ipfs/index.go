@@ -44,40 +44,51 @@ var errIndexClosed = errors.New("index is closed")
 
 // view runs fn over the index; it does not run it when there is none yet.
 func (x *index) view(fn func(*bolt.Tx) error) error {
-	if err := x.open(); err != nil {
-		return x.explain(err)
+	for { // whoever writes may close what was opened
+		there, err := x.open()
+		if err != nil || !there {
+			return x.explain(err)
+		}
+		if ran, err := x.viewOpen(fn); ran {
+			return x.explain(err)
+		}
 	}
+}
+
+// viewOpen runs fn if the file is still open.
+func (x *index) viewOpen(fn func(*bolt.Tx) error) (ran bool, err error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	if x.db == nil {
-		return nil
+		return false, nil
 	}
-	return x.explain(guarded(func() error { return x.db.View(fn) }))
+	return true, guarded(func() error { return x.db.View(fn) })
 }
 
-// open opens the file for reading when it is not open.
-func (x *index) open() error {
+// open opens the file for reading when it is not open, and says whether there
+// is one.
+func (x *index) open() (there bool, err error) {
 	x.used.Store(true)
 	x.mu.RLock()
 	ready := x.db != nil
 	x.mu.RUnlock()
 	if ready {
-		return nil
+		return true, nil
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.db != nil || x.closed {
-		return nil
+		return x.db != nil, nil
 	}
 	if info, err := os.Stat(x.path); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
-		return nil // bbolt would want to write a page
+		return false, nil // bbolt would want to write a page
 	}
 	db, err := openBolt(x.path, true)
 	if err != nil {
-		return err
+		return false, err
 	}
 	x.db, x.closer = db, time.AfterFunc(idleTime, x.rest)
-	return nil
+	return true, nil
 }
 
 // rest closes the file once nobody used it for a while.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,6 +69,40 @@ func TestRemovedBlobLeavesTheIndex(t *testing.T) {
 	if err := s.WriteFile(t.Context(), staying, &got); err != nil || !bytes.Equal(got.Bytes(), other) {
 		t.Errorf("the other blob: %d bytes, %v", got.Len(), err)
 	}
+}
+
+func TestWhatIsIndexedIsFoundWhileOthersAreWrittenDown(t *testing.T) {
+	s, p := newStore(t)
+	d := put(t, p, stream(t, 3<<20))
+	dagOfBlob(t, s, d)
+	written := make(chan error, 1)
+	go func() {
+		var err error
+		for range 100 {
+			err = errors.Join(err, s.index.settle())
+		}
+		written <- err
+	}()
+	var readers sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if known, err := s.index.dag(d); err != nil || known == nil {
+					t.Errorf("got %v and %v, want the blob's record", known, err)
+					return
+				}
+			}
+		})
+	}
+	must(t, <-written)
+	close(stop)
+	readers.Wait()
 }
 
 func TestIndexIsMadeAnewWhenItIsLost(t *testing.T) {
