@@ -16,6 +16,9 @@ import (
 	"holdfast/internal/registry/index"
 )
 
+// maxTold bounds how many layouts that cannot be written are told of at once.
+const maxTold = 10
+
 // An exporter is at work while there are layouts to write.
 type exporter struct {
 	running chan struct{} // holds one place
@@ -54,7 +57,8 @@ func (r *Registry) exportUntilDone() {
 	}
 }
 
-// exportStale writes the layouts that are behind the index.
+// exportStale writes the layouts that are behind the index. One that cannot be
+// written stays behind, and holds up no other.
 func (r *Registry) exportStale(ctx context.Context) error {
 	if r.config.ReadOnly {
 		return nil
@@ -63,15 +67,17 @@ func (r *Registry) exportStale(ctx context.Context) error {
 	if err != nil || len(changed) == 0 {
 		return err
 	}
+	var failed []error
 	for name := range changed {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := r.writeLayout(name); err != nil {
-			return err
+			failed = append(failed, fmt.Errorf("%s: %w", name, err))
+			delete(changed, name)
 		}
 	}
-	return r.index.Written(changed)
+	return errors.Join(errors.Join(failed[:min(len(failed), maxTold)]...), r.index.Written(changed))
 }
 
 func (r *Registry) writeLayout(repository string) error {

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/oci"
 	"holdfast/internal/registry/index"
@@ -93,6 +95,26 @@ func TestAManifestOf100MBIsRefusedInLittleMemory(t *testing.T) {
 	if got > 40<<20 {
 		t.Errorf("took %d MiB", got>>20)
 	}
+}
+
+func TestThoseWhoSendNothingDoNotKeepOthersOut(t *testing.T) {
+	c, r := start(t, Config{Dir: t.TempDir()})
+	r.slowest = time.Second
+	for range maxBig {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "PUT /v2/app/manifests/v1 HTTP/1.1\r\nHost: r\r\nContent-Length: 1000000\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := 0; len(r.big) < maxBig && n < 500; n++ { // until all places are taken
+		time.Sleep(time.Millisecond)
+	}
+	body := struct{ io.Reader }{strings.NewReader("{}")} // of unknown length
+	c.refused(c.send("PUT", "/v2/app/manifests/v2", body), http.StatusBadRequest, "MANIFEST_INVALID")
 }
 
 func TestAnEndlessUploadIsRefusedInLittleMemory(t *testing.T) {

@@ -6,13 +6,14 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"time"
 
 	"holdfast/internal/oci"
 )
 
 // putManifest is end-7.
 func (r *Registry) putManifest(w http.ResponseWriter, q *http.Request, to route) error {
-	m, tags, err := r.readManifest(q, to.arg)
+	m, tags, err := r.readManifest(w, q, to.arg)
 	if err != nil {
 		return err
 	}
@@ -63,7 +64,7 @@ func (r *Registry) mayPush(ctx context.Context, repository string, m Manifest, t
 const maxTagsAtOnce = 100
 
 // readManifest reads the body of a push, and checks it against the reference.
-func (r *Registry) readManifest(q *http.Request, reference string) (*Manifest, []string, error) {
+func (r *Registry) readManifest(w http.ResponseWriter, q *http.Request, reference string) (*Manifest, []string, error) {
 	tags := q.URL.Query()["tag"]
 	algorithm := "sha256"
 	switch {
@@ -85,7 +86,7 @@ func (r *Registry) readManifest(q *http.Request, reference string) (*Manifest, [
 			return nil, nil, manifestInvalid("tag %.200q is none", tag)
 		}
 	}
-	body, err := r.readBody(q)
+	body, err := r.readBody(w, q)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -98,7 +99,7 @@ func (r *Registry) readManifest(q *http.Request, reference string) (*Manifest, [
 	return m, tags, nil
 }
 
-func (r *Registry) readBody(q *http.Request) ([]byte, error) {
+func (r *Registry) readBody(w http.ResponseWriter, q *http.Request) (body []byte, err error) {
 	limit := r.config.MaxManifest
 	if q.ContentLength > limit {
 		return nil, tooLarge("manifest", limit)
@@ -107,11 +108,18 @@ func (r *Registry) readBody(q *http.Request) ([]byte, error) {
 		select {
 		case r.big <- struct{}{}:
 			defer func() { <-r.big }()
+			out := http.NewResponseController(w)
+			_ = out.SetReadDeadline(time.Now().Add(r.slowest)) // where it can be set
+			defer func() {
+				if err == nil {
+					_ = out.SetReadDeadline(time.Time{})
+				}
+			}()
 		case <-q.Context().Done():
 			return nil, q.Context().Err()
 		}
 	}
-	body, err := io.ReadAll(io.LimitReader(q.Body, limit+1))
+	body, err = io.ReadAll(io.LimitReader(q.Body, limit+1))
 	if err != nil {
 		return nil, manifestInvalid("the body broke off")
 	}

@@ -57,6 +57,7 @@ type Registry struct {
 	unlock  func() error
 
 	big      chan struct{} // holds a place for each large manifest in memory
+	slowest  time.Duration // for which it is held at most, by who sends nothing
 	opening  sync.Mutex    // held while a repository is made or taken into the index
 	imported map[string]time.Time
 
@@ -80,6 +81,7 @@ type Registry struct {
 const (
 	maxBig      = 16
 	bigManifest = 256 << 10
+	slowest     = 2 * time.Minute
 )
 
 // New opens the folder, and holds it against other processes until Close.
@@ -94,7 +96,7 @@ func New(c Config) (*Registry, error) {
 	}
 	r := &Registry{
 		config: c, unlock: func() error { return nil },
-		big: make(chan struct{}, maxBig), exporting: exporter{make(chan struct{}, 1)}, imported: map[string]time.Time{},
+		big: make(chan struct{}, maxBig), slowest: slowest, exporting: exporter{make(chan struct{}, 1)}, imported: map[string]time.Time{},
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	if err := r.prepare(); err != nil {

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -443,6 +446,31 @@ func TestTheCatalogHasPages(t *testing.T) {
 	c.body(a, `{"repositories":["a","a/b"]}`)
 	c.header(a, "Link", `</v2/_catalog?last=a%2Fb&n=2>; rel="next"`)
 	c.body(c.send("GET", "/v2/_catalog?last=a%2Fb&n=2", nil), `{"repositories":["c"]}`)
+}
+
+func TestALayoutThatCannotBeWrittenHoldsUpNoOther(t *testing.T) {
+	dir := t.TempDir()
+	c, r := start(t, Config{Dir: dir})
+	c.push("good", "v1")
+	if err := os.WriteFile(filepath.Join(dir, "bad"), nil, 0o644); err != nil { // in the folder's place
+		t.Fatal(err)
+	}
+	e, err := r.index.Tagged("good", "v1")
+	if err = errors.Join(err, r.index.Put("bad", e, "v2"), r.index.Put("good", e, "v2")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.exportStale(t.Context()); err == nil || !strings.Contains(err.Error(), "bad") {
+		t.Errorf("got %v, want an error about bad", err)
+	}
+	if raw, err := os.ReadFile(filepath.Join(dir, "good", "index.json")); err != nil || !strings.Contains(string(raw), `"v2"`) {
+		t.Errorf("got %s and %v, want v2 in it", raw, err)
+	}
+	if behind, err := r.index.Stale(); err != nil || len(behind) != 1 {
+		t.Errorf("got %v and %v, want bad alone", behind, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "bad")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // A layout that somebody else wrote, or an older version of this program, is
