@@ -50,6 +50,9 @@ func (g *grower) grow(m *manifest, role string, depth int) (*branch, error) {
 
 // add draws d below b: as itself where it is there, else as missing.
 func (g *grower) add(b *branch, d v1.Descriptor, role string, depth int) {
+	if g.reader.ctx.Err() != nil {
+		g.left = 0 // the time is over: what was not looked at is not missing
+	}
 	if g.left <= 0 {
 		return
 	}
