@@ -37,10 +37,10 @@ type offer struct {
 	size int64
 }
 
-// answerDAG serves one request.
-func (n *Node) answerDAG(s network.Stream) {
+// answerDAG serves one request until ctx ends.
+func (n *Node) answerDAG(ctx context.Context, s network.Stream) {
 	defer s.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	_ = s.SetDeadline(time.Now().Add(answerTime))
 	line, err := readLine(s)

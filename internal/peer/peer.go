@@ -25,6 +25,7 @@ import (
 	"github.com/ipfs/boxo/blockstore"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"holdfast/internal/blob/ipfs"
@@ -133,7 +134,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	}
 	n.network = bsnet.NewFromIpfsHost(n.host)
 	n.exchange = bitswap.New(ctx, n.network, nil, n.config.Store, exchangeOptions(n)...)
-	n.host.SetStreamHandler(dagProtocol, n.answerDAG)
+	n.host.SetStreamHandler(dagProtocol, func(s network.Stream) { n.answerDAG(ctx, s) })
 	n.announce = newAnnouncer(n.routing, n.config)
 	n.lan = newLAN(n.host, n.config)
 	if err := n.lan.start(); err != nil {

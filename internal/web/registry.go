@@ -20,6 +20,7 @@ const (
 	maxPages = 200     // of the catalog that a search looks through
 	maxBody  = 8 << 20 // of an answer of the API
 	maxWait  = 10 * time.Second
+	maxPage  = 30 * time.Second // for all that a page asks for: each may ask peers and other registries
 )
 
 // A registryError is an error that the registry answered with.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"embed"
 	"errors"
 	"html/template"
@@ -79,7 +80,9 @@ type view struct {
 func (s *Site) page(name string, make func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
-		data, err := make(q)
+		ctx, cancel := context.WithTimeout(q.Context(), maxPage)
+		defer cancel()
+		data, err := make(q.WithContext(ctx))
 		if err != nil {
 			s.fail(w, q, err)
 			return

@@ -10,7 +10,6 @@ import (
 type branch struct {
 	Digest, Kind, Role string // the role: platform of a part, or "refers to it"
 	Size               int64
-	Annotations        map[string]string
 	Missing            bool
 	Here               bool // it is what the page shows
 	Branches           []*branch
@@ -31,7 +30,7 @@ type grower struct {
 // grow draws the tree below m.
 func (g *grower) grow(m *manifest, role string, depth int) (*branch, error) {
 	g.left--
-	b := &branch{Digest: m.Digest, Kind: kindOf(m.MediaType, m.ArtifactType), Role: role, Size: m.size(), Annotations: m.Annotations, Here: depth == 0}
+	b := &branch{Digest: m.Digest, Kind: kindOf(m.MediaType, m.ArtifactType), Role: role, Size: m.size(), Here: depth == 0}
 	if depth >= maxDepth {
 		return b, nil
 	}
@@ -50,6 +49,9 @@ func (g *grower) grow(m *manifest, role string, depth int) (*branch, error) {
 
 // add draws d below b: as itself where it is there, else as missing.
 func (g *grower) add(b *branch, d v1.Descriptor, role string, depth int) {
+	if g.reader.ctx.Err() != nil {
+		g.left = 0 // the time is over: what was not looked at is not missing
+	}
 	if g.left <= 0 {
 		return
 	}

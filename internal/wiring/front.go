@@ -82,7 +82,7 @@ func (s *Services) newFront(c ServeConfig, config registry.Config, api http.Hand
 func (s *Services) facts(c ServeConfig, config registry.Config, since time.Time, q *http.Request) Facts {
 	f := Facts{Since: since, Registry: q.Host, Broker: hostOf(s.BrokerURL()), ReadOnly: c.RegistryReadOnly, Rules: s.rules != nil && s.rules.Get() != nil}
 	f.Free, _ = free(config.Dir)
-	if host, _, err := net.SplitHostPort(q.RemoteAddr); err != nil || !net.ParseIP(host).IsLoopback() {
+	if !isOwn(q) {
 		return f
 	}
 	if s.swarm != nil {
@@ -92,6 +92,13 @@ func (s *Services) facts(c ServeConfig, config registry.Config, since time.Time,
 		f.Upstream = s.upstreams.file.Get().Prefixes()
 	}
 	return f
+}
+
+// isOwn says whether a request is from this machine itself, and not through a
+// proxy on it from anywhere.
+func isOwn(q *http.Request) bool {
+	host, _, err := net.SplitHostPort(q.RemoteAddr)
+	return err == nil && net.ParseIP(host).IsLoopback() && q.Header.Get("X-Forwarded-For") == "" && q.Header.Get("Forwarded") == ""
 }
 
 func hostOf(url string) string {

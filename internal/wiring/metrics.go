@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"holdfast/internal/peer"
 	"holdfast/internal/registry"
 )
 
@@ -21,7 +22,7 @@ type metrics struct {
 	fetchedBytes, fetchFails prometheus.Counter
 }
 
-func newMetrics(dir string) *metrics {
+func newMetrics(dir string, in *swarm) *metrics {
 	counter := func(name, help string) prometheus.Counter {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "holdfast_registry_" + name, Help: help})
 	}
@@ -47,6 +48,9 @@ func newMetrics(dir string) *metrics {
 	})
 	m.all.MustRegister(m.requests, m.seconds, m.received, m.sent, m.fetchedBytes, m.fetchFails, space,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if in != nil {
+		m.swarm(in.node)
+	}
 	return m
 }
 
@@ -63,6 +67,19 @@ func (m *metrics) Fetched(bytes int64, err error) {
 	if err != nil {
 		m.fetchFails.Inc()
 	}
+}
+
+// swarm counts what a node gives and gets. It names no peer.
+func (m *metrics) swarm(n *peer.Node) {
+	counter := func(name, help string, of func(peer.Traffic) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "holdfast_swarm_" + name, Help: help},
+			func() float64 { return float64(of(n.Traffic())) })
+	}
+	m.all.MustRegister(
+		counter("sent_bytes_total", "Bytes of blocks that peers got.", func(t peer.Traffic) uint64 { return t.Sent }),
+		counter("received_bytes_total", "Bytes of blocks that came from peers.", func(t peer.Traffic) uint64 { return t.Received }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "holdfast_swarm_peers", Help: "Peers that are connected."},
+			func() float64 { return float64(n.Traffic().Peers) }))
 }
 
 func (m *metrics) handler() http.Handler {

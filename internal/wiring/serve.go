@@ -100,7 +100,7 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 	if config.Gate, err = c.Policy.gate(c.RegistryListen, c.Log); err != nil {
 		return err
 	}
-	m := newMetrics(config.Dir)
+	m := newMetrics(config.Dir, s.swarm)
 	config.Observer = m
 	reg, err := registry.New(config)
 	if err != nil {

@@ -1,7 +1,9 @@
 package ipfs
 
 import (
+	"context"
 	"errors"
+	"io"
 	"os"
 	"syscall"
 
@@ -50,4 +52,29 @@ func (s *Store) report(d oci.Digest, err error) {
 	if s.config.Rotten != nil {
 		s.config.Rotten(d)
 	}
+}
+
+// verify reads d whole: the pool puts away what rotted. What did not was
+// indexed wrongly.
+func (s *Store) verify(ctx context.Context, d oci.Digest) error {
+	r, err := s.config.Pool.Open(ctx, d)
+	if errors.Is(err, blob.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		s.report(d, err)
+	}
+	return s.forget(d)
+}
+
+func (s *Store) forget(d oci.Digest) error {
+	known, err := s.known(d)
+	if err != nil || known == nil {
+		return err
+	}
+	return s.write(func() error { return s.index.remove(d) })
 }

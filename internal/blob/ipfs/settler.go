@@ -3,9 +3,6 @@ package ipfs
 import (
 	"context"
 	"errors"
-	"io"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -171,8 +168,9 @@ func (t *settler) settle(ctx context.Context) error {
 	t.all = false
 	d, check := oci.Digest(""), false
 	if !all {
-		d = slices.Collect(maps.Keys(t.pending))[0]
-		check = t.pending[d]
+		for d, check = range t.pending {
+			break // any will do
+		}
 		delete(t.pending, d)
 	}
 	t.mu.Unlock()
@@ -221,33 +219,8 @@ func (t *settler) settleOne(ctx context.Context, d oci.Digest, check bool) error
 	switch {
 	case errors.Is(err, blob.ErrNotFound):
 		return t.store.forget(d)
-	case errors.Is(err, context.Canceled):
+	case gaveUp(err):
 		t.add(d)
 	}
 	return err
-}
-
-// verify reads d whole: the pool puts away what rotted. What did not was
-// indexed wrongly.
-func (s *Store) verify(ctx context.Context, d oci.Digest) error {
-	r, err := s.config.Pool.Open(ctx, d)
-	if errors.Is(err, blob.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, r)
-	if err = errors.Join(err, r.Close()); err != nil {
-		s.report(d, err)
-	}
-	return s.forget(d)
-}
-
-func (s *Store) forget(d oci.Digest) error {
-	known, err := s.known(d)
-	if err != nil || known == nil {
-		return err
-	}
-	return s.write(func() error { return s.index.remove(d) })
 }

@@ -2,6 +2,7 @@ package ipfs
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -103,6 +104,21 @@ func TestWhatIsIndexedIsFoundWhileOthersAreWrittenDown(t *testing.T) {
 	must(t, <-written)
 	close(stop)
 	readers.Wait()
+}
+
+func TestADAGWaitsForItsTurnNoLongerThanItsAsker(t *testing.T) {
+	s, p := newStore(t)
+	d := put(t, p, stream(t, 3<<20))
+	for range cap(s.turns) { // all processors are busy
+		s.turns <- struct{}{}
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := s.DAG(short, d); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want that the time was over", err)
+	}
+	<-s.turns
+	dagOfBlob(t, s, d)
 }
 
 func TestIndexIsMadeAnewWhenItIsLost(t *testing.T) {

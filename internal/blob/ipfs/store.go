@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -41,6 +42,7 @@ type Store struct {
 	index   index
 	staging *staging
 	builds  singleflight.Group
+	turns   chan struct{} // one for each blob whose DAG is being made
 	settler *settler
 	hear    atomic.Pointer[func(oci.Digest)]
 }
@@ -61,7 +63,7 @@ func New(c Config) (*Store, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{config: c, staging: newStaging(c.Staging)}
+	s := &Store{config: c, staging: newStaging(c.Staging), turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	s.index.path = filepath.Join(c.Dir, "index.db")
 	s.settler = newSettler(s)
 	return s, nil
@@ -94,7 +96,7 @@ func (s *Store) DAG(ctx context.Context, d oci.Digest) (DAG, error) {
 	}
 	made, err, _ := s.builds.Do(string(d), func() (any, error) { return s.build(ctx, d) })
 	switch {
-	case errors.Is(err, context.Canceled) && ctx.Err() == nil: // he who began gave up
+	case gaveUp(err) && ctx.Err() == nil: // he who began, not this one
 		return s.DAG(ctx, d)
 	case err != nil:
 		return DAG{}, fmt.Errorf("DAG of %s: %w", d, err)
@@ -127,8 +129,19 @@ func (s *Store) known(d oci.Digest) (*record, error) {
 	return known, s.repair(err)
 }
 
-// build makes the DAG of d and writes it down.
+func gaveUp(err error) bool {
+	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// build makes the DAG of d and writes it down. Peers choose how many are asked
+// for: no more are made at once than there are processors.
 func (s *Store) build(ctx context.Context, d oci.Digest) (*DAG, error) {
+	select {
+	case s.turns <- struct{}{}:
+		defer func() { <-s.turns }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	f, err := s.config.Pool.Open(ctx, d)
 	if err != nil {
 		return nil, err
