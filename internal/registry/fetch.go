@@ -86,6 +86,18 @@ func (r *Registry) serveFetched(w http.ResponseWriter, q *http.Request, reposito
 	return nil
 }
 
+// bring gets a blob from Sources and waits until the repository has it.
+func (r *Registry) bring(ctx context.Context, repository string, d oci.Digest) error {
+	f, err := r.join(repository, d)
+	if err != nil {
+		return err
+	}
+	defer r.leave(f)
+	stop := context.AfterFunc(ctx, f.wake)
+	defer stop()
+	return f.whole(ctx)
+}
+
 // unreachable is what a client is told of a Source's failure.
 func unreachable(err error, unknown *problem) error {
 	if errors.Is(err, ErrUnknown) {

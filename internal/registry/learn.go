@@ -44,3 +44,15 @@ func (r *Registry) learn(ctx context.Context, repository string, d oci.Digest) {
 		r.config.Logger.Info("a referrer cannot be got", "repository", repository, "digest", d, "cause", err)
 	}
 }
+
+// learnNamed gets what Sources say that a tag or a digest names.
+func (r *Registry) learnNamed(ctx context.Context, repository, reference string) {
+	if d, err := oci.ParseDigest(reference); err == nil {
+		r.learn(ctx, repository, d)
+		return
+	}
+	own, _ := r.index.Tagged(repository, reference) // none is as good as one that cannot be read
+	if _, err := r.fetchManifest(ctx, repository, reference, own.Digest); err != nil && !isAbsent(err) {
+		r.config.Logger.Info("a tag cannot be asked for", "repository", repository, "tag", reference, "cause", err)
+	}
+}

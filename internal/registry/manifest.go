@@ -32,7 +32,7 @@ func (r *Registry) getManifest(w http.ResponseWriter, q *http.Request, to route)
 		return err
 	}
 	if r.config.Gate != nil {
-		if err := r.passes(r.config.Gate.Pull(q.Context(), r.View(to.repository), *m)); err != nil {
+		if err := r.passes(r.config.Gate.Pull(q.Context(), r.pulled(to.repository), *m)); err != nil {
 			return err
 		}
 	}

@@ -97,7 +97,8 @@ type Gate interface {
 // ErrRefused is what a Gate wraps to say that a manifest breaks the policy.
 var ErrRefused = errors.New("refused by policy")
 
-// A View is one repository as it is, for those who decide about it.
+// A View is one repository, for those who decide about it: as it is, and for
+// who decides about a pull with what Sources have of it too.
 type View interface {
 	// Repository is its name.
 	Repository() string

@@ -13,16 +13,26 @@ import (
 )
 
 // View is the repository for those who decide about it.
-func (r *Registry) View(repository string) View { return view{r, repository} }
+func (r *Registry) View(repository string) View { return view{r, repository, false} }
+
+// pulled is the repository with what Sources have of it: the signatures of
+// what comes through us are where it comes from.
+func (r *Registry) pulled(repository string) View {
+	return view{r, repository, len(r.config.Sources) > 0 && !r.config.ReadOnly}
+}
 
 type view struct {
 	registry   *Registry
 	repository string
+	asks       bool // Sources too
 }
 
 func (v view) Repository() string { return v.repository }
 
 func (v view) Manifest(ctx context.Context, reference string) (m Manifest, err error) {
+	if v.asks {
+		v.registry.learnNamed(ctx, v.repository, reference)
+	}
 	var e index.Entry
 	if d, wrong := oci.ParseDigest(reference); wrong == nil {
 		e, err = v.registry.index.Manifest(v.repository, d)
@@ -47,6 +57,11 @@ func (v view) unknown(what string, err error) error {
 
 func (v view) Blob(ctx context.Context, d oci.Digest) (io.ReadCloser, error) {
 	f, _, err := v.registry.open(v.repository, d)
+	if v.asks && isAbsent(err) {
+		if err = v.registry.bring(ctx, v.repository, d); err == nil {
+			f, _, err = v.registry.open(v.repository, d)
+		}
+	}
 	if err != nil {
 		return nil, v.unknown(string(d), err)
 	}
@@ -58,7 +73,10 @@ func (v view) Blob(ctx context.Context, d oci.Digest) (io.ReadCloser, error) {
 }
 
 // Referrers gives up to maxReferrers of them.
-func (v view) Referrers(_ context.Context, d oci.Digest, artifactType string) (list []Descriptor, err error) {
+func (v view) Referrers(ctx context.Context, d oci.Digest, artifactType string) (list []Descriptor, err error) {
+	if v.asks {
+		v.registry.learnReferrers(ctx, v.repository, d)
+	}
 	err = v.registry.index.Referrers(v.repository, d, "", func(e index.Entry) bool {
 		if artifactType == "" || e.ArtifactType == artifactType {
 			list = append(list, describe(e))
