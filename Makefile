@@ -7,7 +7,8 @@ GO    ?= go
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
 TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
-             bash-completion zsh fish chromium podman buildah containerd apache2-utils docker-registry
+             bash-completion zsh fish chromium curl podman buildah containerd apache2-utils docker-registry \
+             xz-utils e2fsprogs
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
@@ -17,7 +18,6 @@ TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TE
               $(GO) test -trimpath -count=1 -timeout 30m $(TESTFLAGS)
 FUZZ        = $(GO) run ./test/fuzz
 FUZZFLAGS   = -state $(STATE)/fuzz
-TEST_TOOLS += xz-utils e2fsprogs
 # How many mutations of its inputs each fuzz target sees in make test.
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
