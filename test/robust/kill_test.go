@@ -184,7 +184,7 @@ var pushed = regexp.MustCompile("/pushed/[0-9]+/")
 func (p *place) files() (names []string) {
 	p.t.Helper()
 	err := filepath.WalkDir(p.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || len(d.Name()) == 2*sha256.Size || filepath.Base(filepath.Dir(path)) == "_uploads" {
+		if err != nil || d.IsDir() || len(d.Name()) == 2*sha256.Size || filepath.Base(filepath.Dir(path)) == ".uploads" {
 			return err
 		}
 		name, err := filepath.Rel(p.dir, path)
