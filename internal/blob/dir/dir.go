@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"holdfast/internal/atomicfile"
 	"holdfast/internal/blob"
 	"holdfast/internal/oci"
 )
@@ -82,17 +81,10 @@ func (s *Store) Put(ctx context.Context, d oci.Digest, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	checked, err := blob.NewReader(d, &cancellable{ctx, r})
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return atomicfile.Write(path, 0o644, func(w io.Writer) error {
-		_, err := io.Copy(w, checked)
-		return err
-	})
+	return blob.WriteFile(ctx, path, d, r)
 }
 
 // Resume opens what was received of d; see blob.Resumer.
@@ -153,16 +145,4 @@ func (f *file) forget() error {
 		return nil
 	}
 	return os.Remove(f.f.Name())
-}
-
-type cancellable struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *cancellable) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

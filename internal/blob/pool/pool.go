@@ -116,14 +116,7 @@ func (p *Pool) Put(ctx context.Context, d oci.Digest, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	checked, err := blob.NewReader(d, &cancellable{ctx, r})
-	if err != nil {
-		return err
-	}
-	return atomicfile.Write(path, 0o644, func(w io.Writer) error {
-		_, err := io.Copy(w, checked)
-		return err
-	})
+	return blob.WriteFile(ctx, path, d, r)
 }
 
 // Add gives the file at path, whose bytes the caller has verified to be d,

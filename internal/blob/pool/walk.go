@@ -151,15 +151,3 @@ func (r *reader) Read(b []byte) (int, error) {
 }
 
 func (r *reader) Close() error { return r.f.Close() }
-
-type cancellable struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c *cancellable) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
-}
