@@ -121,7 +121,7 @@ func (b *Broker) appraise(ctx context.Context, s session, claims attest.Claims, 
 		return appraisal{}, err
 	}
 	at := b.cfg.Now().UTC().Truncate(time.Second)
-	data := map[string]any{"reference": references.values, "configurations": configurations}
+	data := map[string]any{"reference": references.values, "images": references.images(), "configurations": configurations}
 	a := appraisal{
 		question: b.decide(ctx, attestationPolicy, proof.AttestationInput(s.tee, claims, init, at), data),
 		at:       at, references: references, claims: claims,
@@ -185,7 +185,13 @@ func (b *Broker) permit(ctx context.Context, v *verified, r Resource, query url.
 	if err != nil {
 		return question{}, err
 	}
-	q := b.decide(ctx, resourcePolicy, v.claims, proof.ResourceData(string(r), query, configurations))
+	references, err := b.references()
+	if err != nil {
+		return question{}, err
+	}
+	data := proof.ResourceData(string(r), query, configurations)
+	data["images"] = references.images()
+	q := b.decide(ctx, resourcePolicy, v.claims, data)
 	if q.Allow {
 		return q, nil
 	}
@@ -205,9 +211,19 @@ func forbid(format string, args ...any) *problem {
 
 // initData returns the digest of the configuration that the token is about.
 func (v *verified) initData() string {
+	digest, _ := v.evidence()["init_data_digest"].(string)
+	return digest
+}
+
+// pcr11 returns what the token's machine shows of its image.
+func (v *verified) pcr11() any {
+	tpm, _ := v.evidence()["tpm"].(map[string]any)
+	return tpm["pcr11"]
+}
+
+func (v *verified) evidence() map[string]any {
 	submods, _ := v.claims["submods"].(map[string]any)
 	cpu, _ := submods[ear.Device].(map[string]any)
 	evidence, _ := cpu[ear.Evidence].(map[string]any)
-	digest, _ := evidence["init_data_digest"].(string)
-	return digest
+	return evidence
 }

@@ -42,7 +42,7 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, path 
 	if err != nil {
 		return "", err
 	}
-	granted, _ = b.narrow(ctx, granted, v.initData(), nil)
+	granted, _ = b.narrow(ctx, granted, v.initData(), map[string]any{"images": onlyImage(granted.data["images"], v.pcr11())})
 	decision, err := granted.proof()
 	if err != nil {
 		return "", err
