@@ -27,7 +27,7 @@ const stateWait = time.Minute
 
 // openState opens what the installation's broker keeps.
 func (i Installation) openState(log *slog.Logger) (*state.Store, error) {
-	sealer, err := openSealer(filepath.Join(i.Keys(), "sealing.key"))
+	sealer, err := openSealer(filepath.Join(i.Keys(), "resources.sealing"))
 	if err != nil {
 		return nil, fmt.Errorf("open the key that seals resources: %w", err)
 	}

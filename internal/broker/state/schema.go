@@ -75,6 +75,9 @@ func (s *Store) migrate(ctx context.Context) error {
 	if err := tx.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
+	if err := complete(ctx, tx); err != nil {
+		return err
+	}
 	if version > len(schema) {
 		return fmt.Errorf("it was made by a later version of this program: it has schema %d, this one knows %d", version, len(schema))
 	}
@@ -87,6 +90,20 @@ func (s *Store) migrate(ctx context.Context) error {
 		}
 	}
 	return s.moveAside()
+}
+
+// complete is the check that every opening can afford: each table has its
+// beginning and its end.
+func complete(ctx context.Context, tx *sql.Tx) error {
+	rows, err := tx.QueryContext(ctx, "SELECT name FROM sqlite_schema WHERE type = 'table'")
+	tables, err := list(rows, err, text)
+	for _, table := range tables {
+		var n int
+		if err == nil {
+			err = tx.QueryRowContext(ctx, fmt.Sprintf("SELECT (SELECT count(*) FROM (SELECT * FROM %[1]q LIMIT 1)) + (SELECT count(*) FROM (SELECT * FROM %[1]q ORDER BY 1 DESC LIMIT 1))", table)).Scan(&n)
+		}
+	}
+	return err
 }
 
 func (s *Store) upgrade(ctx context.Context, tx *sql.Tx, from int) error {

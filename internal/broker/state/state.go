@@ -129,12 +129,29 @@ func (s *Store) connect(ctx context.Context) error {
 func create(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil
+		return ordinary(path)
 	}
 	if err != nil {
 		return err
 	}
 	return f.Close()
+}
+
+func ordinary(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("want an ordinary file")
+	}
+	return bare(err)
+}
+
+// bare leaves out the path of an error that is told of it anyway.
+func bare(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
 }
 
 // source names the file and how each connection to it begins.
