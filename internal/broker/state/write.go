@@ -76,9 +76,11 @@ func plainly(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
+	switch e.Code() {
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE:
+		return fullError{}
+	}
 	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_FULL:
-		return syscall.ENOSPC
 	case sqlite3.SQLITE_BUSY:
 		return errors.New("another process has been writing for too long")
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
@@ -86,6 +88,13 @@ func plainly(err error) error {
 	}
 	return err
 }
+
+// A fullError is what a full disk comes to.
+type fullError struct{}
+
+func (fullError) Error() string { return "no space left where the broker keeps its state" }
+
+func (fullError) Unwrap() error { return syscall.ENOSPC }
 
 // ErrDamaged is matched when the file is not what was written.
 var ErrDamaged = errors.New("the file is damaged")
