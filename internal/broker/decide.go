@@ -179,8 +179,8 @@ func (b *Broker) verifyReference(envelope []byte) (*api.ReferenceValues, error) 
 	return b.cfg.VerifyReference(envelope)
 }
 
-// permit asks the resource policy whether a token's machine may have r.
-func (b *Broker) permit(ctx context.Context, v *verified, r Resource, query url.Values) (question, error) {
+// permit asks the resource policy whether a token's machine may have it.
+func (b *Broker) permit(ctx context.Context, v *verified, want wanted, query url.Values) (question, error) {
 	configurations, err := b.store.configurations()
 	if err != nil {
 		return question{}, err
@@ -189,7 +189,7 @@ func (b *Broker) permit(ctx context.Context, v *verified, r Resource, query url.
 	if err != nil {
 		return question{}, err
 	}
-	data := proof.ResourceData(string(r), query, configurations)
+	data := proof.ResourceData(want.plugin, want.path, query, configurations)
 	data["images"] = references.images()
 	q := b.decide(ctx, resourcePolicy, v.claims, data)
 	if q.Allow {
@@ -197,7 +197,7 @@ func (b *Broker) permit(ctx context.Context, v *verified, r Resource, query url.
 	}
 	err = &denial{q.Reasons}
 	if c, ok := configurations[v.initData()]; ok {
-		return q, forbid("%w (to allow it: %s)", err, allowCommand(c.Digest, append(c.Resources, string(r))))
+		return q, forbid("%w (to allow it: %s)", err, allowCommand(c.Digest, append(c.Resources, want.resource())))
 	}
 	return q, forbid("%w", err)
 }

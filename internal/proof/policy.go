@@ -2,6 +2,7 @@ package proof
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,7 +35,7 @@ func (c *checker) attestationPolicy(ctx context.Context) {
 
 // resourcePolicy has the other decide again, on the token.
 func (c *checker) resourcePolicy(ctx context.Context, payload map[string]any) {
-	data := ResourceData(c.proof.Release.Resource, nil, nil)
+	data := ResourceData(cmp.Or(c.proof.Release.Plugin, "resource"), c.proof.Release.Resource, nil, nil)
 	delete(data, "query") // the broker's word, like the configurations
 	delete(data, "configurations")
 	good := goodPolicies(policy.Resource, "resource", c.ResourcePolicies)
