@@ -71,16 +71,10 @@ func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged
 // a broker than it must.
 func (b *Broker) narrowAppraisal(ctx context.Context, full appraisal, configuration string) appraisal {
 	narrow := full
-	narrow.references = references{map[string]*api.ReferenceValues{}, full.references.envelopes}
-	for id, values := range full.references.values {
-		if values.PCRs["11"] == full.claims["pcr11"] {
-			narrow.references.values[id] = values
-		}
-	}
+	images := shownImages(full.data["images"], full.claims)
+	narrow.references = references{full.references.of(images), full.references.envelopes}
 	var same bool
-	narrow.question, same = b.narrow(ctx, full.question, configuration, map[string]any{
-		"reference": narrow.references.values, "images": onlyImage(full.data["images"], full.claims["pcr11"]),
-	})
+	narrow.question, same = b.narrow(ctx, full.question, configuration, map[string]any{"reference": narrow.references.values, "images": images})
 	if !same {
 		return full
 	}

@@ -215,12 +215,7 @@ func (v *verified) initData() string {
 	return digest
 }
 
-// pcr11 returns what the token's machine shows of its image.
-func (v *verified) pcr11() any {
-	tpm, _ := v.evidence()["tpm"].(map[string]any)
-	return tpm["pcr11"]
-}
-
+// evidence is what the token says that the processor showed.
 func (v *verified) evidence() map[string]any {
 	submods, _ := v.claims["submods"].(map[string]any)
 	cpu, _ := submods[ear.Device].(map[string]any)

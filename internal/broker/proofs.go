@@ -42,7 +42,7 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, want 
 	if err != nil {
 		return "", err
 	}
-	granted, _ = b.narrow(ctx, granted, v.initData(), map[string]any{"images": onlyImage(granted.data["images"], v.pcr11())})
+	granted, _ = b.narrow(ctx, granted, v.initData(), map[string]any{"images": shownImages(granted.data["images"], v.evidence())})
 	decision, err := granted.proof()
 	if err != nil {
 		return "", err
