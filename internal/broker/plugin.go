@@ -106,7 +106,7 @@ func (b *Broker) callByMachine(w http.ResponseWriter, r *http.Request, p Plugin,
 		return answer.Body, err
 	})
 	if err := b.conclude(r.Context(), entry, err); err != nil {
-		b.dropProof(entry.Proof)
+		b.dropProof(r.Context(), entry.Proof)
 		return err
 	}
 	writeJSON(w, http.StatusOK, answer)
@@ -207,7 +207,7 @@ func (b *Broker) kept(ctx context.Context, path Resource) error {
 }
 
 func (b *Broker) resource(ctx context.Context, path Resource) ([]byte, error) {
-	value, err := b.store.resource(path)
+	value, err := b.state.Resource(ctx, string(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, b.kept(ctx, path)
 	}
