@@ -37,6 +37,24 @@ type Session interface {
 	Verify(evidence json.RawMessage, bound Binding) (Claims, error)
 }
 
+// A Keeper is a Session with a state that its Verifier, a Resumer, knows again:
+// between request and evidence it waits outside the broker, sealed. A session
+// that is none is made anew by Begin.
+type Keeper interface {
+	Session
+	// Keep returns what Resume needs beside the request: at most a few
+	// hundred bytes, for they travel in a cookie.
+	Keep() []byte
+}
+
+// A Resumer is a Verifier whose sessions are Keepers.
+type Resumer interface {
+	Verifier
+	// Resume is given the request that Begin found good, and what the session
+	// kept; nobody has changed either.
+	Resume(request api.RequestParams, kept []byte) (Session, error)
+}
+
 // A Binding is what evidence has to be bound to.
 type Binding struct {
 	RuntimeDigest  []byte // as RuntimeDigest computes it

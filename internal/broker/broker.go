@@ -8,6 +8,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -45,7 +46,8 @@ type Config struct {
 	Issuer      string        // of tokens; "holdfast" when empty
 	SessionLife time.Duration // from challenge to last use; 5 minutes when 0, as Trustee's
 	TokenLife   time.Duration // 5 minutes when 0
-	MaxSessions int           // 4096 when 0
+	MaxSessions int           // attested ones, of 4 KiB; 16384 when 0
+	Limits      Limits
 
 	Now func() time.Time // time.Now when nil
 	Log *slog.Logger     // discards when nil
@@ -60,6 +62,8 @@ type Broker struct {
 	audit     *auditLog
 	tokens    *tokenMaker
 	sessions  *sessions
+	begun     *challenges
+	brakes    brakes
 	policies  policies
 	counts    counters
 	mux       *http.ServeMux
@@ -87,7 +91,9 @@ func New(cfg Config) (*Broker, error) {
 		cfg: cfg, log: cfg.Log, store: store, audit: audit,
 		verifiers: map[string]attest.Verifier{},
 		tokens:    &tokenMaker{key: cfg.TokenKey, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now},
-		sessions:  &sessions{max: cfg.MaxSessions, life: cfg.SessionLife, now: cfg.Now, all: map[string]*session{}},
+		sessions:  newSessions(cfg.MaxSessions, cmp.Or(cfg.Limits.SessionsPerDevice, 16), cfg.SessionLife, cfg.Now),
+		begun:     newChallenges(cfg.SessionLife, cfg.Now),
+		brakes:    cfg.Limits.brakes(),
 	}
 	for _, v := range cfg.Verifiers {
 		b.verifiers[v.TEE()] = v
@@ -107,7 +113,7 @@ func setDefaults(cfg *Config) {
 		cfg.TokenLife = 5 * time.Minute
 	}
 	if cfg.MaxSessions == 0 {
-		cfg.MaxSessions = 4096
+		cfg.MaxSessions = 16384
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -167,7 +173,7 @@ func prefixed(pattern string) string {
 // ServeHTTP implements http.Handler.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.mux.ServeHTTP(w, r) }
 
-// Sessions returns how many handshakes the broker remembers.
+// Sessions returns how many attested sessions the broker remembers.
 func (b *Broker) Sessions() int { return b.sessions.count() }
 
 // record writes an entry to the audit log. When that fails nothing may be

@@ -31,6 +31,9 @@ func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := b.brakes.token.check(v.session, "attestation", b.cfg.Now()); err != nil {
+		return err
+	}
 	entry := api.AuditEntry{Action: "get-resource", Session: v.session, Peer: r.RemoteAddr,
 		InitData: v.initData(), Resource: string(path)}
 	answer, err := b.release(r, v, path, &entry)
@@ -71,8 +74,7 @@ func (b *Broker) release(r *http.Request, v *verified, path Resource, entry *api
 func (b *Broker) attestedToken(r *http.Request) (*verified, error) {
 	var token string
 	if cookie, err := r.Cookie(cookieName); err == nil {
-		s, _ := b.sessions.get(cookie.Value)
-		token = s.token
+		token = b.sessions.token(cookie.Value)
 	}
 	if token == "" {
 		token = bearer(r)

@@ -226,6 +226,18 @@ type tpmVerifier struct{ installation Installation }
 func (v tpmVerifier) TEE() string { return "tpm" }
 
 func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
+	verifier, err := v.open()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Begin(request)
+}
+
+func (v tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Session, error) {
+	return new(verify.Verifier).Resume(request, kept) // whom to believe was asked by Begin
+}
+
+func (v tpmVerifier) open() (*verify.Verifier, error) {
 	roots, err := swtpm.CA(v.installation.TPMAuthority())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
@@ -233,11 +245,7 @@ func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := verify.New(verify.Config{Roots: roots})
-	if err != nil {
-		return nil, err
-	}
-	return verifier.Begin(request)
+	return verify.New(verify.Config{Roots: roots})
 }
 
 // endorsementChain is what stands between the certificates of TPMs made here
