@@ -12,7 +12,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +28,11 @@ import (
 type Config struct {
 	Dir      string            // resources, policies, references, configurations, audit.jsonl; made if absent
 	TokenKey *ecdsa.PrivateKey // P-256: signs attestation tokens
+	// TokenKeys gives the keys as they are when it is called, in place of
+	// TokenKey: so they rotate.
+	TokenKeys func() TokenKeys
+	// Issuers gives the other verifiers whose tokens count here. Optional.
+	Issuers func() []Issuer
 
 	// AdminKeys vouch for administrators: Ed25519 or ECDSA P-256. Without any,
 	// nobody administers this broker over the network.
@@ -72,8 +76,14 @@ type Broker struct {
 // New makes a broker and its folder. It starts nothing: serve it with
 // net/http.
 func New(cfg Config) (*Broker, error) {
-	if cfg.TokenKey == nil || cfg.TokenKey.Curve != elliptic.P256() {
-		return nil, errors.New("broker: the token key must be ECDSA P-256")
+	if cfg.TokenKeys == nil {
+		if cfg.TokenKey == nil {
+			return nil, errors.New("broker: there is no token key")
+		}
+		cfg.TokenKeys = fixed(TokenKey{Signer: cfg.TokenKey})
+	}
+	if _, err := newSigningKey(cfg.TokenKeys().Current); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if len(cfg.Verifiers) == 0 {
 		return nil, errors.New("broker: no verifier is configured")
@@ -90,7 +100,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, store: store, audit: audit,
 		verifiers: map[string]attest.Verifier{},
-		tokens:    &tokenMaker{key: cfg.TokenKey, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now},
+		tokens:    &tokenMaker{keys: cfg.TokenKeys, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now, issuers: cfg.Issuers},
 		sessions:  newSessions(cfg.MaxSessions, cmp.Or(cfg.Limits.SessionsPerDevice, 16), cfg.SessionLife, cfg.Now),
 		begun:     newChallenges(cfg.SessionLife, cfg.Now),
 		brakes:    cfg.Limits.brakes(),
@@ -152,6 +162,12 @@ func (b *Broker) routes() {
 	})
 	b.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	b.mux.HandleFunc("GET /metrics", b.getMetrics)
+	b.handle("GET /holdfast/jwks", b.getKeySet)
+	b.mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, r *http.Request) {
+		if err := b.getKeySet(w, r); err != nil {
+			b.writeProblem(w, r, err)
+		}
+	})
 }
 
 // handle routes "METHOD /path" below the KBS prefix.

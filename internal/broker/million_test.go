@@ -90,7 +90,7 @@ func fullToken(t testing.TB, m *tokenMaker) string {
 // measureRest is what n sessions of machines with a TPM each take.
 func measureRest(t testing.TB, n int) float64 {
 	key := newKey(t)
-	m := &tokenMaker{key: key, issuer: "holdfast", life: time.Minute, now: time.Now}
+	m := &tokenMaker{keys: fixed(TokenKey{Signer: key}), issuer: "holdfast", life: time.Minute, now: time.Now}
 	tokens := make([]string, 50)
 	for i := range tokens {
 		tokens[i] = fullToken(t, m)
@@ -123,7 +123,7 @@ func BenchmarkSessionAtRest(b *testing.B) {
 	for b.Loop() {
 		b.ReportMetric(measureRest(b, 10_000), "bytes/session")
 	}
-	m := &tokenMaker{key: newKey(b), issuer: "holdfast", life: time.Minute, now: time.Now}
+	m := &tokenMaker{keys: fixed(TokenKey{Signer: newKey(b)}), issuer: "holdfast", life: time.Minute, now: time.Now}
 	b.ReportMetric(float64(len(fullToken(b, m))), "bytes/token")
 }
 

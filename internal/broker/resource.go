@@ -36,6 +36,9 @@ func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
 	}
 	entry := api.AuditEntry{Action: "get-resource", Session: v.session, Peer: r.RemoteAddr,
 		InitData: v.initData(), Resource: string(path)}
+	if v.issuer != "" {
+		entry.Subject = "token of " + v.issuer
+	}
 	answer, err := b.release(r, v, path, &entry)
 	if err := b.conclude(r.Context(), entry, err); err != nil {
 		b.dropProof(entry.Proof)

@@ -5,7 +5,6 @@ import (
 	"compress/flate"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"io"
 	"net/http"
@@ -39,8 +38,10 @@ func newSessionID() sessionID { return sessionID(randomBytes(16)) }
 
 // reference names a session in the log. The id itself is as good as a
 // password while the session lives, so its hash stands for it.
-func (s *session) reference() string {
-	sum := sha256.Sum256(s.id[:])
+func (s *session) reference() string { return sessionReference(s.id[:]) }
+
+func sessionReference(id []byte) string {
+	sum := sha256.Sum256(id)
 	return hex.EncodeToString(sum[:8])
 }
 
@@ -187,11 +188,6 @@ func keepToken(token, header string) keptToken {
 func (t *keptToken) String() string {
 	payload, _ := io.ReadAll(flate.NewReader(bytes.NewReader(t.payload))) // our own, from memory
 	return t.header + "." + base64url(payload) + "." + base64url(t.signature)
-}
-
-func unbase64url(text string) []byte {
-	raw, _ := base64.RawURLEncoding.DecodeString(text) // our own
-	return raw
 }
 
 var deflaters = sync.Pool{New: func() any {
