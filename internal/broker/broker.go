@@ -23,6 +23,9 @@ import (
 	"holdfast/internal/attest"
 )
 
+// TokenLife is how long a token is good, unless Config says otherwise.
+const TokenLife = 5 * time.Minute
+
 // Config is what a broker needs. Dir, TokenKey and at least one verifier must
 // be set; the rest has useful zero values, all of which refuse.
 type Config struct {
@@ -120,7 +123,7 @@ func setDefaults(cfg *Config) {
 		cfg.SessionLife = 5 * time.Minute
 	}
 	if cfg.TokenLife == 0 {
-		cfg.TokenLife = 5 * time.Minute
+		cfg.TokenLife = TokenLife
 	}
 	if cfg.MaxSessions == 0 {
 		cfg.MaxSessions = 16384

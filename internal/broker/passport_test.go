@@ -60,7 +60,7 @@ func (b *bench) show(m *machine, token string) (int, []byte) {
 }
 
 func kidOf(t testing.TB, key crypto.PublicKey) string {
-	kid, err := keyID(key)
+	kid, err := KeyID(key)
 	check(t, err)
 	return kid
 }

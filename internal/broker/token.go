@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"holdfast/internal/api"
 	"holdfast/internal/attest/ear"
 )
 
@@ -90,7 +92,7 @@ func newSigningKey(k TokenKey) (*signingKey, error) {
 	s := &signingKey{TokenKey: k, public: public}
 	jwk := jose.JSONWebKey{Key: public, Algorithm: string(jose.ES256), Certificates: k.Chain}
 	var err error
-	if s.kid, err = keyID(public); err != nil {
+	if s.kid, err = KeyID(public); err != nil {
 		return nil, err
 	}
 	// The key stands in the header with its chain, as in Trustee's tokens
@@ -105,8 +107,13 @@ func newSigningKey(k TokenKey) (*signingKey, error) {
 	return s, err
 }
 
-// keyID is the key's thumbprint, RFC 7638.
-func keyID(public crypto.PublicKey) (string, error) {
+// RecordRotation tells the audit log that actor replaced a key.
+func (b *Broker) RecordRotation(ctx context.Context, actor, key string) error {
+	return b.record(ctx, api.AuditEntry{Action: "rotate-key", Decision: api.AuditAllow, Actor: actor, Subject: key})
+}
+
+// KeyID names a key in tokens: its thumbprint, RFC 7638.
+func KeyID(public crypto.PublicKey) (string, error) {
 	sum, err := (&jose.JSONWebKey{Key: public}).Thumbprint(crypto.SHA256)
 	return base64url(sum), err
 }
@@ -145,12 +152,14 @@ func (k *signingKey) sign(payload []byte) (string, error) {
 	return input + "." + base64url(signature), nil
 }
 
-// certificate is that of the current key, or nil.
-func (m *tokenMaker) certificate() *x509.Certificate {
-	if chain := m.keys().Current.Chain; len(chain) > 0 {
-		return chain[0]
+// certificateOf is that of the key that signed a token of this broker, which
+// may have been replaced since; nil when the key has none.
+func certificateOf(token string) *x509.Certificate {
+	t, err := readToken(token)
+	if err != nil || t.header.JSONWebKey == nil || len(t.header.JSONWebKey.Certificates) == 0 {
+		return nil
 	}
-	return nil
+	return t.header.JSONWebKey.Certificates[0]
 }
 
 // own are the keys whose tokens are good now, by ID.
@@ -161,7 +170,7 @@ func (m *tokenMaker) own() (map[string]crypto.PublicKey, error) {
 	}
 	all := map[string]crypto.PublicKey{current.kid: current.public}
 	for _, k := range m.keys().Retired {
-		id, err := keyID(k.Public)
+		id, err := KeyID(k.Public)
 		if err == nil && m.now().Before(k.Until) {
 			all[id] = k.Public
 		}

@@ -3,7 +3,6 @@ package wiring
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -203,8 +202,12 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // newBroker opens the installation's broker: it trusts the installation's
 // TPM authority, administrators and image key, and nobody else.
 func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, error) {
+	tokens, err := i.followTokenKeys(log)
+	if err != nil {
+		return nil, fmt.Errorf("open broker: %w", err)
+	}
 	return broker.New(broker.Config{
-		Dir: i.Broker(), TokenKey: ring.Pair(keys.Token).Key.(*ecdsa.PrivateKey),
+		Dir: i.Broker(), TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
 		Verifiers: []attest.Verifier{tpmVerifier{i}},
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
