@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"holdfast/internal/access"
@@ -209,7 +210,7 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 	return broker.New(broker.Config{
 		Dir: i.Broker(), TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: []attest.Verifier{tpmVerifier{i}},
+		Verifiers: []attest.Verifier{&tpmVerifier{installation: i}},
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},
@@ -224,11 +225,17 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 // A tpmVerifier trusts the TPM authority that the installation has when it is
 // asked: the first software TPM made here makes it, maybe after the broker
 // was started.
-type tpmVerifier struct{ installation Installation }
+type tpmVerifier struct {
+	installation Installation
 
-func (v tpmVerifier) TEE() string { return "tpm" }
+	mu   sync.Mutex
+	ca   []byte           // guarded by mu
+	last *verify.Verifier // of ca
+}
 
-func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
+func (v *tpmVerifier) TEE() string { return "tpm" }
+
+func (v *tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
 	verifier, err := v.open()
 	if err != nil {
 		return nil, err
@@ -236,11 +243,16 @@ func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
 	return verifier.Begin(request)
 }
 
-func (v tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Session, error) {
-	return new(verify.Verifier).Resume(request, kept) // whom to believe was asked by Begin
+func (v *tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Session, error) {
+	verifier, err := v.open()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Resume(request, kept)
 }
 
-func (v tpmVerifier) open() (*verify.Verifier, error) {
+// open returns the same verifier as long as the authority is the same.
+func (v *tpmVerifier) open() (*verify.Verifier, error) {
 	roots, err := swtpm.CA(v.installation.TPMAuthority())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
@@ -248,7 +260,15 @@ func (v tpmVerifier) open() (*verify.Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return verify.New(verify.Config{Roots: roots})
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.last != nil && bytes.Equal(roots, v.ca) {
+		return v.last, nil
+	}
+	if v.last, err = verify.New(verify.Config{Roots: roots}); err == nil {
+		v.ca = roots
+	}
+	return v.last, err
 }
 
 // endorsementChain is what stands between the certificates of TPMs made here

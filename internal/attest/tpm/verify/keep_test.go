@@ -7,7 +7,6 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
-	"holdfast/internal/attest/tpm/verify"
 )
 
 func TestASessionThatWaitedElsewhereJudgesAlike(t *testing.T) {
@@ -17,7 +16,7 @@ func TestASessionThatWaitedElsewhereJudgesAlike(t *testing.T) {
 		t.Fatal(err)
 	}
 	secret := r.session.(attest.Keeper).Keep()
-	again, err := new(verify.Verifier).Resume(api.RequestParams{Activation: r.offer}, secret)
+	again, err := newVerifier(t).Resume(api.RequestParams{Activation: r.offer}, secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,7 +25,7 @@ func TestASessionThatWaitedElsewhereJudgesAlike(t *testing.T) {
 		t.Errorf("got  %v, %v\nwant %v", got, err, want)
 	}
 	secret[0] ^= 1
-	if again, err = new(verify.Verifier).Resume(api.RequestParams{Activation: r.offer}, secret); err != nil {
+	if again, err = newVerifier(t).Resume(api.RequestParams{Activation: r.offer}, secret); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := again.Verify(r.evidence, r.bound); !errors.Is(err, attest.ErrActivation) {
