@@ -55,8 +55,22 @@ type Resumer interface {
 	Resume(request api.RequestParams, kept []byte) (Session, error)
 }
 
+// A Classed is a Verifier of other devices than processors. The class names
+// the device in the token (gpu0) and the policy that judges it.
+type Classed interface{ Class() string }
+
+// ClassOf is the class of what v judges: cpu, unless v says otherwise.
+func ClassOf(v Verifier) string {
+	if c, ok := v.(Classed); ok {
+		return c.Class()
+	}
+	return "cpu"
+}
+
 // A Binding is what evidence has to be bound to.
 type Binding struct {
 	RuntimeDigest  []byte // as RuntimeDigest computes it
-	InitDataDigest []byte // SHA-256 of the init-data document; nil when none was sent
+	InitDataDigest []byte // of the init-data document, by its own algorithm; nil when none was sent
+	// InitDataAlgorithm is that algorithm: sha256, sha384 or sha512.
+	InitDataAlgorithm string
 }

@@ -34,6 +34,8 @@ const (
 // shipped holds the policies that apply until others are set.
 var shipped = map[string]string{attestationPolicy: policy.Attestation, resourcePolicy: policy.Resource}
 
+var errNoPolicy = errors.New("no such policy is set")
+
 // policies keeps what was compiled last, by kind.
 type policies struct {
 	mu       sync.Mutex
@@ -49,12 +51,14 @@ type compiledPolicy struct {
 // policy returns the policy that is in force: the file may have been replaced
 // by another process since the last request.
 func (b *Broker) policy(kind string) (compiledPolicy, error) {
-	source := shipped[kind]
+	source, isShipped := shipped[kind]
 	raw, err := input.ReadFile(b.store.policyPath(kind), input.Document)
 	if err == nil {
 		source = string(raw)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return compiledPolicy{}, err
+	} else if !isShipped {
+		return compiledPolicy{}, errNoPolicy
 	}
 	b.policies.mu.Lock()
 	defer b.policies.mu.Unlock()
@@ -206,7 +210,7 @@ func forbid(format string, args ...any) *problem {
 // initData returns the digest of the configuration that the token is about.
 func (v *verified) initData() string {
 	submods, _ := v.claims["submods"].(map[string]any)
-	cpu, _ := submods[ear.Device].(map[string]any)
+	cpu, _ := submods[ear.Primary].(map[string]any)
 	evidence, _ := cpu[ear.Evidence].(map[string]any)
 	digest, _ := evidence["init_data_digest"].(string)
 	return digest

@@ -218,7 +218,7 @@ func FuzzParseAttestation(f *testing.F) {
 
 func checkInitData(t *testing.T, d *initdata.Document, body string) {
 	sum := sha256.Sum256([]byte(body))
-	if !bytes.Equal(d.Sum, sum[:]) || d.Digest != digestOf([]byte(body)) {
+	if d.Algorithm == "sha256" && !bytes.Equal(d.Sum, sum[:]) || d.Digest != digestOf([]byte(body)) {
 		t.Errorf("digest %s is not the document's", d.Digest)
 	}
 	if command := allowDocument(d); strings.ContainsAny(command, "$`;&|<>\n'\"\\*?(){}!#~") {

@@ -211,7 +211,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	}
 	bound := attest.Binding{RuntimeDigest: a.digest}
 	if a.initData != nil {
-		bound.InitDataDigest = a.initData.Sum
+		bound.InitDataDigest, bound.InitDataAlgorithm = a.initData.Sum, a.initData.Algorithm
 	}
 	claims, err := s.proof.Verify(a.TEEEvidence.Primary, bound)
 	if err != nil {
@@ -225,9 +225,13 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	if err != nil {
 		return "", err
 	}
+	devices, err := b.judgeDevices(ctx, s, a)
+	if err != nil {
+		return "", err
+	}
 	token, err := b.tokens.issue(ear.Result{
 		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Claims: claims,
-		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional,
+		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: devices,
 	})
 	if err != nil {
 		return "", err
@@ -239,7 +243,8 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 type attestation struct {
 	api.KBSAttestation
 	initData *initdata.Document
-	digest   []byte // of the canonical runtime data
+	digest   []byte                     // of the canonical runtime data
+	devices  map[string]json.RawMessage // evidence of additional ones, by kind
 }
 
 func parseAttestation(body []byte, nonce string) (*attestation, error) {
@@ -253,10 +258,10 @@ func parseAttestation(body []byte, nonce string) (*attestation, error) {
 	if _, err := parseTEEKey(a.RuntimeData.TEEPubKey); err != nil {
 		return nil, err
 	}
-	if extra := a.TEEEvidence.Additional; extra != "" && extra != "{}" {
-		return nil, errors.New("evidence of additional devices is not supported by this broker")
-	}
 	var err error
+	if a.devices, err = parseDevices(a.TEEEvidence.Additional); err != nil {
+		return nil, err
+	}
 	if a.initData, err = initdata.Parse(a.InitData); err != nil {
 		return nil, err
 	}

@@ -211,7 +211,7 @@ func (m *tokenMaker) verify(token string) (*verified, error) {
 	if err := t.timely(m.now(), v.issuer != ""); err != nil {
 		return nil, err
 	}
-	if v.key, err = parseTEEKey(t.claims.Submods[ear.Device].Evidence.Runtime.Key); err != nil {
+	if v.key, err = parseTEEKey(t.claims.Submods[ear.Primary].Evidence.Runtime.Key); err != nil {
 		return nil, err
 	}
 	return v, json.Unmarshal(t.payload, &v.claims)
