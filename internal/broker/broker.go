@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -26,10 +27,11 @@ import (
 // TokenLife is how long a token is good, unless Config says otherwise.
 const TokenLife = 5 * time.Minute
 
-// Config is what a broker needs. Dir, TokenKey and at least one verifier must
-// be set; the rest has useful zero values, all of which refuse.
+// Config is what a broker needs. Dir, State, TokenKey and at least one verifier
+// must be set; the rest has useful zero values, all of which refuse.
 type Config struct {
-	Dir      string            // resources, policies, references, configurations, audit.jsonl; made if absent
+	Dir      string            // audit.jsonl and its key; made if absent
+	State    State             // all else that is kept
 	TokenKey *ecdsa.PrivateKey // P-256: signs attestation tokens
 	// TokenKeys gives the keys as they are when it is called, in place of
 	// TokenKey: so they rotate.
@@ -50,6 +52,9 @@ type Config struct {
 	// Proofs makes every release leave a proof. Without it, none does.
 	Proofs *Proofs
 
+	// Plugins serve other kinds of resources, below /kbs/v0/NAME/ each.
+	Plugins []Plugin
+
 	Issuer      string        // of tokens; "holdfast" when empty
 	SessionLife time.Duration // from challenge to last use; 5 minutes when 0, as Trustee's
 	TokenLife   time.Duration // 5 minutes when 0
@@ -60,18 +65,18 @@ type Config struct {
 	Log *slog.Logger     // discards when nil
 }
 
-// A Broker is an http.Handler. Two brokers may share a folder.
+// A Broker is an http.Handler. Two brokers may share a folder and a state.
 type Broker struct {
 	cfg       Config
 	verifiers map[string]attest.Verifier // by name of the TEE
 	log       *slog.Logger
-	store     *store
+	state     State
 	audit     *auditLog
 	tokens    *tokenMaker
 	sessions  *sessions
 	begun     *challenges
 	brakes    brakes
-	policies  policies
+	book      ruleBook
 	counts    counters
 	mux       *http.ServeMux
 }
@@ -88,12 +93,14 @@ func New(cfg Config) (*Broker, error) {
 	if _, err := newSigningKey(cfg.TokenKeys().Current); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
+	if cfg.Dir == "" || cfg.State == nil {
+		return nil, errors.New("broker: no folder and state are set")
+	}
 	if len(cfg.Verifiers) == 0 {
 		return nil, errors.New("broker: no verifier is configured")
 	}
 	setDefaults(&cfg)
-	store, err := openStore(cfg.Dir)
-	if err != nil {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	audit, err := openAudit(cfg.Dir, cfg.Now)
@@ -101,7 +108,7 @@ func New(cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b := &Broker{
-		cfg: cfg, log: cfg.Log, store: store, audit: audit,
+		cfg: cfg, log: cfg.Log, state: cfg.State, audit: audit,
 		verifiers: map[string]attest.Verifier{},
 		tokens:    &tokenMaker{keys: cfg.TokenKeys, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now, issuers: cfg.Issuers},
 		sessions:  newSessions(cfg.MaxSessions, cmp.Or(cfg.Limits.SessionsPerDevice, 16), cfg.SessionLife, cfg.Now),
@@ -160,6 +167,9 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /holdfast/audit", b.getAudit)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
+	for _, p := range b.cfg.Plugins {
+		b.routePlugin(p)
+	}
 	b.handle("/", func(_ http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusNotFound, kindNotFound, "%s %s is not served here", r.Method, r.URL.Path)
 	})

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -71,15 +70,18 @@ func (b *Broker) judgeDevice(ctx context.Context, params api.RequestParams, tee 
 		return ear.Device{}, err
 	}
 	d := ear.Device{TEE: tee, Class: attest.ClassOf(verifier), Claims: claims}
-	references, err := b.references()
+	rules, err := b.rules(ctx)
 	if err != nil {
 		return d, err
 	}
-	at := b.cfg.Now().UTC().Truncate(time.Second)
-	if _, err := b.policy(policyOf(d.Class)); errors.Is(err, errNoPolicy) {
+	kind := policyOf(d.Class)
+	policy, ok := rules.policies[kind]
+	if !ok {
 		return d, fmt.Errorf("no policy is set for devices of class %s", d.Class)
 	}
-	answer := b.decide(ctx, policyOf(d.Class), proof.AttestationInput(tee, claims, nil, at), map[string]any{"reference": references.values})
+	at := b.cfg.Now().UTC().Truncate(time.Second)
+	data := map[string]any{"reference": rules.references.values, "images": rules.references.images(), "configurations": rules.configurations}
+	answer := b.decide(ctx, policy, kind, proof.AttestationInput(tee, claims, nil, at), data)
 	if !answer.Allow {
 		return d, &denial{answer.Reasons}
 	}

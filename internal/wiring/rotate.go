@@ -62,12 +62,12 @@ func (i Installation) RotateToken(ctx context.Context) (*Rotation, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := i.newBroker(ring, nil)
+	b, kept, err := i.newBroker(ring, nil)
 	if err == nil {
-		err = b.RecordRotation(ctx, "cli", "token "+id)
+		err = errors.Join(b.RecordRotation(ctx, "cli", "token "+id), kept.Close())
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("the key was replaced, but no record of it could be made: %w", err))
+		return nil, fmt.Errorf("the key was replaced, but no record of it could be made: %w", err)
 	}
 	return &Rotation{Key: id, Live: now.Add(tokenGrace).UTC().Truncate(time.Second)}, nil
 }

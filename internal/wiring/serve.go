@@ -2,12 +2,14 @@ package wiring
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -24,6 +26,7 @@ import (
 	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/broker/state"
 	"holdfast/internal/follow"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
@@ -75,11 +78,12 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, err := i.newBroker(s.ring, c.Log)
+	b, kept, err := i.newBroker(s.ring, c.Log)
 	if err != nil {
 		return err
 	}
-	if err := b.Check(); err != nil {
+	s.ends = append(s.ends, kept.Close)
+	if err := b.Check(context.Background()); err != nil {
 		return fmt.Errorf("open broker: %w", err)
 	}
 	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
@@ -171,12 +175,12 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 // Admin administers the installation's broker in this process, over the same
 // API as if it were served.
 func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
-	b, err := i.newBroker(ring, nil)
+	b, kept, err := i.newBroker(ring, nil)
 	if err != nil {
 		return nil, err
 	}
 	client := newAdmin(ring, "http://broker.localhost", "cli")
-	client.HTTP = &http.Client{Transport: inProcess{b}}
+	client.HTTP = &http.Client{Transport: inProcess{b, kept}}
 	return client, nil
 }
 
@@ -192,7 +196,13 @@ func (i Installation) RemoteAdmin(ring *keys.Ring, address string) (*admin.Clien
 }
 
 // inProcess answers requests without a network.
-type inProcess struct{ handler http.Handler }
+type inProcess struct {
+	handler http.Handler
+	kept    io.Closer // what the handler rests on
+}
+
+// CloseIdleConnections ends what no request can use any more.
+func (t inProcess) CloseIdleConnections() { _ = t.kept.Close() }
 
 func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
@@ -201,14 +211,19 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // newBroker opens the installation's broker: it trusts the installation's
-// TPM authority, administrators and image key, and nobody else.
-func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, error) {
+// TPM authority, administrators and image key, and nobody else. Close its state
+// after its last request.
+func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, *state.Store, error) {
 	tokens, err := i.followTokenKeys(log)
 	if err != nil {
-		return nil, fmt.Errorf("open broker: %w", err)
+		return nil, nil, fmt.Errorf("open broker: %w", err)
 	}
-	return broker.New(broker.Config{
-		Dir: i.Broker(), TokenKeys: tokens.Get,
+	kept, err := i.openState(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := broker.New(broker.Config{
+		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
 		Verifiers: []attest.Verifier{&tpmVerifier{installation: i}},
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
@@ -220,6 +235,10 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 		},
 		Log: log,
 	})
+	if err != nil {
+		return nil, nil, errors.Join(err, kept.Close())
+	}
+	return b, kept, nil
 }
 
 // A tpmVerifier trusts the TPM authority that the installation has when it is

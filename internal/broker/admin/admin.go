@@ -36,6 +36,13 @@ type Client struct {
 	Now  func() time.Time // time.Now when nil
 }
 
+// Close lets go of what the client's connections hold.
+func (c *Client) Close() {
+	if c.HTTP != nil {
+		c.HTTP.CloseIdleConnections()
+	}
+}
+
 // A RefusedError is the broker's answer to what it will not do.
 type RefusedError struct {
 	Status int
