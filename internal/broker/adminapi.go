@@ -48,14 +48,14 @@ type policyMessage struct {
 }
 
 func (b *Broker) setAttestationPolicy(w http.ResponseWriter, r *http.Request, actor string) error {
-	return b.setPolicy(w, r, actor, attestationPolicy)
+	return b.setPolicy(w, r, actor, attestationPolicyOf)
 }
 
 func (b *Broker) setResourcePolicy(w http.ResponseWriter, r *http.Request, actor string) error {
-	return b.setPolicy(w, r, actor, resourcePolicy)
+	return b.setPolicy(w, r, actor, func(string) (string, error) { return resourcePolicy, nil }) // Trustee reads no ID
 }
 
-func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind string) error {
+func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor string, kindOf func(id string) (string, error)) error {
 	var m policyMessage
 	if err := readJSON(w, r, kindPolicy, &m); err != nil {
 		return err
@@ -63,9 +63,9 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind s
 	if m.Type != "" && m.Type != "rego" {
 		return refuse(http.StatusBadRequest, kindPolicy, "policy type %q is not supported: expected rego", m.Type)
 	}
-	// kbs-client names the processor's policy default_cpu.
-	if m.ID != "" && m.ID != "default" && m.ID != "default_cpu" {
-		return refuse(http.StatusBadRequest, kindPolicy, "policy %q is not known: expected default", m.ID)
+	kind, err := kindOf(m.ID)
+	if err != nil {
+		return err
 	}
 	source, err := base64.RawURLEncoding.DecodeString(m.Policy)
 	if err != nil {

@@ -20,7 +20,8 @@ import (
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
 		a.brokerTrust(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
-		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs())
+		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs(),
+		a.brokerRotate())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
