@@ -8,7 +8,7 @@ RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
 TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
              bash-completion zsh fish chromium curl podman buildah containerd apache2-utils docker-registry \
-             xz-utils e2fsprogs
+             xz-utils e2fsprogs gcc libc6-dev softhsm2 libsofthsm2
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
@@ -22,7 +22,7 @@ FUZZFLAGS   = -state $(STATE)/fuzz
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: demo test build lint bench conformance fuzz fuzz-corpus fuzz-report soak clean tools test-tools
+.PHONY: demo test build pkcs11 lint bench conformance fuzz fuzz-corpus fuzz-report soak clean tools test-tools
 
 demo:
 	@$(MAKE) --no-print-directory -j2 tools build
@@ -32,6 +32,7 @@ demo:
 # image that others look at.
 test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
+	@$(MAKE) --no-print-directory pkcs11
 	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO)
 	$(TEST) ./test/chain
 	$(TEST) $$($(GO) list ./... | grep -v test/chain)
@@ -41,6 +42,11 @@ build:
 	@mkdir -p bin
 	$(BUILD) -o bin/holdfast ./cmd/holdfast
 	$(BUILD) -o bin/holdfast-node ./cmd/holdfast-node
+
+# The HSM's helper holds a vendor's C library: it alone needs a C compiler.
+pkcs11:
+	@mkdir -p bin
+	CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/holdfast-pkcs11 ./cmd/holdfast-pkcs11
 
 lint:
 	@test -z "$$(gofmt -l cmd internal test)" || { gofmt -l cmd internal test; echo "run gofmt -w"; exit 1; }

@@ -51,7 +51,7 @@ type AuditEntry struct {
 	// proved when Claims is present.
 	InitData string `json:"init_data,omitempty"`
 	Subject  string `json:"subject,omitempty"`  // the configuration, image or policy acted on
-	Resource string `json:"resource,omitempty"` // REPOSITORY/TYPE/TAG
+	Resource string `json:"resource,omitempty"` // REPOSITORY/TYPE/TAG, or PLUGIN/PATH
 	// Resources are those that a configuration was authorised to have.
 	Resources []string `json:"resources,omitempty"`
 	// Value is a keyed digest of a resource's value: equal values of one

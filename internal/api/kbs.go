@@ -104,3 +104,7 @@ type ErrorInformation struct {
 
 // ProblemPrefix begins every ErrorInformation type.
 const ProblemPrefix = "https://github.com/confidential-containers/kbs/errors/"
+
+// KindKept is the kind of the problem that a machine meets which asks for a key
+// that it may use but not have. Ours: Trustee has no such keys.
+const KindKept = "KeyNotReleased"

@@ -74,7 +74,9 @@ func (b *Broker) narrowAppraisal(ctx context.Context, full appraisal, configurat
 		}
 	}
 	var same bool
-	narrow.question, same = b.narrow(ctx, full.question, configuration, map[string]any{"reference": narrow.references.values})
+	narrow.question, same = b.narrow(ctx, full.question, configuration, map[string]any{
+		"reference": narrow.references.values, "images": onlyImage(full.data["images"], full.claims["pcr11"]),
+	})
 	if !same {
 		return full
 	}

@@ -44,6 +44,9 @@ type Config struct {
 	// Proofs makes every release leave a proof. Without it, none does.
 	Proofs *Proofs
 
+	// Plugins serve other kinds of resources, below /kbs/v0/NAME/ each.
+	Plugins []Plugin
+
 	Issuer      string        // of tokens; "holdfast" when empty
 	SessionLife time.Duration // from challenge to last use; 5 minutes when 0, as Trustee's
 	TokenLife   time.Duration // 5 minutes when 0
@@ -145,6 +148,9 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /holdfast/audit", b.getAudit)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
+	for _, p := range b.cfg.Plugins {
+		b.routePlugin(p)
+	}
 	b.handle("/", func(_ http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusNotFound, kindNotFound, "%s %s is not served here", r.Method, r.URL.Path)
 	})

@@ -76,7 +76,7 @@ func (b *Broker) appraise(ctx context.Context, s session, claims attest.Claims, 
 		return appraisal{}, err
 	}
 	at := b.cfg.Now().UTC().Truncate(time.Second)
-	data := map[string]any{"reference": rules.references.values, "configurations": rules.configurations}
+	data := map[string]any{"reference": rules.references.values, "images": rules.images, "configurations": rules.configurations}
 	a := appraisal{
 		question: b.decide(ctx, rules.policies[attestationPolicy], attestationPolicy, proof.AttestationInput(s.tee, claims, init, at), data),
 		at:       at, references: rules.references, claims: claims,
@@ -116,19 +116,21 @@ func (b *Broker) verifyReference(envelope []byte) (*api.ReferenceValues, error) 
 	return b.cfg.VerifyReference(envelope)
 }
 
-// permit asks the resource policy whether a token's machine may have r.
-func (b *Broker) permit(ctx context.Context, v *verified, r Resource, query url.Values) (question, error) {
+// permit asks the resource policy whether a token's machine may have it.
+func (b *Broker) permit(ctx context.Context, v *verified, want wanted, query url.Values) (question, error) {
 	rules, err := b.rules(ctx)
 	if err != nil {
 		return question{}, err
 	}
-	q := b.decide(ctx, rules.policies[resourcePolicy], resourcePolicy, v.claims, proof.ResourceData(string(r), query, rules.configurations))
+	data := proof.ResourceData(want.plugin, want.path, query, rules.configurations)
+	data["images"] = rules.images
+	q := b.decide(ctx, rules.policies[resourcePolicy], resourcePolicy, v.claims, data)
 	if q.Allow {
 		return q, nil
 	}
 	err = &denial{q.Reasons}
 	if c, ok := rules.configurations[v.initData()]; ok {
-		return q, forbid("%w (to allow it: %s)", err, allowCommand(c.Digest, append(c.Resources, string(r))))
+		return q, forbid("%w (to allow it: %s)", err, allowCommand(c.Digest, append(c.Resources, want.resource())))
 	}
 	return q, forbid("%w", err)
 }
@@ -142,9 +144,19 @@ func forbid(format string, args ...any) *problem {
 
 // initData returns the digest of the configuration that the token is about.
 func (v *verified) initData() string {
+	digest, _ := v.evidence()["init_data_digest"].(string)
+	return digest
+}
+
+// pcr11 returns what the token's machine shows of its image.
+func (v *verified) pcr11() any {
+	tpm, _ := v.evidence()["tpm"].(map[string]any)
+	return tpm["pcr11"]
+}
+
+func (v *verified) evidence() map[string]any {
 	submods, _ := v.claims["submods"].(map[string]any)
 	cpu, _ := submods[ear.Device].(map[string]any)
 	evidence, _ := cpu[ear.Evidence].(map[string]any)
-	digest, _ := evidence["init_data_digest"].(string)
-	return digest
+	return evidence
 }

@@ -29,7 +29,7 @@ type Proofs struct {
 const keptProofs = 1000
 
 // prove writes the proof of a release and returns its ID.
-func (b *Broker) prove(ctx context.Context, v *verified, granted question, path Resource, value string) (string, error) {
+func (b *Broker) prove(ctx context.Context, v *verified, granted question, want wanted, value string) (string, error) {
 	if b.cfg.Proofs == nil {
 		return "", nil
 	}
@@ -37,14 +37,14 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, path 
 	if err != nil {
 		return "", err
 	}
-	granted, _ = b.narrow(ctx, granted, v.initData(), nil)
+	granted, _ = b.narrow(ctx, granted, v.initData(), map[string]any{"images": onlyImage(granted.data["images"], v.pcr11())})
 	decision, err := granted.proof()
 	if err != nil {
 		return "", err
 	}
 	now := b.cfg.Now().UTC()
 	raw, err := proof.Seal(api.ReleaseProof{
-		Release:     api.ProofRelease{Time: now.Truncate(time.Second), Resource: string(path), Value: value, Policy: decision},
+		Release:     api.ProofRelease{Time: now.Truncate(time.Second), Resource: want.path, Plugin: want.named(), Value: value, Policy: decision},
 		Attestation: *attested,
 	}, b.cfg.Proofs.Signer)
 	if err != nil {

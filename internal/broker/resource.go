@@ -33,36 +33,14 @@ func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
 	}
 	entry := api.AuditEntry{Action: "get-resource", Session: v.session, Peer: r.RemoteAddr,
 		InitData: v.initData(), Resource: string(path)}
-	answer, err := b.release(r, v, path, &entry)
+	want := wanted{resourcePlugin, string(path)}
+	answer, err := b.give(r.Context(), v, want, r.URL.Query(), &entry, func(ctx context.Context) ([]byte, error) { return b.resource(ctx, path) })
 	if err := b.conclude(r.Context(), entry, err); err != nil {
 		b.dropProof(r.Context(), entry.Proof)
 		return err
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
-}
-
-// release wraps a resource that policy grants, noting in entry what it was. Its
-// proof is on disk when it returns: what cannot be proved is not released.
-func (b *Broker) release(r *http.Request, v *verified, path Resource, entry *api.AuditEntry) (*sealed, error) {
-	granted, err := b.permit(r.Context(), v, path, r.URL.Query())
-	if err != nil {
-		return nil, err
-	}
-	value, err := b.state.Resource(r.Context(), string(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, refuse(http.StatusNotFound, kindInternal, "resource not found: %s", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	entry.Value = b.audit.digest(path, value)
-	answer, err := v.key.seal(value)
-	if err != nil {
-		return nil, err
-	}
-	entry.Proof, err = b.prove(r.Context(), v, granted, path, entry.Value)
-	return answer, err
 }
 
 // attestedToken finds the token that a request stands on: that of its session,

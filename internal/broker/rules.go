@@ -18,6 +18,7 @@ import (
 type rules struct {
 	policies       map[string]compiledPolicy
 	references     references
+	images         map[string]api.KnownImage // the references, by what evidence shows
 	configurations map[string]api.Configuration
 
 	generations map[string]int64 // of what is above, by kind
@@ -99,6 +100,7 @@ func (b *Broker) readRules(ctx context.Context, into *rules, kind string) error 
 		into.policies = readPolicies(documents)
 	case api.ReferenceKind:
 		into.references, into.checked = b.readReferences(documents), b.cfg.Now()
+		into.images = into.references.images()
 	case api.ConfigurationKind:
 		into.configurations, err = readConfigurations(documents)
 	}

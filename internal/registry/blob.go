@@ -33,7 +33,7 @@ func isAbsent(err error) bool {
 
 // serveStored serves a blob that the repository has.
 func (r *Registry) serveStored(w http.ResponseWriter, q *http.Request, repository string, d oci.Digest) (bool, error) {
-	f, _, err := r.open(repository, d)
+	f, info, err := r.open(repository, d)
 	if err != nil {
 		if exists := r.exists(repository); exists != nil {
 			return false, exists
@@ -41,6 +41,13 @@ func (r *Registry) serveStored(w http.ResponseWriter, q *http.Request, repositor
 		return false, err
 	}
 	defer f.Close()
+	if r.isStreamed(q, d, info) {
+		r.stream(w, q, d, f, info)
+		return true, nil
+	}
+	if err := r.check(q.Context(), d, f, info); err != nil {
+		return false, err
+	}
 	if q.Method == http.MethodHead {
 		r.spare(repository, d)
 	}

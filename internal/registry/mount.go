@@ -16,6 +16,9 @@ func (r *Registry) mount(q *http.Request, to, from string, d oci.Digest) bool {
 		return false
 	}
 	size, err := r.keep(from, d)
+	if err == nil {
+		err = r.checkPooled(q.Context(), d) // the client will not send it again
+	}
 	if err != nil || r.charge(to, d, size) != nil {
 		return false
 	}
@@ -28,6 +31,9 @@ func (r *Registry) mountAnonymous(q *http.Request, to string, d oci.Digest) bool
 	in, err := r.pool.Stat(d)
 	if err == nil && r.doubt.about(in) {
 		err = r.settle(q.Context(), d)
+	}
+	if err == nil {
+		err = r.checkPooled(q.Context(), d)
 	}
 	return err == nil && r.charge(to, d, in.Size) == nil && r.share(to, d) == nil
 }

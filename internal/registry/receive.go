@@ -112,9 +112,14 @@ func (r *Registry) store(repository string, d oci.Digest, path string, size int6
 			return err
 		}
 	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
 	if err := r.place(repository, d, path); err != nil {
 		return err
 	}
+	r.sightings.add(d, info) // if another file is d's, that one was not seen
 	if r.config.Stored != nil {
 		r.config.Stored(d)
 	}

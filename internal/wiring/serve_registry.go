@@ -7,13 +7,16 @@ import (
 	"holdfast/internal/registry"
 )
 
-// RegistryLimits bound what the registry takes.
+// RegistryLimits bound what the registry takes, and takes on trust.
 type RegistryLimits struct {
-	Quota  registry.Quota
-	Expiry time.Duration // of uploads that nobody goes on with; 24 hours when 0
+	Quota   registry.Quota
+	Expiry  time.Duration // of uploads that nobody goes on with; 24 hours when 0
+	Recheck time.Duration // after which a blob is hashed again before it is given out; see registry.Config
 }
 
-func (l RegistryLimits) apply(c *registry.Config) { c.Quota, c.Expiry = l.Quota, l.Expiry }
+func (l RegistryLimits) apply(c *registry.Config) {
+	c.Quota, c.Expiry, c.Recheck = l.Quota, l.Expiry, l.Recheck
+}
 
 // controlRegistry lets other processes of this user ask the registry to keep
 // its folder in order.
