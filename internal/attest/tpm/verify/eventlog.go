@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"crypto"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"github.com/google/go-eventlog/tcg"
 
 	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm"
 )
 
 // What the PCRs named here hold (UAPI group, Linux TPM PCR Registry).
@@ -59,15 +59,25 @@ func replay(log []byte, q *Quote) ([]tcg.Event, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", attest.ErrEventLog, err)
 	}
-	registers := make([]register.MR, len(q.PCRs))
-	for i := range q.PCRs {
-		registers[i] = register.PCR{Index: i, Digest: q.PCRs[i][:], DigestAlg: crypto.SHA256}
+	var events []tcg.Event
+	for _, b := range slices.Backward(q.Banks) {
+		if events, err = replayBank(parsed, b, q.Values(b)); err != nil {
+			return nil, err
+		}
+	}
+	return events, nil
+}
+
+func replayBank(parsed *tcg.EventLog, b tpm.Bank, values [][]byte) ([]tcg.Event, error) {
+	registers := make([]register.MR, len(values))
+	for i := range values {
+		registers[i] = register.PCR{Index: i, Digest: values[i], DigestAlg: b.Hash()}
 	}
 	events, err := parsed.Verify(registers)
 	var failed tcg.ReplayError
 	switch {
 	case errors.As(err, &failed) && len(failed.InvalidMRs) > 0:
-		return nil, &attest.PCRError{PCR: slices.Min(failed.InvalidMRs)}
+		return nil, &attest.PCRError{PCR: slices.Min(failed.InvalidMRs), Bank: string(b)}
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", attest.ErrEventLog, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-eventlog/tcg"
 
 	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm"
 )
 
 // recorded returns a log and the PCRs that a TPM showed with it.
@@ -25,7 +26,7 @@ func recorded(t *testing.T, name string) ([]byte, *Quote) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := &Quote{}
+	q := &Quote{Banks: []tpm.Bank{tpm.SHA256}}
 	for i, text := range strings.Fields(string(values)) {
 		if _, err := hex.Decode(q.PCRs[i][:], []byte(text)); err != nil {
 			t.Fatal(err)

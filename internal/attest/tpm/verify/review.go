@@ -58,7 +58,7 @@ func (v *Verifier) Review(a api.ActivationOffer, evidence json.RawMessage, bound
 		r.step(StepQuote, err)
 		return r
 	}
-	if r.quote(e.Quote, o.akPublic); r.Quote != nil {
+	if r.quote(v, e.Quote, o.akPublic); r.Quote != nil {
 		r.bind(o, e, bound)
 	}
 	return r
@@ -78,12 +78,13 @@ func (o offer) made(e *api.TPMEvidence) error {
 	return err
 }
 
-func (r *Review) quote(q api.TPMQuote, key publicKey) {
-	quote, err := VerifyQuote(q, key)
+func (r *Review) quote(v *Verifier, q api.TPMQuote, key publicKey) {
+	quote, err := v.quote(q, key)
 	if err == nil {
 		r.Quote = quote
 	}
-	if err != nil && !errors.Is(err, attest.ErrPCRDigest) && !errors.Is(err, attest.ErrPCRSelection) {
+	aboutPCRs := errors.Is(err, attest.ErrPCRDigest) || errors.Is(err, attest.ErrPCRSelection) || errors.Is(err, attest.ErrBank)
+	if err != nil && !aboutPCRs {
 		r.step(StepQuote, err)
 		return
 	}
