@@ -64,7 +64,7 @@ const maxCall = 32 << 10
 // routePlugin serves a plugin. What it does not know is answered as a plugin
 // that is not there.
 func (b *Broker) routePlugin(p Plugin) {
-	b.handle("/"+p.Name()+"/{path...}", func(w http.ResponseWriter, r *http.Request) error {
+	b.handle(api.KBSPrefix+"/"+p.Name()+"/{path...}", func(w http.ResponseWriter, r *http.Request) error {
 		path := strings.Split(r.PathValue("path"), "/")
 		access := p.Access(r.Method, path)
 		if slices.ContainsFunc(path, func(part string) bool { return !validPart(part) }) {
