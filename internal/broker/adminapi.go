@@ -5,12 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 
 	"holdfast/internal/api"
@@ -208,16 +205,12 @@ func (b *Broker) withdrawConfiguration(w http.ResponseWriter, r *http.Request, a
 // — audit —
 
 func (b *Broker) getAudit(w http.ResponseWriter, _ *http.Request, _ string) error {
-	f, err := os.Open(b.audit.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		w.WriteHeader(http.StatusOK)
-		return nil
-	}
+	log, err := b.audit.open()
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer log.Close()
 	w.Header().Set("Content-Type", "application/jsonl")
-	_, _ = io.Copy(w, f) // the other side may stop reading
+	_, _ = io.Copy(w, log) // the other side may stop reading
 	return nil
 }

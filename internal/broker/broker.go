@@ -86,7 +86,7 @@ func New(cfg Config) (*Broker, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	audit, err := openAudit(cfg.Dir, cfg.Now)
+	audit, err := openAudit(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
@@ -183,7 +183,7 @@ func (b *Broker) Sessions() int { return b.sessions.count() }
 // record writes an entry to the audit log. When that fails nothing may be
 // allowed, so its error ends the request.
 func (b *Broker) record(ctx context.Context, e api.AuditEntry) error {
-	if err := b.audit.append(ctx, e); err != nil {
+	if err := b.audit.append(e); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	b.counts.decision(e)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/broker/audit"
 )
 
 // A State is what a broker must not forget. A change is durable when its call
@@ -56,6 +57,8 @@ type Records interface {
 	Proof(ctx context.Context, id string) ([]byte, error)
 	Proofs(ctx context.Context) ([]string, error) // the oldest first
 	DropProof(ctx context.Context, id string) error
+
+	audit.Head // which a crash of the whole machine may take back by a moment
 }
 
 func digestOf(raw []byte) string {
