@@ -10,6 +10,8 @@ import (
 const (
 	ConfigurationsPath = KBSPrefix + "/holdfast/configurations" // GET, POST; DELETE …/sha256:…
 	ResourcesPath      = KBSPrefix + "/holdfast/resources"      // GET
+	HistoryPath        = KBSPrefix + "/holdfast/history"        // GET …/KIND: a list of Version; …/KIND/NUMBER: one, with content
+	RollbackPath       = KBSPrefix + "/holdfast/rollback"       // POST: Rollback → the numbers of the versions that it made
 	AuditPath          = KBSPrefix + "/holdfast/audit"          // GET: lines of JSON, an AuditEntry each
 )
 
