@@ -103,7 +103,7 @@ func New(cfg Config) (*Broker, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	audit, err := openAudit(cfg.Dir, cfg.Now)
+	audit, err := openAudit(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
@@ -165,6 +165,9 @@ func (b *Broker) routes() {
 	b.handleAdmin("POST /holdfast/configurations", b.authoriseConfiguration)
 	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)
 	b.handleAdmin("GET /holdfast/resources", b.listResources)
+	b.handleAdmin("GET /holdfast/history/{kind}", b.listHistory)
+	b.handleAdmin("GET /holdfast/history/{kind}/{number}", b.getVersion)
+	b.handleAdmin("POST /holdfast/rollback", b.rollBack)
 	b.handleAdmin("GET /holdfast/audit", b.getAudit)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
@@ -209,7 +212,7 @@ func (b *Broker) Sessions() int { return b.sessions.count() }
 // record writes an entry to the audit log. When that fails nothing may be
 // allowed, so its error ends the request.
 func (b *Broker) record(ctx context.Context, e api.AuditEntry) error {
-	if err := b.audit.append(ctx, e); err != nil {
+	if err := b.audit.append(e); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	b.counts.decision(e)
