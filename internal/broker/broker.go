@@ -139,6 +139,8 @@ func (b *Broker) routes() {
 	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)
 	b.handleAdmin("GET /holdfast/resources", b.listResources)
 	b.handleAdmin("GET /holdfast/audit", b.getAudit)
+	b.handleAdmin("POST /holdfast/keywrap", b.postKeyWrap)
+	b.handleAdmin("POST /holdfast/keyunwrap", b.postKeyUnwrap)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
 	b.handle("/", func(_ http.ResponseWriter, r *http.Request) error {
