@@ -43,7 +43,7 @@ func TestAWorkloadForConfidentialContainersRunsUnchanged(t *testing.T) {
 	for _, want := range []string{
 		"PASSWORD hunter2\n",
 		"/cdh/resource/test/api/own 200 own value <nil>\n",
-		"/cdh/resource/test/api/other 500 resource kbs:///test/api/other: the broker refused (401): ",
+		"/cdh/resource/test/api/other 500 resource kbs:///test/api/other: the broker refused (403): Access denied by policy: ",
 		`/aa/token?token_type=kbs 200 {"token":"ey`, `"tee_keypair":"-----BEGIN PRIVATE KEY-----`,
 		`/aa/evidence?runtime_data=x 200 {"ak_public":"`,
 		`"tee":"tpm","feature":"all"}`,
