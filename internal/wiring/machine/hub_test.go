@@ -5,14 +5,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -22,98 +18,7 @@ import (
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/kbc"
 	"holdfast/internal/attest/tpm"
-	"holdfast/internal/broker/admin"
-	"holdfast/internal/keys"
-	"holdfast/internal/oci"
-	"holdfast/internal/sign"
-	"holdfast/internal/swtpm"
-	"holdfast/internal/wiring"
 )
-
-// A bench is a broker that answers, and a software TPM that measured what the
-// boot of an image that the broker trusts would have.
-type bench struct {
-	broker   api.Endpoint
-	admin    *admin.Client
-	attester *tpm.Attester
-	config   api.GuestConfig
-	document []byte
-	http.Handler
-}
-
-const ownResource = "default/secret/own"
-
-func newBench(t *testing.T, features ...string) *bench {
-	t.Helper()
-	if err := swtpm.Installed(); err != nil {
-		t.Skipf("needs software TPMs (%v): apt-get install swtpm swtpm-tools, then go test ./internal/wiring/machine", err)
-	}
-	i, err := wiring.Open(t.TempDir())
-	check(t, err)
-	ring, err := i.Ring(t.Context())
-	check(t, err)
-	services, err := i.Serve(ring, wiring.ServeConfig{RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TLS: true})
-	check(t, err)
-	t.Cleanup(func() { check(t, services.Close()) })
-	b := &bench{broker: api.Endpoint{URL: services.BrokerURL(), CA: string(ring.CertificatePEM(keys.TLS))}}
-	b.admin, err = i.RemoteAdmin(ring, services.BrokerURL())
-	check(t, err)
-	b.boot(t, i, ring, features)
-	return b
-}
-
-func check(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// boot measures what the broker is told to expect.
-func (b *bench) boot(t *testing.T, i wiring.Installation, ring *keys.Ring, features []string) {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "tpm")
-	check(t, swtpm.Manufacture(t.Context(), swtpm.Config{Dir: dir, CADir: i.TPMAuthority()}))
-	chip, err := swtpm.Open(t.Context(), dir)
-	check(t, err)
-	t.Cleanup(func() { _ = chip.Close() })
-	zero := strings.Repeat("0", 64)
-	values := api.ReferenceValues{Image: "bench", PCRs: map[string]string{"11": measure(t, chip, 11), "12": zero, "13": zero},
-		Firmware: []api.FirmwareReference{{SecureBoot: true, PCRs: map[string]string{"4": measure(t, chip, 4), "7": measure(t, chip, 7)}}}}
-	statement, err := sign.NewStatement(api.ReferenceType, values)
-	check(t, err)
-	envelope, err := sign.Seal(statement, ring.Statements())
-	check(t, err)
-	raw, err := json.Marshal(envelope)
-	check(t, err)
-	check(t, b.admin.Trust(t.Context(), raw))
-
-	b.attester = tpm.New(tpm.Config{TPM: chip})
-	b.config = api.GuestConfig{Image: "r.example/x@" + string(oci.SHA256(nil)), Registry: b.broker, Broker: b.broker, API: features}
-	b.document, err = wiring.InitData(b.config)
-	check(t, err)
-	_, err = b.attester.MeasureInitData(t.Context(), b.document)
-	check(t, err)
-	check(t, b.admin.Allow(t.Context(), string(oci.SHA256(b.document)), []string{ownResource}))
-	check(t, b.admin.SetResource(t.Context(), ownResource, []byte("the workload's own")))
-	check(t, b.admin.SetResource(t.Context(), "default/secret/other", []byte("another's")))
-	h, end, err := newHub(b.attester, b.config, b.document)
-	check(t, err)
-	t.Cleanup(end)
-	b.Handler = h
-}
-
-func measure(t *testing.T, chip *swtpm.TPM, n int) string {
-	t.Helper()
-	sum := sha256.Sum256([]byte{byte(n)})
-	_, err := tpm2.PCRExtend{
-		PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(n), Auth: tpm2.PasswordAuth(nil)},
-		Digests:   tpm2.TPMLDigestValues{Digests: []tpm2.TPMTHA{{HashAlg: tpm2.TPMAlgSHA256, Digest: sum[:]}}},
-	}.Execute(chip)
-	check(t, err)
-	value := sha256.Sum256(append(make([]byte, sha256.Size), sum[:]...))
-	return hex.EncodeToString(value[:])
-}
 
 // get asks as a workload does.
 func (b *bench) get(target string) (int, string) {
@@ -203,7 +108,7 @@ func (f forger) Evidence(_ context.Context, digest []byte, _ *api.ActivationChal
 
 func TestEvidenceForAWorkloadCompletesNoHandshake(t *testing.T) {
 	b := newBench(t, api.APIAttestation)
-	client, err := pinned(b.broker, silence)
+	client, err := pinned(b.config.Broker, silence)
 	check(t, err)
 	for name, change := range map[string]func(map[string]any, []byte){
 		"as it is": nil,
@@ -212,7 +117,7 @@ func TestEvidenceForAWorkloadCompletesNoHandshake(t *testing.T) {
 		},
 		"for whoever asks for no activation": func(e map[string]any, _ []byte) { delete(e, "activation_hmac") },
 	} {
-		c, err := kbc.New(kbc.Config{URL: b.broker.URL, HTTP: client, Attester: forger{b, change}, InitData: b.document})
+		c, err := kbc.New(kbc.Config{URL: b.config.Broker.URL, HTTP: client, Attester: forger{b, change}, InitData: b.document})
 		check(t, err)
 		var problem *kbc.Problem
 		if err := c.Attest(t.Context()); !errors.As(err, &problem) || !strings.Contains(err.Error(), attest.ErrNonce.Error()) {
