@@ -28,10 +28,10 @@ a "cmd" of ocicrypt's configuration. With --listen it serves gRPC: at
 unix:///PATH, for its owner alone; at an address of loopback for every user of
 this machine, and then it wraps and does not unwrap.
 
-What is written behind provider:attestation-agent: is a list of KEY=VALUE with ::
-between them. keyid=kbs:///REPOSITORY/TYPE/TAG names the resource that wraps,
-which is made when it is absent (default: a new one for each layer);
-keypath=FILE makes it of a file of 32 bytes below --key-dir.`,
+Behind provider:attestation-agent: stands a list of KEY=VALUE with :: between
+them. keyid=kbs:///REPOSITORY/TYPE/TAG names the resource that wraps, which is
+made when it is absent (default: a new one for each layer); keypath=FILE makes
+it of a file of 32 bytes below --key-dir.`,
 		Example: "  holdfast key provide --listen unix:///run/holdfast-keys.sock\n" +
 			`  echo '{"key-providers":{"attestation-agent":{"cmd":{"path":"holdfast","args":["key","provide"]}}}}' > ocicrypt.conf` + "\n" +
 			"  OCICRYPT_KEYPROVIDER_CONFIG=ocicrypt.conf skopeo copy --encryption-key provider:attestation-agent:keyid=kbs:///default/key/x oci:app oci:encrypted",
