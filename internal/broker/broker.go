@@ -169,6 +169,8 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /holdfast/history/{kind}/{number}", b.getVersion)
 	b.handleAdmin("POST /holdfast/rollback", b.rollBack)
 	b.handleAdmin("GET /holdfast/audit", b.getAudit)
+	b.handleAdmin("POST /holdfast/keywrap", b.postKeyWrap)
+	b.handleAdmin("POST /holdfast/keyunwrap", b.postKeyUnwrap)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
 	for _, p := range b.cfg.Plugins {
