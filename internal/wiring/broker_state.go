@@ -27,14 +27,39 @@ const stateWait = time.Minute
 
 // openState opens what the installation's broker keeps.
 func (i Installation) openState(log *slog.Logger) (*state.Store, error) {
-	sealer, err := openSealer(filepath.Join(i.Keys(), "resources.sealing"))
+	sealer, err := i.sealer()
 	if err != nil {
-		return nil, fmt.Errorf("open the key that seals resources: %w", err)
+		return nil, err
 	}
 	ctx, stop := context.WithTimeout(context.Background(), stateWait)
 	defer stop()
 	return state.Open(ctx, state.Config{Dir: i.Broker(), Sealer: sealer, Log: log})
 }
+
+// sealer opens what seals the broker's resources, making its key if absent.
+func (i Installation) sealer() (state.Sealer, error) {
+	sealer, err := openSealer(filepath.Join(i.Keys(), "resources.sealing"))
+	if err != nil {
+		return nil, fmt.Errorf("open the key that seals resources: %w", err)
+	}
+	return sealer, nil
+}
+
+// sealerIfAny is sealer that makes no key: without one, nothing opens.
+func (i Installation) sealerIfAny() (state.Sealer, error) {
+	if _, err := os.Stat(filepath.Join(i.Keys(), "resources.sealing")); errors.Is(err, fs.ErrNotExist) {
+		return noSealer{}, nil
+	}
+	return i.sealer()
+}
+
+// noSealer stands for a key that is not at hand.
+type noSealer struct{}
+
+var errNoSealer = errors.New("the key that seals resources is not here")
+
+func (noSealer) Seal(context.Context, string, []byte) ([]byte, error) { return nil, errNoSealer }
+func (noSealer) Open(context.Context, string, []byte) ([]byte, error) { return nil, errNoSealer }
 
 // A fileSealer seals under a key in a file.
 type fileSealer struct{ cipher.AEAD }
