@@ -45,14 +45,14 @@ type policyMessage struct {
 }
 
 func (b *Broker) setAttestationPolicy(w http.ResponseWriter, r *http.Request, actor string) error {
-	return b.setPolicy(w, r, actor, attestationPolicy)
+	return b.setPolicy(w, r, actor, attestationPolicyOf)
 }
 
 func (b *Broker) setResourcePolicy(w http.ResponseWriter, r *http.Request, actor string) error {
-	return b.setPolicy(w, r, actor, resourcePolicy)
+	return b.setPolicy(w, r, actor, func(string) (string, error) { return resourcePolicy, nil }) // Trustee reads no ID
 }
 
-func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind string) error {
+func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor string, kindOf func(id string) (string, error)) error {
 	var m policyMessage
 	if err := readJSON(w, r, kindPolicy, &m); err != nil {
 		return err
@@ -60,9 +60,9 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind s
 	if m.Type != "" && m.Type != "rego" {
 		return refuse(http.StatusBadRequest, kindPolicy, "policy type %q is not supported: expected rego", m.Type)
 	}
-	// kbs-client names the processor's policy default_cpu.
-	if m.ID != "" && m.ID != "default" && m.ID != "default_cpu" {
-		return refuse(http.StatusBadRequest, kindPolicy, "policy %q is not known: expected default", m.ID)
+	kind, err := kindOf(m.ID)
+	if err != nil {
+		return err
 	}
 	source, err := base64.RawURLEncoding.DecodeString(m.Policy)
 	if err != nil {
@@ -109,6 +109,13 @@ func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string
 	if err != nil {
 		return refuse(http.StatusBadRequest, kindReference, "reference values: %w", err)
 	}
+	rules, err := b.rules(r.Context())
+	if err == nil {
+		err = rules.refuseRevoked(digestOf(envelope), values)
+	}
+	if err != nil {
+		return err
+	}
 	entry := api.AuditEntry{Action: "trust-image", Actor: actor, Peer: r.RemoteAddr, Subject: values.Image + " " + digestOf(envelope)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
 		return b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: digestOf(envelope), Actor: actor, Comment: comment(r), Content: envelope})
@@ -123,7 +130,7 @@ func (b *Broker) listImages(w http.ResponseWriter, r *http.Request, _ string) er
 	values := rules.references.values
 	list := []api.TrustedImage{}
 	for _, id := range slices.Sorted(maps.Keys(values)) {
-		list = append(list, api.TrustedImage{ID: id, Values: *values[id]})
+		list = append(list, rules.trustedImage(id, b.cfg.Now()))
 	}
 	writeJSON(w, http.StatusOK, list)
 	return nil

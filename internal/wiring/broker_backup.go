@@ -152,10 +152,11 @@ func (i Installation) judge(ctx context.Context, target Installation) (r BrokerR
 	} else {
 		by = target
 	}
-	sealer, err := by.sealerIfAny()
+	sealer, done, err := by.sealerIfAny(ctx)
 	if err != nil {
 		return r, err
 	}
+	defer func() { err = errors.Join(err, done()) }()
 	kept, err := state.Open(ctx, state.Config{Dir: i.Broker(), Sealer: sealer})
 	if err != nil {
 		return r, err
@@ -183,6 +184,27 @@ func (i Installation) judge(ctx context.Context, target Installation) (r BrokerR
 	r.Audit, err = audit.Verify(logs, &head, ring.RootPool())
 	return r, err
 }
+
+// sealerIfAny opens what seals resources, but makes no key: without one,
+// nothing opens.
+func (i Installation) sealerIfAny(ctx context.Context) (state.Sealer, func() error, error) {
+	if _, err := os.Stat(i.Masters()); errors.Is(err, fs.ErrNotExist) {
+		return noSealer{}, func() error { return nil }, nil
+	}
+	v, err := i.openVault(ctx, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	return v.sealer, v.Close, nil
+}
+
+// noSealer stands for keys that are not at hand.
+type noSealer struct{}
+
+var errNoSealer = errors.New("the keys that seal resources are not here")
+
+func (noSealer) Seal(context.Context, string, []byte) ([]byte, error) { return nil, errNoSealer }
+func (noSealer) Open(context.Context, string, []byte) ([]byte, error) { return nil, errNoSealer }
 
 // adopt makes the folders of a backup the installation's, the keys first: a
 // broker without its keys could be mistaken for one that has new ones.
