@@ -19,9 +19,13 @@ import (
 
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
-		a.brokerTrust(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
-		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs(),
-		a.brokerHistory(), a.brokerRollback(), a.brokerRotate(), a.brokerCheck(), a.brokerBackup(), a.brokerRestore())
+		a.brokerTrust(), a.brokerDistrust(),
+		a.brokerAllow(), a.brokerWithdraw(),
+		a.brokerSet(), a.brokerDelete(), a.brokerList(),
+		a.brokerAudit(), a.brokerProofs(),
+		a.brokerHistory(), a.brokerRollback(),
+		a.brokerCheck(), a.brokerBackup(), a.brokerRestore(),
+		a.brokerRotate(), a.brokerHSM(), a.brokerKey())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
