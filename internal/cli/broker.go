@@ -21,7 +21,7 @@ func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
 		a.brokerTrust(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
 		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs(),
-		a.brokerRotate())
+		a.brokerRotate(), a.brokerAdmin())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
