@@ -27,6 +27,10 @@ type Configuration struct {
 type TrustedImage struct {
 	ID     string          `json:"id"` // sha256:…
 	Values ReferenceValues `json:"values"`
+	// How far it is trusted now.
+	Status  string           `json:"status"`
+	Until   *time.Time       `json:"until,omitempty"`
+	Revoked *ImageRevocation `json:"revoked,omitempty"`
 }
 
 // The decisions of an AuditEntry.

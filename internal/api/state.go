@@ -13,7 +13,9 @@ const (
 )
 
 // VersionedKinds lists them.
-func VersionedKinds() []string { return []string{PolicyKind, ReferenceKind, ConfigurationKind} }
+func VersionedKinds() []string {
+	return []string{PolicyKind, ReferenceKind, ConfigurationKind, StandingKind}
+}
 
 // A Version is one change of one thing that a broker keeps in versions. Each
 // kind counts its own changes from 1.

@@ -112,6 +112,13 @@ func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string
 	if err != nil {
 		return refuse(http.StatusBadRequest, kindReference, "reference values: %w", err)
 	}
+	rules, err := b.rules(r.Context())
+	if err == nil {
+		err = rules.refuseRevoked(digestOf(envelope), values)
+	}
+	if err != nil {
+		return err
+	}
 	entry := api.AuditEntry{Action: "trust-image", Actor: actor, Peer: r.RemoteAddr, Subject: values.Image + " " + digestOf(envelope)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
 		return b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: digestOf(envelope), Actor: actor, Content: envelope})
@@ -126,7 +133,7 @@ func (b *Broker) listImages(w http.ResponseWriter, r *http.Request, _ string) er
 	values := rules.references.values
 	list := []api.TrustedImage{}
 	for _, id := range slices.Sorted(maps.Keys(values)) {
-		list = append(list, api.TrustedImage{ID: id, Values: *values[id]})
+		list = append(list, rules.trustedImage(id, b.cfg.Now()))
 	}
 	writeJSON(w, http.StatusOK, list)
 	return nil

@@ -171,6 +171,7 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /reference-value", b.listImages)
 	b.handleAdmin("GET /reference-value/{id}", b.getImage)
 	b.handleAdmin("DELETE /reference-value/{id}", b.distrustImage)
+	b.handleAdmin("POST /holdfast/images", b.setStanding)
 	b.handleAdmin("GET /holdfast/configurations", b.listConfigurations)
 	b.handleAdmin("POST /holdfast/configurations", b.authoriseConfiguration)
 	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)

@@ -37,7 +37,7 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, want 
 	if err != nil {
 		return "", err
 	}
-	granted, _ = b.narrow(ctx, granted, v.initData(), map[string]any{"images": onlyImage(granted.data["images"], v.pcr11())})
+	granted, _, _ = b.narrow(ctx, granted, v.evidence(), v.initData())
 	decision, err := granted.proof()
 	if err != nil {
 		return "", err

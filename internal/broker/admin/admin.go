@@ -227,6 +227,11 @@ func (c *Client) Images(ctx context.Context) (list []api.TrustedImage, err error
 	return list, c.do(ctx, http.MethodGet, api.KBSPrefix+"/reference-value", nil, &list)
 }
 
+// SetStanding revokes an image, limits it, or takes that back.
+func (c *Client) SetStanding(ctx context.Context, s api.ImageStanding) error {
+	return c.do(ctx, http.MethodPost, api.StandingsPath, s, nil)
+}
+
 // SetAttestationPolicy replaces the policy that judges machines.
 func (c *Client) SetAttestationPolicy(ctx context.Context, source []byte) error {
 	return c.setPolicy(ctx, "attestation-policy", source)
