@@ -101,7 +101,7 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 	pool := x509.NewCertPool()
 	pool.AddCert(ring.Pair(keys.TLS).Certificate)
 	return &admin.Client{
-		URL: url, Key: ring.Pair(keys.Admin).Key, Name: name,
+		URL: url, Key: ring.Pair(keys.Admin).Key, Name: name, Audience: BrokerAudience(ring),
 		HTTP: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
 	}
 }
@@ -152,11 +152,16 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 	if err != nil {
 		return nil, nil, fmt.Errorf("open broker: %w", err)
 	}
+	admins, err := i.followAdmins(log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open broker: %w", err)
+	}
 	kept, err := i.openState(log)
 	if err != nil {
 		return nil, nil, err
 	}
 	b, err := broker.New(broker.Config{
+		Administrators: admins.Get, Audience: BrokerAudience(ring),
 		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
 		Verifiers: []attest.Verifier{&tpmVerifier{installation: i}},
