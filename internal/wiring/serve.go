@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/access"
@@ -59,7 +60,8 @@ type Services struct {
 	blobs            *Blobs  // or nil
 	swarm            *swarm  // or nil
 	upstreams        *upstreams
-	rules            *follow.File[*access.Rules] // or nil
+	rules            *follow.File[*access.Rules]       // or nil
+	rotten           atomic.Pointer[registry.Registry] // which is told of it
 	ring             *keys.Ring
 	ends             []func() error // what closes each part, in the order that they began
 }
