@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
-	"errors"
+	"encoding/json"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 
 	"holdfast/internal/api"
@@ -31,6 +29,13 @@ func readJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error 
 	return nil
 }
 
+// set makes a new version of what v names.
+func (b *Broker) set(ctx context.Context, v api.Version) error {
+	v.Time = b.cfg.Now()
+	_, err := b.state.SetDocument(ctx, v)
+	return err
+}
+
 // — policies: kbs/docs/kbs_attestation_protocol.md, "Set Attestation Policy" —
 
 type policyMessage struct {
@@ -40,14 +45,14 @@ type policyMessage struct {
 }
 
 func (b *Broker) setAttestationPolicy(w http.ResponseWriter, r *http.Request, actor string) error {
-	return b.setPolicy(w, r, actor, attestationPolicy)
+	return b.setPolicy(w, r, actor, attestationPolicyOf)
 }
 
 func (b *Broker) setResourcePolicy(w http.ResponseWriter, r *http.Request, actor string) error {
-	return b.setPolicy(w, r, actor, resourcePolicy)
+	return b.setPolicy(w, r, actor, func(string) (string, error) { return resourcePolicy, nil }) // Trustee reads no ID
 }
 
-func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind string) error {
+func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor string, kindOf func(id string) (string, error)) error {
 	var m policyMessage
 	if err := readJSON(w, r, kindPolicy, &m); err != nil {
 		return err
@@ -55,9 +60,9 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind s
 	if m.Type != "" && m.Type != "rego" {
 		return refuse(http.StatusBadRequest, kindPolicy, "policy type %q is not supported: expected rego", m.Type)
 	}
-	// kbs-client names the processor's policy default_cpu.
-	if m.ID != "" && m.ID != "default" && m.ID != "default_cpu" {
-		return refuse(http.StatusBadRequest, kindPolicy, "policy %q is not known: expected default", m.ID)
+	kind, err := kindOf(m.ID)
+	if err != nil {
+		return err
 	}
 	source, err := base64.RawURLEncoding.DecodeString(m.Policy)
 	if err != nil {
@@ -68,7 +73,7 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind s
 	}
 	entry := api.AuditEntry{Action: "set-policy", Actor: actor, Peer: r.RemoteAddr, Subject: kind + " " + digestOf(source)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.store.setPolicy(ctx, kind, string(source))
+		return b.set(ctx, api.Version{Kind: api.PolicyKind, Name: kind, Actor: actor, Comment: comment(r), Content: source})
 	})
 }
 
@@ -104,32 +109,39 @@ func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string
 	if err != nil {
 		return refuse(http.StatusBadRequest, kindReference, "reference values: %w", err)
 	}
-	entry := api.AuditEntry{Action: "trust-image", Actor: actor, Peer: r.RemoteAddr, Subject: values.Image + " " + digestOf(envelope)}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		_, err := b.store.addReference(ctx, envelope)
-		return err
-	})
-}
-
-func (b *Broker) listImages(w http.ResponseWriter, _ *http.Request, _ string) error {
-	references, err := b.references()
+	rules, err := b.rules(r.Context())
+	if err == nil {
+		err = rules.refuseRevoked(digestOf(envelope), values)
+	}
 	if err != nil {
 		return err
 	}
+	entry := api.AuditEntry{Action: "trust-image", Actor: actor, Peer: r.RemoteAddr, Subject: values.Image + " " + digestOf(envelope)}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: digestOf(envelope), Actor: actor, Comment: comment(r), Content: envelope})
+	})
+}
+
+func (b *Broker) listImages(w http.ResponseWriter, r *http.Request, _ string) error {
+	rules, err := b.rules(r.Context())
+	if err != nil {
+		return err
+	}
+	values := rules.references.values
 	list := []api.TrustedImage{}
-	for _, id := range slices.Sorted(maps.Keys(references.values)) {
-		list = append(list, api.TrustedImage{ID: id, Values: *references.values[id]})
+	for _, id := range slices.Sorted(maps.Keys(values)) {
+		list = append(list, rules.trustedImage(id, b.cfg.Now()))
 	}
 	writeJSON(w, http.StatusOK, list)
 	return nil
 }
 
 func (b *Broker) getImage(w http.ResponseWriter, r *http.Request, _ string) error {
-	references, err := b.references()
+	rules, err := b.rules(r.Context())
 	if err != nil {
 		return err
 	}
-	values, ok := references.values[r.PathValue("id")]
+	values, ok := rules.references.values[r.PathValue("id")]
 	if !ok {
 		return refuse(http.StatusNotFound, kindReference, "no reference value found for the given id: %s", r.PathValue("id"))
 	}
@@ -138,24 +150,23 @@ func (b *Broker) getImage(w http.ResponseWriter, r *http.Request, _ string) erro
 }
 
 func (b *Broker) distrustImage(w http.ResponseWriter, r *http.Request, actor string) error {
-	path, err := b.store.referencePath(r.PathValue("id"))
-	if err != nil {
+	if _, err := parseDigest(r.PathValue("id")); err != nil {
 		return refuse(http.StatusBadRequest, kindReference, "%w", err)
 	}
 	entry := api.AuditEntry{Action: "distrust-image", Actor: actor, Peer: r.RemoteAddr, Subject: r.PathValue("id")}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.store.remove(ctx, path), "no reference value found for the given id: %s", r.PathValue("id"))
+		return absent(b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: r.PathValue("id"), Actor: actor, Comment: comment(r)}), "no reference value found for the given id: %s", r.PathValue("id"))
 	})
 }
 
 // — configurations —
 
-func (b *Broker) listConfigurations(w http.ResponseWriter, _ *http.Request, _ string) error {
-	all, err := b.store.configurations()
+func (b *Broker) listConfigurations(w http.ResponseWriter, r *http.Request, _ string) error {
+	rules, err := b.rules(r.Context())
 	if err != nil {
 		return err
 	}
-	list := slices.SortedFunc(maps.Values(all), func(x, y api.Configuration) int { return cmp.Compare(x.Digest, y.Digest) })
+	list := slices.SortedFunc(maps.Values(rules.configurations), func(x, y api.Configuration) int { return cmp.Compare(x.Digest, y.Digest) })
 	if list == nil {
 		list = []api.Configuration{}
 	}
@@ -178,34 +189,35 @@ func (b *Broker) authoriseConfiguration(w http.ResponseWriter, r *http.Request, 
 	}
 	c.Resources, c.Since = resources, b.cfg.Now().UTC()
 	entry := api.AuditEntry{Action: "authorise-configuration", Actor: actor, Peer: r.RemoteAddr, Subject: c.Digest, Resources: resources}
-	return b.change(w, r, entry, func(ctx context.Context) error { return b.store.authorise(ctx, c) })
+	content, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: c.Digest, Actor: actor, Comment: comment(r), Content: content})
+	})
 }
 
 func (b *Broker) withdrawConfiguration(w http.ResponseWriter, r *http.Request, actor string) error {
 	digest := r.PathValue("digest")
-	path, err := b.store.configurationPath(digest)
-	if err != nil {
+	if _, err := parseDigest(digest); err != nil {
 		return refuse(http.StatusBadRequest, kindSerde, "%w", err)
 	}
 	entry := api.AuditEntry{Action: "withdraw-configuration", Actor: actor, Peer: r.RemoteAddr, Subject: digest}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.store.remove(ctx, path), "configuration %s is not authorised", digest)
+		return absent(b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: digest, Actor: actor, Comment: comment(r)}), "configuration %s is not authorised", digest)
 	})
 }
 
 // — audit —
 
 func (b *Broker) getAudit(w http.ResponseWriter, _ *http.Request, _ string) error {
-	f, err := os.Open(b.audit.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		w.WriteHeader(http.StatusOK)
-		return nil
-	}
+	log, err := b.audit.open()
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer log.Close()
 	w.Header().Set("Content-Type", "application/jsonl")
-	_, _ = io.Copy(w, f) // the other side may stop reading
+	_, _ = io.Copy(w, log) // the other side may stop reading
 	return nil
 }

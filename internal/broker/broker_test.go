@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
@@ -62,15 +63,16 @@ func TestRefusalsSayWhyOnTheWireAndInTheLog(t *testing.T) {
 		"weak key": {func(_ *machine, a *api.KBSAttestation) {
 			a.RuntimeData.TEEPubKey = json.RawMessage(`{"kty":"RSA","alg":"RSA1_5"}`)
 		}, "is not supported", ""},
-		"more evidence": {func(_ *machine, a *api.KBSAttestation) { a.TEEEvidence.Additional = `{"nvidia":{}}` }, "additional devices is not supported", ""},
+		"added evidence": {func(_ *machine, a *api.KBSAttestation) { a.TEEEvidence.Additional = `{"nvidia":{}}` }, "evidence is not for this handshake", ""},
+		"more evidence":  {func(_ *machine, a *api.KBSAttestation) { a.TEEEvidence.Additional = `[1]` }, "additional_evidence: json", ""},
 		"configuration": {func(_ *machine, a *api.KBSAttestation) { a.InitData.Body = other },
 			"configuration " + digestOf([]byte(other)) + " is not authorised (to allow the configuration: holdfast broker allow " + digestOf([]byte(other)) + " --resource default/secret/passcode)",
 			"configuration " + digestOf([]byte(other)) + " is not authorised"},
 		"no document":   {func(_ *machine, a *api.KBSAttestation) { a.InitData = nil }, "the machine sent no init-data document", ""},
 		"json document": {func(_ *machine, a *api.KBSAttestation) { a.InitData.Format = "json" }, `format "json" is not supported`, ""},
-		"sha384": {func(_ *machine, a *api.KBSAttestation) {
-			a.InitData.Body = strings.Replace(initDataBody, "sha256", "sha384", 1)
-		}, `algorithm "sha384" is not supported`, ""},
+		"sm3": {func(_ *machine, a *api.KBSAttestation) {
+			a.InitData.Body = strings.Replace(initDataBody, "sha256", "sm3", 1)
+		}, `algorithm "sm3" is not supported`, ""},
 		"broken TOML":  {func(_ *machine, a *api.KBSAttestation) { a.InitData.Body = "version = " }, "init-data: toml", ""},
 		"bad evidence": {func(_ *machine, a *api.KBSAttestation) { a.TEEEvidence.Primary = json.RawMessage(`"x"`) }, "evidence is malformed", ""},
 		"duplicate name": {func(_ *machine, a *api.KBSAttestation) {
@@ -131,20 +133,22 @@ func TestNothingIsAllowedThatCannotBeRecorded(t *testing.T) {
 	if err := b.admin.SetResource(t.Context(), "default/key/new", []byte("x")); err == nil {
 		t.Fatal("a change without a record was accepted")
 	}
-	if _, err := b.store.resource("default/key/new"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := b.state.Resource(t.Context(), "default/key/new"); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("got %v, want no such resource", err)
 	}
 }
 
 func TestIncompleteConfigIsRefused(t *testing.T) {
-	good := Config{Dir: t.TempDir(), TokenKey: newKey(t), Verifiers: []attest.Verifier{fakeVerifier{}}}
+	dir := t.TempDir()
+	good := Config{Dir: dir, State: openTestState(t, dir, time.Now), TokenKey: newKey(t), Verifiers: []attest.Verifier{fakeVerifier{}}}
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	check(t, err)
 	for want, edit := range map[string]func(*Config){
-		"token key":       func(c *Config) { c.TokenKey = nil },
-		"P-256":           func(c *Config) { c.TokenKey = p384 },
-		"no verifier":     func(c *Config) { c.Verifiers = nil },
-		"no state folder": func(c *Config) { c.Dir = "" },
+		"token key":   func(c *Config) { c.TokenKey = nil },
+		"P-256":       func(c *Config) { c.TokenKey = p384 },
+		"no verifier": func(c *Config) { c.Verifiers = nil },
+		"no folder":   func(c *Config) { c.Dir = "" },
+		"and state":   func(c *Config) { c.State = nil },
 	} {
 		cfg := good
 		edit(&cfg)

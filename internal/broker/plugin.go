@@ -64,7 +64,7 @@ const maxCall = 32 << 10
 // routePlugin serves a plugin. What it does not know is answered as a plugin
 // that is not there.
 func (b *Broker) routePlugin(p Plugin) {
-	b.handle("/"+p.Name()+"/{path...}", func(w http.ResponseWriter, r *http.Request) error {
+	b.handle(api.KBSPrefix+"/"+p.Name()+"/{path...}", func(w http.ResponseWriter, r *http.Request) error {
 		path := strings.Split(r.PathValue("path"), "/")
 		access := p.Access(r.Method, path)
 		if slices.ContainsFunc(path, func(part string) bool { return !validPart(part) }) {
@@ -106,7 +106,7 @@ func (b *Broker) callByMachine(w http.ResponseWriter, r *http.Request, p Plugin,
 		return answer.Body, err
 	})
 	if err := b.conclude(r.Context(), entry, err); err != nil {
-		b.dropProof(entry.Proof)
+		b.dropProof(r.Context(), entry.Proof)
 		return err
 	}
 	writeJSON(w, http.StatusOK, answer)
@@ -173,6 +173,9 @@ func (t wanted) resource() string {
 // disk when it returns: what cannot be proved is not released.
 func (b *Broker) give(ctx context.Context, v *verified, want wanted, query url.Values, entry *api.AuditEntry,
 	value func(context.Context) ([]byte, error)) (*sealed, error) {
+	if v.issuer != "" {
+		entry.Subject = "token of " + v.issuer
+	}
 	granted, err := b.permit(ctx, v, want, query)
 	if err != nil {
 		return nil, err
@@ -207,7 +210,7 @@ func (b *Broker) kept(ctx context.Context, path Resource) error {
 }
 
 func (b *Broker) resource(ctx context.Context, path Resource) ([]byte, error) {
-	value, err := b.store.resource(path)
+	value, err := b.state.Resource(ctx, string(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, b.kept(ctx, path)
 	}

@@ -92,7 +92,7 @@ func TestAPluginAnswersOnlyWhomItIsFor(t *testing.T) {
 	if status != http.StatusOK || string(body) != "opened " {
 		t.Errorf("got %d %q", status, body)
 	}
-	for _, path := range []string{"/kbs/v0/pkcs11/", "/kbs/v0/pkcs11/unwrap-key//x/y", "/kbs/v0/pkcs11/unwrap-key/..%2fx/y/z",
+	for _, path := range []string{"/kbs/v0/pkcs11/", "/kbs/v0/pkcs11/unwrap-key/..%2fx/y/z",
 		"/kbs/v0/pkcs11/unwrap-key/a/b/c%00", "/kbs/v0/pkcs11/unwrap-key/a/b/.c", "/kbs/v0/nebula-ca/credential"} {
 		status, body := m.call("POST", path, []byte("packet"))
 		wantProblem(t, status, body, http.StatusNotFound, kindNotFound, "is not served here")

@@ -36,7 +36,7 @@ func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
 	want := wanted{resourcePlugin, string(path)}
 	answer, err := b.give(r.Context(), v, want, r.URL.Query(), &entry, func(ctx context.Context) ([]byte, error) { return b.resource(ctx, path) })
 	if err := b.conclude(r.Context(), entry, err); err != nil {
-		b.dropProof(entry.Proof)
+		b.dropProof(r.Context(), entry.Proof)
 		return err
 	}
 	writeJSON(w, http.StatusOK, answer)
@@ -49,8 +49,7 @@ func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
 func (b *Broker) attestedToken(r *http.Request) (*verified, error) {
 	var token string
 	if cookie, err := r.Cookie(cookieName); err == nil {
-		s, _ := b.sessions.get(cookie.Value)
-		token = s.token
+		token = b.sessions.token(cookie.Value)
 	}
 	if token == "" {
 		token = bearer(r)
@@ -62,7 +61,7 @@ func (b *Broker) attestedToken(r *http.Request) (*verified, error) {
 	if err != nil {
 		return nil, refuse(http.StatusUnauthorized, kindToken, "Token Verifier error: %w", err)
 	}
-	return v, nil
+	return v, b.brakes.token.check(v.session, "attestation", b.cfg.Now())
 }
 
 func bearer(r *http.Request) string {
@@ -91,10 +90,7 @@ func (b *Broker) setResource(w http.ResponseWriter, r *http.Request, actor strin
 	entry := api.AuditEntry{Action: "set-resource", Actor: actor, Peer: r.RemoteAddr, Resource: string(path),
 		Value: b.audit.digest(path, value)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		if r.Header.Get("If-None-Match") != "*" {
-			return b.store.put(ctx, b.store.resourcePath(path), value)
-		}
-		err := b.store.create(ctx, b.store.resourcePath(path), value)
+		err := b.state.SetResource(ctx, string(path), value, r.Header.Get("If-None-Match") == "*")
 		if errors.Is(err, fs.ErrExist) {
 			return refuse(http.StatusPreconditionFailed, kindInternal, "resource is there already: %s", path)
 		}
@@ -109,12 +105,12 @@ func (b *Broker) deleteResource(w http.ResponseWriter, r *http.Request, actor st
 	}
 	entry := api.AuditEntry{Action: "delete-resource", Actor: actor, Peer: r.RemoteAddr, Resource: string(path)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.store.remove(ctx, b.store.resourcePath(path)), "resource not found: %s", path)
+		return absent(b.state.DeleteResource(ctx, string(path)), "resource not found: %s", path)
 	})
 }
 
-func (b *Broker) listResources(w http.ResponseWriter, _ *http.Request, _ string) error {
-	paths, err := b.store.resources()
+func (b *Broker) listResources(w http.ResponseWriter, r *http.Request, _ string) error {
+	paths, err := b.state.Resources(r.Context())
 	if err != nil {
 		return err
 	}
@@ -122,7 +118,7 @@ func (b *Broker) listResources(w http.ResponseWriter, _ *http.Request, _ string)
 	return nil
 }
 
-// absent turns a missing file into an answer.
+// absent turns what is not there into an answer.
 func absent(err error, format string, args ...any) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return refuse(http.StatusNotFound, kindInternal, format, args...)

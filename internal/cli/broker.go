@@ -20,7 +20,8 @@ import (
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
 		a.brokerTrust(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
-		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs())
+		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs(),
+		a.brokerHistory(), a.brokerRollback(), a.brokerRotate(), a.brokerCheck(), a.brokerBackup(), a.brokerRestore())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
@@ -80,6 +81,7 @@ func (a *app) brokerVerb(c *cobra.Command, do func(ctx context.Context, b *admin
 		if err != nil {
 			return err
 		}
+		defer b.Close()
 		return do(cmd.Context(), b, args)
 	}
 	return c
@@ -208,7 +210,7 @@ func (a *app) brokerList() *cobra.Command {
 }
 
 func (a *app) brokerAudit() *cobra.Command {
-	return a.brokerVerb(&cobra.Command{
+	c := a.brokerVerb(&cobra.Command{
 		Use:     "audit",
 		Short:   "Print the audit log: one JSON line for each decision",
 		Long:    "Prints the audit log, oldest first, as JSON lines with or without --json. It\nholds no secret.",
@@ -223,4 +225,6 @@ func (a *app) brokerAudit() *cobra.Command {
 		_, err = io.Copy(a.Stdout, log)
 		return err
 	})
+	c.AddCommand(a.brokerAuditVerify())
+	return c
 }

@@ -2,19 +2,21 @@ package wiring
 
 import (
 	"bytes"
+	"context"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -76,11 +78,12 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, err := i.newBroker(s.ring, c.Log)
+	b, kept, err := i.newBroker(s.ring, c.Log)
 	if err != nil {
 		return err
 	}
-	if err := b.Check(); err != nil {
+	s.ends = append(s.ends, kept.Close)
+	if err := b.Check(context.Background()); err != nil {
 		return fmt.Errorf("open broker: %w", err)
 	}
 	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
@@ -108,12 +111,12 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 // Admin administers the installation's broker in this process, over the same
 // API as if it were served.
 func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
-	b, err := i.newBroker(ring, nil)
+	b, kept, err := i.newBroker(ring, nil)
 	if err != nil {
 		return nil, err
 	}
 	client := newAdmin(ring, "http://broker.localhost", "cli")
-	client.HTTP = &http.Client{Transport: inProcess{b}}
+	client.HTTP = &http.Client{Transport: inProcess{b, kept}}
 	return client, nil
 }
 
@@ -129,7 +132,13 @@ func (i Installation) RemoteAdmin(ring *keys.Ring, address string) (*admin.Clien
 }
 
 // inProcess answers requests without a network.
-type inProcess struct{ handler http.Handler }
+type inProcess struct {
+	handler http.Handler
+	kept    io.Closer // what the handler rests on
+}
+
+// CloseIdleConnections ends what no request can use any more.
+func (t inProcess) CloseIdleConnections() { _ = t.kept.Close() }
 
 func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
@@ -138,12 +147,21 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // newBroker opens the installation's broker: it trusts the installation's
-// TPM authority, administrators and image key, and nobody else.
-func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, error) {
-	return broker.New(broker.Config{
-		Dir: i.Broker(), TokenKey: ring.Pair(keys.Token).Key.(*ecdsa.PrivateKey),
+// TPM authority, administrators and image key, and nobody else. Close its state
+// after its last request.
+func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, *brokerState, error) {
+	tokens, err := i.followTokenKeys(log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open broker: %w", err)
+	}
+	kept, err := i.openState(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := broker.New(broker.Config{
+		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: []attest.Verifier{tpmVerifier{i}},
+		Verifiers: []attest.Verifier{&tpmVerifier{installation: i}},
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},
@@ -151,18 +169,46 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
 			EndorsementChain: i.endorsementChain,
 		},
-		Log: log,
+		Plugins: kept.vault.plugins(),
+		Log:     log,
 	})
+	if err != nil {
+		return nil, nil, errors.Join(err, kept.Close())
+	}
+	return b, kept, nil
 }
 
 // A tpmVerifier trusts the TPM authority that the installation has when it is
 // asked: the first software TPM made here makes it, maybe after the broker
 // was started.
-type tpmVerifier struct{ installation Installation }
+type tpmVerifier struct {
+	installation Installation
 
-func (v tpmVerifier) TEE() string { return "tpm" }
+	mu   sync.Mutex
+	ca   []byte           // guarded by mu
+	last *verify.Verifier // of ca
+}
 
-func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
+func (v *tpmVerifier) TEE() string { return "tpm" }
+
+func (v *tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
+	verifier, err := v.open()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Begin(request)
+}
+
+func (v *tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Session, error) {
+	verifier, err := v.open()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Resume(request, kept)
+}
+
+// open returns the same verifier as long as the authority is the same.
+func (v *tpmVerifier) open() (*verify.Verifier, error) {
 	roots, err := swtpm.CA(v.installation.TPMAuthority())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
@@ -170,11 +216,15 @@ func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := verify.New(verify.Config{Roots: roots})
-	if err != nil {
-		return nil, err
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.last != nil && bytes.Equal(roots, v.ca) {
+		return v.last, nil
 	}
-	return verifier.Begin(request)
+	if v.last, err = verify.New(verify.Config{Roots: roots}); err == nil {
+		v.ca = roots
+	}
+	return v.last, err
 }
 
 // endorsementChain is what stands between the certificates of TPMs made here
