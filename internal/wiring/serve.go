@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/access"
@@ -61,7 +62,8 @@ type Services struct {
 	blobs            *Blobs  // or nil
 	swarm            *swarm  // or nil
 	upstreams        *upstreams
-	rules            *follow.File[*access.Rules] // or nil
+	rules            *follow.File[*access.Rules]       // or nil
+	rotten           atomic.Pointer[registry.Registry] // which is told of it
 	ring             *keys.Ring
 	ends             []func() error // what closes each part, in the order that they began
 }
