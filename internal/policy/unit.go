@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -61,12 +62,12 @@ func UnitTests(ctx context.Context, policy, tests []Module) ([]UnitTest, Coverag
 
 func testModules(policy, tests []Module) (map[string]*ast.Module, error) {
 	all := map[string]*ast.Module{}
-	for _, m := range policy {
+	for i, m := range parts(policy) {
 		parsed, err := parse(m)
 		if err != nil {
 			return nil, err
 		}
-		all[m.Name] = parsed
+		all[fmt.Sprintf("%03d %s", i, m.Name)] = parsed
 	}
 	for _, m := range tests {
 		parsed, err := ast.ParseModuleWithOpts(m.Name, m.Text, ast.ParserOptions{RegoVersion: Language(m.Text), Capabilities: capabilities()})
