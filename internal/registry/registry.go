@@ -60,6 +60,7 @@ type Registry struct {
 
 	big      chan struct{} // holds a place for each large manifest in memory
 	slowest  time.Duration // for which it is held at most, by who sends nothing
+	stalled  time.Duration // for which a client may send nothing of a body
 	opening  sync.Mutex    // held while a repository is made or taken into the index
 	imported map[string]time.Time
 
@@ -84,6 +85,7 @@ const (
 	maxBig      = 16
 	bigManifest = 256 << 10
 	slowest     = 2 * time.Minute
+	stalled     = time.Minute
 )
 
 // New opens the folder, and holds it against other processes until Close.
@@ -98,7 +100,7 @@ func New(c Config) (*Registry, error) {
 	}
 	r := &Registry{
 		config: c, unlock: func() error { return nil },
-		big: make(chan struct{}, maxBig), slowest: slowest, exporting: exporter{make(chan struct{}, 1)}, imported: map[string]time.Time{},
+		big: make(chan struct{}, maxBig), slowest: slowest, stalled: stalled, exporting: exporter{make(chan struct{}, 1)}, imported: map[string]time.Time{},
 	}
 	r.sightings.window = c.Recheck
 	r.ctx, r.stop = context.WithCancel(context.Background())

@@ -17,7 +17,6 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"slices"
 	"time"
 
 	"holdfast/internal/access"
@@ -87,77 +86,13 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 		return fmt.Errorf("open broker: %w", err)
 	}
 	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
-	c.RegistryLimits.apply(&config)
-	gate, err := s.joinAccess(i, c, &config)
-	if err != nil {
-		return err
-	}
-	if err := s.openBlobs(i, c, &config); err != nil {
-		return err
-	}
-	if err := s.joinSwarm(i, c, &config); err != nil {
-		return err
-	}
-	if err := s.joinUpstreams(c, &config); err != nil {
-		return err
-	}
-	if config.Gate, err = c.Policy.gate(c.RegistryListen, c.Log); err != nil {
-		return err
-	}
-	m := newMetrics(config.Dir, s.swarm)
-	config.Observer = m
-	reg, err := registry.New(config)
-	if err != nil {
-		return fmt.Errorf("open registry: %w", err)
-	}
-	s.ends = append(s.ends, reg.Close)
-	if err := s.controlRegistry(reg, config); err != nil {
-		return err
-	}
-	if err := s.controlSwarm(i); err != nil {
-		return err
-	}
-	if s.registry, err = s.serve(i, "registry", c.RegistryListen, s.newFront(c, config, s.holding(gate.handler(reg)), m), c.TLS, gate.certificate()); err != nil {
+	if err := s.startRegistry(i, c, config); err != nil {
 		return err
 	}
 	if s.broker, err = s.serve(i, "broker", c.BrokerListen, b, c.TLS, nil); err != nil {
 		return err
 	}
 	return s.serveGateway(i, c)
-}
-
-func (s *Services) serve(i Installation, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
-	started, err := i.listen(s.ring, name, address, h, secure, given)
-	if err == nil {
-		s.ends = append(s.ends, func() error { return started.close(drainTime) })
-	}
-	return started, err
-}
-
-// listen serves h at address, by the certificate that is given or by one of
-// the installation's CA.
-func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
-	if isLoopback(address) && !secure && given == nil {
-		return listen(name, address, h, nil)
-	}
-	certs := &certificates{ring: ring, hosts: hostsOf(address), now: time.Now, given: given}
-	if _, err := certs.get(nil); err != nil {
-		return nil, err
-	}
-	return listen(name, address, h, certs)
-}
-
-// RegistryURL and BrokerURL are where the services answer.
-func (s *Services) RegistryURL() string { return s.registry.url }
-func (s *Services) BrokerURL() string   { return s.broker.url }
-
-// Close drains both, and ends what they rest on.
-func (s *Services) Close() error {
-	var problems []error
-	for _, end := range slices.Backward(s.ends) {
-		problems = append(problems, end())
-	}
-	return errors.Join(problems...)
 }
 
 // admin speaks to the broker as its administrator.
