@@ -215,6 +215,38 @@ func (c *Client) SetStanding(ctx context.Context, s api.ImageStanding) error {
 	return c.do(ctx, http.MethodPost, api.StandingsPath, s, nil)
 }
 
+// Policy tells which policy of a kind is in force.
+func (c *Client) Policy(ctx context.Context, kind string) (p api.PolicyInForce, err error) {
+	return p, c.do(ctx, http.MethodGet, api.PoliciesPath+"/"+kind, nil, &p)
+}
+
+// ChangePolicy puts a policy of a kind in force.
+func (c *Client) ChangePolicy(ctx context.Context, kind string, change api.PolicyChange) error {
+	return c.do(ctx, http.MethodPost, api.PoliciesPath+"/"+kind, change, nil)
+}
+
+// PolicyHistory lists the versions of a policy, the latest first.
+func (c *Client) PolicyHistory(ctx context.Context, kind string) (list []api.Version, err error) {
+	return list, c.do(ctx, http.MethodGet, api.PoliciesPath+"/"+kind+"/history", nil, &list)
+}
+
+// EachDecision reads the decisions that the broker keeps, behind the one with
+// the number after, the oldest first, until read says that it has enough.
+func (c *Client) EachDecision(ctx context.Context, after int64, read func(api.RecordedDecision) (more bool, err error)) error {
+	for {
+		var list []api.RecordedDecision
+		if err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?after=%d", api.DecisionsPath, after), nil, &list); err != nil || len(list) == 0 {
+			return err
+		}
+		for _, d := range list {
+			if more, err := read(d); err != nil || !more {
+				return err
+			}
+			after = d.ID
+		}
+	}
+}
+
 // SetAttestationPolicy replaces the policy that judges machines.
 func (c *Client) SetAttestationPolicy(ctx context.Context, source []byte) error {
 	return c.setPolicy(ctx, "attestation-policy", source)
