@@ -33,7 +33,7 @@ func (b *Broker) keepDecision(ctx context.Context, q question, action, session, 
 }
 
 // mostDecisions bounds one answer: each is some kilobytes.
-const mostDecisions = 100
+const mostDecisions = 20
 
 // listDecisions is GET /kbs/v0/holdfast/decisions?after=ID&most=N.
 func (b *Broker) listDecisions(w http.ResponseWriter, r *http.Request, _ string) error {

@@ -18,11 +18,15 @@ func kindOf(r *http.Request) (string, error) {
 	return kind, nil
 }
 
-// getPolicy tells which policy is in force: GET /kbs/v0/holdfast/policies/KIND.
+// getPolicy tells which policy is in force, or was in a version: GET
+// /kbs/v0/holdfast/policies/KIND?version=N.
 func (b *Broker) getPolicy(w http.ResponseWriter, r *http.Request, _ string) error {
 	kind, err := kindOf(r)
 	if err != nil {
 		return err
+	}
+	if r.URL.Query().Has("version") {
+		return b.getPolicyVersion(w, r, kind)
 	}
 	rules, err := b.rules(r.Context())
 	if err != nil {
@@ -36,6 +40,19 @@ func (b *Broker) getPolicy(w http.ResponseWriter, r *http.Request, _ string) err
 		answer.Engine = p.policy.Languages()
 	}
 	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+func (b *Broker) getPolicyVersion(w http.ResponseWriter, r *http.Request, kind string) error {
+	n, err := number(r, "version", 0)
+	if err != nil {
+		return err
+	}
+	source, err := b.policyOf(r.Context(), kind, n)
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, api.PolicyInForce{Kind: kind, Version: n, Policy: source})
 	return nil
 }
 

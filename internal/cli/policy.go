@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"holdfast/internal/api"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/policy"
 	"holdfast/internal/wiring"
@@ -147,8 +149,11 @@ func (a *app) tryPolicy(ctx context.Context, words []string, f policyTestFlags, 
 }
 
 // question is what the flags name, nil when they name none.
-func (a *app) question(ctx context.Context, f policyTestFlags, _ func(context.Context) (*admin.Client, error)) (*wiring.Question, error) {
+func (a *app) question(ctx context.Context, f policyTestFlags, broker func(context.Context) (*admin.Client, error)) (*wiring.Question, error) {
 	path := f.evidence + f.proof
+	if f.decision != "" {
+		return a.decision(ctx, f.decision, broker)
+	}
 	if path == "" {
 		return nil, nil
 	}
@@ -160,6 +165,29 @@ func (a *app) question(ctx context.Context, f policyTestFlags, _ func(context.Co
 		q.Data, err = a.readFile(f.data)
 	}
 	return &q, err
+}
+
+func (a *app) decision(ctx context.Context, word string, broker func(context.Context) (*admin.Client, error)) (*wiring.Question, error) {
+	number, err := strconv.ParseInt(word, 10, 64)
+	if err != nil || number < 1 {
+		return nil, usageError{fmt.Errorf("--decision %.40q: want a number", word)}
+	}
+	b, err := broker(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	var q *wiring.Question
+	err = b.EachDecision(ctx, number-1, func(d api.RecordedDecision) (bool, error) {
+		if d.ID == number {
+			q = &wiring.Question{Name: "decision " + word, Input: d.Input, Data: d.Data}
+		}
+		return false, nil
+	})
+	if err == nil && q == nil {
+		err = fmt.Errorf("the broker keeps no decision %d", number)
+	}
+	return q, err
 }
 
 func (t *policyTrial) ask(ctx context.Context, p *policy.Policy, q wiring.Question) error {

@@ -220,6 +220,11 @@ func (c *Client) Policy(ctx context.Context, kind string) (p api.PolicyInForce, 
 	return p, c.do(ctx, http.MethodGet, api.PoliciesPath+"/"+kind, nil, &p)
 }
 
+// PolicyVersion reads one version of a policy; 0 is the one that ships.
+func (c *Client) PolicyVersion(ctx context.Context, kind string, number int64) (p api.PolicyInForce, err error) {
+	return p, c.do(ctx, http.MethodGet, fmt.Sprintf("%s/%s?version=%d", api.PoliciesPath, kind, number), nil, &p)
+}
+
 // ChangePolicy puts a policy of a kind in force.
 func (c *Client) ChangePolicy(ctx context.Context, kind string, change api.PolicyChange) error {
 	return c.do(ctx, http.MethodPost, api.PoliciesPath+"/"+kind, change, nil)
@@ -241,6 +246,9 @@ func (c *Client) EachDecision(ctx context.Context, after int64, read func(api.Re
 		for _, d := range list {
 			if more, err := read(d); err != nil || !more {
 				return err
+			}
+			if d.ID <= after {
+				return fmt.Errorf("broker %s: decision %d stands behind %d", c.URL, d.ID, after)
 			}
 			after = d.ID
 		}
