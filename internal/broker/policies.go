@@ -67,6 +67,9 @@ func (b *Broker) changePolicy(w http.ResponseWriter, r *http.Request, actor stri
 	if err := readJSON(w, r, kindPolicy, &c); err != nil {
 		return err
 	}
+	if c.Version != nil && *c.Version == 0 {
+		return b.shipPolicy(w, r, actor, kind, c.Comment)
+	}
 	source := c.Policy
 	if c.Version != nil {
 		if source, err = b.policyOf(r.Context(), kind, *c.Version); err != nil {
@@ -74,6 +77,16 @@ func (b *Broker) changePolicy(w http.ResponseWriter, r *http.Request, actor stri
 		}
 	}
 	return b.putPolicy(w, r, actor, kind, []byte(source), c.Comment)
+}
+
+// shipPolicy lets the policy that the broker ships hold again, also when a
+// later version of this program ships another.
+func (b *Broker) shipPolicy(w http.ResponseWriter, r *http.Request, actor, kind, comment string) error {
+	entry := api.AuditEntry{Action: "set-policy", Actor: actor, Peer: r.RemoteAddr, Subject: kind + " " + digestOf([]byte(shipped[kind]))}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		err := b.set(ctx, api.Version{Kind: api.PolicyKind, Name: kind, Actor: actor, Comment: comment})
+		return absent(err, "the %s policy is the one that the broker ships already", kind)
+	})
 }
 
 // putPolicy makes a policy that compiles the one in force.

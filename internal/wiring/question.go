@@ -27,14 +27,17 @@ type Question struct {
 var PolicyKinds = []string{"attestation", "resource"}
 
 // ReadQuestion reads what a policy was asked from a file: {"input": …,
-// "data": …}, an input alone, or a proof, which has what each kind was asked.
+// "data": …}, an input alone, or a proof (of several, the
+// last), which has what each kind was asked.
 func ReadQuestion(path, kind string) (Question, error) {
 	raw, err := input.ReadFile(path, input.Document)
 	if err != nil {
 		return Question{}, err
 	}
-	if p, err := proof.Peek(raw); err == nil {
-		return asked(path, kind, p), nil
+	if all, err := proof.Split(raw); err == nil && len(all) > 0 {
+		if p, err := proof.Peek(all[len(all)-1]); err == nil {
+			return asked(path, kind, p), nil
+		}
 	}
 	var q struct{ Input, Data json.RawMessage }
 	if err := input.JSON(raw, &q); err != nil || q.Input == nil {
@@ -66,8 +69,27 @@ func (q Question) Values() (any, *policy.Data, error) {
 			return nil, nil, fmt.Errorf("%s: data: %w", q.Name, err)
 		}
 	}
+	addImages(values)
 	data, err := policy.NewData(values)
 	return in, data, err
+}
+
+// addImages gives a question from before there were data.images what follows
+// from its reference values.
+func addImages(values map[string]any) {
+	references, _ := values["reference"].(map[string]any)
+	if _, there := values["images"]; there || references == nil {
+		return
+	}
+	images := map[string]any{}
+	for id, v := range references {
+		r, _ := v.(map[string]any)
+		pcrs, _ := r["pcrs"].(map[string]any)
+		if shown, ok := pcrs["11"].(string); ok {
+			images[shown] = map[string]any{"status": api.ImageTrusted, "image": r["image"], "uki": r["uki"], "references": []any{id}}
+		}
+	}
+	values["images"] = images
 }
 
 // ReadRego reads the modules of a policy, and those of its own tests: files
