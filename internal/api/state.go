@@ -33,6 +33,15 @@ type Version struct {
 // Removed tells a version that took its thing away.
 func (v Version) Removed() bool { return v.Digest == "" }
 
+// A Rollback asks that a kind, or what is called Name of it, be as it was after
+// a version.
+type Rollback struct {
+	Kind    string `json:"kind"`
+	Version int64  `json:"version"`
+	Name    string `json:"name,omitempty"`
+	Comment string `json:"comment,omitempty"`
+}
+
 // A RecordedDecision is what a policy was asked and what it answered, so that
 // another can be asked the same. It holds no secret.
 type RecordedDecision struct {
@@ -54,8 +63,8 @@ type RecordedDecision struct {
 // …?after=ID&most=N.
 const DecisionsPath = KBSPrefix + "/holdfast/decisions"
 
-// PoliciesPath is where administrators read and set policies: GET …/KIND and
-// …/KIND/history; POST …/KIND a PolicyChange.
+// PoliciesPath is where administrators read and set policies: GET …/KIND, POST
+// …/KIND a PolicyChange.
 const PoliciesPath = KBSPrefix + "/holdfast/policies"
 
 // A PolicyInForce is a policy and where it is from.

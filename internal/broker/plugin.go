@@ -173,6 +173,9 @@ func (t wanted) resource() string {
 // disk when it returns: what cannot be proved is not released.
 func (b *Broker) give(ctx context.Context, v *verified, want wanted, query url.Values, entry *api.AuditEntry,
 	value func(context.Context) ([]byte, error)) (*sealed, error) {
+	if v.issuer != "" {
+		entry.Subject = "token of " + v.issuer
+	}
 	granted, err := b.permit(ctx, v, want, query)
 	if err != nil {
 		return nil, err

@@ -111,23 +111,3 @@ func (b *Broker) policyOf(ctx context.Context, kind string, number int64) (strin
 	}
 	return string(v.Content), err
 }
-
-// policyHistory is GET /kbs/v0/holdfast/policies/KIND/history, the latest first.
-func (b *Broker) policyHistory(w http.ResponseWriter, r *http.Request, _ string) error {
-	kind, err := kindOf(r)
-	if err != nil {
-		return err
-	}
-	all, err := b.state.History(r.Context(), api.PolicyKind)
-	if err != nil {
-		return err
-	}
-	list := []api.Version{}
-	for _, v := range all {
-		if v.Name == kind {
-			list = append(list, v)
-		}
-	}
-	writeJSON(w, http.StatusOK, list)
-	return nil
-}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/keys"
+	"holdfast/internal/seal"
 	"holdfast/internal/web"
 	"holdfast/internal/wiring"
 )
@@ -65,6 +66,9 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 		ring, err := dir.Ring(cmd.Context())
 		if err != nil {
 			return err
+		}
+		if err := seal.NoDumps(); err != nil {
+			return fmt.Errorf("keep secrets out of core dumps: %w", err)
 		}
 		cfg.Log = slog.New(slog.NewTextHandler(a.Stderr, nil))
 		cfg.Pages = func(registry http.Handler, facts func(*http.Request) wiring.Facts) http.Handler {

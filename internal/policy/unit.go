@@ -54,10 +54,24 @@ func UnitTests(ctx context.Context, policy, tests []Module) ([]UnitTest, Coverag
 	slices.SortFunc(all, func(x, y UnitTest) int {
 		return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Row, y.Row))
 	})
-	for _, m := range tests {
-		delete(modules, m.Name)
+	return all, coverage(covered.Report(files(modules, tests))), ctx.Err()
+}
+
+// files are a policy's modules without its tests, by file: coverage goes by
+// files, of which one may hold several modules.
+func files(modules map[string]*ast.Module, tests []Module) map[string]*ast.Module {
+	all := map[string]*ast.Module{}
+	for _, m := range modules {
+		name := m.Package.Location.File
+		if slices.ContainsFunc(tests, func(t Module) bool { return t.Name == name }) {
+			continue
+		}
+		if all[name] == nil {
+			all[name] = &ast.Module{Package: m.Package}
+		}
+		all[name].Rules = append(all[name].Rules, m.Rules...)
 	}
-	return all, coverage(covered.Report(modules)), ctx.Err()
+	return all
 }
 
 func testModules(policy, tests []Module) (map[string]*ast.Module, error) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -17,6 +16,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"holdfast/internal/access"
@@ -25,7 +25,6 @@ import (
 	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
-	"holdfast/internal/broker/state"
 	"holdfast/internal/follow"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
@@ -148,15 +147,19 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // newBroker opens the installation's broker: it trusts the installation's
 // TPM authority, administrators and image key, and nobody else. Close its state
 // after its last request.
-func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, *state.Store, error) {
+func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, *brokerState, error) {
+	tokens, err := i.followTokenKeys(log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open broker: %w", err)
+	}
 	kept, err := i.openState(log)
 	if err != nil {
 		return nil, nil, err
 	}
 	b, err := broker.New(broker.Config{
-		Dir: i.Broker(), State: kept, TokenKey: ring.Pair(keys.Token).Key.(*ecdsa.PrivateKey),
+		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: []attest.Verifier{tpmVerifier{i}},
+		Verifiers: []attest.Verifier{&tpmVerifier{installation: i}},
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},
@@ -164,7 +167,8 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
 			EndorsementChain: i.endorsementChain,
 		},
-		Log: log,
+		Plugins: kept.vault.plugins(),
+		Log:     log,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, kept.Close())
@@ -175,11 +179,34 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 // A tpmVerifier trusts the TPM authority that the installation has when it is
 // asked: the first software TPM made here makes it, maybe after the broker
 // was started.
-type tpmVerifier struct{ installation Installation }
+type tpmVerifier struct {
+	installation Installation
 
-func (v tpmVerifier) TEE() string { return "tpm" }
+	mu   sync.Mutex
+	ca   []byte           // guarded by mu
+	last *verify.Verifier // of ca
+}
 
-func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
+func (v *tpmVerifier) TEE() string { return "tpm" }
+
+func (v *tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
+	verifier, err := v.open()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Begin(request)
+}
+
+func (v *tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Session, error) {
+	verifier, err := v.open()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Resume(request, kept)
+}
+
+// open returns the same verifier as long as the authority is the same.
+func (v *tpmVerifier) open() (*verify.Verifier, error) {
 	roots, err := swtpm.CA(v.installation.TPMAuthority())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
@@ -187,11 +214,15 @@ func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := verify.New(verify.Config{Roots: roots})
-	if err != nil {
-		return nil, err
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.last != nil && bytes.Equal(roots, v.ca) {
+		return v.last, nil
 	}
-	return verifier.Begin(request)
+	if v.last, err = verify.New(verify.Config{Roots: roots}); err == nil {
+		v.ca = roots
+	}
+	return v.last, err
 }
 
 // endorsementChain is what stands between the certificates of TPMs made here

@@ -17,6 +17,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"slices"
 	"net/url"
 	"strings"
 	"time"
@@ -231,8 +232,9 @@ func (c *Client) ChangePolicy(ctx context.Context, kind string, change api.Polic
 }
 
 // PolicyHistory lists the versions of a policy, the latest first.
-func (c *Client) PolicyHistory(ctx context.Context, kind string) (list []api.Version, err error) {
-	return list, c.do(ctx, http.MethodGet, api.PoliciesPath+"/"+kind+"/history", nil, &list)
+func (c *Client) PolicyHistory(ctx context.Context, kind string) ([]api.Version, error) {
+	list, err := c.History(ctx, api.PolicyKind)
+	return slices.DeleteFunc(list, func(v api.Version) bool { return v.Name != kind }), err
 }
 
 // EachDecision reads the decisions that the broker keeps, behind the one with
