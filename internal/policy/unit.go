@@ -54,12 +54,12 @@ func UnitTests(ctx context.Context, policy, tests []Module) ([]UnitTest, Coverag
 	slices.SortFunc(all, func(x, y UnitTest) int {
 		return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Row, y.Row))
 	})
-	return all, coverage(covered.Report(files(modules, tests))), ctx.Err()
+	return all, coverage(covered.Report(byFile(modules, tests))), ctx.Err()
 }
 
-// files are a policy's modules without its tests, by file: coverage goes by
+// byFile are a policy's modules without its tests, by file: coverage goes by
 // files, of which one may hold several modules.
-func files(modules map[string]*ast.Module, tests []Module) map[string]*ast.Module {
+func byFile(modules map[string]*ast.Module, tests []Module) map[string]*ast.Module {
 	all := map[string]*ast.Module{}
 	for _, m := range modules {
 		name := m.Package.Location.File

@@ -17,8 +17,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"slices"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
