@@ -8,14 +8,15 @@ RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
 TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
              bash-completion zsh fish chromium curl podman buildah containerd apache2-utils docker-registry \
-             xz-utils e2fsprogs
+             xz-utils e2fsprogs gcc libc6-dev softhsm2 libsofthsm2
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
 KUBO        = $(STATE)/test/kubo/ipfs
 COSIGN      = $(STATE)/test/cosign
 SKOPEO      = $(STATE)/test/skopeo/skopeo
-TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) HOLDFAST_TEST_SKOPEO=$(SKOPEO) CGO_ENABLED=0 \
+ORAS        = $(STATE)/test/oras/oras
+TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) HOLDFAST_TEST_ORAS=$(ORAS) HOLDFAST_TEST_SKOPEO=$(SKOPEO) CGO_ENABLED=0 \
               $(GO) test -trimpath -count=1 -timeout 30m $(TESTFLAGS)
 FUZZ        = $(GO) run ./test/fuzz
 FUZZFLAGS   = -state $(STATE)/fuzz
@@ -23,7 +24,7 @@ FUZZFLAGS   = -state $(STATE)/fuzz
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: demo test build lint bench conformance fuzz fuzz-corpus fuzz-report soak clean tools test-tools
+.PHONY: demo test build pkcs11 lint bench conformance fuzz fuzz-corpus fuzz-report soak clean tools test-tools
 
 demo:
 	@$(MAKE) --no-print-directory -j2 tools build
@@ -33,7 +34,8 @@ demo:
 # image that others look at.
 test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
-	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO) $(SKOPEO)
+	@$(MAKE) --no-print-directory pkcs11
+	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO) $(ORAS) $(SKOPEO)
 	$(TEST) ./test/chain
 	$(TEST) $$($(GO) list ./... | grep -v test/chain)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
@@ -42,6 +44,11 @@ build:
 	@mkdir -p bin
 	$(BUILD) -o bin/holdfast ./cmd/holdfast
 	$(BUILD) -o bin/holdfast-node ./cmd/holdfast-node
+
+# The HSM's helper holds a vendor's C library: it alone needs a C compiler.
+pkcs11:
+	@mkdir -p bin
+	CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w' -o bin/holdfast-pkcs11 ./cmd/holdfast-pkcs11
 
 lint:
 	@test -z "$$(gofmt -l cmd internal test)" || { gofmt -l cmd internal test; echo "run gofmt -w"; exit 1; }
@@ -97,6 +104,12 @@ $(SKOPEO):
 	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init skopeo && \
 	$(GO) mod edit -require=github.com/containers/skopeo@v1.14.4 && CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' \
 	  -tags 'containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper' -o $@ github.com/containers/skopeo/cmd/skopeo
+
+# The program that others attach things to images with: seconds.
+$(ORAS):
+	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init oras && \
+	$(GO) mod edit -require=oras.land/oras@v1.3.2 && \
+	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' -o $@ oras.land/oras/cmd/oras
 
 # The program that others sign with: 3.5 minutes of one processor when nothing
 # is built, so make test reads what it wrote, and make soak runs it.

@@ -27,6 +27,10 @@ type Configuration struct {
 type TrustedImage struct {
 	ID     string          `json:"id"` // sha256:…
 	Values ReferenceValues `json:"values"`
+	// How far it is trusted now.
+	Status  string           `json:"status"`
+	Until   *time.Time       `json:"until,omitempty"`
+	Revoked *ImageRevocation `json:"revoked,omitempty"`
 }
 
 // The decisions of an AuditEntry.
@@ -51,7 +55,7 @@ type AuditEntry struct {
 	// proved when Claims is present.
 	InitData string `json:"init_data,omitempty"`
 	Subject  string `json:"subject,omitempty"`  // the configuration, image or policy acted on
-	Resource string `json:"resource,omitempty"` // REPOSITORY/TYPE/TAG
+	Resource string `json:"resource,omitempty"` // REPOSITORY/TYPE/TAG, or PLUGIN/PATH
 	// Resources are those that a configuration was authorised to have.
 	Resources []string `json:"resources,omitempty"`
 	// Value is a keyed digest of a resource's value: equal values of one

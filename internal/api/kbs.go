@@ -37,7 +37,7 @@ type ChallengeParams struct {
 // An ActivationOffer names the TPM and the key to be bound to it. All fields
 // are the marshalled TPM or DER bytes; JSON carries them as standard base64.
 type ActivationOffer struct {
-	EKCertificate []byte `json:"ek-certificate"` // X.509 DER, from NV 0x01c00002
+	EKCertificate []byte `json:"ek-certificate"` // X.509 DER, from the TPM's NV
 	EKPublic      []byte `json:"ek-public"`      // TPMT_PUBLIC
 	AKPublic      []byte `json:"ak-public"`      // TPMT_PUBLIC
 }
@@ -89,11 +89,14 @@ type TPMEvidence struct {
 	EventLog       []byte   `json:"event_log,omitempty"`       // TCG crypto-agile log, ours appended
 }
 
-// TPMQuote is a TPM2_Quote over PCRs 0 to 23 of the SHA-256 bank.
+// TPMQuote is a TPM2_Quote over PCRs 0 to 23 of one bank or more. Trustee
+// reads those of the SHA-256 bank alone.
 type TPMQuote struct {
 	Signature string   `json:"signature"` // base64 of a TPMT_SIGNATURE
 	Message   string   `json:"message"`   // base64 of a TPMS_ATTEST
-	PCRs      []string `json:"pcrs"`      // 24 values, 64 hex digits each
+	PCRs      []string `json:"pcrs"`      // of the SHA-256 bank: 24 values, 64 hex digits each
+
+	Banks map[string][]string `json:"banks,omitempty"` // the other banks' values, by name: "sha384"
 }
 
 // ErrorInformation is a problem (RFC 7807 in the KBS dialect).
@@ -104,3 +107,7 @@ type ErrorInformation struct {
 
 // ProblemPrefix begins every ErrorInformation type.
 const ProblemPrefix = "https://github.com/confidential-containers/kbs/errors/"
+
+// KindKept is the kind of the problem that a machine meets which asks for a key
+// that it may use but not have. Ours: Trustee has no such keys.
+const KindKept = "KeyNotReleased"

@@ -31,7 +31,8 @@ const (
 // A ProofRelease is the second half: the token was shown, and a resource given.
 type ProofRelease struct {
 	Time     time.Time     `json:"time"`     // whole seconds
-	Resource string        `json:"resource"` // REPOSITORY/TYPE/TAG
+	Resource string        `json:"resource"` // REPOSITORY/TYPE/TAG, or the plugin's path
+	Plugin   string        `json:"plugin,omitempty"`
 	Value    string        `json:"value"`    // keyed digest, as in the audit log
 	Policy   ProofDecision `json:"policy"`
 }

@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // ReferenceType is the in-toto predicate type of reference values.
 const ReferenceType = "urn:holdfast:reference-values:v1"
 
@@ -12,6 +14,32 @@ type ReferenceValues struct {
 	RootHash string              `json:"root_hash"`
 	// PCRs that do not depend on firmware: "11", and the zero PCRs "12", "13".
 	PCRs map[string]string `json:"pcrs"` // number to 64 hex digits
+
+	// Expires is when the values stop being good; never when absent.
+	Expires *time.Time `json:"expires,omitempty"`
+
+	// What confidential machines show when they booted the image. The PCRs
+	// above are then those of the vTPM in one, for evidence that has them.
+	SNP []SNPReference `json:"snp,omitempty"`
+	TDX []TDXReference `json:"tdx,omitempty"`
+}
+
+// An SNPReference is one way of launching an image under AMD SEV-SNP.
+type SNPReference struct {
+	Measurement string `json:"measurement"` // launch digest, 96 hex digits
+	// MinimumTCB are the lowest security patch levels that will do, by part:
+	// bootloader, tee, snp, microcode, and fmc on Turin. Each is compared with
+	// the reported and the committed level; a part that is absent is not asked.
+	MinimumTCB map[string]uint8 `json:"minimum_tcb"`
+}
+
+// A TDXReference is one way of launching an image under Intel TDX.
+type TDXReference struct {
+	MRTD  string            `json:"mr_td"` // 96 hex digits
+	RTMRs map[string]string `json:"rtmrs"` // "0" to "3": 96 hex digits; at least "1" and "2"
+	// TCBStatus are Intel's words for the platforms that will do; UpToDate
+	// when there are none.
+	TCBStatus []string `json:"tcb_status,omitempty"`
 }
 
 // A FirmwareReference holds the PCRs that depend on firmware and its keys.

@@ -12,7 +12,7 @@ import (
 // reader that fails, a context that ends and bytes that d does not name
 // (*MismatchError) leave nothing.
 func WriteFile(ctx context.Context, path string, d oci.Digest, r io.Reader) error {
-	checked, err := NewReader(d, &cancellable{ctx, r})
+	checked, err := NewReader(d, Until(ctx, r))
 	if err != nil {
 		return err
 	}
@@ -22,7 +22,9 @@ func WriteFile(ctx context.Context, path string, d oci.Digest, r io.Reader) erro
 	})
 }
 
-// A cancellable reader fails once its context has ended.
+// Until returns r, which fails once ctx has ended.
+func Until(ctx context.Context, r io.Reader) io.Reader { return &cancellable{ctx, r} }
+
 type cancellable struct {
 	ctx context.Context
 	r   io.Reader

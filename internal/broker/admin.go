@@ -28,14 +28,18 @@ type adminHandler func(w http.ResponseWriter, r *http.Request, actor string) err
 
 func (b *Broker) handleAdmin(pattern string, h adminHandler) {
 	b.handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
-		actor, err := b.administrator(r)
-		if err != nil {
-			b.log.Warn("broker: admin access denied", "path", r.URL.Path, "peer", r.RemoteAddr, "error", err)
-			return refuse(http.StatusUnauthorized, kindAdmin, "admin access denied for endpoint %s: %w",
-				strings.TrimPrefix(r.URL.Path, api.KBSPrefix+"/"), err)
-		}
-		return told(h(w, r, actor))
+		return b.asAdministrator(r, func(actor string) error { return h(w, r, actor) })
 	})
+}
+
+func (b *Broker) asAdministrator(r *http.Request, do func(actor string) error) error {
+	actor, err := b.administrator(r)
+	if err != nil {
+		b.log.Warn("broker: admin access denied", "path", r.URL.Path, "peer", r.RemoteAddr, "error", err)
+		return refuse(http.StatusUnauthorized, kindAdmin, "admin access denied for endpoint %s: %w",
+			strings.TrimPrefix(r.URL.Path, api.KBSPrefix+"/"), err)
+	}
+	return told(do(actor))
 }
 
 // told lets an administrator know what is wrong with the broker's own state;

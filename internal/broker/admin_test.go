@@ -160,7 +160,7 @@ func TestBadAdministrationIsExplained(t *testing.T) {
 		return raw
 	}
 	tests := map[string]struct{ path, body, kind, want string }{
-		"policy line":      {"/attestation-policy", string(rego("package policy\n\nallow if nothing(1)")), kindPolicy, "policy attestation.rego: line 3: undefined function nothing"},
+		"policy line":      {"/attestation-policy", string(rego("package policy\n\nallow if nothing(1)")), kindPolicy, "policy attestation.rego: line 3, column 10: undefined function nothing"},
 		"policy encoding":  {"/resource-policy", `{"policy":"?"}`, kindPolicy, "decode the policy"},
 		"policy type":      {"/resource-policy", `{"type":"cel","policy":""}`, kindPolicy, `policy type "cel"`},
 		"policy name":      {"/attestation-policy", `{"policy_id":"default_gpu","policy":""}`, kindPolicy, `policy "default_gpu"`},

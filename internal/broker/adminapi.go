@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -29,6 +30,13 @@ func readJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error 
 		return refuse(http.StatusBadRequest, kind, "parse the request: %w", err)
 	}
 	return nil
+}
+
+// set makes a new version of what v names.
+func (b *Broker) set(ctx context.Context, v api.Version) error {
+	v.Time = b.cfg.Now()
+	_, err := b.state.SetDocument(ctx, v)
+	return err
 }
 
 // — policies: kbs/docs/kbs_attestation_protocol.md, "Set Attestation Policy" —
@@ -68,7 +76,7 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind s
 	}
 	entry := api.AuditEntry{Action: "set-policy", Actor: actor, Peer: r.RemoteAddr, Subject: kind + " " + digestOf(source)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.store.setPolicy(ctx, kind, string(source))
+		return b.set(ctx, api.Version{Kind: api.PolicyKind, Name: kind, Actor: actor, Content: source})
 	})
 }
 
@@ -104,32 +112,39 @@ func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string
 	if err != nil {
 		return refuse(http.StatusBadRequest, kindReference, "reference values: %w", err)
 	}
-	entry := api.AuditEntry{Action: "trust-image", Actor: actor, Peer: r.RemoteAddr, Subject: values.Image + " " + digestOf(envelope)}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		_, err := b.store.addReference(ctx, envelope)
-		return err
-	})
-}
-
-func (b *Broker) listImages(w http.ResponseWriter, _ *http.Request, _ string) error {
-	references, err := b.references()
+	rules, err := b.rules(r.Context())
+	if err == nil {
+		err = rules.refuseRevoked(digestOf(envelope), values)
+	}
 	if err != nil {
 		return err
 	}
+	entry := api.AuditEntry{Action: "trust-image", Actor: actor, Peer: r.RemoteAddr, Subject: values.Image + " " + digestOf(envelope)}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: digestOf(envelope), Actor: actor, Content: envelope})
+	})
+}
+
+func (b *Broker) listImages(w http.ResponseWriter, r *http.Request, _ string) error {
+	rules, err := b.rules(r.Context())
+	if err != nil {
+		return err
+	}
+	values := rules.references.values
 	list := []api.TrustedImage{}
-	for _, id := range slices.Sorted(maps.Keys(references.values)) {
-		list = append(list, api.TrustedImage{ID: id, Values: *references.values[id]})
+	for _, id := range slices.Sorted(maps.Keys(values)) {
+		list = append(list, rules.trustedImage(id, b.cfg.Now()))
 	}
 	writeJSON(w, http.StatusOK, list)
 	return nil
 }
 
 func (b *Broker) getImage(w http.ResponseWriter, r *http.Request, _ string) error {
-	references, err := b.references()
+	rules, err := b.rules(r.Context())
 	if err != nil {
 		return err
 	}
-	values, ok := references.values[r.PathValue("id")]
+	values, ok := rules.references.values[r.PathValue("id")]
 	if !ok {
 		return refuse(http.StatusNotFound, kindReference, "no reference value found for the given id: %s", r.PathValue("id"))
 	}
@@ -138,24 +153,23 @@ func (b *Broker) getImage(w http.ResponseWriter, r *http.Request, _ string) erro
 }
 
 func (b *Broker) distrustImage(w http.ResponseWriter, r *http.Request, actor string) error {
-	path, err := b.store.referencePath(r.PathValue("id"))
-	if err != nil {
+	if _, err := parseDigest(r.PathValue("id")); err != nil {
 		return refuse(http.StatusBadRequest, kindReference, "%w", err)
 	}
 	entry := api.AuditEntry{Action: "distrust-image", Actor: actor, Peer: r.RemoteAddr, Subject: r.PathValue("id")}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.store.remove(ctx, path), "no reference value found for the given id: %s", r.PathValue("id"))
+		return absent(b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: r.PathValue("id"), Actor: actor}), "no reference value found for the given id: %s", r.PathValue("id"))
 	})
 }
 
 // — configurations —
 
-func (b *Broker) listConfigurations(w http.ResponseWriter, _ *http.Request, _ string) error {
-	all, err := b.store.configurations()
+func (b *Broker) listConfigurations(w http.ResponseWriter, r *http.Request, _ string) error {
+	rules, err := b.rules(r.Context())
 	if err != nil {
 		return err
 	}
-	list := slices.SortedFunc(maps.Values(all), func(x, y api.Configuration) int { return cmp.Compare(x.Digest, y.Digest) })
+	list := slices.SortedFunc(maps.Values(rules.configurations), func(x, y api.Configuration) int { return cmp.Compare(x.Digest, y.Digest) })
 	if list == nil {
 		list = []api.Configuration{}
 	}
@@ -178,18 +192,23 @@ func (b *Broker) authoriseConfiguration(w http.ResponseWriter, r *http.Request, 
 	}
 	c.Resources, c.Since = resources, b.cfg.Now().UTC()
 	entry := api.AuditEntry{Action: "authorise-configuration", Actor: actor, Peer: r.RemoteAddr, Subject: c.Digest, Resources: resources}
-	return b.change(w, r, entry, func(ctx context.Context) error { return b.store.authorise(ctx, c) })
+	content, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: c.Digest, Actor: actor, Content: content})
+	})
 }
 
 func (b *Broker) withdrawConfiguration(w http.ResponseWriter, r *http.Request, actor string) error {
 	digest := r.PathValue("digest")
-	path, err := b.store.configurationPath(digest)
-	if err != nil {
+	if _, err := parseDigest(digest); err != nil {
 		return refuse(http.StatusBadRequest, kindSerde, "%w", err)
 	}
 	entry := api.AuditEntry{Action: "withdraw-configuration", Actor: actor, Peer: r.RemoteAddr, Subject: digest}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.store.remove(ctx, path), "configuration %s is not authorised", digest)
+		return absent(b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: digest, Actor: actor}), "configuration %s is not authorised", digest)
 	})
 }
 

@@ -8,14 +8,11 @@ import (
 	"io/fs"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"time"
 
 	"holdfast/internal/api"
-	"holdfast/internal/atomicfile"
 )
 
 // keepAttested puts on disk what the session proved, until its token is of no
@@ -33,10 +30,9 @@ func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, ju
 	if err != nil {
 		return err
 	}
-	return b.store.write(ctx, func() error {
-		b.forgetAttested()
-		return atomicfile.WriteFile(b.attestedPath(s.reference()), raw, 0o600)
-	})
+	// A minute more, for the clocks of those who share the state.
+	until := b.cfg.Now().Add(b.cfg.TokenLife + time.Minute)
+	return b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, nil)
 }
 
 func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged appraisal, token string) (*api.ProofAttestation, error) {
@@ -71,41 +67,22 @@ func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged
 // a broker than it must.
 func (b *Broker) narrowAppraisal(ctx context.Context, full appraisal, configuration string) appraisal {
 	narrow := full
-	narrow.references = references{map[string]*api.ReferenceValues{}, full.references.envelopes}
-	for id, values := range full.references.values {
-		if values.PCRs["11"] == full.claims["pcr11"] {
-			narrow.references.values[id] = values
-		}
-	}
 	var same bool
-	narrow.question, same = b.narrow(ctx, full.question, configuration, map[string]any{"reference": narrow.references.values})
-	if !same {
+	if narrow.question, narrow.references, same = b.narrow(ctx, full.question, full.claims, configuration); !same {
 		return full
 	}
 	return narrow
 }
 
-// narrow asks again with data in which with replaces what it names, and only
-// one configuration is left. It tells whether the answer is the same; if not,
-// the question stays as it was.
-func (b *Broker) narrow(ctx context.Context, full question, configuration string, with map[string]any) (question, bool) {
-	data := maps.Clone(full.data)
-	maps.Copy(data, with)
-	data["configurations"] = only(full.data["configurations"], configuration)
-	again := b.decide(ctx, full.kind, full.input, data)
-	if again.policy != full.policy || !reflect.DeepEqual(again.Decision, full.Decision) {
-		return full, false
+// narrow asks again with no more data than what is about a machine. It tells
+// whether the answer is the same; if not, the question stays as it was.
+func (b *Broker) narrow(ctx context.Context, full question, claims map[string]any, configuration string) (question, references, bool) {
+	data, references := full.rules.only(full.data, claims, configuration)
+	again := b.decide(ctx, full.rules, full.kind, full.input, data)
+	if !reflect.DeepEqual(again.Decision, full.Decision) {
+		return full, references, false
 	}
-	return again, true
-}
-
-func only(all any, digest string) map[string]api.Configuration {
-	one := map[string]api.Configuration{}
-	configurations, _ := all.(map[string]api.Configuration)
-	if c, ok := configurations[digest]; ok {
-		one[digest] = c
-	}
-	return one
+	return again, references, true
 }
 
 // proof is the question as proofs have it.
@@ -115,38 +92,14 @@ func (q question) proof() (api.ProofDecision, error) {
 		return api.ProofDecision{}, err
 	}
 	data, err := json.Marshal(q.data)
-	return api.ProofDecision{Policy: q.policy, Input: input, Data: data, Allow: q.Allow, Trust: q.Trust}, err
+	return api.ProofDecision{Policy: q.by.source, Input: input, Data: data, Allow: q.Allow, Trust: q.Trust}, err
 }
 
-func (b *Broker) attestedPath(session string) string {
-	return filepath.Join(b.store.dir, "attested", session+".json")
-}
-
-// forgetAttested removes what no good token can ask for, and the oldest of what
-// is more than the broker has sessions. What it cannot remove stays for the
-// next time.
-func (b *Broker) forgetAttested() {
-	dir := filepath.Join(b.store.dir, "attested")
-	entries, _ := os.ReadDir(dir)
-	made := map[string]time.Time{}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil {
-			made[e.Name()] = info.ModTime()
-		}
-	}
-	names := slices.SortedFunc(maps.Keys(made), func(x, y string) int { return made[y].Compare(made[x]) })
-	for i, name := range names {
-		if i >= b.cfg.MaxSessions-1 || time.Since(made[name]) > b.cfg.TokenLife+time.Minute {
-			_ = os.Remove(filepath.Join(dir, name))
-		}
-	}
-}
-
-func (b *Broker) readAttested(session string) (*api.ProofAttestation, error) {
+func (b *Broker) readAttested(ctx context.Context, session string) (*api.ProofAttestation, error) {
 	if !sessionForm.MatchString(session) {
 		return nil, refuse(http.StatusUnauthorized, kindToken, "Token Verifier error: it names no session")
 	}
-	raw, err := os.ReadFile(b.attestedPath(session))
+	raw, err := b.state.Attested(ctx, session)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, refuse(http.StatusUnauthorized, kindNoToken, "what the session proved is not kept any more: attest again")
 	}

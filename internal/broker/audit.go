@@ -123,7 +123,7 @@ func (l *auditLog) appendLine(line []byte) error {
 		return err
 	}
 	if size == 0 {
-		return syncDir(filepath.Dir(l.path))
+		return atomicfile.SyncDir(filepath.Dir(l.path))
 	}
 	return nil
 }

@@ -106,6 +106,9 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 	if edit != nil {
 		edit(&cfg)
 	}
+	if cfg.State == nil {
+		cfg.State = openTestState(t, cfg.Dir, cfg.Now)
+	}
 	b, err := New(cfg)
 	check(t, err)
 	server := httptest.NewServer(b)

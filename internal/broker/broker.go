@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -23,10 +24,11 @@ import (
 	"holdfast/internal/attest"
 )
 
-// Config is what a broker needs. Dir, TokenKey and at least one verifier must
-// be set; the rest has useful zero values, all of which refuse.
+// Config is what a broker needs. Dir, State, TokenKey and at least one verifier
+// must be set; the rest has useful zero values, all of which refuse.
 type Config struct {
-	Dir      string            // resources, policies, references, configurations, audit.jsonl; made if absent
+	Dir      string            // audit.jsonl and its key; made if absent
+	State    State             // all else that is kept
 	TokenKey *ecdsa.PrivateKey // P-256: signs attestation tokens
 
 	// AdminKeys vouch for administrators: Ed25519 or ECDSA P-256. Without any,
@@ -42,6 +44,9 @@ type Config struct {
 	// Proofs makes every release leave a proof. Without it, none does.
 	Proofs *Proofs
 
+	// Plugins serve other kinds of resources, below /kbs/v0/NAME/ each.
+	Plugins []Plugin
+
 	Issuer      string        // of tokens; "holdfast" when empty
 	SessionLife time.Duration // from challenge to last use; 5 minutes when 0, as Trustee's
 	TokenLife   time.Duration // 5 minutes when 0
@@ -51,16 +56,16 @@ type Config struct {
 	Log *slog.Logger     // discards when nil
 }
 
-// A Broker is an http.Handler. Two brokers may share a folder.
+// A Broker is an http.Handler. Two brokers may share a folder and a state.
 type Broker struct {
 	cfg       Config
 	verifiers map[string]attest.Verifier // by name of the TEE
 	log       *slog.Logger
-	store     *store
+	state     State
 	audit     *auditLog
 	tokens    *tokenMaker
 	sessions  *sessions
-	policies  policies
+	book      ruleBook
 	counts    counters
 	mux       *http.ServeMux
 }
@@ -71,12 +76,14 @@ func New(cfg Config) (*Broker, error) {
 	if cfg.TokenKey == nil || cfg.TokenKey.Curve != elliptic.P256() {
 		return nil, errors.New("broker: the token key must be ECDSA P-256")
 	}
+	if cfg.Dir == "" || cfg.State == nil {
+		return nil, errors.New("broker: no folder and state are set")
+	}
 	if len(cfg.Verifiers) == 0 {
 		return nil, errors.New("broker: no verifier is configured")
 	}
 	setDefaults(&cfg)
-	store, err := openStore(cfg.Dir)
-	if err != nil {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	audit, err := openAudit(cfg.Dir, cfg.Now)
@@ -84,7 +91,7 @@ func New(cfg Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b := &Broker{
-		cfg: cfg, log: cfg.Log, store: store, audit: audit,
+		cfg: cfg, log: cfg.Log, state: cfg.State, audit: audit,
 		verifiers: map[string]attest.Verifier{},
 		tokens:    &tokenMaker{key: cfg.TokenKey, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now},
 		sessions:  &sessions{max: cfg.MaxSessions, life: cfg.SessionLife, now: cfg.Now, all: map[string]*session{}},
@@ -134,6 +141,7 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /reference-value", b.listImages)
 	b.handleAdmin("GET /reference-value/{id}", b.getImage)
 	b.handleAdmin("DELETE /reference-value/{id}", b.distrustImage)
+	b.handleAdmin("POST /holdfast/images", b.setStanding)
 	b.handleAdmin("GET /holdfast/configurations", b.listConfigurations)
 	b.handleAdmin("POST /holdfast/configurations", b.authoriseConfiguration)
 	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)
@@ -143,6 +151,9 @@ func (b *Broker) routes() {
 	b.handleAdmin("POST /holdfast/keyunwrap", b.postKeyUnwrap)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
+	for _, p := range b.cfg.Plugins {
+		b.routePlugin(p)
+	}
 	b.handle("/", func(_ http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusNotFound, kindNotFound, "%s %s is not served here", r.Method, r.URL.Path)
 	})

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
@@ -131,20 +132,22 @@ func TestNothingIsAllowedThatCannotBeRecorded(t *testing.T) {
 	if err := b.admin.SetResource(t.Context(), "default/key/new", []byte("x")); err == nil {
 		t.Fatal("a change without a record was accepted")
 	}
-	if _, err := b.store.resource("default/key/new"); !errors.Is(err, os.ErrNotExist) {
+	if _, err := b.state.Resource(t.Context(), "default/key/new"); !errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("got %v, want no such resource", err)
 	}
 }
 
 func TestIncompleteConfigIsRefused(t *testing.T) {
-	good := Config{Dir: t.TempDir(), TokenKey: newKey(t), Verifiers: []attest.Verifier{fakeVerifier{}}}
+	dir := t.TempDir()
+	good := Config{Dir: dir, State: openTestState(t, dir, time.Now), TokenKey: newKey(t), Verifiers: []attest.Verifier{fakeVerifier{}}}
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	check(t, err)
 	for want, edit := range map[string]func(*Config){
-		"token key":       func(c *Config) { c.TokenKey = nil },
-		"P-256":           func(c *Config) { c.TokenKey = p384 },
-		"no verifier":     func(c *Config) { c.Verifiers = nil },
-		"no state folder": func(c *Config) { c.Dir = "" },
+		"token key":   func(c *Config) { c.TokenKey = nil },
+		"P-256":       func(c *Config) { c.TokenKey = p384 },
+		"no verifier": func(c *Config) { c.Verifiers = nil },
+		"no folder":   func(c *Config) { c.Dir = "" },
+		"and state":   func(c *Config) { c.State = nil },
 	} {
 		cfg := good
 		edit(&cfg)

@@ -3,8 +3,6 @@ package broker
 import (
 	"encoding/json"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -34,28 +32,28 @@ func TestResourcePolicyIsAskedEachTime(t *testing.T) {
 	wantProblem(t, status, body, http.StatusForbidden, kindDenied, "is not authorised any more")
 }
 
-func TestBrokenPolicyFileDenies(t *testing.T) {
+func TestBrokenPolicyDenies(t *testing.T) {
 	b := newBench(t, nil)
 	b.furnish()
-	check(t, os.WriteFile(filepath.Join(b.cfg.Dir, "policies", "attestation.rego"), []byte("package policy\n\nallow if\n"), 0o600))
+	check(t, b.set(t.Context(), api.Version{Kind: api.PolicyKind, Name: attestationPolicy, Content: []byte("package policy\n\nallow if\n")}))
 	m := b.machine()
 	m.auth()
 	status, body := m.call("POST", "/kbs/v0/attest", m.attestation())
 	wantProblem(t, status, body, http.StatusUnauthorized, kindAttestation, "policy attestation.rego: line")
 }
 
-func TestChangedReferenceFileTrustsNothing(t *testing.T) {
+func TestChangedReferenceTrustsNothing(t *testing.T) {
 	b := newBench(t, nil)
 	b.furnish()
-	files, err := filepath.Glob(filepath.Join(b.cfg.Dir, "references", "*.json"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("got %v, %v, want one file", files, err)
+	envelopes, _, err := b.state.Documents(t.Context(), api.ReferenceKind)
+	if err != nil || len(envelopes) != 1 {
+		t.Fatalf("got %v, %v, want one", envelopes, err)
 	}
 	values := guestValues
 	values.PCRs = map[string]string{"11": pcr("c")}
 	raw, err := json.Marshal(values)
 	check(t, err)
-	check(t, os.WriteFile(files[0], raw, 0o600))
+	check(t, b.set(t.Context(), api.Version{Kind: api.ReferenceKind, Name: envelopes[0].Name, Content: raw}))
 	m := b.machine()
 	m.pcrs["pcr11"] = pcr("c")
 	m.auth()

@@ -41,9 +41,10 @@ func fuzzToken(f *testing.F) *ecdsa.PrivateKey {
 }
 
 func fuzzBroker(f *testing.F) *Broker {
+	dir, now := filepath.Join(f.TempDir(), "broker"), func() time.Time { return fuzzNow }
 	b, err := New(Config{
-		Dir: filepath.Join(f.TempDir(), "broker"), TokenKey: fuzzToken(f), AdminKeys: []crypto.PublicKey{fuzzAdmin.Public()},
-		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: func() time.Time { return fuzzNow },
+		Dir: dir, State: openTestState(f, dir, now), TokenKey: fuzzToken(f), AdminKeys: []crypto.PublicKey{fuzzAdmin.Public()},
+		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: now,
 		VerifyReference: func(envelope []byte) (*api.ReferenceValues, error) {
 			var values api.ReferenceValues
 			return &values, json.Unmarshal(envelope, &values)
@@ -109,7 +110,7 @@ func FuzzStranger(f *testing.F) {
 // An administrator's requests are done or refused with a reason, and leave a
 // store that can be read.
 //
-//fuzz:parser adminapi.go:readJSON,setPolicy,trustImage,authoriseConfiguration,withdrawConfiguration,distrustImage store.go:configurations,parseDigest,sortedResources,referencePath,configurationPath
+//fuzz:parser adminapi.go:readJSON,setPolicy,trustImage,authoriseConfiguration,withdrawConfiguration,distrustImage state.go:parseDigest,sortedResources rules.go:readConfigurations,readReferences,readPolicies
 func FuzzAdministrator(f *testing.F) {
 	b := fuzzBroker(f)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: fuzzAdmin}, nil)
@@ -135,18 +136,18 @@ func FuzzAdministrator(f *testing.F) {
 		w := httptest.NewRecorder()
 		b.ServeHTTP(w, r)
 		checkAnswer(t, w)
-		all, err := b.store.configurations()
+		rules, err := b.rules(t.Context())
 		if err != nil {
 			t.Fatalf("configurations cannot be read any more: %v", err)
 		}
-		for _, c := range all {
+		for _, c := range rules.configurations {
 			for _, resource := range c.Resources {
 				if again, err := ParseResource(resource); err != nil || string(again) != resource {
 					t.Errorf("configuration %s may have %q", c.Digest, resource)
 				}
 			}
 		}
-		if _, err := b.store.resources(); err != nil {
+		if _, err := b.state.Resources(t.Context()); err != nil {
 			t.Errorf("resources cannot be read any more: %v", err)
 		}
 	})

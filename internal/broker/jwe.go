@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math/big"
 
+	"github.com/go-jose/go-jose/v4"
 	josecipher "github.com/go-jose/go-jose/v4/cipher"
 )
 
@@ -187,3 +188,16 @@ func (k *teeKey) wrapRSA(key []byte) (*wrappedKey, error) {
 }
 
 func base64url(raw []byte) string { return base64.RawURLEncoding.EncodeToString(raw) }
+
+// public is the key as Go's crypto packages have it.
+func (k *teeKey) public() (any, error) {
+	raw, err := json.Marshal(k)
+	if err != nil {
+		return nil, err
+	}
+	var jwk jose.JSONWebKey
+	if err := jwk.UnmarshalJSON(raw); err != nil {
+		return nil, err
+	}
+	return jwk.Key, nil
+}

@@ -3,8 +3,6 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"net/http"
 	"strings"
 
@@ -53,7 +51,7 @@ const kbsScheme = "kbs:///"
 // rewrap does what needs a resource's value. What leaves is recorded first.
 func (b *Broker) rewrap(w http.ResponseWriter, r *http.Request, entry api.AuditEntry, do func(kek []byte) (api.KeyWrap, error)) error {
 	entry.Peer, entry.Decision = r.RemoteAddr, api.AuditAllow
-	answer, err := b.withResource(entry.Resource, do)
+	answer, err := b.withResource(r.Context(), entry.Resource, do)
 	if err != nil {
 		entry.Decision, entry.Reasons = api.AuditRefuse, []string{reason(err)}
 	}
@@ -67,15 +65,12 @@ func (b *Broker) rewrap(w http.ResponseWriter, r *http.Request, entry api.AuditE
 	return nil
 }
 
-func (b *Broker) withResource(name string, do func(kek []byte) (api.KeyWrap, error)) (answer api.KeyWrap, err error) {
+func (b *Broker) withResource(ctx context.Context, name string, do func(kek []byte) (api.KeyWrap, error)) (answer api.KeyWrap, err error) {
 	path, err := ParseResource(name)
 	if err != nil {
 		return answer, refuse(http.StatusBadRequest, kindPath, "%w", err)
 	}
-	kek, err := b.store.resource(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return answer, refuse(http.StatusNotFound, kindInternal, "resource not found: %s", path)
-	}
+	kek, err := b.resource(ctx, path)
 	if err != nil {
 		return answer, err
 	}

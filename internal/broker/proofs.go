@@ -6,15 +6,10 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"regexp"
-	"strings"
 	"time"
 
 	"holdfast/internal/api"
-	"holdfast/internal/atomicfile"
-	"holdfast/internal/input"
 	"holdfast/internal/proof"
 	"holdfast/internal/sign"
 )
@@ -34,29 +29,29 @@ type Proofs struct {
 const keptProofs = 1000
 
 // prove writes the proof of a release and returns its ID.
-func (b *Broker) prove(ctx context.Context, v *verified, granted question, path Resource, value string) (string, error) {
+func (b *Broker) prove(ctx context.Context, v *verified, granted question, want wanted, value string) (string, error) {
 	if b.cfg.Proofs == nil {
 		return "", nil
 	}
-	attested, err := b.readAttested(v.session)
+	attested, err := b.readAttested(ctx, v.session)
 	if err != nil {
 		return "", err
 	}
-	granted, _ = b.narrow(ctx, granted, v.initData(), nil)
+	granted, _, _ = b.narrow(ctx, granted, v.evidence(), v.initData())
 	decision, err := granted.proof()
 	if err != nil {
 		return "", err
 	}
 	now := b.cfg.Now().UTC()
 	raw, err := proof.Seal(api.ReleaseProof{
-		Release:     api.ProofRelease{Time: now.Truncate(time.Second), Resource: string(path), Value: value, Policy: decision},
+		Release:     api.ProofRelease{Time: now.Truncate(time.Second), Resource: want.path, Plugin: want.named(), Value: value, Policy: decision},
 		Attestation: *attested,
 	}, b.cfg.Proofs.Signer)
 	if err != nil {
 		return "", fmt.Errorf("proof of the release: %w", err)
 	}
 	id := fmt.Sprintf("%s-%s-%s", now.Format(proofTime), v.session, randomHex(8))
-	if err := b.keepProof(ctx, id, raw); err != nil {
+	if err := b.state.KeepProof(ctx, id, raw, cmp.Or(b.cfg.Proofs.Keep, keptProofs), nil); err != nil {
 		return "", fmt.Errorf("write the proof, without which nothing is released: %w", err)
 	}
 	return id, nil
@@ -70,57 +65,19 @@ var (
 	proofForm   = regexp.MustCompile(`^[0-9]{8}T[0-9]{6}\.[0-9]{9}Z-[0-9a-f]{16}-[0-9a-f]{16}$`)
 )
 
-func (b *Broker) proofPath(id string) string {
-	return filepath.Join(b.store.dir, "proofs", id+".json")
-}
-
-func (b *Broker) keepProof(ctx context.Context, id string, raw []byte) error {
-	return b.store.write(ctx, func() error {
-		b.forgetProofs()
-		return atomicfile.WriteFile(b.proofPath(id), raw, 0o600)
-	})
-}
-
-// forgetProofs makes room for one more.
-func (b *Broker) forgetProofs() {
-	ids, err := b.proofIDs()
-	keep := cmp.Or(b.cfg.Proofs.Keep, keptProofs)
-	if err != nil || len(ids) < keep {
-		return
-	}
-	for _, id := range ids[:len(ids)-keep+1] {
-		_ = os.Remove(b.proofPath(id)) // what stays is removed the next time
-	}
-}
-
 // dropProof takes a proof back: the release that it tells of did not happen.
-func (b *Broker) dropProof(id string) {
+func (b *Broker) dropProof(ctx context.Context, id string) {
 	if id == "" {
 		return
 	}
-	if err := os.Remove(b.proofPath(id)); err != nil {
+	if err := b.state.DropProof(context.WithoutCancel(ctx), id); err != nil {
 		b.log.Error("broker: a proof is left of a release that did not happen", "id", id, "error", err)
 	}
 }
 
-// proofIDs lists the proofs, the oldest first.
-func (b *Broker) proofIDs() ([]string, error) {
-	entries, err := os.ReadDir(filepath.Join(b.store.dir, "proofs"))
-	if err != nil {
-		return nil, err
-	}
-	var ids []string
-	for _, e := range entries {
-		if id, ok := strings.CutSuffix(e.Name(), ".json"); ok && proofForm.MatchString(id) {
-			ids = append(ids, id)
-		}
-	}
-	return ids, nil
-}
-
 // listProofs tells of the proofs what the audit log has of them.
-func (b *Broker) listProofs(w http.ResponseWriter, _ *http.Request, _ string) error {
-	ids, err := b.proofIDs()
+func (b *Broker) listProofs(w http.ResponseWriter, r *http.Request, _ string) error {
+	ids, err := b.state.Proofs(r.Context())
 	if err != nil {
 		return err
 	}
@@ -146,7 +103,7 @@ func (b *Broker) getProof(w http.ResponseWriter, r *http.Request, _ string) erro
 	if !proofForm.MatchString(id) {
 		return refuse(http.StatusNotFound, kindInternal, "proof not found: %.80s", id)
 	}
-	raw, err := input.ReadFile(b.proofPath(id), input.Document)
+	raw, err := b.state.Proof(r.Context(), id)
 	if err != nil {
 		return absent(err, "proof not found: %s", id)
 	}

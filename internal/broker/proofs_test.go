@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -79,12 +81,6 @@ func TestEachReleaseLeavesAProofWithoutTheSecret(t *testing.T) {
 	if len(list) != 2 || list[0].ID == list[1].ID {
 		t.Fatalf("got %+v, want a proof for each of two releases", list)
 	}
-	path := b.proofPath(list[0].ID)
-	info, err := os.Stat(path)
-	check(t, err)
-	if info.Mode().Perm() != 0o600 {
-		t.Errorf("got mode %o, want 600", info.Mode().Perm())
-	}
 	raw, err := b.admin.Proof(t.Context(), list[0].ID)
 	check(t, err)
 	p, err := proof.Peek(raw)
@@ -143,11 +139,14 @@ func TestWhatAPolicyLooksAtIsInTheProof(t *testing.T) {
 
 func TestNoProofNoRelease(t *testing.T) {
 	ring, prove := proving(t)
-	b := newBench(t, prove)
+	broken := &brokenState{}
+	b := newBench(t, func(c *Config) {
+		prove(c)
+		broken.State = openTestState(t, c.Dir, c.Now)
+		c.State = broken
+	})
 	m := released(t, b, ring)
-	dir := filepath.Join(b.cfg.Dir, "proofs")
-	check(t, os.RemoveAll(dir))
-	check(t, os.WriteFile(dir, nil, 0o600)) // no folder: nothing can be written there
+	broken.keepProof = errors.New("the disk is on fire")
 	status, body := m.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	if status != http.StatusInternalServerError || bytes.Contains(body, []byte("ciphertext")) {
 		t.Fatalf("got %d %s, want nothing released", status, body)
@@ -172,7 +171,7 @@ func TestAProofOfAReleaseThatDidNotHappenIsTakenBack(t *testing.T) {
 	}
 	check(t, os.Remove(log))
 	check(t, os.WriteFile(log, kept, 0o600))
-	ids, err := b.proofIDs()
+	ids, err := b.state.Proofs(t.Context())
 	check(t, err)
 	if len(ids) != 1 {
 		t.Errorf("got %d proofs, want that of the release that happened", len(ids))
@@ -193,8 +192,9 @@ func TestABrokerStartedSinceProvesTheRelease(t *testing.T) {
 	if list := first.proofs(); len(list) != 2 || list[0].Session != list[1].Session {
 		t.Errorf("got %+v, want two proofs of one session", list)
 	}
-	check(t, os.RemoveAll(filepath.Join(first.cfg.Dir, "attested")))
-	check(t, os.Mkdir(filepath.Join(first.cfg.Dir, "attested"), 0o700))
+	*second.now = second.now.Add(time.Hour) // and another session's record makes it be forgotten
+	check(t, second.state.KeepAttested(t.Context(), "another", []byte("{}"), *second.now, 10, nil))
+	*second.now = second.now.Add(-time.Hour)
 	status, body := later.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	wantProblem(t, status, body, http.StatusUnauthorized, kindNoToken, "attest again")
 }
@@ -248,17 +248,22 @@ func TestWhatSessionsProvedIsBounded(t *testing.T) {
 		b.Broker.sessions.all = map[string]*session{m.cookie.Value: b.Broker.sessions.all[m.cookie.Value]}
 		m.attest()
 	}
-	kept, err := os.ReadDir(filepath.Join(b.cfg.Dir, "attested"))
-	check(t, err)
+	var kept []string
+	for _, e := range b.auditLog() {
+		if _, err := b.state.Attested(t.Context(), e.Session); e.Action == "attest" && err == nil {
+			kept = append(kept, e.Session)
+		}
+	}
 	if len(kept) != 3 {
 		t.Errorf("got %d records, want 3", len(kept))
 	}
-	old := time.Now().Add(-time.Hour)
-	for _, e := range kept {
-		check(t, os.Chtimes(filepath.Join(b.cfg.Dir, "attested", e.Name()), old, old))
-	}
-	b.forgetAttested()
-	if kept, err = os.ReadDir(filepath.Join(b.cfg.Dir, "attested")); err != nil || len(kept) != 0 {
-		t.Errorf("got %d records whose tokens are good no more, %v", len(kept), err)
+	*b.now = b.now.Add(time.Hour)
+	m := b.machine()
+	m.auth()
+	m.attest()
+	for _, session := range kept {
+		if _, err := b.state.Attested(t.Context(), session); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("got %v of a session whose token is good no more", err)
+		}
 	}
 }

@@ -33,36 +33,14 @@ func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
 	}
 	entry := api.AuditEntry{Action: "get-resource", Session: v.session, Peer: r.RemoteAddr,
 		InitData: v.initData(), Resource: string(path)}
-	answer, err := b.release(r, v, path, &entry)
+	want := wanted{resourcePlugin, string(path)}
+	answer, err := b.give(r.Context(), v, want, r.URL.Query(), &entry, func(ctx context.Context) ([]byte, error) { return b.resource(ctx, path) })
 	if err := b.conclude(r.Context(), entry, err); err != nil {
-		b.dropProof(entry.Proof)
+		b.dropProof(r.Context(), entry.Proof)
 		return err
 	}
 	writeJSON(w, http.StatusOK, answer)
 	return nil
-}
-
-// release wraps a resource that policy grants, noting in entry what it was. Its
-// proof is on disk when it returns: what cannot be proved is not released.
-func (b *Broker) release(r *http.Request, v *verified, path Resource, entry *api.AuditEntry) (*sealed, error) {
-	granted, err := b.permit(r.Context(), v, path, r.URL.Query())
-	if err != nil {
-		return nil, err
-	}
-	value, err := b.store.resource(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, refuse(http.StatusNotFound, kindInternal, "resource not found: %s", path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	entry.Value = b.audit.digest(path, value)
-	answer, err := v.key.seal(value)
-	if err != nil {
-		return nil, err
-	}
-	entry.Proof, err = b.prove(r.Context(), v, granted, path, entry.Value)
-	return answer, err
 }
 
 // attestedToken finds the token that a request stands on: that of its session,
@@ -113,10 +91,7 @@ func (b *Broker) setResource(w http.ResponseWriter, r *http.Request, actor strin
 	entry := api.AuditEntry{Action: "set-resource", Actor: actor, Peer: r.RemoteAddr, Resource: string(path),
 		Value: b.audit.digest(path, value)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		if r.Header.Get("If-None-Match") != "*" {
-			return b.store.put(ctx, b.store.resourcePath(path), value)
-		}
-		err := b.store.create(ctx, b.store.resourcePath(path), value)
+		err := b.state.SetResource(ctx, string(path), value, r.Header.Get("If-None-Match") == "*")
 		if errors.Is(err, fs.ErrExist) {
 			return refuse(http.StatusPreconditionFailed, kindInternal, "resource is there already: %s", path)
 		}
@@ -131,12 +106,12 @@ func (b *Broker) deleteResource(w http.ResponseWriter, r *http.Request, actor st
 	}
 	entry := api.AuditEntry{Action: "delete-resource", Actor: actor, Peer: r.RemoteAddr, Resource: string(path)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.store.remove(ctx, b.store.resourcePath(path)), "resource not found: %s", path)
+		return absent(b.state.DeleteResource(ctx, string(path)), "resource not found: %s", path)
 	})
 }
 
-func (b *Broker) listResources(w http.ResponseWriter, _ *http.Request, _ string) error {
-	paths, err := b.store.resources()
+func (b *Broker) listResources(w http.ResponseWriter, r *http.Request, _ string) error {
+	paths, err := b.state.Resources(r.Context())
 	if err != nil {
 		return err
 	}
@@ -144,7 +119,7 @@ func (b *Broker) listResources(w http.ResponseWriter, _ *http.Request, _ string)
 	return nil
 }
 
-// absent turns a missing file into an answer.
+// absent turns what is not there into an answer.
 func absent(err error, format string, args ...any) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return refuse(http.StatusNotFound, kindInternal, format, args...)

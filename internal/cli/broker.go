@@ -80,6 +80,7 @@ func (a *app) brokerVerb(c *cobra.Command, do func(ctx context.Context, b *admin
 		if err != nil {
 			return err
 		}
+		defer b.Close()
 		return do(cmd.Context(), b, args)
 	}
 	return c

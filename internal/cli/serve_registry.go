@@ -17,6 +17,7 @@ func limitFlags(c *cobra.Command) func() (wiring.RegistryLimits, error) {
 	each := c.Flags().String("repository-quota", "", "bytes that each repository holds, as 20G (default: no bound)")
 	reserve := c.Flags().String("disk-reserve", "", "bytes of the disk that uploads leave free (default: 8M, or less of a small disk)")
 	expiry := c.Flags().Duration("upload-expiry", 24*time.Hour, "time after which an upload that nobody goes on with is dropped")
+	recheck := c.Flags().Duration("recheck", 10*time.Minute, "time after which a blob is hashed again before it is given out; 0: it is hashed each time")
 	return func() (l wiring.RegistryLimits, err error) {
 		for flag, v := range map[string]struct {
 			text string
@@ -31,6 +32,12 @@ func limitFlags(c *cobra.Command) func() (wiring.RegistryLimits, error) {
 		}
 		if l.Expiry = *expiry; l.Expiry <= 0 {
 			return l, fmt.Errorf("--upload-expiry %v: want more than nothing, as 24h", *expiry)
+		}
+		if l.Recheck = *recheck; l.Recheck < 0 {
+			return l, fmt.Errorf("--recheck %v: want no less than nothing, as 10m", *recheck)
+		}
+		if l.Recheck == 0 {
+			l.Recheck = -1 // the registry's word for each time
 		}
 		return l, nil
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -34,6 +35,7 @@ const hello = "hello, world\n"
 // the blocks of a registry.
 type site struct {
 	blocks     blockstore.Blockstore
+	pool       *pool.Pool // they are in
 	root, text cid.Cid
 	big        cid.Cid
 	bytes      []byte // of big
@@ -47,7 +49,7 @@ func newSite(t testing.TB) *site {
 	store, err := ipfs.New(ipfs.Config{Pool: p, Dir: filepath.Join(dir, ipfs.Dir)})
 	must(t, err)
 	t.Cleanup(func() { _ = store.Close() })
-	s := &site{blocks: store, bytes: bytes.Repeat([]byte("0123456789abcdef"), 3<<16)}
+	s := &site{blocks: store, pool: p, bytes: bytes.Repeat([]byte("0123456789abcdef"), 3<<16)}
 	s.bytes[0] = 'X'
 	d, dag, err := store.Add(t.Context(), bytes.NewReader(s.bytes))
 	must(t, err)
@@ -279,6 +281,37 @@ func TestPagesByPathRunNoScript(t *testing.T) {
 	header(t, w, "Content-Security-Policy", "sandbox allow-downloads")
 	header(t, w, "X-Content-Type-Options", "nosniff")
 	header(t, w, "Referrer-Policy", "no-referrer")
+}
+
+func TestARottenBlockIsNotGivenOut(t *testing.T) {
+	s := newSite(t)
+	h := s.handler(t, Config{})
+	flip := func(d oci.Digest) {
+		f, err := s.pool.File(d)
+		must(t, err)
+		defer f.Close()
+		b, err := os.ReadFile(f.Name())
+		must(t, err)
+		b[5] ^= 1 // of a block that is there once
+		must(t, os.WriteFile(f.Name(), b, 0o644))
+	}
+	text, err := ipfs.DigestOf(s.text)
+	must(t, err)
+	flip(text)
+	flip(oci.SHA256(s.bytes))
+	for _, query := range []string{"?format=raw", "", "?format=car"} {
+		if w := get(h, "GET", "/ipfs/"+s.text.String()+query); strings.Contains(w.Body.String(), "world") || w.Code == 200 && query != "?format=car" {
+			t.Errorf("%q: got %d %q", query, w.Code, w.Body)
+		}
+	}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	a, err := http.Get(server.URL + "/ipfs/" + s.big.String())
+	must(t, err)
+	defer a.Body.Close()
+	if got, err := io.ReadAll(a.Body); err == nil && a.StatusCode == 200 || len(got) == len(s.bytes) {
+		t.Errorf("got %s and %d of %d bytes, %v", a.Status, len(got), len(s.bytes), err)
+	}
 }
 
 func TestNamesAreNotResolved(t *testing.T) {

@@ -41,11 +41,12 @@ func trusted(boots ...any) map[string]any {
 		"reference": map[string]any{"sha256:1": map[string]any{
 			"image": "guest", "firmware": boots, "pcrs": map[string]string{"11": pcr("b")},
 		}},
+		"images":         map[string]any{pcr("b"): map[string]any{"status": "trusted", "image": "guest", "uki": "sha256:aa", "references": []string{"sha256:1"}}},
 		"configurations": map[string]any{configuration: map[string]any{"resources": []string{"default/key/x"}}},
 	}
 }
 
-func compile(t *testing.T, source string) *Policy {
+func compile(t testing.TB, source string) *Policy {
 	t.Helper()
 	p, err := Compile("test.rego", source)
 	if err != nil {
@@ -171,7 +172,7 @@ func TestMissingClaimsNeverAllow(t *testing.T) {
 
 func token(status, digest string) map[string]any {
 	return map[string]any{"submods": map[string]any{"cpu0": map[string]any{
-		"ear.status": status, "ear.veraison.annotated-evidence": map[string]any{"init_data_digest": digest},
+		"ear.status": status, "ear.veraison.annotated-evidence": map[string]any{"init_data_digest": digest, "tpm": map[string]any{"pcr11": pcr("b")}},
 	}}}
 }
 
@@ -210,7 +211,7 @@ func TestBadModuleIsRefusedWithItsLine(t *testing.T) {
 		"syntax":       {"package policy\n\nallow if {\n", 4, ""},
 		"undefined":    {"package policy\n\nallow if nothing(1)\n", 3, "undefined function"},
 		"other name":   {"package other\n\nallow := true\n", 1, "package must be policy"},
-		"no allow":     {"package policy\n\nallowed := true\n", 0, "no rule allow"},
+		"no allow":     {"package policy\n\nallowed := true\n", 0, "no rule allow, and no trust_claims"},
 		"network":      {"package policy\n\nallow if http.send({\"url\": \"http://127.0.0.1\", \"method\": \"get\"})\n", 3, "undefined function http.send"},
 		"environment":  {"package policy\n\nallow if opa.runtime().env.HOME\n", 3, "undefined function opa.runtime"},
 		"clock":        {"package policy\n\nallow if time.now_ns() > 0\n", 3, "undefined function time.now_ns"},
@@ -274,20 +275,7 @@ func TestTrusteePolicyCompilesAndDecides(t *testing.T) {
 	}
 }
 
-func BenchmarkAttestation(b *testing.B) {
-	p, err := Compile("test.rego", Attestation)
-	if err != nil {
-		b.Fatal(err)
-	}
-	in, data := machine(nil), trusted(boot(true, pcr("4"), pcr("7")))
-	for b.Loop() {
-		if d, err := p.Decide(context.Background(), in, data); err != nil || !d.Allow {
-			b.Fatal(d, err)
-		}
-	}
-}
-
-//fuzz:parser policy.go:Compile,compileError
+//fuzz:parser compile.go:Compile,CompileModules,compileError,split,parse language.go:Language
 func FuzzCompile(f *testing.F) {
 	f.Add(Attestation)
 	f.Add(Resource)

@@ -150,6 +150,7 @@ func (c *checker) evidence() {
 		return
 	}
 	c.review = v.Review(a.Offer, a.Message.TEEEvidence.Primary, *bound)
+	c.review.Claims = asJudged(c.review.Claims, a.Policy.Input)
 	c.report.Release.TPM = c.review.Device
 	for _, step := range c.review.Steps {
 		c.report.check(step.Name, stepWords[step.Name], step.Err)

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,25 +28,38 @@ func (c *checker) attestationPolicy(ctx context.Context) {
 	a := c.proof.Attestation
 	input := AttestationInput(a.TEE, c.review.Claims, c.config, a.Time)
 	data := map[string]any{"reference": c.references}
-	good := append([]string{policy.Attestation}, c.AttestationPolicies...)
+	good := goodPolicies(policy.Attestation, "attestation", c.AttestationPolicies)
 	text, err := c.redecide(ctx, good, a.Policy, input, data)
 	c.report.check(checkAttestation, text, err)
 }
 
 // resourcePolicy has the other decide again, on the token.
 func (c *checker) resourcePolicy(ctx context.Context, payload map[string]any) {
-	data := ResourceData(c.proof.Release.Resource, nil, nil)
-	delete(data, "query") // the broker's word, like the configurations
-	delete(data, "configurations")
-	good := append([]string{policy.Resource}, c.ResourcePolicies...)
+	data := ResourceData(cmp.Or(c.proof.Release.Plugin, "resource"), c.proof.Release.Resource, nil)
+	delete(data, "query") // the broker's word
+	good := goodPolicies(policy.Resource, "resource", c.ResourcePolicies)
 	text, err := c.redecide(ctx, good, c.proof.Release.Policy, payload, data)
 	c.report.check(checkResource, text, err)
 }
 
+// A goodPolicy is one that somebody vouches for.
+type goodPolicy struct{ source, whose string }
+
+func goodPolicies(shipped, kind string, named []string) []goodPolicy {
+	all := []goodPolicy{{shipped, "the policy that this program ships"}}
+	for _, source := range policy.Earlier(kind) {
+		all = append(all, goodPolicy{source, "the policy that an earlier version of this program shipped"})
+	}
+	for _, source := range named {
+		all = append(all, goodPolicy{source, "the policy that the reader named"})
+	}
+	return all
+}
+
 // redecide compares what a policy was given with what it should have been, and
-// what it said with what it says now. Good are the policies of its kind, the
-// shipped one first: one that is good for the other kind says nothing here.
-func (c *checker) redecide(ctx context.Context, good []string, d api.ProofDecision, input any, data map[string]any) (string, error) {
+// what it said with what it says now. Good are the policies of its kind: one
+// that is good for the other kind says nothing here.
+func (c *checker) redecide(ctx context.Context, good []goodPolicy, d api.ProofDecision, input any, data map[string]any) (string, error) {
 	given, err := object(d.Input)
 	if err != nil {
 		return "", fmt.Errorf("its input: %w", err)
@@ -65,14 +79,10 @@ func (c *checker) redecide(ctx context.Context, good []string, d api.ProofDecisi
 	return same(ctx, good, d, given, had)
 }
 
-func same(ctx context.Context, good []string, d api.ProofDecision, input, data map[string]any) (string, error) {
-	whose := "the policy that this program ships"
-	switch slices.Index(good, d.Policy) {
-	case -1:
+func same(ctx context.Context, good []goodPolicy, d api.ProofDecision, input, data map[string]any) (string, error) {
+	i := slices.IndexFunc(good, func(g goodPolicy) bool { return g.source == d.Policy })
+	if i < 0 {
 		return "", &PolicyError{"sha256:" + sha256Hex([]byte(d.Policy))}
-	case 0:
-	default:
-		whose = "the policy that the reader named"
 	}
 	p, err := policy.Compile("policy.rego", d.Policy)
 	if err != nil {
@@ -89,7 +99,7 @@ func same(ctx context.Context, good []string, d api.ProofDecision, input, data m
 	case !reflect.DeepEqual(plain(again.Trust), plain(d.Trust)):
 		return "", fmt.Errorf("asked again, it says %v of the machine's trustworthiness, and the proof %v", again.Trust, d.Trust)
 	}
-	return "asked again, " + whose + " allows it", nil
+	return "asked again, " + good[i].whose + " allows it", nil
 }
 
 func object(raw json.RawMessage) (map[string]any, error) {

@@ -64,16 +64,14 @@ func (d *doubt) about(in pool.Info) bool {
 // settle reads a blob that is in doubt. If it is whole it is doubted no more;
 // if not, it is gone.
 func (r *Registry) settle(ctx context.Context, d oci.Digest) error {
-	f, err := r.pool.Open(ctx, d)
+	f, err := r.pool.File(d)
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, f)
-	_ = f.Close()
-	var mismatch *blob.MismatchError
-	if errors.As(err, &mismatch) {
-		r.config.Logger.Warn("blob is not what its name says", "digest", d, "cause", err)
-		return blob.ErrNotFound
+	defer f.Close()
+	info, err := f.Stat()
+	if err == nil {
+		err = r.hash(ctx, d, f, info, io.Discard)
 	}
 	if err == nil {
 		err = r.pool.Sync(d)

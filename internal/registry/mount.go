@@ -16,10 +16,10 @@ func (r *Registry) mount(q *http.Request, to, from string, d oci.Digest) bool {
 		return false
 	}
 	size, err := r.keep(from, d)
-	if err != nil || r.charge(to, d, size) != nil {
-		return false
+	if err == nil {
+		err = r.checkPooled(q.Context(), d) // the client will not send it again
 	}
-	return r.share(to, d) == nil
+	return err == nil && r.charge(to, d, size, func() error { return r.share(to, d) }) == nil
 }
 
 // mountAnonymous gives the repository a blob that any has. Where some may not
@@ -29,5 +29,8 @@ func (r *Registry) mountAnonymous(q *http.Request, to string, d oci.Digest) bool
 	if err == nil && r.doubt.about(in) {
 		err = r.settle(q.Context(), d)
 	}
-	return err == nil && r.charge(to, d, in.Size) == nil && r.share(to, d) == nil
+	if err == nil {
+		err = r.checkPooled(q.Context(), d)
+	}
+	return err == nil && r.charge(to, d, in.Size, func() error { return r.share(to, d) }) == nil
 }

@@ -32,6 +32,7 @@ type Config struct {
 	MaxBlob     int64  // bytes; 16 GiB when 0
 	Quota       Quota
 	Expiry      time.Duration // after which an upload that nobody goes on with is dropped; 24 hours when 0
+	Recheck     time.Duration // after which a blob is hashed again before it is given out; 10 minutes when 0, each time when negative
 	Logger      *slog.Logger
 
 	Access   Access                  // nil: everybody may do everything
@@ -47,17 +48,19 @@ var ErrInUse = errors.New("folder is served by another process")
 
 // A Registry is an http.Handler for the paths under /v2/.
 type Registry struct {
-	config  Config
-	index   *index.DB
-	pool    *pool.Pool // nil when read-only
-	uploads *uploads
-	fetches fetches
-	usage   *usage
-	doubt   *doubt
-	unlock  func() error
+	config    Config
+	index     *index.DB
+	pool      *pool.Pool // nil when read-only
+	uploads   *uploads
+	fetches   fetches
+	usage     *usage
+	doubt     *doubt
+	sightings sightings
+	unlock    func() error
 
 	big      chan struct{} // holds a place for each large manifest in memory
 	slowest  time.Duration // for which it is held at most, by who sends nothing
+	stalled  time.Duration // for which a client may send nothing of a body
 	opening  sync.Mutex    // held while a repository is made or taken into the index
 	imported map[string]time.Time
 
@@ -82,6 +85,7 @@ const (
 	maxBig      = 16
 	bigManifest = 256 << 10
 	slowest     = 2 * time.Minute
+	stalled     = time.Minute
 )
 
 // New opens the folder, and holds it against other processes until Close.
@@ -96,8 +100,9 @@ func New(c Config) (*Registry, error) {
 	}
 	r := &Registry{
 		config: c, unlock: func() error { return nil },
-		big: make(chan struct{}, maxBig), slowest: slowest, exporting: exporter{make(chan struct{}, 1)}, imported: map[string]time.Time{},
+		big: make(chan struct{}, maxBig), slowest: slowest, stalled: stalled, exporting: exporter{make(chan struct{}, 1)}, imported: map[string]time.Time{},
 	}
+	r.sightings.window = c.Recheck
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	if err := r.prepare(); err != nil {
 		return nil, fmt.Errorf("registry %s: %w", c.Dir, errors.Join(err, r.unlock()))
@@ -114,6 +119,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Expiry <= 0 {
 		c.Expiry = 24 * time.Hour
+	}
+	if c.Recheck == 0 {
+		c.Recheck = 10 * time.Minute
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -130,14 +130,7 @@ func (r *Registry) recover(ctx context.Context, rotten *Rotten) error {
 
 // refetch brings a blob from the Sources, for nobody in particular.
 func (r *Registry) refetch(ctx context.Context, name string, d oci.Digest) error {
-	f, err := r.join(name, d)
-	if err != nil {
-		return err
-	}
-	defer r.leave(f)
-	stop := context.AfterFunc(ctx, f.wake)
-	defer stop()
-	return f.whole(ctx)
+	return r.bring(ctx, name, d, r.config.MaxBlob)
 }
 
 // throttled reads no faster than its rate.

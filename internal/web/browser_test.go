@@ -72,6 +72,20 @@ func TestAPersonWithAKeyboardFindsAnImage(t *testing.T) {
 	}
 }
 
+func TestAPersonSeesWhatIsPinned(t *testing.T) {
+	s := newShelf(t, nil)
+	ctx := browser(t, s)
+	var rows []string
+	err := chromedp.Run(ctx, chromedp.Navigate(s.url), chromedp.WaitVisible(`.kept`),
+		chromedp.Evaluate(`Array.from(document.querySelectorAll(".kept tbody tr"), r => r.innerText)`, &rows))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) != 2 || !strings.Contains(rows[0], "bafkrei") || !strings.Contains(rows[1], "of several blocks") || !strings.Contains(rows[1], "3.1 MB") {
+		t.Errorf("got %q", rows)
+	}
+}
+
 func TestNoPageIsWiderThanAPhone(t *testing.T) {
 	s := newShelf(t, nil)
 	digest := s.image(strings.Repeat("long-name/", 8)+"app", "a-tag-"+strings.Repeat("x", 100), object{"annotations": object{strings.Repeat("k", 200): "v"}})

@@ -46,7 +46,10 @@ func newShelf(t testing.TB, access allow) *shelf {
 		t.Fatal(err)
 	}
 	site := &Site{Registry: r, Version: "1", Facts: func(q *http.Request) wiring.Facts {
-		return wiring.Facts{Since: time.Now(), Registry: q.Host, Rules: access != nil}
+		return wiring.Facts{Since: time.Now(), Registry: q.Host, Rules: access != nil, KeptMore: true, Kept: []wiring.KeptFacts{
+			{Digest: "sha256:" + strings.Repeat("5a", 32), CID: "bafkrei" + strings.Repeat("x", 52), Size: 13},
+			{Digest: "sha256:" + strings.Repeat("6b", 32), Size: 3 << 20},
+		}}
 	}}
 	mux := http.NewServeMux()
 	mux.Handle("/v2/", r)

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"holdfast/internal/blob/ipfs"
 	"holdfast/internal/peer"
 	"holdfast/internal/registry"
 )
@@ -21,6 +22,8 @@ type Facts struct {
 	ReadOnly bool
 	Rules    bool // say who may see what
 	Swarm    *SwarmFacts
+	Kept     []KeptFacts
+	KeptMore bool     // than those
 	Upstream []string // the prefixes of repositories that come from other registries
 }
 
@@ -32,6 +35,15 @@ type SwarmFacts struct {
 
 // PeerFacts tell of one peer.
 type PeerFacts struct{ ID, Address, State string }
+
+// KeptFacts tell of a blob that stays though no repository may name it.
+type KeptFacts struct {
+	Digest, CID string // the CID is empty for one of several blocks
+	Size        int64
+}
+
+// maxKept bounds those that are told of.
+const maxKept = 100
 
 // A front stands at the registry's port: the distribution API, pages for
 // people, and what watches a service. It hands on paths as they came.
@@ -85,6 +97,7 @@ func (s *Services) facts(c ServeConfig, config registry.Config, since time.Time,
 	if !isOwn(q) {
 		return f
 	}
+	f.Kept, f.KeptMore = keptIn(config.Dir)
 	if s.swarm != nil {
 		f.Swarm = s.swarm.facts()
 	}
@@ -92,6 +105,22 @@ func (s *Services) facts(c ServeConfig, config registry.Config, since time.Time,
 		f.Upstream = s.upstreams.file.Get().Prefixes()
 	}
 	return f
+}
+
+// keptIn is what blob add and blob import keep in a registry's folder.
+func keptIn(dir string) (list []KeptFacts, more bool) {
+	blobs, more, err := ipfs.Kept(filepath.Join(dir, ipfs.Dir), maxKept)
+	if err != nil {
+		return nil, false
+	}
+	for _, b := range blobs {
+		fact := KeptFacts{Digest: string(b.Digest), Size: b.Size}
+		if c, err := ipfs.DigestCID(b.Digest); err == nil && b.Size <= ipfs.MaxBlock {
+			fact.CID = c.String()
+		}
+		list = append(list, fact)
+	}
+	return list, more
 }
 
 // isOwn says whether a request is from this machine itself, and not through a

@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/tls"
@@ -9,13 +10,13 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
-	"slices"
 	"time"
 
 	"holdfast/internal/access"
@@ -24,6 +25,7 @@ import (
 	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/broker/state"
 	"holdfast/internal/follow"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
@@ -75,85 +77,22 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, err := i.newBroker(s.ring, c.Log)
+	b, kept, err := i.newBroker(s.ring, c.Log)
 	if err != nil {
 		return err
 	}
-	if err := b.Check(); err != nil {
+	s.ends = append(s.ends, kept.Close)
+	if err := b.Check(context.Background()); err != nil {
 		return fmt.Errorf("open broker: %w", err)
 	}
 	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
-	c.RegistryLimits.apply(&config)
-	gate, err := s.joinAccess(i, c, &config)
-	if err != nil {
-		return err
-	}
-	if err := s.openBlobs(i, c, &config); err != nil {
-		return err
-	}
-	if err := s.joinSwarm(i, c, &config); err != nil {
-		return err
-	}
-	if err := s.joinUpstreams(c, &config); err != nil {
-		return err
-	}
-	if config.Gate, err = c.Policy.gate(c.RegistryListen, c.Log); err != nil {
-		return err
-	}
-	m := newMetrics(config.Dir, s.swarm)
-	config.Observer = m
-	reg, err := registry.New(config)
-	if err != nil {
-		return fmt.Errorf("open registry: %w", err)
-	}
-	s.ends = append(s.ends, reg.Close)
-	if err := s.controlRegistry(reg, config); err != nil {
-		return err
-	}
-	if err := s.controlSwarm(i); err != nil {
-		return err
-	}
-	if s.registry, err = s.serve(i, "registry", c.RegistryListen, s.newFront(c, config, s.holding(gate.handler(reg)), m), c.TLS, gate.certificate()); err != nil {
+	if err := s.startRegistry(i, c, config); err != nil {
 		return err
 	}
 	if s.broker, err = s.serve(i, "broker", c.BrokerListen, b, c.TLS, nil); err != nil {
 		return err
 	}
 	return s.serveGateway(i, c)
-}
-
-func (s *Services) serve(i Installation, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
-	started, err := i.listen(s.ring, name, address, h, secure, given)
-	if err == nil {
-		s.ends = append(s.ends, func() error { return started.close(drainTime) })
-	}
-	return started, err
-}
-
-// listen serves h at address, by the certificate that is given or by one of
-// the installation's CA.
-func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
-	if isLoopback(address) && !secure && given == nil {
-		return listen(name, address, h, nil)
-	}
-	certs := &certificates{ring: ring, hosts: hostsOf(address), now: time.Now, given: given}
-	if _, err := certs.get(nil); err != nil {
-		return nil, err
-	}
-	return listen(name, address, h, certs)
-}
-
-// RegistryURL and BrokerURL are where the services answer.
-func (s *Services) RegistryURL() string { return s.registry.url }
-func (s *Services) BrokerURL() string   { return s.broker.url }
-
-// Close drains both, and ends what they rest on.
-func (s *Services) Close() error {
-	var problems []error
-	for _, end := range slices.Backward(s.ends) {
-		problems = append(problems, end())
-	}
-	return errors.Join(problems...)
 }
 
 // admin speaks to the broker as its administrator.
@@ -171,12 +110,12 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 // Admin administers the installation's broker in this process, over the same
 // API as if it were served.
 func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
-	b, err := i.newBroker(ring, nil)
+	b, kept, err := i.newBroker(ring, nil)
 	if err != nil {
 		return nil, err
 	}
 	client := newAdmin(ring, "http://broker.localhost", "cli")
-	client.HTTP = &http.Client{Transport: inProcess{b}}
+	client.HTTP = &http.Client{Transport: inProcess{b, kept}}
 	return client, nil
 }
 
@@ -192,7 +131,13 @@ func (i Installation) RemoteAdmin(ring *keys.Ring, address string) (*admin.Clien
 }
 
 // inProcess answers requests without a network.
-type inProcess struct{ handler http.Handler }
+type inProcess struct {
+	handler http.Handler
+	kept    io.Closer // what the handler rests on
+}
+
+// CloseIdleConnections ends what no request can use any more.
+func (t inProcess) CloseIdleConnections() { _ = t.kept.Close() }
 
 func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	w := httptest.NewRecorder()
@@ -201,10 +146,15 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // newBroker opens the installation's broker: it trusts the installation's
-// TPM authority, administrators and image key, and nobody else.
-func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, error) {
-	return broker.New(broker.Config{
-		Dir: i.Broker(), TokenKey: ring.Pair(keys.Token).Key.(*ecdsa.PrivateKey),
+// TPM authority, administrators and image key, and nobody else. Close its state
+// after its last request.
+func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, *state.Store, error) {
+	kept, err := i.openState(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := broker.New(broker.Config{
+		Dir: i.Broker(), State: kept, TokenKey: ring.Pair(keys.Token).Key.(*ecdsa.PrivateKey),
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
 		Verifiers: []attest.Verifier{tpmVerifier{i}},
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
@@ -216,6 +166,10 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 		},
 		Log: log,
 	})
+	if err != nil {
+		return nil, nil, errors.Join(err, kept.Close())
+	}
+	return b, kept, nil
 }
 
 // A tpmVerifier trusts the TPM authority that the installation has when it is

@@ -15,8 +15,9 @@ type pair struct {
 	result string // what both make, or the first does
 	// one says that only one can have it, and what the other is told.
 	one string
-	// before is removed before the two start.
+	// before is removed before the two start, and so is the broker's secret.
 	before []string
+	secret string
 }
 
 func TestTwoAtOnceBothDoTheirWorkOrOneIsToldWhy(t *testing.T) {
@@ -48,13 +49,16 @@ func TestTwoAtOnceBothDoTheirWorkOrOneIsToldWhy(t *testing.T) {
 		"push and pull":       {a: []string{"image", "push", "oci:secret", registry + "/small:2"}, b: pulls, result: "pulled", before: []string{"pulled"}},
 		"key and key":         {a: []string{"key", "init", "--state", "other"}, b: []string{"key", "init", "--state", "other"}, result: "other/keys", one: "keys exist already", before: []string{"other"}},
 		"first use by two":    {a: []string{"broker", "list", "--state", "other"}, b: []string{"broker", "list", "--state", "other"}, result: "other/keys", before: []string{"other"}},
-		"set and set":         {a: []string{"broker", "set", "x/secret/y", "value"}, b: []string{"broker", "set", "x/secret/y", "value"}, result: "state/broker/resources/x", one: "has one already", before: []string{"state/broker/resources/x"}},
-		"set and list":        {a: []string{"broker", "set", "v/secret/y", "value"}, b: []string{"broker", "list"}, result: "state/broker/resources/v", before: []string{"state/broker/resources/v"}},
+		"set and set":         {a: []string{"broker", "set", "x/secret/y", "value"}, b: []string{"broker", "set", "x/secret/y", "value"}, result: "state/broker/state.db", one: "has one already", secret: "x/secret/y"},
+		"set and list":        {a: []string{"broker", "set", "v/secret/y", "value"}, b: []string{"broker", "list"}, result: "state/broker/state.db", secret: "v/secret/y"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := &place{t: t, dir: p.dir, state: p.state}
 			for range rounds {
 				p.remove(pair.before...)
+				if pair.secret != "" {
+					p.forget(pair.secret)
+				}
 				p.both(pair)
 				p.whole(pair.result, 0)
 			}

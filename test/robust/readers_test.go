@@ -35,7 +35,6 @@ func goodPlace(t *testing.T) *place {
 	p.write("secret", "s3cret\n")
 	p.run("broker", "set", "a/secret/b", "secret")
 	p.run("broker", "allow", "sha256:"+strings.Repeat("ab", 32), "--resource", "a/secret/b")
-	p.write("state/broker/policies/resource.rego", "package policy\n\ndefault allow = false\n")
 	p.write("guest/image.json", `{"version": 1, "name": "guest", "architecture": "amd64"}`)
 	p.write("guest/disk.img", "disk")
 	p.write("guest/uki.efi", "uki")
@@ -137,8 +136,7 @@ func readers(p *place) map[string]reader {
 		"reference of a run":          {file: "guest/reference.json", words: run, says: "guest"},
 		"description":                 {file: "guest/image.json", words: run, says: "image"},
 		"description that is trusted": {file: "guest/image.json", words: []string{"broker", "trust", "guest"}, says: "guest"},
-		"configuration":               {file: "state/broker/configurations/" + strings.Repeat("ab", 32) + ".json", words: list, fine: []string{"absent"}, says: "configuration"},
-		"policy":                      {file: "state/broker/policies/resource.rego", words: serve, fine: []string{"absent"}},
+		"broker's state":              {file: "state/broker/state.db", words: list, fine: []string{"absent", "empty", "huge"}},
 		"audit key":                   {file: "state/broker/audit.key", words: list, fine: []string{"absent"}},
 	}
 	return all

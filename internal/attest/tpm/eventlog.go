@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/google/go-tpm/tpm2"
 )
@@ -18,8 +19,9 @@ const InitDataEvent = "holdfast init-data\x00"
 // them. (TCG PC Client Platform Firmware Profile 1.05, 10.4.1.)
 const evIPL = 0x0000000d
 
-// MeasureInitData extends the SHA-256 of document into PCR 8 and logs it. Call
-// it once, before anything in the document is used; the digest is returned.
+// MeasureInitData extends the SHA-256 of document into PCR 8 of every bank and
+// logs it. Call it once, before anything in the document is used; the digest is
+// returned.
 func (a *Attester) MeasureInitData(ctx context.Context, document []byte) ([sha256.Size]byte, error) {
 	digest := sha256.Sum256(document)
 	a.mu.Lock()
@@ -27,19 +29,48 @@ func (a *Attester) MeasureInitData(ctx context.Context, document []byte) ([sha25
 	if err := ctx.Err(); err != nil {
 		return digest, err
 	}
-	_, err := tpm2.PCRExtend{
-		PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(InitDataPCR), Auth: tpm2.PasswordAuth(nil)},
-		Digests:   tpm2.TPMLDigestValues{Digests: []tpm2.TPMTHA{{HashAlg: tpm2.TPMAlgSHA256, Digest: digest[:]}}},
-	}.Execute(a.tpm)
+	kept, err := a.keptBanks()
 	if err != nil {
 		return digest, fmt.Errorf("measure init-data into PCR %d: %w", InitDataPCR, err)
 	}
-	if len(a.log) == 0 {
-		a.log = logHeader()
+	extend := tpm2.PCRExtend{PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(InitDataPCR), Auth: tpm2.PasswordAuth(nil)}}
+	for _, b := range kept {
+		extend.Digests.Digests = append(extend.Digests.Digests, tpm2.TPMTHA{HashAlg: b.ID(), Digest: b.Measured(digest[:])})
 	}
-	a.log = appendRecord(a.log, InitDataPCR, evIPL, digest, InitDataEvent)
+	if _, err := extend.Execute(a.tpm); err != nil {
+		return digest, fmt.Errorf("measure init-data into PCR %d: %w", InitDataPCR, err)
+	}
+	if len(a.log) == 0 {
+		a.log = logHeader(kept)
+	}
+	a.log = appendRecord(a.log, InitDataPCR, evIPL, announced(a.log, kept), digest[:], InitDataEvent)
 	return digest, nil
 }
+
+// announced are those of banks whose digests the log's header says its records
+// have: readers know no others.
+func announced(log []byte, banks []Bank) []Bank {
+	const counted = headerSize + 24 // the number of algorithms in a TCG_EfiSpecIDEvent
+	le := binary.LittleEndian
+	if len(log) < counted+4 {
+		return banks
+	}
+	var known []Bank
+	list := log[counted+4:]
+	for range le.Uint32(log[counted:]) {
+		if len(list) < 4 {
+			break
+		}
+		if b, ok := BankOf(tpm2.TPMAlgID(le.Uint16(list))); ok && slices.Contains(banks, b) {
+			known = append(known, b)
+		}
+		list = list[4:]
+	}
+	return known
+}
+
+// headerSize is that of a TCG_PCR_EVENT without its event.
+const headerSize = 4 + 4 + 20 + 4
 
 // EventLog is the firmware's log and what was measured since.
 func (a *Attester) EventLog() []byte {
@@ -48,29 +79,32 @@ func (a *Attester) EventLog() []byte {
 	return append([]byte(nil), a.log...)
 }
 
-// appendRecord appends a TCG_PCR_EVENT2 with one digest (Firmware Profile
-// 1.05, 10.2.2).
-func appendRecord(log []byte, pcr, event uint32, digest [sha256.Size]byte, data string) []byte {
+// appendRecord appends a TCG_PCR_EVENT2 (Firmware Profile 1.05, 10.2.2).
+func appendRecord(log []byte, pcr, event uint32, banks []Bank, digest []byte, data string) []byte {
 	le := binary.LittleEndian
 	log = le.AppendUint32(log, pcr)
 	log = le.AppendUint32(log, event)
-	log = le.AppendUint32(log, 1)
-	log = le.AppendUint16(log, uint16(tpm2.TPMAlgSHA256))
-	log = append(log, digest[:]...)
+	log = le.AppendUint32(log, uint32(len(banks)))
+	for _, b := range banks {
+		log = le.AppendUint16(log, uint16(b.ID()))
+		log = append(log, b.Measured(digest)...)
+	}
 	log = le.AppendUint32(log, uint32(len(data)))
 	return append(log, data...)
 }
 
 // logHeader begins a log where the firmware left none: a TCG_PCR_EVENT holding
-// a TCG_EfiSpecIDEvent that announces SHA-256 alone (Firmware Profile 1.05,
-// 10.2.1 and 10.4.5.1).
-func logHeader() []byte {
+// a TCG_EfiSpecIDEvent that announces banks (Firmware Profile 1.05, 10.2.1 and
+// 10.4.5.1).
+func logHeader(banks []Bank) []byte {
 	le := binary.LittleEndian
 	spec := append([]byte("Spec ID Event03\x00"), 0, 0, 0, 0) // platform class: client
 	spec = append(spec, 0, 2, 0, 2)                           // version 2.0, errata 0, uintn of 64 bits
-	spec = le.AppendUint32(spec, 1)
-	spec = le.AppendUint16(spec, uint16(tpm2.TPMAlgSHA256))
-	spec = le.AppendUint16(spec, sha256.Size)
+	spec = le.AppendUint32(spec, uint32(len(banks)))
+	for _, b := range banks {
+		spec = le.AppendUint16(spec, uint16(b.ID()))
+		spec = le.AppendUint16(spec, uint16(b.Hash().Size()))
+	}
 	spec = append(spec, 0) // no vendor information
 	const evNoAction = 3
 	log := le.AppendUint32(nil, 0)

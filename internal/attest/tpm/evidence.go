@@ -50,7 +50,7 @@ func (a *Attester) Evidence(ctx context.Context, runtimeDigest []byte, challenge
 		return nil, fmt.Errorf("activate credential: %w", err)
 	}
 	defer clear(secret)
-	quote, err := quote(ctx, a.tpm, a.keys.ak, runtimeDigest[:sha256.Size])
+	quote, err := quote(ctx, a.tpm, a.keys.ak, a.banks, runtimeDigest[:sha256.Size])
 	if err != nil {
 		return nil, fmt.Errorf("quote: %w", err)
 	}
@@ -82,11 +82,32 @@ func spki(public *tpm2.TPMTPublic) (string, error) {
 	return base64.StdEncoding.EncodeToString(der), err
 }
 
-// activate recovers the secret that only a TPM with both keys can. The
-// endorsement key asks for PolicySecret(endorsement): EK Credential Profile
-// 2.5, B.3.3.
+// activate recovers the secret that only a TPM with both keys can.
 func (k *keys) activate(t transport.TPM, c *api.ActivationChallenge) ([]byte, error) {
-	policy := tpm2.Policy(tpm2.TPMAlgSHA256, 16, func(t transport.TPM, session tpm2.TPMISHPolicy, nonce tpm2.TPM2BNonce) error {
+	auth := tpm2.PasswordAuth(nil)
+	if k.endorsement.WithPolicy {
+		auth = endorsementPolicy()
+	}
+	command := tpm2.ActivateCredential{
+		ActivateHandle: tpm2.AuthHandle{Handle: k.ak.Handle, Name: k.ak.Name, Auth: tpm2.PasswordAuth(nil)},
+		KeyHandle:      tpm2.AuthHandle{Handle: k.ek.Handle, Name: k.ek.Name, Auth: auth},
+		CredentialBlob: tpm2.TPM2BIDObject{Buffer: c.CredentialBlob},
+		Secret:         tpm2.TPM2BEncryptedSecret{Buffer: c.EncryptedSecret},
+	}
+	rsp, err := command.Execute(t)
+	if errors.Is(err, tpm2.TPMRCRetry) { // it notes in NV that a guarded key is in use: Part 1, 19.8.3
+		rsp, err = command.Execute(t)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rsp.CertInfo.Buffer, nil
+}
+
+// endorsementPolicy is PolicySecret(endorsement): EK Credential Profile 2.5,
+// B.3.3.
+func endorsementPolicy() tpm2.Session {
+	return tpm2.Policy(tpm2.TPMAlgSHA256, 16, func(t transport.TPM, session tpm2.TPMISHPolicy, nonce tpm2.TPM2BNonce) error {
 		_, err := tpm2.PolicySecret{
 			AuthHandle:    tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)},
 			PolicySession: session,
@@ -94,14 +115,4 @@ func (k *keys) activate(t transport.TPM, c *api.ActivationChallenge) ([]byte, er
 		}.Execute(t)
 		return err
 	})
-	rsp, err := tpm2.ActivateCredential{
-		ActivateHandle: tpm2.AuthHandle{Handle: k.ak.Handle, Name: k.ak.Name, Auth: tpm2.PasswordAuth(nil)},
-		KeyHandle:      tpm2.AuthHandle{Handle: k.ek.Handle, Name: k.ek.Name, Auth: policy},
-		CredentialBlob: tpm2.TPM2BIDObject{Buffer: c.CredentialBlob},
-		Secret:         tpm2.TPM2BEncryptedSecret{Buffer: c.EncryptedSecret},
-	}.Execute(t)
-	if err != nil {
-		return nil, err
-	}
-	return rsp.CertInfo.Buffer, nil
 }

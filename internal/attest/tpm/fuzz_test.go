@@ -27,7 +27,7 @@ func (h *hostile) Send([]byte) ([]byte, error) {
 // Whatever a TPM answers, an attester offers whole keys or says why not. The
 // committed input is what swtpm answered once.
 //
-//fuzz:parser keys.go evidence.go:Offer,spki,activate quote.go
+//fuzz:parser keys.go evidence.go:Offer,spki,activate quote.go bank.go
 func FuzzAnswers(f *testing.F) {
 	f.Add([]byte("\x00\x0a\x80\x01\x00\x00\x00\x0a\x00\x00\x01\x00"))
 	f.Add([]byte("\x00\x0c\x80\x01\x00\x00\x00\x0c\x00\x00\x00\x00\xff\xff"))
@@ -44,7 +44,7 @@ func FuzzAnswers(f *testing.F) {
 		if _, err := tpm2.Unmarshal[tpm2.TPMTPublic](offer.AKPublic); err != nil {
 			t.Errorf("offers an attestation key that cannot be read: %v", err)
 		}
-		if q, err := quote(t.Context(), h, a.keys.ak, make([]byte, 32)); err == nil && len(q.PCRs) != PCRs {
+		if q, err := quote(t.Context(), h, a.keys.ak, []Bank{SHA256}, make([]byte, 32)); err == nil && len(q.PCRs) != PCRs {
 			t.Errorf("%d PCRs", len(q.PCRs))
 		}
 		_, _ = a.Evidence(t.Context(), make([]byte, 48), &api.ActivationChallenge{}) // what a TPM makes up, the verifier judges

@@ -2,7 +2,8 @@ package tpm
 
 import (
 	"bytes"
-	"crypto/rsa"
+	"cmp"
+	"crypto"
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
@@ -12,40 +13,6 @@ import (
 	"github.com/google/go-tpm/tpm2/transport"
 )
 
-// Where the TCG EK Credential Profile 2.5 keeps the RSA-2048 endorsement
-// certificate, and where manufacturers leave the key.
-const (
-	ekCertificateIndex = tpm2.TPMHandle(0x01c00002)
-	ekHandle           = tpm2.TPMHandle(0x81010001)
-)
-
-// AKTemplate is the attestation key: a restricted signing key, which signs
-// only what the TPM itself says, with RSASSA and SHA-256 because that is what
-// Trustee reads.
-func AKTemplate() tpm2.TPMTPublic {
-	return tpm2.TPMTPublic{
-		Type:    tpm2.TPMAlgRSA,
-		NameAlg: tpm2.TPMAlgSHA256,
-		ObjectAttributes: tpm2.TPMAObject{
-			FixedTPM:            true,
-			FixedParent:         true,
-			SensitiveDataOrigin: true,
-			UserWithAuth:        true,
-			NoDA:                true,
-			Restricted:          true,
-			SignEncrypt:         true,
-		},
-		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgRSA, &tpm2.TPMSRSAParms{
-			Scheme: tpm2.TPMTRSAScheme{
-				Scheme:  tpm2.TPMAlgRSASSA,
-				Details: tpm2.NewTPMUAsymScheme(tpm2.TPMAlgRSASSA, &tpm2.TPMSSigSchemeRSASSA{HashAlg: tpm2.TPMAlgSHA256}),
-			},
-			KeyBits: 2048,
-		}),
-		Unique: tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{}),
-	}
-}
-
 // A key is loaded in the TPM.
 type key struct {
 	tpm2.NamedHandle
@@ -54,23 +21,54 @@ type key struct {
 }
 
 type keys struct {
+	endorsement Endorsement
 	certificate []byte // X.509 DER of ek
 	ek, ak      key
 }
 
-func makeKeys(t transport.TPM) (*keys, error) {
+func makeKeys(t transport.TPM, algorithm Algorithm) (*keys, error) {
 	k := &keys{}
 	var err error
-	if k.certificate, err = readCertificate(t); err != nil {
-		return nil, fmt.Errorf("read endorsement certificate: %w", err)
+	if k.endorsement, k.certificate, err = findEndorsement(t); err != nil {
+		return nil, err
 	}
-	if k.ek, err = endorsementKey(t, k.certificate); err != nil {
+	if k.ek, err = endorsementKey(t, k.endorsement, k.certificate); err != nil {
 		return nil, fmt.Errorf("endorsement key: %w", err)
 	}
-	if k.ak, err = createPrimary(t, AKTemplate()); err != nil {
+	if k.ak, err = attestationKey(t, algorithm); err != nil {
 		return nil, errors.Join(fmt.Errorf("create attestation key: %w", err), k.flush(t))
 	}
 	return k, nil
+}
+
+// findEndorsement takes the first certificate that the TPM has.
+func findEndorsement(t transport.TPM) (Endorsement, []byte, error) {
+	var missing error
+	for _, e := range Endorsements() {
+		certificate, err := readCertificate(t, e.Certificate)
+		if err == nil {
+			return e, certificate, nil
+		}
+		if !errors.Is(err, tpm2.TPMRCHandle) { // else the TPM has no such index
+			return e, nil, fmt.Errorf("read endorsement certificate %s: %w", e.Name, err)
+		}
+		missing = cmp.Or(missing, err)
+	}
+	return Endorsement{}, nil, fmt.Errorf("read endorsement certificate: the TPM has none: %w", missing)
+}
+
+// attestationKey makes an RSA key where nothing else is asked for, or P-256 if
+// the TPM has no RSA.
+func attestationKey(t transport.TPM, algorithm Algorithm) (key, error) {
+	template, err := cmp.Or(algorithm, RSA).Template()
+	if err != nil {
+		return key{}, err
+	}
+	k, err := createPrimary(t, template)
+	if algorithm == "" && (errors.Is(err, tpm2.TPMRCType) || errors.Is(err, tpm2.TPMRCValue)) {
+		return attestationKey(t, P256)
+	}
+	return k, err
 }
 
 func (k *keys) flush(t transport.TPM) error {
@@ -85,17 +83,17 @@ func (k *keys) flush(t transport.TPM) error {
 
 // endorsementKey uses the key that the manufacturer left, or derives it again
 // from the seed; whichever is the certificate's.
-func endorsementKey(t transport.TPM, certificate []byte) (key, error) {
+func endorsementKey(t transport.TPM, e Endorsement, certificate []byte) (key, error) {
 	cert, err := x509.ParseCertificate(certificate)
 	if err != nil {
 		return key{}, err
 	}
-	if rsp, err := (tpm2.ReadPublic{ObjectHandle: ekHandle}).Execute(t); err == nil {
+	if rsp, err := (tpm2.ReadPublic{ObjectHandle: e.Persistent}).Execute(t); err == nil {
 		if public, err := rsp.OutPublic.Contents(); err == nil && certifies(cert, public) {
-			return key{NamedHandle: tpm2.NamedHandle{Handle: ekHandle, Name: rsp.Name}, public: public}, nil
+			return key{NamedHandle: tpm2.NamedHandle{Handle: e.Persistent, Name: rsp.Name}, public: public}, nil
 		}
 	}
-	k, err := createPrimary(t, tpm2.RSAEKTemplate)
+	k, err := createPrimary(t, e.Template)
 	if err != nil {
 		return key{}, err
 	}
@@ -110,7 +108,7 @@ func certifies(cert *x509.Certificate, public *tpm2.TPMTPublic) bool {
 	if err != nil {
 		return false
 	}
-	k, ok := pub.(*rsa.PublicKey)
+	k, ok := pub.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.Equal(cert.PublicKey)
 }
 
@@ -134,8 +132,8 @@ func createPrimary(t transport.TPM, template tpm2.TPMTPublic) (key, error) {
 // nvChunk is what every TPM reads at once (TPM_PT_NV_BUFFER_MAX is at least 512).
 const nvChunk = 512
 
-func readCertificate(t transport.TPM) ([]byte, error) {
-	rsp, err := tpm2.NVReadPublic{NVIndex: ekCertificateIndex}.Execute(t)
+func readCertificate(t transport.TPM, index tpm2.TPMHandle) ([]byte, error) {
+	rsp, err := tpm2.NVReadPublic{NVIndex: index}.Execute(t)
 	if err != nil {
 		return nil, err
 	}
@@ -146,8 +144,8 @@ func readCertificate(t transport.TPM) ([]byte, error) {
 	var data bytes.Buffer
 	for left := public.DataSize; left > 0; {
 		part, err := tpm2.NVRead{
-			AuthHandle: tpm2.AuthHandle{Handle: ekCertificateIndex, Name: rsp.NVName, Auth: tpm2.PasswordAuth(nil)},
-			NVIndex:    tpm2.NamedHandle{Handle: ekCertificateIndex, Name: rsp.NVName},
+			AuthHandle: tpm2.AuthHandle{Handle: index, Name: rsp.NVName, Auth: tpm2.PasswordAuth(nil)},
+			NVIndex:    tpm2.NamedHandle{Handle: index, Name: rsp.NVName},
 			Size:       min(left, nvChunk),
 			Offset:     public.DataSize - left,
 		}.Execute(t)
@@ -157,8 +155,14 @@ func readCertificate(t transport.TPM) ([]byte, error) {
 		data.Write(part.Data.Buffer)
 		left -= min(left, nvChunk)
 	}
-	var certificate asn1.RawValue // the index may be larger than what it holds
-	if _, err := asn1.Unmarshal(data.Bytes(), &certificate); err != nil {
+	return Certificate(data.Bytes())
+}
+
+// Certificate cuts one out of an NV index, which may be larger than what it
+// holds.
+func Certificate(index []byte) ([]byte, error) {
+	var certificate asn1.RawValue
+	if _, err := asn1.Unmarshal(index, &certificate); err != nil {
 		return nil, err
 	}
 	return certificate.FullBytes, nil

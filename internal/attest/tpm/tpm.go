@@ -3,7 +3,7 @@
 // An Attester owns two keys in the TPM: the endorsement key, which a
 // certificate vouches for, and an attestation key, which signs quotes. It
 // proves that both are in one TPM by activating a credential, and quotes all 24
-// PCRs of the SHA-256 bank together with the log of what was measured.
+// PCRs of a bank or more together with the log of what was measured.
 //
 // It is linked into every machine and therefore holds nothing that only a
 // verifier needs: see the package verify below this one.
@@ -11,6 +11,8 @@ package tpm
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"sync"
 
 	"github.com/google/go-tpm/tpm2"
@@ -41,20 +43,30 @@ func Open(device string) (transport.TPMCloser, error) { return linuxtpm.Open(dev
 type Config struct {
 	TPM      transport.TPM
 	EventLog []byte // the firmware's log, TCG crypto-agile format; may be empty
+
+	// Key is what the attestation key signs with; RSA when empty, or P256 in a
+	// TPM without RSA.
+	Key Algorithm
+	// Banks are quoted together, in this order. When empty, the first of
+	// [Banks] that the TPM keeps is: Trustee reads quotes of SHA-256 alone.
+	Banks []Bank
 }
 
 // An Attester makes evidence. Its methods may be called from several
 // goroutines; the TPM sees one command at a time.
 type Attester struct {
-	mu   sync.Mutex // guards all below, and the TPM
-	tpm  transport.TPM
-	log  []byte
-	keys *keys // nil until Prepare
+	mu    sync.Mutex // guards all below, and the TPM
+	tpm   transport.TPM
+	log   []byte
+	key   Algorithm
+	banks []Bank // to be quoted
+	kept  []Bank // by the TPM; nil until it was asked
+	keys  *keys  // nil until Prepare
 }
 
 // New returns an Attester. It sends nothing to the TPM.
 func New(c Config) *Attester {
-	return &Attester{tpm: c.TPM, log: append([]byte(nil), c.EventLog...)}
+	return &Attester{tpm: c.TPM, log: slices.Clone(c.EventLog), key: c.Key, banks: slices.Clone(c.Banks)}
 }
 
 // TEE is the kind of evidence made.
@@ -75,9 +87,12 @@ func (a *Attester) prepare(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	k, err := makeKeys(a.tpm)
+	k, err := makeKeys(a.tpm, a.key)
 	if err != nil {
 		return err
+	}
+	if err := a.chooseBanks(); err != nil {
+		return errors.Join(err, k.flush(a.tpm))
 	}
 	a.keys = k
 	return nil

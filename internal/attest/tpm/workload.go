@@ -28,7 +28,7 @@ func (a *Attester) WorkloadEvidence(ctx context.Context, data []byte) ([]byte, e
 		return nil, err
 	}
 	nonce := WorkloadNonce(data)
-	quote, err := quote(ctx, a.tpm, a.keys.ak, nonce[:])
+	quote, err := quote(ctx, a.tpm, a.keys.ak, a.banks, nonce[:])
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	car "github.com/ipld/go-car/v2"
 
@@ -79,6 +81,50 @@ var ErrNotKept = errors.New("blob is not kept")
 func (s *Store) IsKept(d oci.Digest) bool {
 	_, err := os.Lstat(s.keptPath(d))
 	return err == nil
+}
+
+// A KeptBlob stays though no repository may name it.
+type KeptBlob struct {
+	Digest oci.Digest
+	Size   int64
+}
+
+// Kept gives what is kept in the folder of an index, n blobs at most, and says
+// whether there are more.
+func Kept(dir string, n int) (list []KeptBlob, more bool, err error) {
+	for _, algorithm := range []string{"sha256", "sha512"} {
+		f, err := os.Open(filepath.Join(dir, kept, algorithm))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, false, err
+		}
+		infos, err := f.Readdir(n - len(list) + 1)
+		if err = errors.Join(ignoreEOF(err), f.Close()); err != nil {
+			return nil, false, err
+		}
+		for _, info := range infos {
+			d, err := oci.ParseDigest(algorithm + ":" + info.Name())
+			if err != nil {
+				continue // a link on its way to its name
+			}
+			if len(list) == n {
+				more = true
+				break
+			}
+			list = append(list, KeptBlob{d, info.Size()})
+		}
+	}
+	slices.SortFunc(list, func(a, b KeptBlob) int { return strings.Compare(string(a.Digest), string(b.Digest)) })
+	return list, more, nil
+}
+
+func ignoreEOF(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
 }
 
 // Imported is what came of a CAR.

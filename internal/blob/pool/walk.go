@@ -76,7 +76,7 @@ func (p *Pool) Quarantine(d oci.Digest) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.isolate(d, f), f.Close())
+	return errors.Join(p.Isolate(d, f), f.Close())
 }
 
 // IsQuarantined says whether the file info describes was found rotten under
@@ -86,8 +86,8 @@ func (p *Pool) IsQuarantined(d oci.Digest, info fs.FileInfo) bool {
 	return err == nil && os.SameFile(bad, info)
 }
 
-// isolate moves the file f away, but not one that has taken its place.
-func (p *Pool) isolate(d oci.Digest, f *os.File) error {
+// Isolate is Quarantine of the file f, and not of one that has taken its place.
+func (p *Pool) Isolate(d oci.Digest, f *os.File) error {
 	p.moving.Lock()
 	defer p.moving.Unlock()
 	path, err := p.path(d)
@@ -145,7 +145,7 @@ func (r *reader) Read(b []byte) (int, error) {
 	n, err := r.r.Read(b)
 	var rotten *blob.MismatchError
 	if errors.As(err, &rotten) || errors.Is(err, syscall.EIO) {
-		err = errors.Join(err, r.pool.isolate(r.digest, r.f))
+		err = errors.Join(err, r.pool.Isolate(r.digest, r.f))
 	}
 	return n, err
 }

@@ -36,6 +36,13 @@ type Client struct {
 	Now  func() time.Time // time.Now when nil
 }
 
+// Close lets go of what the client's connections hold.
+func (c *Client) Close() {
+	if c.HTTP != nil {
+		c.HTTP.CloseIdleConnections()
+	}
+}
+
 // A RefusedError is the broker's answer to what it will not do.
 type RefusedError struct {
 	Status int
@@ -201,6 +208,11 @@ func (c *Client) Distrust(ctx context.Context, id string) error {
 // Images lists the trusted ones.
 func (c *Client) Images(ctx context.Context) (list []api.TrustedImage, err error) {
 	return list, c.do(ctx, http.MethodGet, api.KBSPrefix+"/reference-value", nil, &list)
+}
+
+// SetStanding revokes an image, limits it, or takes that back.
+func (c *Client) SetStanding(ctx context.Context, s api.ImageStanding) error {
+	return c.do(ctx, http.MethodPost, api.StandingsPath, s, nil)
 }
 
 // SetAttestationPolicy replaces the policy that judges machines.

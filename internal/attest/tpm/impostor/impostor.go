@@ -64,7 +64,7 @@ func (k *Key) Quote(e *api.TPMEvidence, nonce []byte) error {
 	message.QualifiedSigner = tpm2.TPM2BName{Buffer: verify.QualifiedName(tpm2.TPMRHEndorsement, name.Buffer)}
 	message.ExtraData = tpm2.TPM2BData{Buffer: nonce}
 	message.Attested = tpm2.NewTPMUAttest(tpm2.TPMSTAttestQuote, &tpm2.TPMSQuoteInfo{
-		PCRSelect: tpm.AllPCRs(), PCRDigest: tpm2.TPM2BDigest{Buffer: digest.Sum(nil)},
+		PCRSelect: tpm.AllPCRs(tpm.SHA256), PCRDigest: tpm2.TPM2BDigest{Buffer: digest.Sum(nil)},
 	})
 	e.Quote.Message = base64.StdEncoding.EncodeToString(tpm2.Marshal(message))
 	return k.Sign(e)

@@ -1,17 +1,20 @@
 package verify
 
 import (
-	"crypto/rsa"
+	"cmp"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/go-tpm/tpm2"
 
 	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm"
 )
 
 // Object identifiers of the TCG EK Credential Profile 2.5, 3.2.
@@ -26,6 +29,10 @@ var (
 // endorsed checks that a trusted authority issued der for an endorsement key,
 // and returns what it says of the device.
 func (v *Verifier) endorsed(der []byte) (*x509.Certificate, map[string]string, error) {
+	id := sha256.Sum256(der)
+	if e := v.known.get(id, v.clock()); e != nil {
+		return e.cert, e.device, nil
+	}
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: endorsement certificate: %w", attest.ErrMalformed, err)
@@ -40,17 +47,56 @@ func (v *Verifier) endorsed(der []byte) (*x509.Certificate, map[string]string, e
 	if !slices.ContainsFunc(cert.UnknownExtKeyUsage, isEK) {
 		return nil, nil, fmt.Errorf("%w: the certificate is not for endorsement keys (extended key usage %v)", attest.ErrEndorsement, oidEKCertificate)
 	}
-	_, err = cert.Verify(x509.VerifyOptions{
+	until, err := v.chain(cert)
+	if err != nil {
+		return nil, nil, err
+	}
+	v.known.put(id, &endorsement{cert, device, until})
+	return cert, device, nil
+}
+
+// chain checks the way from cert to a root, now, and says until when it holds.
+func (v *Verifier) chain(cert *x509.Certificate) (time.Time, error) {
+	opts := x509.VerifyOptions{
 		Roots:         v.roots,
 		Intermediates: v.inter,
 		CurrentTime:   v.clock(),
 		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", attest.ErrEndorsement, err)
 	}
-	return cert, device, nil
+	chains, err := cert.Verify(opts)
+	if err != nil {
+		return time.Time{}, notChained(cert, opts, err)
+	}
+	var reasons error
+	for _, chain := range chains { // one that is good will do
+		until, err := v.revocations.judge(chain, opts.CurrentTime)
+		if err == nil {
+			return until, nil
+		}
+		reasons = cmp.Or(reasons, err)
+	}
+	return time.Time{}, reasons
 }
+
+// notChained says why there is no chain: because of the time alone, or because
+// nobody vouches. The profile lets a maker give a certificate a life shorter
+// than the TPM's (3.2.4); what is out of its time is not believed here.
+func notChained(cert *x509.Certificate, opts x509.VerifyOptions, err error) error {
+	if opts.CurrentTime.Before(cert.NotBefore) || opts.CurrentTime.After(cert.NotAfter) {
+		return fmt.Errorf("%w: the certificate is good from %s to %s", attest.ErrExpired, day(cert.NotBefore), day(cert.NotAfter))
+	}
+	opts.CurrentTime = cert.NotBefore
+	if chains, err := cert.Verify(opts); err == nil {
+		for _, c := range chains[0][1:] {
+			if opts.CurrentTime = c.NotAfter; c.NotAfter.Before(cert.NotAfter) {
+				return fmt.Errorf("%w: its authority %q is good from %s to %s", attest.ErrExpired, c.Subject, day(c.NotBefore), day(c.NotAfter))
+			}
+		}
+	}
+	return fmt.Errorf("%w: %w", attest.ErrEndorsement, err)
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // deviceNames reads manufacturer, model and version from the directory name
 // that stands in the critical subject alternative name (profile 3.2.9), which
@@ -100,21 +146,26 @@ func readDirectoryName(name asn1.RawValue, device map[string]string) error {
 }
 
 // endorsementKey checks that data is the public area of the certified key, made
-// from the TCG's default RSA template: another area with the same modulus is
+// from one of the TCG's default templates: another area with the same key is
 // not what the manufacturer vouched for.
-func endorsementKey(data []byte, cert *x509.Certificate) (tpm2.LabeledEncapsulationKey, error) {
-	certified, ok := cert.PublicKey.(*rsa.PublicKey)
-	if !ok {
-		return nil, fmt.Errorf("%w: the certified key is %T, expected RSA-2048", attest.ErrEndorsement, cert.PublicKey)
+func (v *Verifier) endorsementKey(data []byte, cert *x509.Certificate) (tpm2.LabeledEncapsulationKey, error) {
+	certified, err := strong(cert.PublicKey)
+	if err != nil {
+		return nil, fmt.Errorf("%w: the certified key: %w", attest.ErrEndorsement, err)
 	}
 	public, err := parse[tpm2.TPMTPublic](data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: endorsement key: %w", attest.ErrMalformed, err)
 	}
-	template := tpm2.RSAEKTemplate
-	template.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: certified.N.Bytes()})
-	if certified.E != defaultExponent || !slices.Equal(tpm2.Marshal(template), data) {
-		return nil, fmt.Errorf("%w: the offered endorsement key is not the certified one, made from the default template", attest.ErrEndorsement)
+	pub, err := tpm2.Pub(*public)
+	if err != nil {
+		return nil, fmt.Errorf("%w: endorsement key: %w", attest.ErrMalformed, err)
+	}
+	if !certified.Equal(pub) || !slices.ContainsFunc(v.templates, func(e tpm.Endorsement) bool {
+		e.Template.Unique = public.Unique
+		return e.Template.Type == public.Type && slices.Equal(tpm2.Marshal(e.Template), data)
+	}) {
+		return nil, fmt.Errorf("%w: the offered endorsement key is not the certified one, made from a default template", attest.ErrEndorsement)
 	}
 	return tpm2.ImportEncapsulationKey(public)
 }

@@ -2,8 +2,10 @@ package verify
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
@@ -14,9 +16,11 @@ import (
 	"github.com/google/go-tpm/tpm2"
 
 	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm"
 )
 
-type publicKey = *rsa.PublicKey
+// A publicKey is an *rsa.PublicKey or an *ecdsa.PublicKey.
+type publicKey interface{ Equal(crypto.PublicKey) bool }
 
 // defaultExponent is what a TPM means by an RSA exponent of 0 (TPM 2.0 Part 2,
 // 12.2.3.5), and the only one accepted.
@@ -37,9 +41,9 @@ func attestationKey(data []byte) (publicKey, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: attestation key: %w", attest.ErrMalformed, err)
 	}
-	key, ok := pub.(publicKey)
-	if !ok || key.N.BitLen() < 2048 || key.E != defaultExponent {
-		return nil, nil, fmt.Errorf("%w: expected RSA of 2048 bits or more with exponent %d", attest.ErrKeyAttributes, defaultExponent)
+	key, err := strong(pub)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", attest.ErrKeyAttributes, err)
 	}
 	name, err := tpm2.ObjectName(public)
 	if err != nil {
@@ -66,36 +70,90 @@ func fit(public *tpm2.TPMTPublic) error {
 			return fmt.Errorf("%s is %t, must be %t", need.name, need.got, need.want)
 		}
 	}
-	if public.Type != tpm2.TPMAlgRSA || public.NameAlg != tpm2.TPMAlgSHA256 {
-		return errors.New("expected an RSA key named by SHA-256")
+	if _, ok := tpm.BankOf(public.NameAlg); !ok {
+		return errors.New("expected a key named by SHA-256 or SHA-384")
 	}
-	parameters, err := public.Parameters.RSADetail()
-	if err != nil {
-		return err
-	}
-	return rsassaSHA256(parameters.Scheme)
+	return fixedScheme(public)
 }
 
-func rsassaSHA256(scheme tpm2.TPMTRSAScheme) error {
-	if scheme.Scheme != tpm2.TPMAlgRSASSA {
-		return errors.New("expected the scheme RSASSA")
+// strong says whether signatures by pub count.
+func strong(pub crypto.PublicKey) (publicKey, error) {
+	switch key := pub.(type) {
+	case *rsa.PublicKey:
+		if key.N.BitLen() >= 2048 && key.N.BitLen() <= 4096 && key.E == defaultExponent {
+			return key, nil
+		}
+	case *ecdsa.PublicKey:
+		known := key.Curve == elliptic.P256() || key.Curve == elliptic.P384()
+		if _, err := key.ECDH(); known && err == nil { // the point is on its curve
+			return key, nil
+		}
 	}
-	details, err := scheme.Details.RSASSA()
-	if err != nil {
-		return err
+	return nil, fmt.Errorf("expected RSA of 2048 to 4096 bits with exponent %d, or a point of P-256 or P-384", defaultExponent)
+}
+
+// fixedScheme checks that the key has one way to sign: restricted keys must
+// (TPM 2.0 Part 1, 25.2).
+func fixedScheme(public *tpm2.TPMTPublic) error {
+	var hash tpm2.TPMIAlgHash
+	switch public.Type {
+	case tpm2.TPMAlgRSA:
+		parameters, err := public.Parameters.RSADetail()
+		if err != nil {
+			return err
+		}
+		if hash, err = rsaScheme(parameters.Scheme); err != nil {
+			return err
+		}
+	case tpm2.TPMAlgECC:
+		parameters, err := public.Parameters.ECCDetail()
+		if err != nil {
+			return err
+		}
+		scheme, err := parameters.Scheme.Details.ECDSA()
+		if parameters.Scheme.Scheme != tpm2.TPMAlgECDSA || err != nil {
+			return errors.New("expected the scheme ECDSA")
+		}
+		hash = scheme.HashAlg
+	default:
+		return errors.New("expected an RSA or ECC key")
 	}
-	if details.HashAlg != tpm2.TPMAlgSHA256 {
-		return errors.New("expected the scheme's hash SHA-256")
+	if _, ok := tpm.BankOf(hash); !ok {
+		return errors.New("expected the scheme's hash SHA-256 or SHA-384")
 	}
 	return nil
+}
+
+func rsaScheme(scheme tpm2.TPMTRSAScheme) (tpm2.TPMIAlgHash, error) {
+	switch scheme.Scheme {
+	case tpm2.TPMAlgRSASSA:
+		details, err := scheme.Details.RSASSA()
+		if err != nil {
+			return 0, err
+		}
+		return details.HashAlg, nil
+	case tpm2.TPMAlgRSAPSS:
+		details, err := scheme.Details.RSAPSS()
+		if err != nil {
+			return 0, err
+		}
+		return details.HashAlg, nil
+	}
+	return 0, errors.New("expected the scheme RSASSA or RSAPSS")
 }
 
 // QualifiedName is what a TPM calls a primary key of a hierarchy in what the
 // key signs: the name algorithm, and the digest of the hierarchy's handle and
 // the key's name (TPM 2.0 Part 1, "Qualified Name").
 func QualifiedName(hierarchy tpm2.TPMHandle, name []byte) []byte {
-	sum := sha256.Sum256(append(binary.BigEndian.AppendUint32(nil, uint32(hierarchy)), name...))
-	return append(binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgSHA256)), sum[:]...)
+	if len(name) < 2 {
+		return nil
+	}
+	b, ok := tpm.BankOf(tpm2.TPMAlgID(binary.BigEndian.Uint16(name)))
+	if !ok {
+		return nil
+	}
+	return append(bytes.Clone(name[:2]), b.Extended(binary.BigEndian.AppendUint32(nil, uint32(hierarchy)), name)...)
 }
 
 // isPrimary says whether signer is what a TPM would call the key with name,
@@ -122,9 +180,9 @@ func ParseKey(text string) (publicKey, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: ak_public: %w", attest.ErrMalformed, err)
 	}
-	key, ok := pub.(publicKey)
-	if !ok {
-		return nil, fmt.Errorf("%w: ak_public is %T, expected RSA", attest.ErrMalformed, pub)
+	key, err := strong(pub)
+	if err != nil {
+		return nil, fmt.Errorf("%w: ak_public: %w", attest.ErrMalformed, err)
 	}
 	return key, nil
 }

@@ -3,11 +3,14 @@ package verify
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"math/big"
+	"slices"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -20,18 +23,34 @@ import (
 // and for which handshake, is for the caller to judge.
 type Quote struct {
 	Nonce  []byte
-	PCRs   [tpm.PCRs][sha256.Size]byte
-	Signer []byte // the qualified name that the message gives its signer
+	PCRs   [tpm.PCRs][sha256.Size]byte // of the SHA-256 bank; zeros when it was not quoted
+	Banks  []tpm.Bank                  // that were quoted
+	Signer []byte                      // the qualified name that the message gives its signer
+
+	others map[tpm.Bank][][]byte
 }
 
-// VerifyQuote checks that key signed a quote of all 24 PCRs, and that they had
-// the values shown.
-func VerifyQuote(q api.TPMQuote, key *rsa.PublicKey) (*Quote, error) {
+// Values are the 24 of a bank that was quoted.
+func (q *Quote) Values(b tpm.Bank) [][]byte {
+	if b != tpm.SHA256 {
+		return q.others[b]
+	}
+	values := make([][]byte, len(q.PCRs))
+	for i := range q.PCRs {
+		values[i] = q.PCRs[i][:]
+	}
+	return values
+}
+
+// VerifyQuote checks that key signed a quote of all 24 PCRs of each bank in it,
+// and that they had the values shown.
+func VerifyQuote(q api.TPMQuote, key crypto.PublicKey) (*Quote, error) {
 	message, err := base64.StdEncoding.DecodeString(q.Message)
 	if err != nil {
 		return nil, fmt.Errorf("%w: quote message: %w", attest.ErrMalformed, err)
 	}
-	if err := verifySignature(q.Signature, message, key); err != nil {
+	hash, err := verifySignature(q.Signature, message, key)
+	if err != nil {
 		return nil, err
 	}
 	quoted, err := parse[tpm2.TPMSAttest](message)
@@ -45,55 +64,133 @@ func VerifyQuote(q api.TPMQuote, key *rsa.PublicKey) (*Quote, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: quote message: %w", attest.ErrMalformed, err)
 	}
-	if !bytes.Equal(tpm2.Marshal(info.PCRSelect), tpm2.Marshal(tpm.AllPCRs())) {
-		return nil, attest.ErrPCRSelection
-	}
 	out := &Quote{Nonce: quoted.ExtraData.Buffer, Signer: quoted.QualifiedSigner.Buffer}
-	return out, out.readPCRs(q.PCRs, info.PCRDigest.Buffer)
+	if out.Banks, err = selected(info.PCRSelect.PCRSelections); err != nil {
+		return nil, err
+	}
+	return out, out.readPCRs(q, info.PCRDigest.Buffer, hash)
 }
 
-// verifySignature accepts RSASSA with SHA-256 only, as Trustee does.
-func verifySignature(text string, message []byte, key *rsa.PublicKey) error {
+// selected names the banks of a quote. One that shows a part of its PCRs hides
+// the others.
+func selected(selections []tpm2.TPMSPCRSelection) ([]tpm.Bank, error) {
+	var banks []tpm.Bank
+	for _, s := range selections {
+		b, ok := tpm.BankOf(s.Hash)
+		if !ok {
+			return nil, &attest.BankError{Quoted: string(b)}
+		}
+		if slices.Contains(banks, b) || !bytes.Equal(s.PCRSelect, []byte{0xff, 0xff, 0xff}) {
+			return nil, attest.ErrPCRSelection
+		}
+		banks = append(banks, b)
+	}
+	if len(banks) == 0 {
+		return nil, attest.ErrPCRSelection
+	}
+	return banks, nil
+}
+
+// verifySignature returns the hash that the signature is over, which the TPM
+// digested the PCR values with, too.
+func verifySignature(text string, message []byte, key crypto.PublicKey) (crypto.Hash, error) {
 	data, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
-		return fmt.Errorf("%w: quote signature: %w", attest.ErrMalformed, err)
+		return 0, fmt.Errorf("%w: quote signature: %w", attest.ErrMalformed, err)
 	}
 	signature, err := parse[tpm2.TPMTSignature](data)
 	if err != nil {
-		return fmt.Errorf("%w: quote signature: %w", attest.ErrMalformed, err)
+		return 0, fmt.Errorf("%w: quote signature: %w", attest.ErrMalformed, err)
 	}
-	if signature.SigAlg != tpm2.TPMAlgRSASSA {
-		return fmt.Errorf("%w: algorithm is %#x, expected RSASSA", attest.ErrSignature, uint16(signature.SigAlg))
-	}
-	rsassa, err := signature.Signature.RSASSA()
+	hash, err := tpm.SignatureHash(signature)
 	if err != nil {
-		return fmt.Errorf("%w: quote signature: %w", attest.ErrMalformed, err)
+		return 0, fmt.Errorf("%w: %w", attest.ErrSignature, err)
 	}
-	if rsassa.Hash != tpm2.TPMAlgSHA256 {
-		return fmt.Errorf("%w: hash is %#x, expected SHA-256", attest.ErrSignature, uint16(rsassa.Hash))
+	h := hash.New()
+	h.Write(message)
+	if err := signed(signature, hash, h.Sum(nil), key); err != nil {
+		return 0, fmt.Errorf("%w: quote: %w", attest.ErrSignature, err)
 	}
-	sum := sha256.Sum256(message)
-	if err := rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], rsassa.Sig.Buffer); err != nil {
-		return fmt.Errorf("%w: quote: %w", attest.ErrSignature, err)
-	}
-	return nil
+	return hash, nil
 }
 
-func (q *Quote) readPCRs(values []string, digest []byte) error {
-	if len(values) != len(q.PCRs) {
-		return fmt.Errorf("%w: %d PCR values, expected %d", attest.ErrMalformed, len(values), len(q.PCRs))
-	}
-	sum := sha256.New()
-	for i, text := range values {
-		value, err := hex.DecodeString(text)
-		if err != nil || len(value) != sha256.Size {
-			return fmt.Errorf("%w: PCR %d is not 64 hex digits", attest.ErrMalformed, i)
+func signed(s *tpm2.TPMTSignature, hash crypto.Hash, digest []byte, key crypto.PublicKey) error {
+	switch key := key.(type) {
+	case *rsa.PublicKey:
+		return signedRSA(s, hash, digest, key)
+	case *ecdsa.PublicKey:
+		if s.SigAlg != tpm2.TPMAlgECDSA {
+			break
 		}
-		copy(q.PCRs[i][:], value)
-		sum.Write(value)
+		sig, err := s.Signature.ECDSA()
+		if err != nil {
+			return err
+		}
+		r, t := new(big.Int).SetBytes(sig.SignatureR.Buffer), new(big.Int).SetBytes(sig.SignatureS.Buffer)
+		if !ecdsa.Verify(key, digest, r, t) {
+			return fmt.Errorf("ECDSA on %s: verification error", key.Params().Name)
+		}
+		return nil
+	}
+	return fmt.Errorf("algorithm is %#x, and the key %T", uint16(s.SigAlg), key)
+}
+
+func signedRSA(s *tpm2.TPMTSignature, hash crypto.Hash, digest []byte, key *rsa.PublicKey) error {
+	switch s.SigAlg {
+	case tpm2.TPMAlgRSASSA:
+		sig, err := s.Signature.RSASSA()
+		if err != nil {
+			return err
+		}
+		return rsa.VerifyPKCS1v15(key, hash, digest, sig.Sig.Buffer)
+	case tpm2.TPMAlgRSAPSS:
+		sig, err := s.Signature.RSAPSS()
+		if err != nil {
+			return err
+		}
+		return rsa.VerifyPSS(key, hash, digest, sig.Sig.Buffer, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto})
+	}
+	return fmt.Errorf("algorithm is %#x, and the key RSA", uint16(s.SigAlg))
+}
+
+// readPCRs checks the values shown against the digest that was signed.
+func (q *Quote) readPCRs(shown api.TPMQuote, digest []byte, hash crypto.Hash) error {
+	sum := hash.New()
+	q.others = map[tpm.Bank][][]byte{}
+	for _, b := range q.Banks {
+		texts := shown.Banks[string(b)]
+		if b == tpm.SHA256 {
+			texts = shown.PCRs
+		}
+		values, err := readValues(b, texts)
+		if err != nil {
+			return err
+		}
+		for i, value := range values {
+			sum.Write(value)
+			if b == tpm.SHA256 {
+				copy(q.PCRs[i][:], value)
+			}
+		}
+		q.others[b] = values
 	}
 	if !bytes.Equal(sum.Sum(nil), digest) {
 		return attest.ErrPCRDigest
 	}
 	return nil
+}
+
+func readValues(b tpm.Bank, texts []string) ([][]byte, error) {
+	if len(texts) != tpm.PCRs {
+		return nil, fmt.Errorf("%w: %d PCR values of the %s bank, expected %d", attest.ErrMalformed, len(texts), b, tpm.PCRs)
+	}
+	values := make([][]byte, len(texts))
+	for i, text := range texts {
+		value, err := hex.DecodeString(text)
+		if err != nil || len(value) != b.Hash().Size() {
+			return nil, fmt.Errorf("%w: PCR %d of the %s bank is not %d hex digits", attest.ErrMalformed, i, b, 2*b.Hash().Size())
+		}
+		values[i] = value
+	}
+	return values, nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
@@ -25,13 +26,14 @@ func (s *session) Verify(evidence json.RawMessage, bound attest.Binding) (attest
 	if err := s.offer.made(e); err != nil {
 		return nil, err
 	}
-	quote, err := VerifyQuote(e.Quote, s.offer.akPublic)
+	quote, err := s.verifier.quote(e.Quote, s.offer.akPublic)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.bind(e, quote, bound); err != nil {
 		return nil, err
 	}
+	s.verifier.activated.put(string(s.offer.akName), s.offer.fingerprint)
 	claims := s.offer.claims(e, quote, bound)
 	if len(e.EventLog) > 0 {
 		if err := explain(e.EventLog, quote, claims); err != nil {
@@ -39,6 +41,34 @@ func (s *session) Verify(evidence json.RawMessage, bound attest.Binding) (attest
 		}
 	}
 	return claims, nil
+}
+
+// quote checks a quote and that it has the banks that are wanted.
+func (v *Verifier) quote(q api.TPMQuote, key publicKey) (*Quote, error) {
+	quote, err := VerifyQuote(q, key)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range v.banks {
+		if !slices.Contains(quote.Banks, b) {
+			return nil, &attest.BankError{Missing: string(b)}
+		}
+	}
+	return quote, nil
+}
+
+// fresh says whether q is for this handshake, and if not, what it is.
+func (v *Verifier) fresh(q *Quote, bound attest.Binding) error {
+	nonce := string(q.Nonce)
+	_, seen := v.seen.get(nonce)
+	switch {
+	case isFor(q, bound):
+		v.seen.put(nonce, struct{}{})
+		return nil
+	case seen:
+		return attest.ErrSeen
+	}
+	return attest.ErrNonce
 }
 
 // Parse reads evidence without judging it.
@@ -56,13 +86,16 @@ func Parse(evidence json.RawMessage) (*api.TPMEvidence, error) {
 // bind checks that the quote is for this handshake, by a key in the endorsed
 // TPM, and on a machine with this configuration.
 func (s *session) bind(e *api.TPMEvidence, q *Quote, bound attest.Binding) error {
-	fresh := isFor(q, bound)
+	stale := s.verifier.fresh(q, bound)
 	answered := hmac.Equal(e.ActivationHMAC, tpm.ActivationMAC(s.secret, bound.RuntimeDigest))
+	home, moved := s.verifier.activated.get(string(s.offer.akName))
 	switch {
-	case !fresh && answered:
+	case stale != nil && answered:
 		return attest.ErrReplay
-	case !fresh:
-		return attest.ErrNonce
+	case stale != nil:
+		return stale
+	case !answered && moved && home != s.offer.fingerprint:
+		return attest.ErrOtherDevice
 	case !answered && !isPrimary(s.offer.akName, q.Signer):
 		return attest.ErrSigner
 	case !answered:
@@ -81,28 +114,52 @@ func configured(q *Quote, bound attest.Binding) error {
 	if bound.InitDataDigest == nil {
 		return nil
 	}
-	want := sha256.Sum256(append(make([]byte, sha256.Size), bound.InitDataDigest...))
-	if got := q.PCRs[tpm.InitDataPCR]; got != want {
-		return fmt.Errorf("%w: it holds %x, and would hold %x after init-data %x", attest.ErrInitData, got, want, bound.InitDataDigest)
+	for _, b := range q.Banks {
+		got := q.Values(b)[tpm.InitDataPCR]
+		want := b.Extended(make([]byte, b.Hash().Size()), b.Measured(bound.InitDataDigest))
+		if same := bytes.Equal(got, want); !same {
+			return fmt.Errorf("%w: it holds %x, and would hold %x after init-data %x", attest.ErrInitData, got, want, bound.InitDataDigest)
+		}
 	}
 	return nil
 }
 
 // claims are those that Trustee has, under its names, and those about the TPM.
 func (o offer) claims(e *api.TPMEvidence, q *Quote, bound attest.Binding) attest.Claims {
+	c := q.claims(e, bound)
+	c["activated"] = true
+	c["ak_name"] = hex.EncodeToString(o.akName)
+	c["ek_certificate"] = o.fingerprint
+	c["tpm"] = o.device
+	return c
+}
+
+// claims are those of the quote alone.
+func (q *Quote) claims(e *api.TPMEvidence, bound attest.Binding) attest.Claims {
 	c := attest.Claims{
-		"report_data":    hex.EncodeToString(q.Nonce),
-		"init_data":      hex.EncodeToString(q.PCRs[tpm.InitDataPCR][:]),
-		"ak_public":      e.AKPublic,
-		"ak_name":        hex.EncodeToString(o.akName),
-		"ek_certificate": o.fingerprint,
-		"tpm":            o.device,
+		"report_data": hex.EncodeToString(q.Nonce),
+		"ak_public":   e.AKPublic,
+		"activated":   false,
+		"banks":       q.Banks,
 	}
 	if bound.InitDataDigest != nil {
 		c["init_data_digest"] = hex.EncodeToString(bound.InitDataDigest)
 	}
-	for i, value := range q.PCRs {
-		c[fmt.Sprintf("pcr%02d", i)] = hex.EncodeToString(value[:])
+	other := map[string][]string{}
+	for _, b := range q.Banks {
+		for i, value := range q.Values(b) {
+			if text := hex.EncodeToString(value); b == tpm.SHA256 {
+				c[fmt.Sprintf("pcr%02d", i)] = text
+			} else {
+				other[string(b)] = append(other[string(b)], text)
+			}
+		}
+	}
+	if value, ok := c[fmt.Sprintf("pcr%02d", tpm.InitDataPCR)]; ok {
+		c["init_data"] = value
+	}
+	if len(other) > 0 {
+		c["pcrs"] = other
 	}
 	return c
 }

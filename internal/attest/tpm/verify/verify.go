@@ -9,7 +9,8 @@
 //
 // The claims are, in hex where they are bytes: report_data (the quote's nonce),
 // init_data (PCR 8), ak_public and pcr00 to pcr23, as Trustee names them; ours
-// are init_data_digest, ak_name, ek_certificate (SHA-256 of it) and tpm
+// are banks (the names of those quoted), pcrs (by bank, of those beside SHA-256),
+// activated, init_data_digest, ak_name, ek_certificate (SHA-256 of it) and tpm
 // (manufacturer, model, version). A log adds event_log_pcrs (the PCRs it
 // explains), secure_boot, boot_programs and uki_sections, each only if it tells.
 // Policy should judge PCRs by reference values, and use these to explain.
@@ -41,6 +42,16 @@ type Config struct {
 	// Intermediates are not believed, but may stand between an endorsement
 	// certificate and a root.
 	Intermediates []*x509.Certificate
+	// Revocations are revocation lists, PEM or DER, of authorities on the way.
+	Revocations [][]byte
+
+	// Banks of PCRs that evidence must have: SHA-256 when empty.
+	Banks []tpm.Bank
+
+	// TrustedKeys says whether an attestation key is good without activation: an
+	// administrator knows that a TPM holds it. The key is base64 of a DER
+	// SubjectPublicKeyInfo. Without it no such key is.
+	TrustedKeys func(key string) (bool, error)
 
 	Clock func() time.Time // default time.Now
 	Rand  io.Reader        // default crypto/rand
@@ -48,17 +59,32 @@ type Config struct {
 
 // A Verifier judges evidence of TPMs.
 type Verifier struct {
-	roots *x509.CertPool
-	inter *x509.CertPool
-	clock func() time.Time
-	rand  io.Reader
+	roots       *x509.CertPool
+	inter       *x509.CertPool
+	revocations revocations
+	banks       []tpm.Bank
+	trusted     func(string) (bool, error)
+	templates   []tpm.Endorsement
+	clock       func() time.Time
+	rand        io.Reader
+
+	known     endorsements
+	seen      memory[string, struct{}] // nonces of quotes that had a good signature
+	activated memory[string, string]   // names of attestation keys, and the certificate of the TPM that has them
 }
 
 var _ attest.Verifier = (*Verifier)(nil)
 
 // New returns a Verifier.
 func New(c Config) (*Verifier, error) {
-	v := &Verifier{roots: x509.NewCertPool(), inter: x509.NewCertPool(), clock: c.Clock, rand: c.Rand}
+	v := &Verifier{roots: x509.NewCertPool(), inter: x509.NewCertPool(), banks: c.Banks, trusted: c.TrustedKeys, templates: tpm.Endorsements(), clock: c.Clock, rand: c.Rand}
+	if len(v.banks) == 0 {
+		v.banks = []tpm.Bank{tpm.SHA256}
+	}
+	var err error
+	if v.revocations, err = readRevocations(c.Revocations); err != nil {
+		return nil, err
+	}
 	for _, cert := range c.Intermediates {
 		v.inter.AddCert(cert)
 	}
@@ -68,19 +94,26 @@ func New(c Config) (*Verifier, error) {
 	if v.rand == nil {
 		v.rand = rand.Reader
 	}
+	if err := v.addRoots(c.Roots); err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *Verifier) addRoots(bundle []byte) error {
 	n := 0
-	for block, rest := pem.Decode(c.Roots); block != nil; block, rest = pem.Decode(rest) {
+	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("authority of endorsement keys: %w", err)
+			return fmt.Errorf("authority of endorsement keys: %w", err)
 		}
 		v.roots.AddCert(cert)
 		n++
 	}
 	if n == 0 {
-		return nil, errors.New("authority of endorsement keys: no PEM certificate given")
+		return errors.New("authority of endorsement keys: no PEM certificate given")
 	}
-	return v, nil
+	return nil
 }
 
 // TEE is the kind of evidence judged.
@@ -89,8 +122,9 @@ func (v *Verifier) TEE() string { return tpm.TEE }
 // secretSize is the activated secret's, at most that of the name's digest.
 const secretSize = sha256.Size
 
-// A session waits for the evidence of one offered key.
+// A session waits for the evidence of one offered key, or of a listed one.
 type session struct {
+	verifier  *Verifier
 	secret    []byte
 	challenge api.ChallengeParams
 	offer     offer
@@ -99,6 +133,9 @@ type session struct {
 // Begin judges the offered keys and makes the challenge that only their TPM can
 // answer.
 func (v *Verifier) Begin(request api.RequestParams) (attest.Session, error) {
+	if request.Activation == nil && v.trusted != nil {
+		return &listed{v}, nil
+	}
 	if request.Activation == nil {
 		return nil, fmt.Errorf("%w: the request offers no key (extra-params has no tpm-activation)", attest.ErrActivation)
 	}
@@ -106,7 +143,7 @@ func (v *Verifier) Begin(request api.RequestParams) (attest.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{offer: o, secret: make([]byte, secretSize)}
+	s := &session{verifier: v, offer: o, secret: make([]byte, secretSize)}
 	if _, err := io.ReadFull(v.rand, s.secret); err != nil {
 		return nil, err
 	}
@@ -147,7 +184,7 @@ func (v *Verifier) judgeEndorsement(a *api.ActivationOffer) (offer, error) {
 	if err != nil {
 		return offer{}, err
 	}
-	ek, err := endorsementKey(a.EKPublic, cert)
+	ek, err := v.endorsementKey(a.EKPublic, cert)
 	sum := sha256.Sum256(cert.Raw)
 	return offer{ek: ek, fingerprint: hex.EncodeToString(sum[:]), device: device}, err
 }

@@ -1,15 +1,12 @@
 package broker
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -130,79 +127,6 @@ func TestValueDigestTellsValuesApartAndNothingElse(t *testing.T) {
 	}
 	if strings.Contains(same, digestOf([]byte("1234"))[7:]) {
 		t.Error("the digest is a bare hash, which can be guessed")
-	}
-}
-
-// writerEnv makes this test binary a writer that is killed: see below.
-const writerEnv = "BROKER_TEST_WRITE_TO"
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(writerEnv); dir != "" {
-		writeForEver(dir)
-	}
-	os.Exit(m.Run())
-}
-
-// writeForEver sets resources and says so once each is acknowledged.
-func writeForEver(dir string) {
-	s, err := openStore(dir)
-	if err != nil {
-		panic(err)
-	}
-	l, err := openAudit(dir, time.Now)
-	if err != nil {
-		panic(err)
-	}
-	ctx, big := context.Background(), bytes.Repeat([]byte("x"), 100<<10)
-	for i := 0; ; i++ {
-		r := Resource(fmt.Sprintf("default/key/%d", i))
-		if err := l.append(ctx, api.AuditEntry{Action: "set-resource", Resource: string(r)}); err != nil {
-			panic(err)
-		}
-		if err := s.put(ctx, s.resourcePath(r), big); err != nil {
-			panic(err)
-		}
-		fmt.Println(r)
-	}
-}
-
-func TestKillLosesNothingAcknowledged(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "broker")
-	for round := range 5 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), writerEnv+"="+dir)
-		out, err := cmd.StdoutPipe()
-		check(t, err)
-		check(t, cmd.Start())
-		var acknowledged []string
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			if acknowledged = append(acknowledged, lines.Text()); len(acknowledged) == 3+round {
-				check(t, cmd.Process.Kill()) // in the midst of a later write
-			}
-		}
-		_ = cmd.Wait() // it was killed
-		s, err := openStore(dir)
-		check(t, err)
-		log, err := os.ReadFile(filepath.Join(dir, AuditFile))
-		check(t, err)
-		for _, path := range acknowledged {
-			if value, err := s.resource(Resource(path)); err != nil || len(value) != 100<<10 {
-				t.Fatalf("%s was acknowledged: got %d bytes, %v", path, len(value), err)
-			}
-			if !bytes.Contains(log, []byte(`"`+path+`"`)) {
-				t.Fatalf("%s was acknowledged but is not in the audit log", path)
-			}
-		}
-		// Whole or absent, acknowledged or not; and nobody waits for the dead.
-		list, err := s.resources()
-		check(t, err)
-		for _, path := range list {
-			if value, err := s.resource(Resource(path)); err != nil || len(value) != 100<<10 {
-				t.Fatalf("%s is not whole: %d bytes, %v", path, len(value), err)
-			}
-		}
-		check(t, s.put(t.Context(), s.resourcePath("default/after/kill"), bytes.Repeat([]byte("x"), 100<<10)))
-		t.Logf("%d acknowledged", len(acknowledged))
 	}
 }
 

@@ -1,0 +1,86 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast/internal/api"
+)
+
+// A State is what a broker must not forget. A change is durable when its call
+// returns, whole or not at all; other processes may share what it is kept in,
+// and each sees the others' changes at once. What is not there is
+// fs.ErrNotExist, what must not be there fs.ErrExist, a full disk
+// syscall.ENOSPC. Package statetest says the rest.
+type State interface {
+	Resources
+	Documents
+	Records
+}
+
+// Resources keeps secrets by their paths. Their values are sealed on disk.
+type Resources interface {
+	Resource(ctx context.Context, name string) ([]byte, error)
+	Resources(ctx context.Context) ([]string, error) // in order
+	SetResource(ctx context.Context, name string, value []byte, fresh bool) error
+	DeleteResource(ctx context.Context, name string) error
+}
+
+// Documents keeps policies, reference values and configurations (the kinds of
+// package api) in versions. Content and digest of a version stay as they are.
+type Documents interface {
+	// Generations tells how many changes each kind has seen. It is asked for
+	// each decision, so it must be quick.
+	Generations(ctx context.Context) (map[string]int64, error)
+	// Documents returns what is in force, by name, and of which generation.
+	Documents(ctx context.Context, kind string) ([]api.Version, int64, error)
+	// SetDocument puts a version in force; one without content takes away
+	// what was.
+	SetDocument(ctx context.Context, v api.Version) (number int64, err error)
+	// History lists versions, the latest first, without content.
+	History(ctx context.Context, kind string) ([]api.Version, error)
+	Version(ctx context.Context, kind string, number int64) (api.Version, error)
+}
+
+// Records keeps what came of requests, bounded in number and time. A decision
+// that comes with a record is kept with it or not at all.
+type Records interface {
+	KeepAttested(ctx context.Context, session string, record []byte, until time.Time, most int, d *api.RecordedDecision) error
+	Attested(ctx context.Context, session string) ([]byte, error)
+	KeepProof(ctx context.Context, id string, proof []byte, most int, d *api.RecordedDecision) error
+	Proof(ctx context.Context, id string) ([]byte, error)
+	Proofs(ctx context.Context) ([]string, error) // the oldest first
+	DropProof(ctx context.Context, id string) error
+}
+
+func digestOf(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// parseDigest returns the hexadecimal part of a SHA-256 digest.
+func parseDigest(digest string) (string, error) {
+	hexPart, ok := strings.CutPrefix(digest, "sha256:")
+	if !ok || len(hexPart) != 64 || strings.Trim(hexPart, "0123456789abcdef") != "" {
+		return "", fmt.Errorf("digest %q: expected sha256: and 64 lower-case hexadecimal digits", digest)
+	}
+	return hexPart, nil
+}
+
+func sortedResources(list []string) ([]string, error) {
+	out := make([]string, 0, len(list))
+	for _, text := range list {
+		r, err := ParseResource(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, string(r))
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}

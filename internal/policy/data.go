@@ -1,0 +1,138 @@
+package policy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"strconv"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/storage"
+)
+
+// Data is what policies find under data, by name. It is converted once, and is
+// never changed: With shares all that stays the same, so that a decision copies
+// no more than the few names at the top.
+type Data struct {
+	storage.WritesNotSupported
+	storage.PolicyNotSupported
+	storage.TriggersNotSupported
+	fields map[string]ast.Value
+}
+
+// NewData takes values as they are in JSON.
+func NewData(values map[string]any) (*Data, error) { return new(Data).With(values) }
+
+// errReserved keeps data from standing in for rules.
+var errReserved = errors.New("data may not be named policy or holdfast: rules are")
+
+// With is the data and values beside it, or in place of those with their names.
+func (d *Data) With(values map[string]any) (*Data, error) {
+	out := &Data{fields: maps.Clone(d.fields)}
+	if out.fields == nil {
+		out.fields = map[string]ast.Value{}
+	}
+	for name, value := range values {
+		if name == "policy" || name == "holdfast" {
+			return nil, errReserved
+		}
+		v, ok := value.(ast.Value)
+		if !ok {
+			var err error
+			if v, err = ast.InterfaceToValue(value); err != nil {
+				return nil, err
+			}
+		}
+		out.fields[name] = v
+	}
+	return out, nil
+}
+
+// Only is the data with no more left of the object with this name than the
+// members with these keys.
+func (d *Data) Only(name string, keys ...string) *Data {
+	few := ast.NewObject()
+	if all, ok := d.fields[name].(ast.Object); ok {
+		for _, key := range keys {
+			k := ast.StringTerm(key)
+			if v := all.Get(k); v != nil {
+				few.Insert(k, v)
+			}
+		}
+	}
+	out := &Data{fields: maps.Clone(d.fields)}
+	out.fields[name] = few
+	return out
+}
+
+// MarshalJSON gives the values back.
+func (d *Data) MarshalJSON() ([]byte, error) {
+	plain, err := ast.JSON(d.object())
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(plain)
+}
+
+func (d *Data) object() ast.Object {
+	o := ast.NewObject()
+	for name, v := range d.fields {
+		o.Insert(ast.StringTerm(name), ast.NewTerm(v))
+	}
+	return o
+}
+
+// reading is the one transaction that data needs: nobody writes.
+type reading struct{}
+
+func (reading) ID() uint64 { return 1 }
+
+// NewTransaction implements storage.Store.
+func (d *Data) NewTransaction(context.Context, ...storage.TransactionParams) (storage.Transaction, error) {
+	return reading{}, nil
+}
+
+// Commit implements storage.Store.
+func (d *Data) Commit(context.Context, storage.Transaction) error { return nil }
+
+// Abort implements storage.Store.
+func (d *Data) Abort(context.Context, storage.Transaction) {}
+
+// Truncate implements storage.Store.
+func (d *Data) Truncate(context.Context, storage.Transaction, storage.TransactionParams, storage.Iterator) error {
+	return &storage.Error{Code: storage.WritesNotSupportedErr}
+}
+
+// Read implements storage.Store.
+func (d *Data) Read(_ context.Context, _ storage.Transaction, path storage.Path) (any, error) {
+	if len(path) == 0 {
+		return d.object(), nil
+	}
+	v, ok := d.fields[path[0]]
+	for _, key := range path[1:] {
+		if ok {
+			v, ok = member(v, key)
+		}
+	}
+	if !ok {
+		return nil, &storage.Error{Code: storage.NotFoundErr}
+	}
+	return v, nil
+}
+
+func member(v ast.Value, key string) (ast.Value, bool) {
+	var t *ast.Term
+	switch v := v.(type) {
+	case ast.Object:
+		t = v.Get(ast.StringTerm(key))
+	case *ast.Array:
+		if i, err := strconv.Atoi(key); err == nil && i >= 0 && i < v.Len() && strconv.Itoa(i) == key {
+			t = v.Elem(i)
+		}
+	}
+	if t == nil {
+		return nil, false
+	}
+	return t.Value, true
+}
