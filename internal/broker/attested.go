@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,7 +49,7 @@ func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged
 	record := &api.ProofAttestation{
 		Time: judged.at, Session: s.reference(), TEE: s.tee, Message: a.KBSAttestation,
 		EndorsementChain: [][]byte{}, References: [][]byte{}, Policy: decision, Token: token,
-		TokenCertificate: b.cfg.Proofs.TokenCertificate.Raw,
+		TokenCertificate: cmp.Or(certificateOf(token), b.cfg.Proofs.TokenCertificate).Raw,
 	}
 	if s.offer != nil {
 		record.Offer = *s.offer

@@ -153,7 +153,7 @@ func (v *verified) initData() string {
 // evidence is what the token says that the processor showed.
 func (v *verified) evidence() map[string]any {
 	submods, _ := v.claims["submods"].(map[string]any)
-	cpu, _ := submods[ear.Device].(map[string]any)
+	cpu, _ := submods[ear.Primary].(map[string]any)
 	evidence, _ := cpu[ear.Evidence].(map[string]any)
 	return evidence
 }

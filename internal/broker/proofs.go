@@ -30,7 +30,7 @@ const keptProofs = 1000
 
 // prove writes the proof of a release and returns its ID.
 func (b *Broker) prove(ctx context.Context, v *verified, granted question, want wanted, value string) (string, error) {
-	if b.cfg.Proofs == nil {
+	if b.cfg.Proofs == nil || v.issuer != "" { // what another verifier saw is not here to be shown
 		return "", nil
 	}
 	attested, err := b.readAttested(ctx, v.session)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -16,16 +15,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/access"
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
-	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
-	"holdfast/internal/broker/state"
 	"holdfast/internal/follow"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
@@ -49,6 +46,7 @@ type ServeConfig struct {
 	Gateway                      GatewayConfig
 	Peer                         PeerConfig
 	Policy                       Enforcement
+	TPMs                         TPMTrust
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
 	Pages func(registry http.Handler, facts func(*http.Request) Facts) http.Handler
@@ -62,7 +60,8 @@ type Services struct {
 	blobs            *Blobs  // or nil
 	swarm            *swarm  // or nil
 	upstreams        *upstreams
-	rules            *follow.File[*access.Rules] // or nil
+	rules            *follow.File[*access.Rules]       // or nil
+	rotten           atomic.Pointer[registry.Registry] // which is told of it
 	ring             *keys.Ring
 	ends             []func() error // what closes each part, in the order that they began
 }
@@ -77,7 +76,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, kept, err := i.newBroker(s.ring, c.Log)
+	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Log)
 	if err != nil {
 		return err
 	}
@@ -102,7 +101,7 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 	pool := x509.NewCertPool()
 	pool.AddCert(ring.Pair(keys.TLS).Certificate)
 	return &admin.Client{
-		URL: url, Key: ring.Pair(keys.Admin).Key, Name: name,
+		URL: url, Key: ring.Pair(keys.Admin).Key, Name: name, Audience: BrokerAudience(ring),
 		HTTP: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
 	}
 }
@@ -110,7 +109,7 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 // Admin administers the installation's broker in this process, over the same
 // API as if it were served.
 func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
-	b, kept, err := i.newBroker(ring, nil)
+	b, kept, err := i.newBroker(ring, TPMTrust{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -148,15 +147,24 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // newBroker opens the installation's broker: it trusts the installation's
 // TPM authority, administrators and image key, and nobody else. Close its state
 // after its last request.
-func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, *state.Store, error) {
+func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logger) (*broker.Broker, *brokerState, error) {
+	tokens, err := i.followTokenKeys(log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open broker: %w", err)
+	}
+	admins, err := i.followAdmins(log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open broker: %w", err)
+	}
 	kept, err := i.openState(log)
 	if err != nil {
 		return nil, nil, err
 	}
 	b, err := broker.New(broker.Config{
-		Dir: i.Broker(), State: kept, TokenKey: ring.Pair(keys.Token).Key.(*ecdsa.PrivateKey),
+		Administrators: admins.Get, Audience: BrokerAudience(ring),
+		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: []attest.Verifier{tpmVerifier{i}},
+		Verifiers: []attest.Verifier{&tpmVerifier{installation: i, trust: trust}},
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},
@@ -164,34 +172,13 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
 			EndorsementChain: i.endorsementChain,
 		},
-		Log: log,
+		Plugins: kept.vault.plugins(),
+		Log:     log,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, kept.Close())
 	}
 	return b, kept, nil
-}
-
-// A tpmVerifier trusts the TPM authority that the installation has when it is
-// asked: the first software TPM made here makes it, maybe after the broker
-// was started.
-type tpmVerifier struct{ installation Installation }
-
-func (v tpmVerifier) TEE() string { return "tpm" }
-
-func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
-	roots, err := swtpm.CA(v.installation.TPMAuthority())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
-	}
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := verify.New(verify.Config{Roots: roots})
-	if err != nil {
-		return nil, err
-	}
-	return verifier.Begin(request)
 }
 
 // endorsementChain is what stands between the certificates of TPMs made here
