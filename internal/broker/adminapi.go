@@ -71,10 +71,7 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor string,
 	if _, err := policy.Compile(kind+".rego", string(source)); err != nil {
 		return refuse(http.StatusBadRequest, kindPolicy, "%w", err)
 	}
-	entry := api.AuditEntry{Action: "set-policy", Actor: actor, Peer: r.RemoteAddr, Subject: kind + " " + digestOf(source)}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.set(ctx, api.Version{Kind: api.PolicyKind, Name: kind, Actor: actor, Comment: comment(r), Content: source})
-	})
+	return b.putPolicy(w, r, actor, kind, source, comment(r))
 }
 
 func (b *Broker) listPolicies(w http.ResponseWriter, _ *http.Request, _ string) error {

@@ -60,6 +60,9 @@ type Records interface {
 	Proof(ctx context.Context, id string) ([]byte, error)
 	Proofs(ctx context.Context) ([]string, error) // the oldest first
 	DropProof(ctx context.Context, id string) error
+	KeepDecision(ctx context.Context, d *api.RecordedDecision) error
+	// Decisions returns at most most of them, those behind after, in order.
+	Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error)
 
 	audit.Head // which a crash of the whole machine may take back by a moment
 }
