@@ -10,11 +10,12 @@ const (
 	PolicyKind        = "policy"        // by name: attestation, resource
 	ReferenceKind     = "reference"     // envelopes by the SHA-256 of their bytes, sha256:HEX
 	ConfigurationKind = "configuration" // a Configuration by its digest
+	ValueKind         = "value"         // JSON by the name that policies ask for
 )
 
 // VersionedKinds lists them.
 func VersionedKinds() []string {
-	return []string{PolicyKind, ReferenceKind, ConfigurationKind, StandingKind}
+	return []string{PolicyKind, ReferenceKind, ConfigurationKind, StandingKind, ValueKind}
 }
 
 // A Version is one change of one thing that a broker keeps in versions. Each

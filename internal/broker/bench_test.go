@@ -84,20 +84,20 @@ var initDataDigest = digestOf([]byte(initDataBody))
 // A bench is a broker and all that speaks with it.
 type bench struct {
 	*Broker
-	t     *testing.T
+	t     testing.TB
 	url   string
 	admin *admin.Client
 	now   *time.Time
 }
 
-func newBench(t *testing.T, edit func(*Config)) *bench {
+func newBench(t testing.TB, edit func(*Config)) *bench {
 	t.Helper()
 	now := time.Now()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	check(t, err)
 	cfg := Config{
 		Dir: filepath.Join(t.TempDir(), "broker"), TokenKey: newKey(t), AdminKeys: []crypto.PublicKey{public},
-		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: func() time.Time { return now },
+		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: func() time.Time { return now }, Audience: "this broker", PlainAdminTokens: true,
 		VerifyReference: func(envelope []byte) (*api.ReferenceValues, error) {
 			var values api.ReferenceValues
 			return &values, json.Unmarshal(envelope, &values)
@@ -113,7 +113,7 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 	check(t, err)
 	server := httptest.NewServer(b)
 	t.Cleanup(server.Close)
-	client := &admin.Client{URL: server.URL, Key: private, Name: "tester", Now: cfg.Now}
+	client := &admin.Client{URL: server.URL, Key: private, Name: "tester", Now: cfg.Now, Audience: cfg.Audience}
 	return &bench{Broker: b, t: t, url: server.URL, admin: client, now: &now}
 }
 
@@ -143,7 +143,7 @@ func check(t testing.TB, err error) {
 }
 
 // wantProblem checks a refusal's status, kind and words.
-func wantProblem(t *testing.T, status int, body []byte, wantStatus int, kind, text string) {
+func wantProblem(t testing.TB, status int, body []byte, wantStatus int, kind, text string) {
 	t.Helper()
 	var p api.ErrorInformation
 	if err := json.Unmarshal(body, &p); err != nil {

@@ -22,6 +22,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
+	"holdfast/internal/broker/roles"
 )
 
 // TokenLife is how long a token is good, unless Config says otherwise.
@@ -42,6 +43,14 @@ type Config struct {
 	// AdminKeys vouch for administrators: Ed25519 or ECDSA P-256. Without any,
 	// nobody administers this broker over the network.
 	AdminKeys []crypto.PublicKey
+	// Administrators gives others, with what each may do. Optional.
+	Administrators func() *roles.Rules
+	// Audience is this broker's name in administrators' tokens: one for
+	// another broker does nothing here. Without it, none does.
+	Audience string
+	// PlainAdminTokens accepts tokens as Trustee's clients make them, which
+	// name no broker and no request: who has one can use it again.
+	PlainAdminTokens bool
 
 	Verifiers []attest.Verifier // of the kinds of evidence that are accepted
 
@@ -76,6 +85,7 @@ type Broker struct {
 	sessions  *sessions
 	begun     *challenges
 	brakes    brakes
+	adminIDs  answered
 	book      ruleBook
 	counts    counters
 	mux       *http.ServeMux
@@ -114,6 +124,7 @@ func New(cfg Config) (*Broker, error) {
 		sessions:  newSessions(cfg.MaxSessions, cmp.Or(cfg.Limits.SessionsPerDevice, 16), cfg.SessionLife, cfg.Now),
 		begun:     newChallenges(cfg.SessionLife, cfg.Now),
 		brakes:    cfg.Limits.brakes(),
+		adminIDs:  answered{life: adminLife + 2*adminLeeway, max: maxAnswered, turned: cfg.Now()},
 	}
 	for _, v := range cfg.Verifiers {
 		b.verifiers[v.TEE()] = v

@@ -37,7 +37,7 @@ func newChallenges(life time.Duration, now func() time.Time) *challenges {
 }
 
 // maxCookie bounds the value: many a server refuses larger headers. That of a
-// TPM whose certificate has 1600 bytes takes 3300.
+// TPM whose certificate has 1600 bytes takes 3150.
 const maxCookie = 7 << 10
 
 // aead seals one session's cookie. Each has a key of its own, so that there is
@@ -176,7 +176,7 @@ func (a *answered) use(id sessionID, now time.Time) (fresh, again bool, err erro
 		}
 	}
 	if len(a.young) >= a.max {
-		return false, false, retryAfter(a.life-now.Sub(a.turned), refuse(http.StatusServiceUnavailable, kindAttestation, "the broker was answered by too many machines: try again later"))
+		return false, false, retryAfter(a.life-now.Sub(a.turned), refuse(http.StatusServiceUnavailable, kindAttestation, "the broker remembers as many answers as it may: try again later"))
 	}
 	a.young[id] = false
 	return true, false, nil
