@@ -27,7 +27,7 @@ import (
 
 const root = "../.."
 
-var chapters = []string{"image", "registry", "sign", "blob", "peers", "run", "broker", "attack", "verify", "keep"}
+var chapters = []string{"image", "registry", "sign", "blob", "peers", "run", "broker", "attack", "verify", "keep", "secrets"}
 
 // A step is a command of a chapter, or a file that its reader saves.
 type step struct {
@@ -116,7 +116,7 @@ func needs(t *testing.T, steps []step) {
 func lacks(command string) error {
 	word, rest, _ := strings.Cut(command, " ")
 	switch {
-	case word == "openssl" || word == "skopeo":
+	case word == "openssl" || word == "skopeo" || word == "softhsm2-util":
 		_, err := exec.LookPath(word)
 		return err
 	case strings.HasPrefix(rest, "attack "):
