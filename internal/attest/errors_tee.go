@@ -9,6 +9,6 @@ var (
 	ErrPlatform   = errors.New("certificate is not for this chip at this firmware level")
 	ErrPrivilege  = errors.New("report was asked for by less than the most privileged level of the machine")
 	ErrCollateral = errors.New("collateral to judge the evidence by is missing or out of date")
-	ErrTCBRevoked = errors.New("the firmware level is revoked by its maker")
+	ErrFirmware   = errors.New("the firmware is at no level that its maker stands by")
 	ErrBinding    = errors.New("the report vouches for another attestation key")
 )

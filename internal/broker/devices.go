@@ -75,13 +75,11 @@ func (b *Broker) judgeDevice(ctx context.Context, params api.RequestParams, tee 
 		return d, err
 	}
 	kind := policyOf(d.Class)
-	policy, ok := rules.policies[kind]
-	if !ok {
+	if _, ok := rules.policies[kind]; !ok {
 		return d, fmt.Errorf("no policy is set for devices of class %s", d.Class)
 	}
 	at := b.cfg.Now().UTC().Truncate(time.Second)
-	data := map[string]any{"reference": rules.references.values, "images": rules.references.images(), "configurations": rules.configurations}
-	answer := b.decide(ctx, policy, kind, proof.AttestationInput(tee, claims, nil, at), data)
+	answer := b.decide(ctx, rules, kind, proof.AttestationInput(tee, claims, nil, at), rules.data)
 	if !answer.Allow {
 		return d, &denial{answer.Reasons}
 	}

@@ -74,7 +74,7 @@ func (b *Broker) routePlugin(p Plugin) {
 		case Machines:
 			return b.callByMachine(w, r, p, path)
 		case Administrators:
-			return b.asAdministrator(r, func(actor string) error { return b.callByAdministrator(w, r, p, path, actor) })
+			return b.asAdministrator(w, r, func(actor string) error { return b.callByAdministrator(w, r, p, path, actor) })
 		case Anybody:
 			answer, err := p.Serve(r.Context(), Call{Method: r.Method, Path: path})
 			if err == nil {
