@@ -33,14 +33,14 @@ import (
 
 // A Client administers one broker. URL and Key must be set.
 type Client struct {
-	URL  string           // https://HOST:PORT
-	Key  crypto.Signer    // Ed25519, or ECDSA P-256 in memory
-	Name string           // who acts, for the audit log; optional
-	Role string           // "admin" when empty
+	URL  string        // https://HOST:PORT
+	Key  crypto.Signer // Ed25519, or ECDSA P-256 in memory
+	Name string        // who acts, for the audit log; optional
+	Role string        // "admin" when empty
 	// Audience is the broker's name, as its Config has it.
 	Audience string
-	HTTP *http.Client     // http.DefaultClient when nil
-	Now  func() time.Time // time.Now when nil
+	HTTP     *http.Client     // http.DefaultClient when nil
+	Now      func() time.Time // time.Now when nil
 }
 
 // Close lets go of what the client's connections hold.
