@@ -87,6 +87,9 @@ func (b *Broker) setResource(w http.ResponseWriter, r *http.Request, actor strin
 	if len(value) == 0 {
 		return refuse(http.StatusBadRequest, kindSerde, "resource %s: the body is empty", path) // which clients cannot open
 	}
+	if err := b.unkept(r.Context(), path); err != nil {
+		return err
+	}
 	entry := api.AuditEntry{Action: "set-resource", Actor: actor, Peer: r.RemoteAddr, Resource: string(path),
 		Value: b.audit.digest(path, value)}
 	return b.change(w, r, entry, func(ctx context.Context) error {

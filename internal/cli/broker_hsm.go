@@ -50,7 +50,7 @@ func (a *app) brokerKey() *cobra.Command {
 	return a.brokerVerb(&cobra.Command{
 		Use:     "key [PATH]",
 		Short:   "Make a key in the HSM that never leaves it, or list those there are",
-		Long:    "Makes an AES-256 key in the broker's HSM, under the name of a resource: a machine\nthat may have the resource may have packets opened by it, and nobody gets the key.\nEncrypt images for it with --for hsm:///PATH. Without PATH it lists the HSM's keys.",
+		Long:    "Makes an AES-256 key in the broker's HSM, under the name of a resource: a machine\nthat may have the resource may have packets opened by it, and nobody gets the key.\nEncrypt images for it with --recipient hsm:///PATH. Without PATH it lists the HSM's keys.",
 		Example: "  holdfast broker key default/key/redis\n  holdfast broker key",
 		Args:    cobra.MaximumNArgs(1),
 	}, func(ctx context.Context, b *admin.Client, args []string) error {
