@@ -57,3 +57,10 @@ type RecordedDecision struct {
 	Allow   bool            `json:"allow"`
 	Reasons []string        `json:"reasons,omitempty"`
 }
+
+// A DecisionFilter says which decisions are wanted; its zero value, all.
+type DecisionFilter struct {
+	Kind    string // of the policy
+	Session string
+	After   int64 // those with a higher ID
+}

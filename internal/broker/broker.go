@@ -165,6 +165,7 @@ func (b *Broker) routes() {
 	b.handleAdmin("POST /holdfast/configurations", b.authoriseConfiguration)
 	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)
 	b.handleAdmin("GET /holdfast/resources", b.listResources)
+	b.handleAdmin("GET /holdfast/decisions", b.listDecisions)
 	b.handleAdmin("GET /holdfast/history/{kind}", b.listHistory)
 	b.handleAdmin("GET /holdfast/history/{kind}/{number}", b.getVersion)
 	b.handleAdmin("POST /holdfast/rollback", b.rollBack)

@@ -178,6 +178,7 @@ func (b *Broker) give(ctx context.Context, v *verified, want wanted, query url.V
 	}
 	granted, err := b.permit(ctx, v, want, query)
 	if err != nil {
+		b.keepDenial(ctx, granted, v.evidence(), v.initData(), v.session, "")
 		return nil, err
 	}
 	plain, err := value(ctx)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -60,6 +61,9 @@ type Records interface {
 	Proof(ctx context.Context, id string) ([]byte, error)
 	Proofs(ctx context.Context) ([]string, error) // the oldest first
 	DropProof(ctx context.Context, id string) error
+	KeepDecision(ctx context.Context, d *api.RecordedDecision) error
+	// Decisions reads those that are kept, the oldest first.
+	Decisions(ctx context.Context, f api.DecisionFilter) iter.Seq2[api.RecordedDecision, error]
 
 	audit.Head // which a crash of the whole machine may take back by a moment
 }

@@ -3,7 +3,6 @@ package state
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"time"
 
 	"holdfast/internal/api"
@@ -71,20 +70,4 @@ func (s *Store) DropProof(ctx context.Context, name string) error {
 	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		return removed(tx.ExecContext(ctx, "DELETE FROM proofs WHERE name = ?", name))
 	})
-}
-
-// decide writes a decision down, and forgets the oldest when there are too many.
-func (s *Store) decide(ctx context.Context, tx *sql.Tx, d *api.RecordedDecision) error {
-	if d == nil {
-		return nil
-	}
-	record, err := json.Marshal(d)
-	if err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO decisions (session, action, record) VALUES (?, ?, ?)", d.Session, d.Action, record); err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, "DELETE FROM decisions WHERE id <= (SELECT max(id) FROM decisions) - ?", s.cfg.KeepDecisions)
-	return err
 }
