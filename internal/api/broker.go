@@ -12,7 +12,6 @@ const (
 	ResourcesPath      = KBSPrefix + "/holdfast/resources"      // GET
 	HistoryPath        = KBSPrefix + "/holdfast/history"        // GET …/KIND: a list of Version; …/KIND/NUMBER: one, with content
 	RollbackPath       = KBSPrefix + "/holdfast/rollback"       // POST: Rollback → the numbers of the versions that it made
-	DecisionsPath      = KBSPrefix + "/holdfast/decisions"      // GET ?kind=&session=&after=: lines of JSON, a RecordedDecision each
 	AuditPath          = KBSPrefix + "/holdfast/audit"          // GET: lines of JSON, an AuditEntry each
 )
 

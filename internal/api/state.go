@@ -10,11 +10,12 @@ const (
 	PolicyKind        = "policy"        // by name: attestation, resource
 	ReferenceKind     = "reference"     // envelopes by the SHA-256 of their bytes, sha256:HEX
 	ConfigurationKind = "configuration" // a Configuration by its digest
+	ValueKind         = "value"         // JSON by the name that policies ask for
 )
 
 // VersionedKinds lists them.
 func VersionedKinds() []string {
-	return []string{PolicyKind, ReferenceKind, ConfigurationKind, StandingKind}
+	return []string{PolicyKind, ReferenceKind, ConfigurationKind, StandingKind, ValueKind}
 }
 
 // A Version is one change of one thing that a broker keeps in versions. Each
@@ -56,11 +57,30 @@ type RecordedDecision struct {
 	Data    json.RawMessage `json:"data"`
 	Allow   bool            `json:"allow"`
 	Reasons []string        `json:"reasons,omitempty"`
+	Engine  string          `json:"engine,omitempty"` // what decided, and the language of the policy
 }
 
-// A DecisionFilter says which decisions are wanted; its zero value, all.
-type DecisionFilter struct {
-	Kind    string // of the policy
-	Session string
-	After   int64 // those with a higher ID
+// DecisionsPath is where administrators read decisions: GET
+// …?after=ID&most=N.
+const DecisionsPath = KBSPrefix + "/holdfast/decisions"
+
+// PoliciesPath is where administrators read and set policies: GET …/KIND, POST
+// …/KIND a PolicyChange.
+const PoliciesPath = KBSPrefix + "/holdfast/policies"
+
+// A PolicyInForce is a policy and where it is from.
+type PolicyInForce struct {
+	Kind    string `json:"kind"`
+	Version int64  `json:"version"` // 0: the one that the broker ships
+	Policy  string `json:"policy"`
+	Engine  string `json:"engine,omitempty"`
+	Error   string `json:"error,omitempty"` // why it cannot be asked, and so refuses everything
+}
+
+// A PolicyChange puts a policy in force: a new one, or that of a version, 0
+// being the one that the broker ships.
+type PolicyChange struct {
+	Policy  string `json:"policy,omitempty"`
+	Version *int64 `json:"version,omitempty"`
+	Comment string `json:"comment,omitempty"`
 }

@@ -165,7 +165,7 @@ func TestBadAdministrationIsExplained(t *testing.T) {
 		"policy type":      {"/resource-policy", `{"type":"cel","policy":""}`, kindPolicy, `policy type "cel"`},
 		"policy name":      {"/attestation-policy", `{"policy_id":"other_gpu","policy":""}`, kindPolicy, `policy "other_gpu"`},
 		"policy body":      {"/attestation-policy", `[`, kindPolicy, "parse the request"},
-		"reference type":   {"/reference-value", `{"type":"sample","payload":""}`, kindReference, `type "sample"`},
+		"reference type":   {"/reference-value", `{"type":"corim","payload":""}`, kindReference, `type "corim"`},
 		"reference base64": {"/reference-value", `{"type":"holdfast","payload":"?"}`, kindReference, "decode the payload"},
 		"reference values": {"/reference-value", `{"type":"holdfast","payload":"e30x"}`, kindReference, "reference values: "},
 		"reference age":    {"/reference-value", `{"version":"9","type":"holdfast"}`, kindReference, `version "9"`},

@@ -71,10 +71,7 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor string,
 	if _, err := policy.Compile(kind+".rego", string(source)); err != nil {
 		return refuse(http.StatusBadRequest, kindPolicy, "%w", err)
 	}
-	entry := api.AuditEntry{Action: "set-policy", Actor: actor, Peer: r.RemoteAddr, Subject: kind + " " + digestOf(source)}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.set(ctx, api.Version{Kind: api.PolicyKind, Name: kind, Actor: actor, Comment: comment(r), Content: source})
-	})
+	return b.putPolicy(w, r, actor, kind, source, comment(r))
 }
 
 func (b *Broker) listPolicies(w http.ResponseWriter, _ *http.Request, _ string) error {
@@ -90,6 +87,8 @@ type referenceMessage struct {
 	Payload string `json:"payload"` // base64 of the envelope
 }
 
+const sampleMessageType = "sample"
+
 func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string) error {
 	var m referenceMessage
 	if err := readJSON(w, r, kindReference, &m); err != nil {
@@ -98,8 +97,11 @@ func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string
 	if m.Version != "" && m.Version != "0.1.0" {
 		return refuse(http.StatusBadRequest, kindReference, "message version %q is not supported: expected 0.1.0", m.Version)
 	}
+	if m.Type == sampleMessageType {
+		return b.setValues(w, r, actor, m)
+	}
 	if m.Type != api.ReferenceMessageType {
-		return refuse(http.StatusBadRequest, kindReference, "reference values of type %q are not supported: expected %s", m.Type, api.ReferenceMessageType)
+		return refuse(http.StatusBadRequest, kindReference, "reference values of type %q are not supported: expected %s or %s", m.Type, api.ReferenceMessageType, sampleMessageType)
 	}
 	envelope, err := base64.StdEncoding.DecodeString(m.Payload)
 	if err != nil {
@@ -140,6 +142,10 @@ func (b *Broker) getImage(w http.ResponseWriter, r *http.Request, _ string) erro
 	rules, err := b.rules(r.Context())
 	if err != nil {
 		return err
+	}
+	if value, ok := rules.named()[r.PathValue("id")]; ok {
+		writeJSON(w, http.StatusOK, value)
+		return nil
 	}
 	values, ok := rules.references.values[r.PathValue("id")]
 	if !ok {

@@ -20,20 +20,11 @@ import (
 // use any more: its proofs may be written by a broker that was started since,
 // or by another that shares the folder.
 func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, judged appraisal, token string) error {
-	configuration := ""
-	if a.initData != nil {
-		configuration = a.initData.Digest
-	}
-	judged = b.narrowAppraisal(ctx, judged, configuration)
-	asked, err := judged.proof()
-	if err != nil {
-		return err
-	}
-	decision := b.recorded(judged.question, asked, "attest", s.reference(), s.tee)
 	if b.cfg.Proofs == nil {
-		return b.state.KeepDecision(ctx, decision)
+		b.keepDecision(ctx, judged.question, "attest", s.reference(), s.tee)
+		return nil
 	}
-	record, err := b.attested(s, a, judged, asked, token)
+	record, err := b.attested(ctx, s, a, judged, token)
 	if err != nil {
 		return fmt.Errorf("keep what the session proved: %w", err)
 	}
@@ -43,13 +34,23 @@ func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, ju
 	}
 	// A minute more, for the clocks of those who share the state.
 	until := b.cfg.Now().Add(b.cfg.TokenLife + time.Minute)
+	decision := judged.recorded(record.Policy, "attest", s.reference(), s.tee, judged.at)
 	return b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, decision)
 }
 
-func (b *Broker) attested(s session, a *attestation, judged appraisal, asked api.ProofDecision, token string) (_ *api.ProofAttestation, err error) {
+func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged appraisal, token string) (*api.ProofAttestation, error) {
+	configuration := ""
+	if a.initData != nil {
+		configuration = a.initData.Digest
+	}
+	judged = b.narrowAppraisal(ctx, judged, configuration)
+	decision, err := judged.proof()
+	if err != nil {
+		return nil, err
+	}
 	record := &api.ProofAttestation{
 		Time: judged.at, Session: s.reference(), TEE: s.tee, Message: a.KBSAttestation,
-		EndorsementChain: [][]byte{}, References: [][]byte{}, Policy: asked, Token: token,
+		EndorsementChain: [][]byte{}, References: [][]byte{}, Policy: decision, Token: token,
 		TokenCertificate: cmp.Or(certificateOf(token), b.cfg.Proofs.TokenCertificate).Raw,
 	}
 	if s.offer != nil {

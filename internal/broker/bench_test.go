@@ -97,7 +97,7 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 	check(t, err)
 	cfg := Config{
 		Dir: filepath.Join(t.TempDir(), "broker"), TokenKey: newKey(t), AdminKeys: []crypto.PublicKey{public},
-		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: func() time.Time { return now },
+		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: func() time.Time { return now }, Audience: "this broker", PlainAdminTokens: true,
 		VerifyReference: func(envelope []byte) (*api.ReferenceValues, error) {
 			var values api.ReferenceValues
 			return &values, json.Unmarshal(envelope, &values)
@@ -113,7 +113,7 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 	check(t, err)
 	server := httptest.NewServer(b)
 	t.Cleanup(server.Close)
-	client := &admin.Client{URL: server.URL, Key: private, Name: "tester", Now: cfg.Now}
+	client := &admin.Client{URL: server.URL, Key: private, Name: "tester", Now: cfg.Now, Audience: cfg.Audience}
 	return &bench{Broker: b, t: t, url: server.URL, admin: client, now: &now}
 }
 

@@ -22,6 +22,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
+	"holdfast/internal/broker/roles"
 )
 
 // TokenLife is how long a token is good, unless Config says otherwise.
@@ -42,6 +43,14 @@ type Config struct {
 	// AdminKeys vouch for administrators: Ed25519 or ECDSA P-256. Without any,
 	// nobody administers this broker over the network.
 	AdminKeys []crypto.PublicKey
+	// Administrators gives others, with what each may do. Optional.
+	Administrators func() *roles.Rules
+	// Audience is this broker's name in administrators' tokens: one for
+	// another broker does nothing here. Without it, none does.
+	Audience string
+	// PlainAdminTokens accepts tokens as Trustee's clients make them, which
+	// name no broker and no request: who has one can use it again.
+	PlainAdminTokens bool
 
 	Verifiers []attest.Verifier // of the kinds of evidence that are accepted
 
@@ -76,6 +85,7 @@ type Broker struct {
 	sessions  *sessions
 	begun     *challenges
 	brakes    brakes
+	adminIDs  answered
 	book      ruleBook
 	counts    counters
 	mux       *http.ServeMux
@@ -114,6 +124,7 @@ func New(cfg Config) (*Broker, error) {
 		sessions:  newSessions(cfg.MaxSessions, cmp.Or(cfg.Limits.SessionsPerDevice, 16), cfg.SessionLife, cfg.Now),
 		begun:     newChallenges(cfg.SessionLife, cfg.Now),
 		brakes:    cfg.Limits.brakes(),
+		adminIDs:  answered{life: adminLife + 2*adminLeeway, max: maxAnswered, turned: cfg.Now()},
 	}
 	for _, v := range cfg.Verifiers {
 		b.verifiers[v.TEE()] = v
@@ -161,15 +172,19 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /reference-value/{id}", b.getImage)
 	b.handleAdmin("DELETE /reference-value/{id}", b.distrustImage)
 	b.handleAdmin("POST /holdfast/images", b.setStanding)
+	b.handleAdmin("GET /holdfast/decisions", b.listDecisions)
+	b.handleAdmin("GET /holdfast/policies/{kind}", b.getPolicy)
+	b.handleAdmin("POST /holdfast/policies/{kind}", b.changePolicy)
 	b.handleAdmin("GET /holdfast/configurations", b.listConfigurations)
 	b.handleAdmin("POST /holdfast/configurations", b.authoriseConfiguration)
 	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)
 	b.handleAdmin("GET /holdfast/resources", b.listResources)
-	b.handleAdmin("GET /holdfast/decisions", b.listDecisions)
 	b.handleAdmin("GET /holdfast/history/{kind}", b.listHistory)
 	b.handleAdmin("GET /holdfast/history/{kind}/{number}", b.getVersion)
 	b.handleAdmin("POST /holdfast/rollback", b.rollBack)
 	b.handleAdmin("GET /holdfast/audit", b.getAudit)
+	b.handleAdmin("POST /holdfast/keywrap", b.postKeyWrap)
+	b.handleAdmin("POST /holdfast/keyunwrap", b.postKeyUnwrap)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
 	for _, p := range b.cfg.Plugins {

@@ -176,7 +176,7 @@ func (a *answered) use(id sessionID, now time.Time) (fresh, again bool, err erro
 		}
 	}
 	if len(a.young) >= a.max {
-		return false, false, retryAfter(a.life-now.Sub(a.turned), refuse(http.StatusServiceUnavailable, kindAttestation, "the broker was answered by too many machines: try again later"))
+		return false, false, retryAfter(a.life-now.Sub(a.turned), refuse(http.StatusServiceUnavailable, kindAttestation, "the broker remembers as many answers as it may: try again later"))
 	}
 	a.young[id] = false
 	return true, false, nil

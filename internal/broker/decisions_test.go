@@ -37,8 +37,7 @@ func TestEachDecisionOfAPolicyIsRecorded(t *testing.T) {
 func (b *bench) wantDecisions(want ...string) {
 	b.t.Helper()
 	n := 0
-	for d, err := range b.admin.Recorded(b.t.Context(), api.DecisionFilter{}) {
-		check(b.t, err)
+	check(b.t, b.admin.EachDecision(b.t.Context(), 0, func(d api.RecordedDecision) (bool, error) {
 		answer := map[bool]string{true: " true", false: " false"}[d.Allow]
 		if n >= len(want) || d.Kind+answer != want[n] {
 			b.t.Errorf("decision %d: got %s%s, want %q", n, d.Kind, answer, want)
@@ -50,7 +49,8 @@ func (b *bench) wantDecisions(want ...string) {
 			b.t.Errorf("decision %d holds the secret", n)
 		}
 		n++
-	}
+		return true, nil
+	}))
 	if n != len(want) {
 		b.t.Errorf("got %d decisions, want %q", n, want)
 	}

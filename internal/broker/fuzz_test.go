@@ -45,7 +45,7 @@ func fuzzToken(f *testing.F) *ecdsa.PrivateKey {
 func fuzzBroker(f *testing.F) *Broker {
 	dir, now := filepath.Join(f.TempDir(), "broker"), func() time.Time { return fuzzNow }
 	b, err := New(Config{
-		Dir: dir, State: openTestState(f, dir, now), TokenKey: fuzzToken(f), AdminKeys: []crypto.PublicKey{fuzzAdmin.Public()},
+		Dir: dir, State: openTestState(f, dir, now), TokenKey: fuzzToken(f), AdminKeys: []crypto.PublicKey{fuzzAdmin.Public()}, Audience: "this broker", PlainAdminTokens: true,
 		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: now,
 		VerifyReference: func(envelope []byte) (*api.ReferenceValues, error) {
 			var values api.ReferenceValues
@@ -86,7 +86,7 @@ func checkAnswer(t *testing.T, w *httptest.ResponseRecorder) {
 
 // A stranger gets a challenge and nothing else, whatever is sent.
 //
-//fuzz:parser broker.go:handle,ServeHTTP handshake.go:readBody,postAuth,parseRequest,postAttest,offered admin.go:administrator,fits
+//fuzz:parser broker.go:handle,ServeHTTP handshake.go:readBody,postAuth,parseRequest,postAttest,offered admin.go:administrator,fits,bound,once
 func FuzzStranger(f *testing.F) {
 	b := fuzzBroker(f)
 	f.Add(uint8(0), "/auth", []byte(`{"version":"0.4.0","tee":"tpm","extra-params":{"tpm-activation":{"ak-public":"AAA="}}}`), "", "")
@@ -119,7 +119,7 @@ func FuzzAdministrator(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	token, err := jwt.Signed(signer).Claims(map[string]any{"role": AdminRole, "exp": fuzzNow.Add(time.Hour).Unix()}).Serialize()
+	token, err := jwt.Signed(signer).Claims(map[string]any{"role": "admin", "exp": fuzzNow.Add(time.Hour).Unix()}).Serialize()
 	if err != nil {
 		f.Fatal(err)
 	}

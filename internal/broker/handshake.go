@@ -223,7 +223,6 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	}
 	judged, err := b.appraise(ctx, s, claims, a.initData)
 	if err != nil {
-		b.keepDenial(ctx, judged.question, claims, entry.InitData, s.reference(), s.tee)
 		return "", err
 	}
 	devices, err := b.judgeDevices(ctx, s, a)

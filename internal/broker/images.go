@@ -102,9 +102,22 @@ func (r *rules) build(now time.Time) error {
 	var err error
 	r.data, err = policy.NewData(map[string]any{
 		"reference": r.trusted.values, "images": images, "configurations": r.configurations,
-		"reference_values": named(r.trusted.values),
+		"reference_values": r.named(),
 	})
 	return err
+}
+
+// named are values by name: those of images, and those that an administrator
+// set, which count more.
+func (r *rules) named() map[string]any {
+	all := map[string]any{}
+	for name, list := range named(r.trusted.values) {
+		all[name] = list
+	}
+	for name, value := range r.values {
+		all[name] = value
+	}
+	return all
 }
 
 // stale tells whether time alone has changed what the rules say.

@@ -74,7 +74,7 @@ func (b *Broker) routePlugin(p Plugin) {
 		case Machines:
 			return b.callByMachine(w, r, p, path)
 		case Administrators:
-			return b.asAdministrator(r, func(actor string) error { return b.callByAdministrator(w, r, p, path, actor) })
+			return b.asAdministrator(w, r, func(actor string) error { return b.callByAdministrator(w, r, p, path, actor) })
 		case Anybody:
 			answer, err := p.Serve(r.Context(), Call{Method: r.Method, Path: path})
 			if err == nil {
@@ -178,7 +178,6 @@ func (b *Broker) give(ctx context.Context, v *verified, want wanted, query url.V
 	}
 	granted, err := b.permit(ctx, v, want, query)
 	if err != nil {
-		b.keepDenial(ctx, granted, v.evidence(), v.initData(), v.session, "")
 		return nil, err
 	}
 	plain, err := value(ctx)

@@ -30,16 +30,16 @@ const keptProofs = 1000
 
 // prove writes the proof of a release and returns its ID.
 func (b *Broker) prove(ctx context.Context, v *verified, granted question, want wanted, value string) (string, error) {
-	granted, _, _ = b.narrow(ctx, granted, v.evidence(), v.initData())
-	decision, err := granted.proof()
+	if b.cfg.Proofs == nil || v.issuer != "" { // what another verifier saw is not here to be shown
+		b.keepDecision(ctx, granted, "get-resource", v.session, "")
+		return "", nil
+	}
+	attested, err := b.readAttested(ctx, v.session)
 	if err != nil {
 		return "", err
 	}
-	kept := b.recorded(granted, decision, "get-resource", v.session, "")
-	if b.cfg.Proofs == nil || v.issuer != "" { // what another verifier saw is not here to be shown
-		return "", b.state.KeepDecision(ctx, kept)
-	}
-	attested, err := b.readAttested(ctx, v.session)
+	granted, _, _ = b.narrow(ctx, granted, v.evidence(), v.initData())
+	decision, err := granted.proof()
 	if err != nil {
 		return "", err
 	}
@@ -52,7 +52,7 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, want 
 		return "", fmt.Errorf("proof of the release: %w", err)
 	}
 	id := fmt.Sprintf("%s-%s-%s", now.Format(proofTime), v.session, randomHex(8))
-	if err := b.state.KeepProof(ctx, id, raw, cmp.Or(b.cfg.Proofs.Keep, keptProofs), kept); err != nil {
+	if err := b.state.KeepProof(ctx, id, raw, cmp.Or(b.cfg.Proofs.Keep, keptProofs), granted.recorded(decision, "get-resource", v.session, "", now)); err != nil {
 		return "", fmt.Errorf("write the proof, without which nothing is released: %w", err)
 	}
 	return id, nil

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,6 +19,7 @@ import (
 type rules struct {
 	policies       map[string]compiledPolicy
 	references     references
+	values         map[string]json.RawMessage // by name, set by administrators
 	configurations map[string]api.Configuration
 	standings      map[string]api.ImageStanding // by UKI
 
@@ -114,6 +116,8 @@ func (b *Broker) readRules(ctx context.Context, into *rules, kind string) error 
 		into.policies = readPolicies(documents)
 	case api.ReferenceKind:
 		into.references, into.checked = b.readReferences(documents), b.cfg.Now()
+	case api.ValueKind:
+		into.values = readValues(documents)
 	case api.ConfigurationKind:
 		into.configurations, err = readConfigurations(documents)
 	case api.StandingKind:

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -62,8 +61,8 @@ type Records interface {
 	Proofs(ctx context.Context) ([]string, error) // the oldest first
 	DropProof(ctx context.Context, id string) error
 	KeepDecision(ctx context.Context, d *api.RecordedDecision) error
-	// Decisions reads those that are kept, the oldest first.
-	Decisions(ctx context.Context, f api.DecisionFilter) iter.Seq2[api.RecordedDecision, error]
+	// Decisions returns at most most of them, those behind after, in order.
+	Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error)
 
 	audit.Head // which a crash of the whole machine may take back by a moment
 }

@@ -6,10 +6,14 @@ import (
 	"log/slog"
 	"path/filepath"
 
+	"github.com/google/go-tpm/tpm2/transport"
+
+	"holdfast/internal/attest/tpm"
 	"holdfast/internal/broker"
 	"holdfast/internal/ca"
 	"holdfast/internal/hsm"
 	"holdfast/internal/seal"
+	sealtpm "holdfast/internal/seal/tpm"
 )
 
 // A vault is what the broker's secrets rest on.
@@ -30,7 +34,9 @@ func (i Installation) openVault(ctx context.Context, log *slog.Logger) (_ *vault
 	if v.hsm, err = i.openHSM(log); err != nil {
 		return nil, err
 	}
-	providers := map[string]seal.Provider{}
+	providers := map[string]seal.Provider{sealtpm.Kind: sealtpm.Masters(sealtpm.Config{
+		Open: func(context.Context) (transport.TPMCloser, error) { return tpm.Open(tpm.Device) },
+	})}
 	authorities := ca.Config{Dir: filepath.Join(i.Keys(), "ca")}
 	if v.hsm != nil {
 		providers[hsm.MasterKind] = v.hsm.Masters()

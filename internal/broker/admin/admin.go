@@ -6,10 +6,13 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -18,6 +21,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,11 +33,14 @@ import (
 
 // A Client administers one broker. URL and Key must be set.
 type Client struct {
-	URL  string           // https://HOST:PORT
-	Key  crypto.Signer    // Ed25519, or ECDSA P-256 in memory
-	Name string           // who acts, for the audit log; optional
-	HTTP *http.Client     // http.DefaultClient when nil
-	Now  func() time.Time // time.Now when nil
+	URL  string        // https://HOST:PORT
+	Key  crypto.Signer // Ed25519, or ECDSA P-256 in memory
+	Name string        // who acts, for the audit log; optional
+	Role string        // "admin" when empty
+	// Audience is the broker's name, as its Config has it.
+	Audience string
+	HTTP     *http.Client     // http.DefaultClient when nil
+	Now      func() time.Time // time.Now when nil
 }
 
 // Close lets go of what the client's connections hold.
@@ -54,7 +61,8 @@ func (e *RefusedError) Error() string { return e.Info.Detail }
 // tokenLife is how long a request's token is good.
 const tokenLife = time.Minute
 
-func (c *Client) token() (string, error) {
+// token is for one request, of this broker, and for once.
+func (c *Client) token(method, target string, body []byte) (string, error) {
 	now := time.Now
 	if c.Now != nil {
 		now = c.Now
@@ -72,13 +80,17 @@ func (c *Client) token() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	sum := sha256.Sum256(body)
 	claims := struct {
 		jwt.Claims
-		Role string `json:"role"`
+		Role   string `json:"role"`
+		Method string `json:"htm"`
+		Target string `json:"htu"`
+		Body   string `json:"bdh"`
 	}{jwt.Claims{
-		Issuer: "holdfast", Subject: c.Name,
+		Issuer: "holdfast", Subject: c.Name, Audience: jwt.Audience{c.Audience}, ID: rand.Text(),
 		IssuedAt: jwt.NewNumericDate(now()), Expiry: jwt.NewNumericDate(now().Add(tokenLife)),
-	}, "admin"}
+	}, cmp.Or(c.Role, "admin"), method, target, base64.RawURLEncoding.EncodeToString(sum[:])}
 	return jwt.Signed(signer).Claims(claims).Serialize()
 }
 
@@ -103,19 +115,15 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any) err
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body any, header http.Header) (*http.Response, error) {
-	token, err := c.token()
+	raw, err := bodyOf(body)
 	if err != nil {
 		return nil, err
 	}
-	reader, isReader := body.(io.Reader)
-	if !isReader && body != nil {
-		raw, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		reader = bytes.NewReader(raw)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, reader)
+	token, err := c.token(method, req.URL.RequestURI(), raw)
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +142,16 @@ func (c *Client) send(ctx context.Context, method, path string, body any, header
 	}
 	defer resp.Body.Close()
 	return nil, refusal(resp)
+}
+
+func bodyOf(body any) ([]byte, error) {
+	switch b := body.(type) {
+	case nil:
+		return nil, nil
+	case io.Reader:
+		return io.ReadAll(b)
+	}
+	return json.Marshal(body)
 }
 
 func refusal(resp *http.Response) error {
@@ -213,6 +231,47 @@ func (c *Client) Images(ctx context.Context) (list []api.TrustedImage, err error
 // SetStanding revokes an image, limits it, or takes that back.
 func (c *Client) SetStanding(ctx context.Context, s api.ImageStanding) error {
 	return c.do(ctx, http.MethodPost, api.StandingsPath, s, nil)
+}
+
+// Policy tells which policy of a kind is in force.
+func (c *Client) Policy(ctx context.Context, kind string) (p api.PolicyInForce, err error) {
+	return p, c.do(ctx, http.MethodGet, api.PoliciesPath+"/"+kind, nil, &p)
+}
+
+// PolicyVersion reads one version of a policy; 0 is the one that ships.
+func (c *Client) PolicyVersion(ctx context.Context, kind string, number int64) (p api.PolicyInForce, err error) {
+	return p, c.do(ctx, http.MethodGet, fmt.Sprintf("%s/%s?version=%d", api.PoliciesPath, kind, number), nil, &p)
+}
+
+// ChangePolicy puts a policy of a kind in force.
+func (c *Client) ChangePolicy(ctx context.Context, kind string, change api.PolicyChange) error {
+	return c.do(ctx, http.MethodPost, api.PoliciesPath+"/"+kind, change, nil)
+}
+
+// PolicyHistory lists the versions of a policy, the latest first.
+func (c *Client) PolicyHistory(ctx context.Context, kind string) ([]api.Version, error) {
+	list, err := c.History(ctx, api.PolicyKind)
+	return slices.DeleteFunc(list, func(v api.Version) bool { return v.Name != kind }), err
+}
+
+// EachDecision reads the decisions that the broker keeps, behind the one with
+// the number after, the oldest first, until read says that it has enough.
+func (c *Client) EachDecision(ctx context.Context, after int64, read func(api.RecordedDecision) (more bool, err error)) error {
+	for {
+		var list []api.RecordedDecision
+		if err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?after=%d", api.DecisionsPath, after), nil, &list); err != nil || len(list) == 0 {
+			return err
+		}
+		for _, d := range list {
+			if more, err := read(d); err != nil || !more {
+				return err
+			}
+			if d.ID <= after {
+				return fmt.Errorf("broker %s: decision %d stands behind %d", c.URL, d.ID, after)
+			}
+			after = d.ID
+		}
+	}
 }
 
 // SetAttestationPolicy replaces the policy that judges machines.

@@ -2,11 +2,7 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"net/http"
 	"net/url"
 
@@ -27,24 +23,4 @@ func (c *Client) Version(ctx context.Context, kind string, number int64) (v api.
 // returns the numbers of the versions that this made.
 func (c *Client) Rollback(ctx context.Context, ask api.Rollback) (made []int64, err error) {
 	return made, c.do(ctx, http.MethodPost, api.RollbackPath, ask, &made)
-}
-
-// Recorded reads what policies were asked and answered, the oldest first.
-func (c *Client) Recorded(ctx context.Context, f api.DecisionFilter) iter.Seq2[api.RecordedDecision, error] {
-	return func(yield func(api.RecordedDecision, error) bool) {
-		q := url.Values{"kind": {f.Kind}, "session": {f.Session}, "after": {fmt.Sprint(f.After)}}
-		resp, err := c.send(ctx, http.MethodGet, api.DecisionsPath+"?"+q.Encode(), nil, nil)
-		if err != nil {
-			yield(api.RecordedDecision{}, fmt.Errorf("broker %s: %w", c.URL, err))
-			return
-		}
-		defer resp.Body.Close()
-		for lines := json.NewDecoder(resp.Body); ; {
-			var d api.RecordedDecision
-			err := lines.Decode(&d)
-			if errors.Is(err, io.EOF) || !yield(d, err) || err != nil {
-				return
-			}
-		}
-	}
 }

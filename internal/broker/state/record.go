@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"time"
 
 	"holdfast/internal/api"
@@ -70,4 +71,39 @@ func (s *Store) DropProof(ctx context.Context, name string) error {
 	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		return removed(tx.ExecContext(ctx, "DELETE FROM proofs WHERE name = ?", name))
 	})
+}
+
+// KeepDecision keeps a decision that comes with no other record.
+func (s *Store) KeepDecision(ctx context.Context, d *api.RecordedDecision) error {
+	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error { return s.decide(ctx, tx, d) })
+}
+
+// Decisions returns at most most decisions, from the one behind after on.
+func (s *Store) Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT id, record FROM decisions WHERE id > ? ORDER BY id LIMIT ?", after, most)
+	return list(rows, err, func(rows *sql.Rows) (d api.RecordedDecision, err error) {
+		var id int64
+		var record []byte
+		if err = rows.Scan(&id, &record); err == nil {
+			err = json.Unmarshal(record, &d)
+		}
+		d.ID = id
+		return d, err
+	})
+}
+
+// decide writes a decision down, and forgets the oldest when there are too many.
+func (s *Store) decide(ctx context.Context, tx *sql.Tx, d *api.RecordedDecision) error {
+	if d == nil {
+		return nil
+	}
+	record, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, "INSERT INTO decisions (session, action, record) VALUES (?, ?, ?)", d.Session, d.Action, record); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, "DELETE FROM decisions WHERE id <= (SELECT max(id) FROM decisions) - ?", s.cfg.KeepDecisions)
+	return err
 }

@@ -61,15 +61,6 @@ var schema = []string{
 	 ) STRICT;
 
 	 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;`,
-
-	// nothing was in it yet
-	`DROP TABLE decisions;
-	 CREATE TABLE decisions (
-		id      INTEGER PRIMARY KEY AUTOINCREMENT,
-		session TEXT NOT NULL,
-		kind    TEXT NOT NULL, -- of the policy
-		record  BLOB NOT NULL  -- JSON
-	 ) STRICT;`,
 }
 
 // migrate makes the tables that the file lacks, and takes in what a broker of
