@@ -79,6 +79,7 @@ fuzz-report:
 soak: test-tools build $(KUBO) $(COSIGN)
 	HOLDFAST_COSIGN=$(COSIGN) $(TEST) -v -run TestCosign ./test/clients
 	HOLDFAST_SOAK=1 $(GO) test -count=1 -timeout 30m ./internal/attack
+	HOLDFAST_SOAK=1 $(GO) test -count=1 -timeout 30m -v -run 'AMillion|AtRest' ./internal/broker
 	$(MAKE) fuzz FUZZTIME=5m
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAttacksOnMachinesAreHeld ./test/chain
 	$(GO) test -race -count=1 -timeout 60m ./internal/...

@@ -28,7 +28,7 @@ import (
 	"holdfast/internal/policy"
 )
 
-func signed(t *testing.T, alg jose.SignatureAlgorithm, key any, claims map[string]any) string {
+func signed(t testing.TB, alg jose.SignatureAlgorithm, key any, claims map[string]any) string {
 	t.Helper()
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: alg, Key: key}, nil)
 	check(t, err)

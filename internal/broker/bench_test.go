@@ -84,13 +84,13 @@ var initDataDigest = digestOf([]byte(initDataBody))
 // A bench is a broker and all that speaks with it.
 type bench struct {
 	*Broker
-	t     *testing.T
+	t     testing.TB
 	url   string
 	admin *admin.Client
 	now   *time.Time
 }
 
-func newBench(t *testing.T, edit func(*Config)) *bench {
+func newBench(t testing.TB, edit func(*Config)) *bench {
 	t.Helper()
 	now := time.Now()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
@@ -143,7 +143,7 @@ func check(t testing.TB, err error) {
 }
 
 // wantProblem checks a refusal's status, kind and words.
-func wantProblem(t *testing.T, status int, body []byte, wantStatus int, kind, text string) {
+func wantProblem(t testing.TB, status int, body []byte, wantStatus int, kind, text string) {
 	t.Helper()
 	var p api.ErrorInformation
 	if err := json.Unmarshal(body, &p); err != nil {

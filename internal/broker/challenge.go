@@ -37,7 +37,7 @@ func newChallenges(life time.Duration, now func() time.Time) *challenges {
 }
 
 // maxCookie bounds the value: many a server refuses larger headers. That of a
-// TPM whose certificate has 1600 bytes takes 3300.
+// TPM whose certificate has 1600 bytes takes 3150.
 const maxCookie = 7 << 10
 
 // aead seals one session's cookie. Each has a key of its own, so that there is

@@ -123,6 +123,7 @@ func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 
 // postAttest judges evidence: POST /kbs/v0/attest.
 func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
+	b.counts.attests.Add(1)
 	if err := b.brakes.source.check(source(r), "address", b.cfg.Now()); err != nil {
 		return err
 	}

@@ -3,8 +3,6 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"io/fs"
 	"net/http"
 	"strings"
 
@@ -72,10 +70,7 @@ func (b *Broker) withResource(ctx context.Context, name string, do func(kek []by
 	if err != nil {
 		return answer, refuse(http.StatusBadRequest, kindPath, "%w", err)
 	}
-	kek, err := b.state.Resource(ctx, string(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return answer, refuse(http.StatusNotFound, kindInternal, "resource not found: %s", path)
-	}
+	kek, err := b.resource(ctx, path)
 	if err != nil {
 		return answer, err
 	}

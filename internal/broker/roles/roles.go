@@ -71,7 +71,7 @@ func (r *Rules) May(role, method, path string) bool {
 	})
 }
 
-// document is the file as YAML; docs/formats/admins.md describes it.
+// document is the file as YAML; docs/formats/kbs.md describes it.
 type document struct {
 	Administrators map[string]adminText  `yaml:"administrators"`
 	Roles          map[string][]ruleText `yaml:"roles"`
