@@ -152,7 +152,7 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // TPM authority, administrators and image key, and nobody else. Close its state
 // after its last request.
 func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logger) (*broker.Broker, *brokerState, error) {
-	tokens, err := i.followTokenKeys(log)
+	tokens, err := followTokenKeys(ring.Dir(), log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open broker: %w", err)
 	}
