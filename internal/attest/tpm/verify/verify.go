@@ -69,8 +69,9 @@ type Verifier struct {
 	rand        io.Reader
 
 	known     endorsements
-	seen      memory[string, struct{}] // nonces of quotes that had a good signature
-	activated memory[string, string]   // names of attestation keys, and the certificate of the TPM that has them
+	offers    memory[[sha256.Size]byte, offer] // that Begin found good
+	seen      memory[string, struct{}]         // nonces of quotes that had a good signature
+	activated memory[string, string]           // names of attestation keys, and the certificate of the TPM that has them
 }
 
 var _ attest.Verifier = (*Verifier)(nil)
@@ -143,6 +144,7 @@ func (v *Verifier) Begin(request api.RequestParams) (attest.Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.offers.put(idOf(request.Activation), o)
 	s := &session{verifier: v, offer: o, secret: make([]byte, secretSize)}
 	if _, err := io.ReadFull(v.rand, s.secret); err != nil {
 		return nil, err
@@ -171,6 +173,10 @@ type offer struct {
 }
 
 func (v *Verifier) judge(a *api.ActivationOffer) (offer, error) {
+	if o, ok := v.offers.get(idOf(a)); ok {
+		_, _, err := v.endorsed(a.EKCertificate) // it may have ended, or been revoked
+		return o, err
+	}
 	o, err := v.judgeEndorsement(a)
 	if err != nil {
 		return offer{}, err
