@@ -34,6 +34,15 @@ type Version struct {
 // Removed tells a version that took its thing away.
 func (v Version) Removed() bool { return v.Digest == "" }
 
+// A Rollback asks that a kind, or what is called Name of it, be as it was after
+// a version.
+type Rollback struct {
+	Kind    string `json:"kind"`
+	Version int64  `json:"version"`
+	Name    string `json:"name,omitempty"`
+	Comment string `json:"comment,omitempty"`
+}
+
 // A RecordedDecision is what a policy was asked and what it answered, so that
 // another can be asked the same. It holds no secret.
 type RecordedDecision struct {
@@ -48,4 +57,30 @@ type RecordedDecision struct {
 	Data    json.RawMessage `json:"data"`
 	Allow   bool            `json:"allow"`
 	Reasons []string        `json:"reasons,omitempty"`
+	Engine  string          `json:"engine,omitempty"` // what decided, and the language of the policy
+}
+
+// DecisionsPath is where administrators read decisions: GET
+// …?after=ID&most=N.
+const DecisionsPath = KBSPrefix + "/holdfast/decisions"
+
+// PoliciesPath is where administrators read and set policies: GET …/KIND, POST
+// …/KIND a PolicyChange.
+const PoliciesPath = KBSPrefix + "/holdfast/policies"
+
+// A PolicyInForce is a policy and where it is from.
+type PolicyInForce struct {
+	Kind    string `json:"kind"`
+	Version int64  `json:"version"` // 0: the one that the broker ships
+	Policy  string `json:"policy"`
+	Engine  string `json:"engine,omitempty"`
+	Error   string `json:"error,omitempty"` // why it cannot be asked, and so refuses everything
+}
+
+// A PolicyChange puts a policy in force: a new one, or that of a version, 0
+// being the one that the broker ships.
+type PolicyChange struct {
+	Policy  string `json:"policy,omitempty"`
+	Version *int64 `json:"version,omitempty"`
+	Comment string `json:"comment,omitempty"`
 }

@@ -5,12 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 
 	"holdfast/internal/api"
@@ -74,10 +71,7 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor string,
 	if _, err := policy.Compile(kind+".rego", string(source)); err != nil {
 		return refuse(http.StatusBadRequest, kindPolicy, "%w", err)
 	}
-	entry := api.AuditEntry{Action: "set-policy", Actor: actor, Peer: r.RemoteAddr, Subject: kind + " " + digestOf(source)}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.set(ctx, api.Version{Kind: api.PolicyKind, Name: kind, Actor: actor, Content: source})
-	})
+	return b.putPolicy(w, r, actor, kind, source, comment(r))
 }
 
 func (b *Broker) listPolicies(w http.ResponseWriter, _ *http.Request, _ string) error {
@@ -126,7 +120,7 @@ func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string
 	}
 	entry := api.AuditEntry{Action: "trust-image", Actor: actor, Peer: r.RemoteAddr, Subject: values.Image + " " + digestOf(envelope)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: digestOf(envelope), Actor: actor, Content: envelope})
+		return b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: digestOf(envelope), Actor: actor, Comment: comment(r), Content: envelope})
 	})
 }
 
@@ -167,7 +161,7 @@ func (b *Broker) distrustImage(w http.ResponseWriter, r *http.Request, actor str
 	}
 	entry := api.AuditEntry{Action: "distrust-image", Actor: actor, Peer: r.RemoteAddr, Subject: r.PathValue("id")}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: r.PathValue("id"), Actor: actor}), "no reference value found for the given id: %s", r.PathValue("id"))
+		return absent(b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: r.PathValue("id"), Actor: actor, Comment: comment(r)}), "no reference value found for the given id: %s", r.PathValue("id"))
 	})
 }
 
@@ -206,7 +200,7 @@ func (b *Broker) authoriseConfiguration(w http.ResponseWriter, r *http.Request, 
 		return err
 	}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: c.Digest, Actor: actor, Content: content})
+		return b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: c.Digest, Actor: actor, Comment: comment(r), Content: content})
 	})
 }
 
@@ -217,23 +211,19 @@ func (b *Broker) withdrawConfiguration(w http.ResponseWriter, r *http.Request, a
 	}
 	entry := api.AuditEntry{Action: "withdraw-configuration", Actor: actor, Peer: r.RemoteAddr, Subject: digest}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: digest, Actor: actor}), "configuration %s is not authorised", digest)
+		return absent(b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: digest, Actor: actor, Comment: comment(r)}), "configuration %s is not authorised", digest)
 	})
 }
 
 // — audit —
 
 func (b *Broker) getAudit(w http.ResponseWriter, _ *http.Request, _ string) error {
-	f, err := os.Open(b.audit.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		w.WriteHeader(http.StatusOK)
-		return nil
-	}
+	log, err := b.audit.open()
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer log.Close()
 	w.Header().Set("Content-Type", "application/jsonl")
-	_, _ = io.Copy(w, f) // the other side may stop reading
+	_, _ = io.Copy(w, log) // the other side may stop reading
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 // or by another that shares the folder.
 func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, judged appraisal, token string) error {
 	if b.cfg.Proofs == nil {
+		b.keepDecision(ctx, judged.question, "attest", s.reference(), s.tee)
 		return nil
 	}
 	record, err := b.attested(ctx, s, a, judged, token)
@@ -33,7 +34,8 @@ func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, ju
 	}
 	// A minute more, for the clocks of those who share the state.
 	until := b.cfg.Now().Add(b.cfg.TokenLife + time.Minute)
-	return b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, nil)
+	decision := judged.recorded(record.Policy, "attest", s.reference(), s.tee, judged.at)
+	return b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, decision)
 }
 
 func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged appraisal, token string) (*api.ProofAttestation, error) {

@@ -113,7 +113,7 @@ func New(cfg Config) (*Broker, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	audit, err := openAudit(cfg.Dir, cfg.Now)
+	audit, err := openAudit(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
@@ -172,11 +172,19 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /reference-value/{id}", b.getImage)
 	b.handleAdmin("DELETE /reference-value/{id}", b.distrustImage)
 	b.handleAdmin("POST /holdfast/images", b.setStanding)
+	b.handleAdmin("GET /holdfast/decisions", b.listDecisions)
+	b.handleAdmin("GET /holdfast/policies/{kind}", b.getPolicy)
+	b.handleAdmin("POST /holdfast/policies/{kind}", b.changePolicy)
 	b.handleAdmin("GET /holdfast/configurations", b.listConfigurations)
 	b.handleAdmin("POST /holdfast/configurations", b.authoriseConfiguration)
 	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)
 	b.handleAdmin("GET /holdfast/resources", b.listResources)
+	b.handleAdmin("GET /holdfast/history/{kind}", b.listHistory)
+	b.handleAdmin("GET /holdfast/history/{kind}/{number}", b.getVersion)
+	b.handleAdmin("POST /holdfast/rollback", b.rollBack)
 	b.handleAdmin("GET /holdfast/audit", b.getAudit)
+	b.handleAdmin("POST /holdfast/keywrap", b.postKeyWrap)
+	b.handleAdmin("POST /holdfast/keyunwrap", b.postKeyUnwrap)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
 	for _, p := range b.cfg.Plugins {
@@ -220,7 +228,7 @@ func (b *Broker) Sessions() int { return b.sessions.count() }
 // record writes an entry to the audit log. When that fails nothing may be
 // allowed, so its error ends the request.
 func (b *Broker) record(ctx context.Context, e api.AuditEntry) error {
-	if err := b.audit.append(ctx, e); err != nil {
+	if err := b.audit.append(e); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	b.counts.decision(e)

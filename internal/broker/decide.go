@@ -84,6 +84,7 @@ func (b *Broker) appraise(ctx context.Context, s session, claims attest.Claims, 
 	if a.Allow {
 		return a, nil
 	}
+	b.keepDecision(ctx, a.question, "attest", s.reference(), s.tee)
 	err = &denial{a.Reasons}
 	if init == nil {
 		return a, attestRefusal("%w", err)
@@ -130,6 +131,7 @@ func (b *Broker) permit(ctx context.Context, v *verified, want wanted, query url
 	if q.Allow {
 		return q, nil
 	}
+	b.keepDecision(ctx, q, "get-resource", v.session, "")
 	err = &denial{q.Reasons}
 	if c, ok := rules.configurations[v.initData()]; ok {
 		return q, forbid("%w (to allow it: %s)", err, allowCommand(c.Digest, append(c.Resources, want.resource())))

@@ -31,6 +31,7 @@ const keptProofs = 1000
 // prove writes the proof of a release and returns its ID.
 func (b *Broker) prove(ctx context.Context, v *verified, granted question, want wanted, value string) (string, error) {
 	if b.cfg.Proofs == nil || v.issuer != "" { // what another verifier saw is not here to be shown
+		b.keepDecision(ctx, granted, "get-resource", v.session, "")
 		return "", nil
 	}
 	attested, err := b.readAttested(ctx, v.session)
@@ -51,7 +52,7 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, want 
 		return "", fmt.Errorf("proof of the release: %w", err)
 	}
 	id := fmt.Sprintf("%s-%s-%s", now.Format(proofTime), v.session, randomHex(8))
-	if err := b.state.KeepProof(ctx, id, raw, cmp.Or(b.cfg.Proofs.Keep, keptProofs), nil); err != nil {
+	if err := b.state.KeepProof(ctx, id, raw, cmp.Or(b.cfg.Proofs.Keep, keptProofs), granted.recorded(decision, "get-resource", v.session, "", now)); err != nil {
 		return "", fmt.Errorf("write the proof, without which nothing is released: %w", err)
 	}
 	return id, nil

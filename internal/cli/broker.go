@@ -13,15 +13,19 @@ import (
 
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
-	"holdfast/internal/image"
 	"holdfast/internal/input"
 )
 
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
-		a.brokerTrust(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
-		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs(),
-		a.brokerRotate(), a.brokerAdmin())
+		a.brokerTrust(), a.brokerDistrust(), a.brokerRevoke(),
+		a.brokerAllow(), a.brokerWithdraw(),
+		a.brokerSet(), a.brokerDelete(), a.brokerList(),
+		a.brokerPolicies(), a.brokerWhatIf(), a.brokerDecisions(),
+		a.brokerAudit(), a.brokerProofs(),
+		a.brokerHistory(), a.brokerRollback(),
+		a.brokerCheck(), a.brokerBackup(), a.brokerRestore(),
+		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
@@ -88,22 +92,29 @@ func (a *app) brokerVerb(c *cobra.Command, do func(ctx context.Context, b *admin
 }
 
 func (a *app) brokerTrust() *cobra.Command {
-	return a.brokerVerb(&cobra.Command{
+	var until string
+	c := &cobra.Command{
 		Use:     "trust IMAGE|FILE",
 		Short:   "Trust a machine image by its signed reference values",
-		Long:    "Trusts the reference values in FILE, or in reference.json of the machine image\nfolder IMAGE. Their signature must be by a key that this installation's root\ncertifies.",
+		Long:    "Trusts the reference values in FILE, or in reference.json of the machine image\nfolder IMAGE. Their signature must be by a key that this installation's root\ncertifies. With --until they are good until then; values may say so themselves.",
 		Example: "  holdfast broker trust guest\n  holdfast broker trust guest/reference.json --broker https://broker.example:8080",
 		Args:    cobra.ExactArgs(1),
-	}, func(ctx context.Context, b *admin.Client, args []string) error {
-		path := args[0]
-		if m, err := image.ReadMachine(path); err == nil {
-			path = m.ReferencePath()
+	}
+	c.Flags().StringVar(&until, "until", "", "time (2027-01-31T12:00:00Z) or day (2027-01-31) at which trust ends")
+	return a.brokerVerb(c, func(ctx context.Context, b *admin.Client, args []string) error {
+		end, err := endOf(until)
+		if err != nil {
+			return err
 		}
+		path := referencePath(args[0])
 		raw, err := input.ReadFile(path, input.Document)
 		if err != nil {
 			return fmt.Errorf("trust: %w", err)
 		}
 		if err := b.Trust(ctx, raw); err != nil {
+			return fmt.Errorf("trust %s: %w", args[0], err)
+		}
+		if err := limit(ctx, b, path, end); err != nil {
 			return fmt.Errorf("trust %s: %w", args[0], err)
 		}
 		return a.answer(map[string]string{"trusted": path}, func(w io.Writer) { fmt.Fprintf(w, "trusted %s\n", path) })
@@ -200,7 +211,7 @@ func (a *app) brokerList() *cobra.Command {
 				fmt.Fprintf(w, "resource       %s\n", r)
 			}
 			for _, i := range images {
-				fmt.Fprintf(w, "image          %s  %s\n", i.Values.Image, i.Values.UKI)
+				fmt.Fprintf(w, "image          %s  %s%s\n", i.Values.Image, i.Values.UKI, howTrusted(i))
 			}
 			for _, c := range configurations {
 				fmt.Fprintf(w, "configuration  %s  may have %d resources\n", c.Digest, len(c.Resources))
@@ -210,7 +221,7 @@ func (a *app) brokerList() *cobra.Command {
 }
 
 func (a *app) brokerAudit() *cobra.Command {
-	return a.brokerVerb(&cobra.Command{
+	c := a.brokerVerb(&cobra.Command{
 		Use:     "audit",
 		Short:   "Print the audit log: one JSON line for each decision",
 		Long:    "Prints the audit log, oldest first, as JSON lines with or without --json. It\nholds no secret.",
@@ -225,4 +236,6 @@ func (a *app) brokerAudit() *cobra.Command {
 		_, err = io.Copy(a.Stdout, log)
 		return err
 	})
+	c.AddCommand(a.brokerAuditVerify())
+	return c
 }

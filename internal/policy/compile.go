@@ -139,3 +139,17 @@ func split(name, source string) []Module {
 func hasPackage(lines []string) bool {
 	return slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "package ") })
 }
+
+// CompileFiles compiles a policy of several files, each of which may hold
+// several modules.
+func CompileFiles(name string, files []Module) (*Policy, error) {
+	return CompileModules(name, parts(files))
+}
+
+func parts(files []Module) []Module {
+	var all []Module
+	for _, f := range files {
+		all = append(all, split(f.Name, f.Text)...)
+	}
+	return all
+}

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -53,20 +54,34 @@ func UnitTests(ctx context.Context, policy, tests []Module) ([]UnitTest, Coverag
 	slices.SortFunc(all, func(x, y UnitTest) int {
 		return cmp.Or(strings.Compare(x.File, y.File), cmp.Compare(x.Row, y.Row))
 	})
-	for _, m := range tests {
-		delete(modules, m.Name)
+	return all, coverage(covered.Report(byFile(modules, tests))), ctx.Err()
+}
+
+// byFile are a policy's modules without its tests, by file: coverage goes by
+// files, of which one may hold several modules.
+func byFile(modules map[string]*ast.Module, tests []Module) map[string]*ast.Module {
+	all := map[string]*ast.Module{}
+	for _, m := range modules {
+		name := m.Package.Location.File
+		if slices.ContainsFunc(tests, func(t Module) bool { return t.Name == name }) {
+			continue
+		}
+		if all[name] == nil {
+			all[name] = &ast.Module{Package: m.Package}
+		}
+		all[name].Rules = append(all[name].Rules, m.Rules...)
 	}
-	return all, coverage(covered.Report(modules)), ctx.Err()
+	return all
 }
 
 func testModules(policy, tests []Module) (map[string]*ast.Module, error) {
 	all := map[string]*ast.Module{}
-	for _, m := range policy {
+	for i, m := range parts(policy) {
 		parsed, err := parse(m)
 		if err != nil {
 			return nil, err
 		}
-		all[m.Name] = parsed
+		all[fmt.Sprintf("%03d %s", i, m.Name)] = parsed
 	}
 	for _, m := range tests {
 		parsed, err := ast.ParseModuleWithOpts(m.Name, m.Text, ast.ParserOptions{RegoVersion: Language(m.Text), Capabilities: capabilities()})

@@ -15,17 +15,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/access"
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
-	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
-	"holdfast/internal/broker/state"
 	"holdfast/internal/follow"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
@@ -49,6 +46,7 @@ type ServeConfig struct {
 	Gateway                      GatewayConfig
 	Peer                         PeerConfig
 	Policy                       Enforcement
+	TPMs                         TPMTrust
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
 	Pages func(registry http.Handler, facts func(*http.Request) Facts) http.Handler
@@ -62,7 +60,8 @@ type Services struct {
 	blobs            *Blobs  // or nil
 	swarm            *swarm  // or nil
 	upstreams        *upstreams
-	rules            *follow.File[*access.Rules] // or nil
+	rules            *follow.File[*access.Rules]       // or nil
+	rotten           atomic.Pointer[registry.Registry] // which is told of it
 	ring             *keys.Ring
 	ends             []func() error // what closes each part, in the order that they began
 }
@@ -77,7 +76,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, kept, err := i.newBroker(s.ring, c.Log)
+	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Log)
 	if err != nil {
 		return err
 	}
@@ -110,7 +109,7 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 // Admin administers the installation's broker in this process, over the same
 // API as if it were served.
 func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
-	b, kept, err := i.newBroker(ring, nil)
+	b, kept, err := i.newBroker(ring, TPMTrust{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +147,7 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // newBroker opens the installation's broker: it trusts the installation's
 // TPM authority, administrators and image key, and nobody else. Close its state
 // after its last request.
-func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, *state.Store, error) {
+func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logger) (*broker.Broker, *brokerState, error) {
 	tokens, err := i.followTokenKeys(log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open broker: %w", err)
@@ -165,7 +164,7 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 		Administrators: admins.Get, Audience: BrokerAudience(ring),
 		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: []attest.Verifier{&tpmVerifier{installation: i}},
+		Verifiers: []attest.Verifier{&tpmVerifier{installation: i, trust: trust}},
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},
@@ -173,61 +172,13 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
 			EndorsementChain: i.endorsementChain,
 		},
-		Log: log,
+		Plugins: kept.vault.plugins(),
+		Log:     log,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, kept.Close())
 	}
 	return b, kept, nil
-}
-
-// A tpmVerifier trusts the TPM authority that the installation has when it is
-// asked: the first software TPM made here makes it, maybe after the broker
-// was started.
-type tpmVerifier struct {
-	installation Installation
-
-	mu   sync.Mutex
-	ca   []byte           // guarded by mu
-	last *verify.Verifier // of ca
-}
-
-func (v *tpmVerifier) TEE() string { return "tpm" }
-
-func (v *tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
-	verifier, err := v.open()
-	if err != nil {
-		return nil, err
-	}
-	return verifier.Begin(request)
-}
-
-func (v *tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Session, error) {
-	verifier, err := v.open()
-	if err != nil {
-		return nil, err
-	}
-	return verifier.Resume(request, kept)
-}
-
-// open returns the same verifier as long as the authority is the same.
-func (v *tpmVerifier) open() (*verify.Verifier, error) {
-	roots, err := swtpm.CA(v.installation.TPMAuthority())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
-	}
-	if err != nil {
-		return nil, err
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.last != nil && bytes.Equal(roots, v.ca) {
-		return v.last, nil
-	}
-	if v.last, err = verify.New(verify.Config{Roots: roots}); err == nil {
-		v.ca = roots
-	}
-	return v.last, err
 }
 
 // endorsementChain is what stands between the certificates of TPMs made here

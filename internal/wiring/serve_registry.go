@@ -32,6 +32,7 @@ func (s *Services) startRegistry(i Installation, c ServeConfig, config registry.
 		return fmt.Errorf("open registry: %w", err)
 	}
 	s.ends = append(s.ends, reg.Close)
+	s.rotten.Store(reg)
 	if err := s.controlRegistry(reg, config); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -230,6 +231,47 @@ func (c *Client) Images(ctx context.Context) (list []api.TrustedImage, err error
 // SetStanding revokes an image, limits it, or takes that back.
 func (c *Client) SetStanding(ctx context.Context, s api.ImageStanding) error {
 	return c.do(ctx, http.MethodPost, api.StandingsPath, s, nil)
+}
+
+// Policy tells which policy of a kind is in force.
+func (c *Client) Policy(ctx context.Context, kind string) (p api.PolicyInForce, err error) {
+	return p, c.do(ctx, http.MethodGet, api.PoliciesPath+"/"+kind, nil, &p)
+}
+
+// PolicyVersion reads one version of a policy; 0 is the one that ships.
+func (c *Client) PolicyVersion(ctx context.Context, kind string, number int64) (p api.PolicyInForce, err error) {
+	return p, c.do(ctx, http.MethodGet, fmt.Sprintf("%s/%s?version=%d", api.PoliciesPath, kind, number), nil, &p)
+}
+
+// ChangePolicy puts a policy of a kind in force.
+func (c *Client) ChangePolicy(ctx context.Context, kind string, change api.PolicyChange) error {
+	return c.do(ctx, http.MethodPost, api.PoliciesPath+"/"+kind, change, nil)
+}
+
+// PolicyHistory lists the versions of a policy, the latest first.
+func (c *Client) PolicyHistory(ctx context.Context, kind string) ([]api.Version, error) {
+	list, err := c.History(ctx, api.PolicyKind)
+	return slices.DeleteFunc(list, func(v api.Version) bool { return v.Name != kind }), err
+}
+
+// EachDecision reads the decisions that the broker keeps, behind the one with
+// the number after, the oldest first, until read says that it has enough.
+func (c *Client) EachDecision(ctx context.Context, after int64, read func(api.RecordedDecision) (more bool, err error)) error {
+	for {
+		var list []api.RecordedDecision
+		if err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?after=%d", api.DecisionsPath, after), nil, &list); err != nil || len(list) == 0 {
+			return err
+		}
+		for _, d := range list {
+			if more, err := read(d); err != nil || !more {
+				return err
+			}
+			if d.ID <= after {
+				return fmt.Errorf("broker %s: decision %d stands behind %d", c.URL, d.ID, after)
+			}
+			after = d.ID
+		}
+	}
 }
 
 // SetAttestationPolicy replaces the policy that judges machines.

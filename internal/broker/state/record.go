@@ -73,6 +73,25 @@ func (s *Store) DropProof(ctx context.Context, name string) error {
 	})
 }
 
+// KeepDecision keeps a decision that comes with no other record.
+func (s *Store) KeepDecision(ctx context.Context, d *api.RecordedDecision) error {
+	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error { return s.decide(ctx, tx, d) })
+}
+
+// Decisions returns at most most decisions, from the one behind after on.
+func (s *Store) Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error) {
+	rows, err := s.read.QueryContext(ctx, "SELECT id, record FROM decisions WHERE id > ? ORDER BY id LIMIT ?", after, most)
+	return list(rows, err, func(rows *sql.Rows) (d api.RecordedDecision, err error) {
+		var id int64
+		var record []byte
+		if err = rows.Scan(&id, &record); err == nil {
+			err = json.Unmarshal(record, &d)
+		}
+		d.ID = id
+		return d, err
+	})
+}
+
 // decide writes a decision down, and forgets the oldest when there are too many.
 func (s *Store) decide(ctx context.Context, tx *sql.Tx, d *api.RecordedDecision) error {
 	if d == nil {

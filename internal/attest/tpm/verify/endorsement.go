@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"crypto/x509"
@@ -161,11 +162,26 @@ func (v *Verifier) endorsementKey(data []byte, cert *x509.Certificate) (tpm2.Lab
 	if err != nil {
 		return nil, fmt.Errorf("%w: endorsement key: %w", attest.ErrMalformed, err)
 	}
-	if !certified.Equal(pub) || !slices.ContainsFunc(v.templates, func(e tpm.Endorsement) bool {
-		e.Template.Unique = public.Unique
-		return e.Template.Type == public.Type && slices.Equal(tpm2.Marshal(e.Template), data)
-	}) {
+	fromTemplate := func(head []byte) bool { return bytes.HasPrefix(data, head) }
+	if !certified.Equal(pub) || !slices.ContainsFunc(v.templates, fromTemplate) {
 		return nil, fmt.Errorf("%w: the offered endorsement key is not the certified one, made from a default template", attest.ErrEndorsement)
 	}
 	return tpm2.ImportEncapsulationKey(public)
+}
+
+// templateHeads are the default templates, marshalled without what is the
+// key's own.
+func templateHeads() [][]byte {
+	var heads [][]byte
+	for _, e := range tpm.Endorsements() {
+		own := tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{})
+		size := 2
+		if e.Template.Type == tpm2.TPMAlgECC {
+			own, size = tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{}), 4
+		}
+		e.Template.Unique = own
+		all := tpm2.Marshal(e.Template)
+		heads = append(heads, all[:len(all)-size])
+	}
+	return heads
 }

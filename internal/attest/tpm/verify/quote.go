@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/big"
 	"slices"
@@ -53,22 +54,18 @@ func VerifyQuote(q api.TPMQuote, key crypto.PublicKey) (*Quote, error) {
 	if err != nil {
 		return nil, err
 	}
-	quoted, err := parse[tpm2.TPMSAttest](message)
+	quoted, err := readStatement(message)
 	if err != nil {
 		return nil, fmt.Errorf("%w: quote message: %w", attest.ErrMalformed, err)
 	}
-	if quoted.Magic != tpm2.TPMGeneratedValue || quoted.Type != tpm2.TPMSTAttestQuote {
-		return nil, fmt.Errorf("%w: the signed message is not a quote (magic %#x, type %#x)", attest.ErrMalformed, uint32(quoted.Magic), uint16(quoted.Type))
+	if quoted.magic != tpm2.TPMGeneratedValue || quoted.kind != tpm2.TPMSTAttestQuote {
+		return nil, fmt.Errorf("%w: the signed message is not a quote (magic %#x, type %#x)", attest.ErrMalformed, uint32(quoted.magic), uint16(quoted.kind))
 	}
-	info, err := quoted.Attested.Quote()
-	if err != nil {
-		return nil, fmt.Errorf("%w: quote message: %w", attest.ErrMalformed, err)
-	}
-	out := &Quote{Nonce: quoted.ExtraData.Buffer, Signer: quoted.QualifiedSigner.Buffer}
-	if out.Banks, err = selected(info.PCRSelect.PCRSelections); err != nil {
+	out := &Quote{Nonce: quoted.nonce, Signer: quoted.signer}
+	if out.Banks, err = selected(quoted.selections); err != nil {
 		return nil, err
 	}
-	return out, out.readPCRs(q, info.PCRDigest.Buffer, hash)
+	return out, out.readPCRs(q, quoted.digest, hash)
 }
 
 // selected names the banks of a quote. One that shows a part of its PCRs hides
@@ -98,59 +95,41 @@ func verifySignature(text string, message []byte, key crypto.PublicKey) (crypto.
 	if err != nil {
 		return 0, fmt.Errorf("%w: quote signature: %w", attest.ErrMalformed, err)
 	}
-	signature, err := parse[tpm2.TPMTSignature](data)
+	sig, err := readSignature(data)
 	if err != nil {
 		return 0, fmt.Errorf("%w: quote signature: %w", attest.ErrMalformed, err)
 	}
-	hash, err := tpm.SignatureHash(signature)
-	if err != nil {
-		return 0, fmt.Errorf("%w: %w", attest.ErrSignature, err)
+	b, ok := tpm.BankOf(sig.hash)
+	if !ok {
+		return 0, fmt.Errorf("%w: it is over %s, expected sha256 or sha384", attest.ErrSignature, b)
 	}
-	h := hash.New()
+	h := b.Hash().New()
 	h.Write(message)
-	if err := signed(signature, hash, h.Sum(nil), key); err != nil {
+	if err := sig.verify(b.Hash(), h.Sum(nil), key); err != nil {
 		return 0, fmt.Errorf("%w: quote: %w", attest.ErrSignature, err)
 	}
-	return hash, nil
+	return b.Hash(), nil
 }
 
-func signed(s *tpm2.TPMTSignature, hash crypto.Hash, digest []byte, key crypto.PublicKey) error {
+func (s *signature) verify(hash crypto.Hash, digest []byte, key crypto.PublicKey) error {
 	switch key := key.(type) {
 	case *rsa.PublicKey:
-		return signedRSA(s, hash, digest, key)
+		switch s.algorithm {
+		case tpm2.TPMAlgRSASSA:
+			return rsa.VerifyPKCS1v15(key, hash, digest, s.rsa)
+		case tpm2.TPMAlgRSAPSS:
+			return rsa.VerifyPSS(key, hash, digest, s.rsa, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto})
+		}
 	case *ecdsa.PublicKey:
-		if s.SigAlg != tpm2.TPMAlgECDSA {
+		if s.algorithm != tpm2.TPMAlgECDSA {
 			break
 		}
-		sig, err := s.Signature.ECDSA()
-		if err != nil {
-			return err
-		}
-		r, t := new(big.Int).SetBytes(sig.SignatureR.Buffer), new(big.Int).SetBytes(sig.SignatureS.Buffer)
-		if !ecdsa.Verify(key, digest, r, t) {
-			return fmt.Errorf("ECDSA on %s: verification error", key.Params().Name)
+		if !ecdsa.Verify(key, digest, new(big.Int).SetBytes(s.r), new(big.Int).SetBytes(s.s)) {
+			return errors.New("ECDSA: verification error")
 		}
 		return nil
 	}
-	return fmt.Errorf("algorithm is %#x, and the key %T", uint16(s.SigAlg), key)
-}
-
-func signedRSA(s *tpm2.TPMTSignature, hash crypto.Hash, digest []byte, key *rsa.PublicKey) error {
-	switch s.SigAlg {
-	case tpm2.TPMAlgRSASSA:
-		sig, err := s.Signature.RSASSA()
-		if err != nil {
-			return err
-		}
-		return rsa.VerifyPKCS1v15(key, hash, digest, sig.Sig.Buffer)
-	case tpm2.TPMAlgRSAPSS:
-		sig, err := s.Signature.RSAPSS()
-		if err != nil {
-			return err
-		}
-		return rsa.VerifyPSS(key, hash, digest, sig.Sig.Buffer, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthAuto})
-	}
-	return fmt.Errorf("algorithm is %#x, and the key RSA", uint16(s.SigAlg))
+	return fmt.Errorf("algorithm is %#x, and the key %T", uint16(s.algorithm), key)
 }
 
 // readPCRs checks the values shown against the digest that was signed.

@@ -48,7 +48,7 @@ func TestMain(m *testing.M) {
 }
 
 // boot starts TPM n, cleared.
-func boot(t *testing.T, n int) *swtpm.TPM {
+func boot(t testing.TB, n int) *swtpm.TPM {
 	t.Helper()
 	if err := swtpm.Installed(); err != nil {
 		t.Skipf("%v; run it with: apt-get install swtpm swtpm-tools", err)
@@ -72,7 +72,7 @@ func boot(t *testing.T, n int) *swtpm.TPM {
 	return d
 }
 
-func newVerifier(t *testing.T) *verify.Verifier {
+func newVerifier(t testing.TB) *verify.Verifier {
 	t.Helper()
 	ca, err := swtpm.CA(authority(0))
 	if err != nil {
@@ -95,7 +95,7 @@ type round struct {
 	bound    attest.Binding
 }
 
-func honest(t *testing.T) *round {
+func honest(t testing.TB) *round {
 	t.Helper()
 	r := &round{tpm: boot(t, 0)}
 	r.attester = tpm.New(tpm.Config{TPM: r.tpm})
@@ -115,7 +115,7 @@ func honest(t *testing.T) *round {
 	return r
 }
 
-func (r *round) prove(t *testing.T, s attest.Session, runtime []byte) json.RawMessage {
+func (r *round) prove(t testing.TB, s attest.Session, runtime []byte) json.RawMessage {
 	t.Helper()
 	e, err := r.attester.Evidence(t.Context(), runtime, s.Challenge().Activation)
 	if err != nil {

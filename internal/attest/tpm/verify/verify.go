@@ -20,6 +20,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -64,21 +65,21 @@ type Verifier struct {
 	revocations revocations
 	banks       []tpm.Bank
 	trusted     func(string) (bool, error)
-	templates   []tpm.Endorsement
+	templates   [][]byte
 	clock       func() time.Time
 	rand        io.Reader
 
 	known     endorsements
-	offers    memory[[sha256.Size]byte, offer] // that Begin found good
-	seen      memory[string, struct{}]         // nonces of quotes that had a good signature
-	activated memory[string, string]           // names of attestation keys, and the certificate of the TPM that has them
+	offers    memory[offerID, offer]   // that were judged good
+	seen      memory[string, struct{}] // nonces of quotes that had a good signature
+	activated memory[string, string]   // names of attestation keys, and the certificate of the TPM that has them
 }
 
 var _ attest.Verifier = (*Verifier)(nil)
 
 // New returns a Verifier.
 func New(c Config) (*Verifier, error) {
-	v := &Verifier{roots: x509.NewCertPool(), inter: x509.NewCertPool(), banks: c.Banks, trusted: c.TrustedKeys, templates: tpm.Endorsements(), clock: c.Clock, rand: c.Rand}
+	v := &Verifier{roots: x509.NewCertPool(), inter: x509.NewCertPool(), banks: c.Banks, trusted: c.TrustedKeys, templates: templateHeads(), clock: c.Clock, rand: c.Rand}
 	if len(v.banks) == 0 {
 		v.banks = []tpm.Bank{tpm.SHA256}
 	}
@@ -144,7 +145,6 @@ func (v *Verifier) Begin(request api.RequestParams) (attest.Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.offers.put(idOf(request.Activation), o)
 	s := &session{verifier: v, offer: o, secret: make([]byte, secretSize)}
 	if _, err := io.ReadFull(v.rand, s.secret); err != nil {
 		return nil, err
@@ -168,20 +168,39 @@ type offer struct {
 	ek          tpm2.LabeledEncapsulationKey
 	akName      []byte
 	akPublic    publicKey
+	akText      string // as evidence has it
 	fingerprint string // SHA-256 of the endorsement certificate, in hex
 	device      map[string]string
 }
 
+// judge spares a machine that comes again all but the question whether its
+// endorsement is still good.
 func (v *Verifier) judge(a *api.ActivationOffer) (offer, error) {
-	if o, ok := v.offers.get(idOf(a)); ok {
-		_, _, err := v.endorsed(a.EKCertificate) // it may have ended, or been revoked
-		return o, err
+	cert := sha256.Sum256(a.EKCertificate)
+	id := offerID{cert, sha256.Sum256(a.EKPublic), sha256.Sum256(a.AKPublic)}
+	if o, ok := v.offers.get(id); ok && v.known.get(cert, v.clock()) != nil {
+		return o, nil
 	}
+	o, err := v.judgeAnew(a)
+	if err == nil {
+		v.offers.put(id, o)
+	}
+	return o, err
+}
+
+// An offerID is the digests of all that was offered.
+type offerID [3][sha256.Size]byte
+
+func (v *Verifier) judgeAnew(a *api.ActivationOffer) (offer, error) {
 	o, err := v.judgeEndorsement(a)
 	if err != nil {
 		return offer{}, err
 	}
-	o.akPublic, o.akName, err = attestationKey(a.AKPublic)
+	if o.akPublic, o.akName, err = attestationKey(a.AKPublic); err != nil {
+		return offer{}, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(o.akPublic)
+	o.akText = base64.StdEncoding.EncodeToString(der)
 	return o, err
 }
 
