@@ -181,6 +181,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 		return "", attestRefusal("verify TEE evidence failed: %w", err)
 	}
 	entry.Claims = auditClaims(claims)
+	entry.Warning, _ = claims["warning"].(string)
 	judged, err := b.appraise(ctx, s, claims, a.initData)
 	if err != nil {
 		return "", err

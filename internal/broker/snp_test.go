@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -34,29 +33,7 @@ func snpBench(t *testing.T) (*bench, *impostor.Maker) {
 	}}})
 	check(t, err)
 	check(t, b.admin.Trust(t.Context(), envelope))
-	check(t, b.admin.SetAttestationPolicy(t.Context(), []byte(meeting(t, "snp"))))
 	return b, maker
-}
-
-// meeting is the policy of one kind of evidence and the least around it.
-func meeting(t *testing.T, kind string) string {
-	t.Helper()
-	raw, err := os.ReadFile("../policy/attestation/" + kind + ".rego")
-	check(t, err)
-	_, rules, _ := strings.Cut(string(raw), "import rego.v1\n")
-	return `package policy
-import rego.v1
-default allow := false
-allow if {
-	trusted[input.tee]
-	data.configurations[input.init_data.digest]
-}
-reasons contains why if {
-	not allow
-	some why in explanations
-}
-trust_claims := affirmed[input.tee] if allow
-` + rules
 }
 
 var launched = []byte(strings.Repeat("m", 48))

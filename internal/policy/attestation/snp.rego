@@ -47,6 +47,8 @@ snp_at_least(name, least) if {
 	input.claims[name] >= least
 }
 
+shown_image := input.claims.measurement if input.tee == "snp"
+
 # — why not —
 
 explanations contains sprintf("launch measurement is %s, no trusted image has it", [object.get(input.claims, "measurement", "missing")]) if {
