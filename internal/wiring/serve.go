@@ -50,6 +50,7 @@ type ServeConfig struct {
 	Gateway                      GatewayConfig
 	Peer                         PeerConfig
 	Policy                       Enforcement
+	Evidence                     EvidenceConfig
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
 	Pages func(registry http.Handler, facts func(*http.Request) Facts) http.Handler
@@ -78,7 +79,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, kept, err := i.newBroker(s.ring, c.Log)
+	b, kept, err := i.newBroker(s.ring, c.Evidence, c.Log)
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 // Admin administers the installation's broker in this process, over the same
 // API as if it were served.
 func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
-	b, kept, err := i.newBroker(ring, nil)
+	b, kept, err := i.newBroker(ring, EvidenceConfig{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +214,11 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // newBroker opens the installation's broker: it trusts the installation's
 // TPM authority, administrators and image key, and nobody else. Close its state
 // after its last request.
-func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Broker, *state.Store, error) {
+func (i Installation) newBroker(ring *keys.Ring, evidence EvidenceConfig, log *slog.Logger) (*broker.Broker, *state.Store, error) {
+	verifiers, err := evidence.verifiers(log)
+	if err != nil {
+		return nil, nil, err
+	}
 	kept, err := i.openState(log)
 	if err != nil {
 		return nil, nil, err
@@ -221,7 +226,7 @@ func (i Installation) newBroker(ring *keys.Ring, log *slog.Logger) (*broker.Brok
 	b, err := broker.New(broker.Config{
 		Dir: i.Broker(), State: kept, TokenKey: ring.Pair(keys.Token).Key.(*ecdsa.PrivateKey),
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: []attest.Verifier{tpmVerifier{i}},
+		Verifiers: append(verifiers, tpmVerifier{i}),
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},

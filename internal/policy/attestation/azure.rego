@@ -75,6 +75,7 @@ explanations contains sprintf("the vTPM's PCRs 4, 7, 11, 12 and 13 are %s, %s, %
 
 explanations contains sprintf("the paravisor's measurement is %v, which no trusted image names", [object.get(input.claims, "measurement_hex", "missing")]) if {
 	input.tee == "az-snp-vtpm"
+	count(azure_images) > 0
 	count([way | some id in azure_images; some way in data.reference[id].snp; way.measurement == input.claims.measurement_hex]) == 0
 }
 
@@ -98,6 +99,7 @@ explanations contains "the machine may be moved by a migration agent" if {
 
 explanations contains sprintf("the paravisor's MRTD is %s, which no trusted image names", [tdx_body("mr_td")]) if {
 	input.tee == "az-tdx-vtpm"
+	count(azure_images) > 0
 	count([way | some id in azure_images; some way in data.reference[id].tdx; way.mr_td == tdx_body("mr_td")]) == 0
 }
 
