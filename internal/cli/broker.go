@@ -19,7 +19,7 @@ import (
 
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
-		a.brokerTrust(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
+		a.brokerTrust(), a.brokerLaunched(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
 		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs())
 }
 
