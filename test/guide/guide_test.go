@@ -27,7 +27,7 @@ import (
 
 const root = "../.."
 
-var chapters = []string{"image", "registry", "sign", "blob", "peers", "run", "broker", "attack", "verify", "keep"}
+var chapters = []string{"image", "registry", "sign", "blob", "peers", "run", "broker", "evidence", "attack", "verify", "keep"}
 
 // A step is a command of a chapter, or a file that its reader saves.
 type step struct {
