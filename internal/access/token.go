@@ -53,7 +53,12 @@ type mint struct {
 	seen map[[sha256.Size]byte]*claims // guarded by mu: tokens whose signature was checked
 }
 
-const maxSeen = 4096
+// A token is remembered if it is no longer than those of a pull or a push; one
+// for a hundred repositories is checked each time.
+const (
+	maxSeen = 4096
+	maxKept = 4 << 10
+)
 
 func newMint(key ed25519.PrivateKey, service string, now func() time.Time) (*mint, error) {
 	public := key.Public().(ed25519.PublicKey)
@@ -90,7 +95,9 @@ func (m *mint) verify(token, use string) (*claims, error) {
 		if c, err = m.open(token); err != nil {
 			return nil, errToken
 		}
-		m.keep(name, c)
+		if len(token) <= maxKept {
+			m.keep(name, c)
+		}
 	}
 	now := m.now().Unix()
 	if c.Use != use || c.Issuer != m.service || c.Audience != m.service || now < c.From || now >= c.Expires {

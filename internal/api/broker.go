@@ -1,12 +1,17 @@
 package api
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // The broker's endpoints that are not part of the KBS protocol. All need an
 // administrator's token.
 const (
 	ConfigurationsPath = KBSPrefix + "/holdfast/configurations" // GET, POST; DELETE …/sha256:…
 	ResourcesPath      = KBSPrefix + "/holdfast/resources"      // GET
+	HistoryPath        = KBSPrefix + "/holdfast/history"        // GET …/KIND: a list of Version; …/KIND/NUMBER: one, with content
+	RollbackPath       = KBSPrefix + "/holdfast/rollback"       // POST: Rollback → the numbers of the versions that it made
 	AuditPath          = KBSPrefix + "/holdfast/audit"          // GET: lines of JSON, an AuditEntry each
 )
 
@@ -27,6 +32,10 @@ type Configuration struct {
 type TrustedImage struct {
 	ID     string          `json:"id"` // sha256:…
 	Values ReferenceValues `json:"values"`
+	// How far it is trusted now.
+	Status  string           `json:"status"`
+	Until   *time.Time       `json:"until,omitempty"`
+	Revoked *ImageRevocation `json:"revoked,omitempty"`
 }
 
 // The decisions of an AuditEntry.
@@ -38,6 +47,12 @@ const (
 // An AuditEntry is one line of the audit log: a decision, what it was about
 // and why. It holds no secret.
 type AuditEntry struct {
+	// Seq counts lines from 1, and Prev is sha256:HEX of all from the
+	// beginning of the line before to this one, without the line's end:
+	// docs/formats/audit.md.
+	Seq  int64  `json:"seq,omitempty"`
+	Prev string `json:"prev,omitempty"`
+
 	Time     time.Time    `json:"time"`
 	Action   string       `json:"action"` // attest, get-resource, set-resource, authorise-configuration, …
 	Decision string       `json:"decision"`
@@ -62,6 +77,26 @@ type AuditEntry struct {
 	Value string `json:"value,omitempty"`
 	// Proof is the ID of the proof of a release.
 	Proof string `json:"proof,omitempty"`
+	// Checkpoint is an envelope of a signed AuditCheckpoint.
+	Checkpoint json.RawMessage `json:"checkpoint,omitempty"`
+}
+
+// The actions by which the audit log tells of itself.
+const (
+	AuditBegin      = "begin-chain" // lines of before, which are not chained, end here
+	AuditGap        = "gap"         // the log was found to lack lines that had been written
+	AuditCheckpoint = "checkpoint"
+)
+
+// AuditCheckpointType is the predicate type of an AuditHead: all of the log up
+// to that line was so when it was signed.
+const AuditCheckpointType = "urn:holdfast:audit-checkpoint:v1"
+
+// An AuditHead names a line of the audit log: its number and the SHA-256 of its
+// bytes, sha256:HEX.
+type AuditHead struct {
+	Seq  int64  `json:"seq"`
+	Hash string `json:"hash"`
 }
 
 // AuditClaims are the verified claims that tell machines apart.

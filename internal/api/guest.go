@@ -24,6 +24,9 @@ type GuestConfig struct {
 	Process  Process     `json:"process"`
 	Secrets  []SecretRef `json:"secrets,omitempty"`
 	Tmpfs    []Tmpfs     `json:"tmpfs,omitempty"`
+	// API lists the features of the HTTP API that the workload finds at
+	// GuestAPI. Absent: it finds none.
+	API []string `json:"api,omitempty"`
 	// Control lists the calls beyond status that the host may make on the
 	// control channel. Nothing is allowed that is not listed.
 	Control []string `json:"control,omitempty"`
@@ -47,8 +50,10 @@ type Process struct {
 	ReadOnly   bool     `json:"read_only,omitempty"` // the root; the image's volumes stay writable
 }
 
-// A SecretRef is a broker resource that appears as /run/secrets/NAME.
+// A SecretRef is a secret that appears as /run/secrets/NAME: a broker's
+// resource, or what a sealed secret stands for.
 type SecretRef struct {
 	Name     string `json:"name"`
-	Resource string `json:"resource"` // kbs:///REPOSITORY/TYPE/TAG
+	Resource string `json:"resource,omitempty"` // kbs:///REPOSITORY/TYPE/TAG
+	Sealed   string `json:"sealed,omitempty"`   // sealed.HEADER.PAYLOAD.SIGNATURE, instead of Resource
 }

@@ -33,7 +33,7 @@ type ProofRelease struct {
 	Time     time.Time     `json:"time"`     // whole seconds
 	Resource string        `json:"resource"` // REPOSITORY/TYPE/TAG, or the plugin's path
 	Plugin   string        `json:"plugin,omitempty"`
-	Value    string        `json:"value"`    // keyed digest, as in the audit log
+	Value    string        `json:"value"` // keyed digest, as in the audit log
 	Policy   ProofDecision `json:"policy"`
 }
 

@@ -1,5 +1,7 @@
 package api
 
+import "time"
+
 // ReferenceType is the in-toto predicate type of reference values.
 const ReferenceType = "urn:holdfast:reference-values:v1"
 
@@ -12,6 +14,9 @@ type ReferenceValues struct {
 	RootHash string              `json:"root_hash"`
 	// PCRs that do not depend on firmware: "11", and the zero PCRs "12", "13".
 	PCRs map[string]string `json:"pcrs"` // number to 64 hex digits
+
+	// Expires is when the values stop being good; never when absent.
+	Expires *time.Time `json:"expires,omitempty"`
 
 	// What confidential machines show when they booted the image. The PCRs
 	// above are then those of the vTPM in one, for evidence that has them.

@@ -10,10 +10,13 @@ const (
 	PolicyKind        = "policy"        // by name: attestation, resource
 	ReferenceKind     = "reference"     // envelopes by the SHA-256 of their bytes, sha256:HEX
 	ConfigurationKind = "configuration" // a Configuration by its digest
+	ValueKind         = "value"         // JSON by the name that policies ask for
 )
 
 // VersionedKinds lists them.
-func VersionedKinds() []string { return []string{PolicyKind, ReferenceKind, ConfigurationKind} }
+func VersionedKinds() []string {
+	return []string{PolicyKind, ReferenceKind, ConfigurationKind, StandingKind, ValueKind}
+}
 
 // A Version is one change of one thing that a broker keeps in versions. Each
 // kind counts its own changes from 1.
@@ -30,6 +33,15 @@ type Version struct {
 
 // Removed tells a version that took its thing away.
 func (v Version) Removed() bool { return v.Digest == "" }
+
+// A Rollback asks that a kind, or what is called Name of it, be as it was after
+// a version.
+type Rollback struct {
+	Kind    string `json:"kind"`
+	Version int64  `json:"version"`
+	Name    string `json:"name,omitempty"`
+	Comment string `json:"comment,omitempty"`
+}
 
 // A RecordedDecision is what a policy was asked and what it answered, so that
 // another can be asked the same. It holds no secret.

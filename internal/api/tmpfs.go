@@ -82,5 +82,5 @@ func (c GuestConfig) Check() error {
 	if c.Process.Terminal {
 		return errors.New("a terminal is not supported")
 	}
-	return c.Process.Check()
+	return errors.Join(c.checkAPI(), c.Process.Check())
 }

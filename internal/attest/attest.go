@@ -37,8 +37,40 @@ type Session interface {
 	Verify(evidence json.RawMessage, bound Binding) (Claims, error)
 }
 
+// A Keeper is a Session with a state that its Verifier, a Resumer, knows again:
+// between request and evidence it waits outside the broker, sealed. A session
+// that is none is made anew by Begin.
+type Keeper interface {
+	Session
+	// Keep returns what Resume needs beside the request: at most a few
+	// hundred bytes, for they travel in a cookie.
+	Keep() []byte
+}
+
+// A Resumer is a Verifier whose sessions are Keepers.
+type Resumer interface {
+	Verifier
+	// Resume is given the request that Begin found good, and what the session
+	// kept; nobody has changed either.
+	Resume(request api.RequestParams, kept []byte) (Session, error)
+}
+
+// A Classed is a Verifier of other devices than processors. The class names
+// the device in the token (gpu0) and the policy that judges it.
+type Classed interface{ Class() string }
+
+// ClassOf is the class of what v judges: cpu, unless v says otherwise.
+func ClassOf(v Verifier) string {
+	if c, ok := v.(Classed); ok {
+		return c.Class()
+	}
+	return "cpu"
+}
+
 // A Binding is what evidence has to be bound to.
 type Binding struct {
 	RuntimeDigest  []byte // as RuntimeDigest computes it
-	InitDataDigest []byte // SHA-256 of the init-data document; nil when none was sent
+	InitDataDigest []byte // of the init-data document, by its own algorithm; nil when none was sent
+	// InitDataAlgorithm is that algorithm: sha256, sha384 or sha512.
+	InitDataAlgorithm string
 }

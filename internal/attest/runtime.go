@@ -17,11 +17,19 @@ const HashAlgorithm = "sha384"
 // RFC 8785 canonical JSON of nonce, ephemeral key and additional evidence, as
 // KBS 0.4.0 has it.
 func RuntimeDigest(data api.RuntimeData, additional string) ([]byte, error) {
-	text, err := json.Marshal(struct {
+	return canonicalDigest(struct {
 		TEEPubKey  json.RawMessage `json:"tee-pubkey"`
 		Nonce      string          `json:"nonce"`
 		Additional string          `json:"additional-evidence"`
 	}{data.TEEPubKey, data.Nonce, additional})
+}
+
+// DeviceDigest is what the evidence of additional devices signs: the same
+// without what they are themselves part of.
+func DeviceDigest(data api.RuntimeData) ([]byte, error) { return canonicalDigest(data) }
+
+func canonicalDigest(v any) ([]byte, error) {
+	text, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("runtime data: %w: %w", ErrMalformed, err)
 	}

@@ -1,12 +1,17 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -15,25 +20,30 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"holdfast/internal/api"
+	"holdfast/internal/broker/roles"
 )
 
-// AdminRole is the role that an administrator's token must claim: Trustee maps
-// roles to paths, and here there is one.
-const AdminRole = "admin"
-
-// adminLeeway is how far clocks may differ, as in Trustee's verifier.
-const adminLeeway = time.Minute
+// adminLeeway is how far clocks may differ, as in Trustee's verifier, and
+// adminLife how long the life of a token may be.
+const (
+	adminLeeway = time.Minute
+	adminLife   = 5 * time.Minute
+)
 
 type adminHandler func(w http.ResponseWriter, r *http.Request, actor string) error
 
 func (b *Broker) handleAdmin(pattern string, h adminHandler) {
 	b.handle(pattern, func(w http.ResponseWriter, r *http.Request) error {
-		return b.asAdministrator(r, func(actor string) error { return h(w, r, actor) })
+		return b.asAdministrator(w, r, func(actor string) error { return h(w, r, actor) })
 	})
 }
 
-func (b *Broker) asAdministrator(r *http.Request, do func(actor string) error) error {
-	actor, err := b.administrator(r)
+func (b *Broker) asAdministrator(w http.ResponseWriter, r *http.Request, do func(actor string) error) error {
+	actor, err := b.administrator(w, r)
+	var p *problem
+	if errors.As(err, &p) {
+		return err
+	}
 	if err != nil {
 		b.log.Warn("broker: admin access denied", "path", r.URL.Path, "peer", r.RemoteAddr, "error", err)
 		return refuse(http.StatusUnauthorized, kindAdmin, "admin access denied for endpoint %s: %w",
@@ -52,11 +62,13 @@ func told(err error) error {
 	return refuse(http.StatusInternalServerError, kindInternal, "the broker could not do it: %w", err)
 }
 
-// administrator returns who signed the request's bearer token, a JWT as in
-// Trustee's bearer_jwt: an algorithm that fits one of our keys, not expired,
-// with the role.
-func (b *Broker) administrator(r *http.Request) (actor string, err error) {
-	if len(b.cfg.AdminKeys) == 0 {
+// administrator returns who signed the request's bearer token: a JWT as in
+// Trustee's bearer_jwt, by an algorithm that fits one of our keys, with a role
+// that may do this; and, beyond Trustee's, for this broker, for this very
+// request, and not seen before.
+func (b *Broker) administrator(w http.ResponseWriter, r *http.Request) (actor string, err error) {
+	rules := b.rulesOfAdministrators()
+	if len(rules.Administrators) == 0 {
 		return "", errors.New("this broker has no administrator's key")
 	}
 	text := bearer(r)
@@ -67,16 +79,36 @@ func (b *Broker) administrator(r *http.Request) (actor string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for _, key := range b.cfg.AdminKeys {
-		if !fits(key, token.Headers) {
+	for _, a := range rules.Administrators {
+		var claims adminClaims
+		if !fits(a.Key, token.Headers) || token.Claims(a.Key, &claims) != nil {
 			continue
 		}
-		var claims adminClaims
-		if err := token.Claims(key, &claims); err == nil {
-			return claims.actor(b.cfg.Now())
+		if err := claims.timely(b.cfg.Now()); err != nil {
+			return "", err
 		}
+		if err := claims.allowed(rules, a, r); err != nil {
+			return "", err
+		}
+		return claims.actor(a), b.bound(w, r, &claims)
 	}
 	return "", errors.New("the token is not signed by an administrator's key")
+}
+
+// owner is the administrator that AdminKeys are of, whose tokens say who acts.
+const owner = ""
+
+func (b *Broker) rulesOfAdministrators() *roles.Rules {
+	all := &roles.Rules{}
+	if b.cfg.Administrators != nil {
+		if rules := b.cfg.Administrators(); rules != nil {
+			*all = *rules
+		}
+	}
+	for _, key := range b.cfg.AdminKeys {
+		all.Administrators = append(slices.Clip(all.Administrators), roles.Administrator{Name: owner, Roles: []string{roles.Admin}, Key: key})
+	}
+	return all
 }
 
 // fits keeps a key to its own algorithm.
@@ -93,25 +125,81 @@ func fits(key crypto.PublicKey, headers []jose.Header) bool {
 	return false
 }
 
+// adminClaims bind a token to a request as RFC 9449 does, section 4.2, and to
+// its body.
 type adminClaims struct {
 	jwt.Claims
-	Role string `json:"role"`
+	Role   string `json:"role"`
+	Method string `json:"htm"`
+	Target string `json:"htu"` // path and query
+	Body   string `json:"bdh"` // SHA-256, base64url
 }
 
-func (c *adminClaims) actor(now time.Time) (string, error) {
+func (c *adminClaims) timely(now time.Time) error {
 	if c.Expiry == nil {
-		return "", errors.New("the token never expires")
+		return errors.New("the token never expires")
 	}
-	if err := c.ValidateWithLeeway(jwt.Expected{Time: now}, adminLeeway); err != nil {
-		return "", err
+	return c.ValidateWithLeeway(jwt.Expected{Time: now}, adminLeeway)
+}
+
+// allowed checks that the token's role is one of its signer's, and may do this.
+func (c *adminClaims) allowed(rules *roles.Rules, a roles.Administrator, r *http.Request) error {
+	if !slices.Contains(a.Roles, c.Role) {
+		return fmt.Errorf("the token's role is not %s: it is %.40q", strings.Join(a.Roles, " or "), c.Role)
 	}
-	if c.Role != AdminRole {
-		return "", errors.New("the token's role is not " + AdminRole)
+	if !rules.May(c.Role, r.Method, r.URL.Path) {
+		return fmt.Errorf("role %s may not %s this path", c.Role, r.Method)
 	}
-	if c.Subject == "" {
-		return c.Role, nil
+	return nil
+}
+
+func (c *adminClaims) actor(a roles.Administrator) string {
+	switch {
+	case a.Name != owner:
+		return a.Name
+	case c.Subject != "":
+		return c.Subject
 	}
-	return c.Subject, nil
+	return c.Role
+}
+
+// bound checks that the token is for this broker and this request, once.
+func (b *Broker) bound(w http.ResponseWriter, r *http.Request, c *adminClaims) error {
+	if b.cfg.PlainAdminTokens && c.Method == "" && c.Target == "" && c.Body == "" {
+		return nil
+	}
+	if !slices.Contains(c.Audience, b.cfg.Audience) || b.cfg.Audience == "" {
+		return fmt.Errorf("the token is for %.80q, not for this broker, %q", []string(c.Audience), b.cfg.Audience)
+	}
+	if c.Method != r.Method || c.Target != r.URL.RequestURI() {
+		return fmt.Errorf("the token is for another request: %.10q %.200q", c.Method, c.Target)
+	}
+	if c.IssuedAt == nil || c.Expiry.Time().Sub(c.IssuedAt.Time()) > adminLife {
+		return fmt.Errorf("the token lives longer than %s", adminLife)
+	}
+	body, err := readBody(w, r, maxAdmin)
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(body)
+	if c.Body != base64url(sum[:]) {
+		return errors.New("the token is for another body")
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return b.once(c.ID)
+}
+
+// once takes a token's ID, which nobody can do twice.
+func (b *Broker) once(id string) error {
+	if len(id) < 16 {
+		return errors.New("the token has no ID of 16 characters or more (jti)")
+	}
+	sum := sha256.Sum256([]byte(id))
+	fresh, _, err := b.adminIDs.use(sessionID(sum[:16]), b.cfg.Now())
+	if err == nil && !fresh {
+		err = errors.New("the token was used before")
+	}
+	return err
 }
 
 // change makes an administrator's change, records it and answers. The record

@@ -163,9 +163,9 @@ func TestBadAdministrationIsExplained(t *testing.T) {
 		"policy line":      {"/attestation-policy", string(rego("package policy\n\nallow if nothing(1)")), kindPolicy, "policy attestation.rego: line 3, column 10: undefined function nothing"},
 		"policy encoding":  {"/resource-policy", `{"policy":"?"}`, kindPolicy, "decode the policy"},
 		"policy type":      {"/resource-policy", `{"type":"cel","policy":""}`, kindPolicy, `policy type "cel"`},
-		"policy name":      {"/attestation-policy", `{"policy_id":"default_gpu","policy":""}`, kindPolicy, `policy "default_gpu"`},
+		"policy name":      {"/attestation-policy", `{"policy_id":"other_gpu","policy":""}`, kindPolicy, `policy "other_gpu"`},
 		"policy body":      {"/attestation-policy", `[`, kindPolicy, "parse the request"},
-		"reference type":   {"/reference-value", `{"type":"sample","payload":""}`, kindReference, `type "sample"`},
+		"reference type":   {"/reference-value", `{"type":"corim","payload":""}`, kindReference, `type "corim"`},
 		"reference base64": {"/reference-value", `{"type":"holdfast","payload":"?"}`, kindReference, "decode the payload"},
 		"reference values": {"/reference-value", `{"type":"holdfast","payload":"e30x"}`, kindReference, "reference values: "},
 		"reference age":    {"/reference-value", `{"version":"9","type":"holdfast"}`, kindReference, `version "9"`},
@@ -246,4 +246,9 @@ func TestCreateNeverReplacesAResource(t *testing.T) {
 	if won.Load() != 1 || lost.Load() != 7 {
 		t.Errorf("got %d that made it and %d that found it, want 1 and 7", won.Load(), lost.Load())
 	}
+}
+
+// adminToken is one of the bench's administrator.
+func (b *bench) adminToken() string {
+	return signed(b.t, jose.EdDSA, b.admin.Key, map[string]any{"role": "admin", "exp": b.now.Unix() + 60})
 }

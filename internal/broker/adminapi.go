@@ -5,12 +5,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"io"
-	"io/fs"
 	"maps"
 	"net/http"
-	"os"
 	"slices"
 
 	"holdfast/internal/api"
@@ -48,14 +45,14 @@ type policyMessage struct {
 }
 
 func (b *Broker) setAttestationPolicy(w http.ResponseWriter, r *http.Request, actor string) error {
-	return b.setPolicy(w, r, actor, attestationPolicy)
+	return b.setPolicy(w, r, actor, attestationPolicyOf)
 }
 
 func (b *Broker) setResourcePolicy(w http.ResponseWriter, r *http.Request, actor string) error {
-	return b.setPolicy(w, r, actor, resourcePolicy)
+	return b.setPolicy(w, r, actor, func(string) (string, error) { return resourcePolicy, nil }) // Trustee reads no ID
 }
 
-func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind string) error {
+func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor string, kindOf func(id string) (string, error)) error {
 	var m policyMessage
 	if err := readJSON(w, r, kindPolicy, &m); err != nil {
 		return err
@@ -63,9 +60,9 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind s
 	if m.Type != "" && m.Type != "rego" {
 		return refuse(http.StatusBadRequest, kindPolicy, "policy type %q is not supported: expected rego", m.Type)
 	}
-	// kbs-client names the processor's policy default_cpu.
-	if m.ID != "" && m.ID != "default" && m.ID != "default_cpu" {
-		return refuse(http.StatusBadRequest, kindPolicy, "policy %q is not known: expected default", m.ID)
+	kind, err := kindOf(m.ID)
+	if err != nil {
+		return err
 	}
 	source, err := base64.RawURLEncoding.DecodeString(m.Policy)
 	if err != nil {
@@ -76,7 +73,7 @@ func (b *Broker) setPolicy(w http.ResponseWriter, r *http.Request, actor, kind s
 	}
 	entry := api.AuditEntry{Action: "set-policy", Actor: actor, Peer: r.RemoteAddr, Subject: kind + " " + digestOf(source)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.set(ctx, api.Version{Kind: api.PolicyKind, Name: kind, Actor: actor, Content: source})
+		return b.set(ctx, api.Version{Kind: api.PolicyKind, Name: kind, Actor: actor, Comment: comment(r), Content: source})
 	})
 }
 
@@ -93,6 +90,8 @@ type referenceMessage struct {
 	Payload string `json:"payload"` // base64 of the envelope
 }
 
+const sampleMessageType = "sample"
+
 func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string) error {
 	var m referenceMessage
 	if err := readJSON(w, r, kindReference, &m); err != nil {
@@ -101,8 +100,11 @@ func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string
 	if m.Version != "" && m.Version != "0.1.0" {
 		return refuse(http.StatusBadRequest, kindReference, "message version %q is not supported: expected 0.1.0", m.Version)
 	}
+	if m.Type == sampleMessageType {
+		return b.setValues(w, r, actor, m)
+	}
 	if m.Type != api.ReferenceMessageType {
-		return refuse(http.StatusBadRequest, kindReference, "reference values of type %q are not supported: expected %s", m.Type, api.ReferenceMessageType)
+		return refuse(http.StatusBadRequest, kindReference, "reference values of type %q are not supported: expected %s or %s", m.Type, api.ReferenceMessageType, sampleMessageType)
 	}
 	envelope, err := base64.StdEncoding.DecodeString(m.Payload)
 	if err != nil {
@@ -112,9 +114,16 @@ func (b *Broker) trustImage(w http.ResponseWriter, r *http.Request, actor string
 	if err != nil {
 		return refuse(http.StatusBadRequest, kindReference, "reference values: %w", err)
 	}
+	rules, err := b.rules(r.Context())
+	if err == nil {
+		err = rules.refuseRevoked(digestOf(envelope), values)
+	}
+	if err != nil {
+		return err
+	}
 	entry := api.AuditEntry{Action: "trust-image", Actor: actor, Peer: r.RemoteAddr, Subject: values.Image + " " + digestOf(envelope)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: digestOf(envelope), Actor: actor, Content: envelope})
+		return b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: digestOf(envelope), Actor: actor, Comment: comment(r), Content: envelope})
 	})
 }
 
@@ -126,7 +135,7 @@ func (b *Broker) listImages(w http.ResponseWriter, r *http.Request, _ string) er
 	values := rules.references.values
 	list := []api.TrustedImage{}
 	for _, id := range slices.Sorted(maps.Keys(values)) {
-		list = append(list, api.TrustedImage{ID: id, Values: *values[id]})
+		list = append(list, rules.trustedImage(id, b.cfg.Now()))
 	}
 	writeJSON(w, http.StatusOK, list)
 	return nil
@@ -136,6 +145,10 @@ func (b *Broker) getImage(w http.ResponseWriter, r *http.Request, _ string) erro
 	rules, err := b.rules(r.Context())
 	if err != nil {
 		return err
+	}
+	if value, ok := rules.named()[r.PathValue("id")]; ok {
+		writeJSON(w, http.StatusOK, value)
+		return nil
 	}
 	values, ok := rules.references.values[r.PathValue("id")]
 	if !ok {
@@ -151,7 +164,7 @@ func (b *Broker) distrustImage(w http.ResponseWriter, r *http.Request, actor str
 	}
 	entry := api.AuditEntry{Action: "distrust-image", Actor: actor, Peer: r.RemoteAddr, Subject: r.PathValue("id")}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: r.PathValue("id"), Actor: actor}), "no reference value found for the given id: %s", r.PathValue("id"))
+		return absent(b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: r.PathValue("id"), Actor: actor, Comment: comment(r)}), "no reference value found for the given id: %s", r.PathValue("id"))
 	})
 }
 
@@ -190,7 +203,7 @@ func (b *Broker) authoriseConfiguration(w http.ResponseWriter, r *http.Request, 
 		return err
 	}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: c.Digest, Actor: actor, Content: content})
+		return b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: c.Digest, Actor: actor, Comment: comment(r), Content: content})
 	})
 }
 
@@ -201,23 +214,19 @@ func (b *Broker) withdrawConfiguration(w http.ResponseWriter, r *http.Request, a
 	}
 	entry := api.AuditEntry{Action: "withdraw-configuration", Actor: actor, Peer: r.RemoteAddr, Subject: digest}
 	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: digest, Actor: actor}), "configuration %s is not authorised", digest)
+		return absent(b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: digest, Actor: actor, Comment: comment(r)}), "configuration %s is not authorised", digest)
 	})
 }
 
 // — audit —
 
 func (b *Broker) getAudit(w http.ResponseWriter, _ *http.Request, _ string) error {
-	f, err := os.Open(b.audit.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		w.WriteHeader(http.StatusOK)
-		return nil
-	}
+	log, err := b.audit.open()
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer log.Close()
 	w.Header().Set("Content-Type", "application/jsonl")
-	_, _ = io.Copy(w, f) // the other side may stop reading
+	_, _ = io.Copy(w, log) // the other side may stop reading
 	return nil
 }

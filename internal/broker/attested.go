@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,7 +49,7 @@ func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged
 	record := &api.ProofAttestation{
 		Time: judged.at, Session: s.reference(), TEE: s.tee, Message: a.KBSAttestation,
 		EndorsementChain: [][]byte{}, References: [][]byte{}, Policy: decision, Token: token,
-		TokenCertificate: b.cfg.Proofs.TokenCertificate.Raw,
+		TokenCertificate: cmp.Or(certificateOf(token), b.cfg.Proofs.TokenCertificate).Raw,
 	}
 	if s.offer != nil {
 		record.Offer = *s.offer
@@ -67,43 +68,22 @@ func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged
 // a broker than it must.
 func (b *Broker) narrowAppraisal(ctx context.Context, full appraisal, configuration string) appraisal {
 	narrow := full
-	narrow.references = references{map[string]*api.ReferenceValues{}, full.references.envelopes}
-	for id, values := range full.references.values {
-		if values.PCRs["11"] == full.claims["pcr11"] {
-			narrow.references.values[id] = values
-		}
-	}
 	var same bool
-	narrow.question, same = b.narrow(ctx, full.question, configuration, map[string]any{
-		"reference": narrow.references.values, "images": onlyImage(full.data["images"], full.claims["pcr11"]),
-	})
-	if !same {
+	if narrow.question, narrow.references, same = b.narrow(ctx, full.question, full.claims, configuration); !same {
 		return full
 	}
 	return narrow
 }
 
-// narrow asks again with data in which with replaces what it names, and only
-// one configuration is left. It tells whether the answer is the same; if not,
-// the question stays as it was.
-func (b *Broker) narrow(ctx context.Context, full question, configuration string, with map[string]any) (question, bool) {
-	data := maps.Clone(full.data)
-	maps.Copy(data, with)
-	data["configurations"] = only(full.data["configurations"], configuration)
-	again := b.decide(ctx, full.by, full.kind, full.input, data)
+// narrow asks again with no more data than what is about a machine. It tells
+// whether the answer is the same; if not, the question stays as it was.
+func (b *Broker) narrow(ctx context.Context, full question, claims map[string]any, configuration string) (question, references, bool) {
+	data, references := full.rules.only(full.data, claims, configuration)
+	again := b.decide(ctx, full.rules, full.kind, full.input, data)
 	if !reflect.DeepEqual(again.Decision, full.Decision) {
-		return full, false
+		return full, references, false
 	}
-	return again, true
-}
-
-func only(all any, digest string) map[string]api.Configuration {
-	one := map[string]api.Configuration{}
-	configurations, _ := all.(map[string]api.Configuration)
-	if c, ok := configurations[digest]; ok {
-		one[digest] = c
-	}
-	return one
+	return again, references, true
 }
 
 // proof is the question as proofs have it.

@@ -1,11 +1,9 @@
 package broker
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,31 +12,35 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/broker/audit"
 	"holdfast/internal/input"
 )
 
 // AuditFile is the audit log's name in the broker's folder.
-const AuditFile = "audit.jsonl"
+const AuditFile = audit.File
 
-// An auditLog only grows. An entry is on disk when append returns.
+// An auditLog is the log and the key of what it says of values.
 type auditLog struct {
-	path string
-	key  []byte // of value digests
-	now  func() time.Time
-	mu   sync.Mutex // one writer in this process; the file lock is for others
+	*audit.Log
+	dir string
+	key []byte // of value digests
+	now func() time.Time
 }
 
-func openAudit(dir string, now func() time.Time) (*auditLog, error) {
-	key, err := auditKey(filepath.Join(dir, "audit.key"))
+func openAudit(cfg Config) (*auditLog, error) {
+	key, err := auditKey(filepath.Join(cfg.Dir, "audit.key"))
 	if err != nil {
 		return nil, err
 	}
-	return &auditLog{path: filepath.Join(dir, AuditFile), key: key, now: now}, nil
+	c := audit.Config{Dir: cfg.Dir, Head: cfg.State, Now: cfg.Now, Log: cfg.Log}
+	if cfg.Proofs != nil {
+		c.Signer = &cfg.Proofs.Signer
+	}
+	return &auditLog{Log: audit.Open(c), dir: cfg.Dir, key: key, now: cfg.Now}, nil
 }
 
 // auditKey reads the key of value digests, or makes it. Linking, unlike
@@ -71,19 +73,9 @@ func (l *auditLog) digest(r Resource, value []byte) string {
 	return "hmac-sha256:" + hex.EncodeToString(mac.Sum(nil))
 }
 
-func (l *auditLog) append(ctx context.Context, e api.AuditEntry) error {
+func (l *auditLog) append(e api.AuditEntry) error {
 	e.Time, e.Reasons = l.now().UTC(), bounded(e.Reasons)
-	line, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	unlock, err := atomicfile.Lock(ctx, l.path+".lock")
-	if err != nil {
-		return err
-	}
-	return errors.Join(l.appendLine(append(line, '\n')), unlock())
+	return l.Append(e)
 }
 
 // Bounds on what is recorded of reasons: they may quote a stranger, and no
@@ -103,56 +95,53 @@ func bounded(reasons []string) []string {
 	return out
 }
 
-func (l *auditLog) appendLine(line []byte) error {
-	f, err := os.OpenFile(l.path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+// open gives the whole log to read, the oldest line first.
+func (l *auditLog) open() (io.ReadCloser, error) {
+	paths, err := audit.Files(l.dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer f.Close()
-	torn, size, err := tornEnd(f)
-	if err != nil {
-		return err
+	all := files{}
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, errors.Join(err, all.Close())
+		}
+		all = append(all, f)
 	}
-	if torn {
-		line = append([]byte{'\n'}, line...)
-	}
-	if _, err := f.Write(line); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if size == 0 {
-		return atomicfile.SyncDir(filepath.Dir(l.path))
-	}
-	return nil
+	return struct {
+		io.Reader
+		io.Closer
+	}{all.reader(), all}, nil
 }
 
-// tornEnd tells whether a crash cut the last line off. Nobody was told of what
-// it recorded, so it stays as it is, on a line of its own.
-func tornEnd(f *os.File) (torn bool, size int64, err error) {
-	size, err = f.Seek(0, io.SeekEnd)
-	if err != nil || size == 0 {
-		return false, size, err
+// files are read one after the other.
+type files []*os.File
+
+func (all files) reader() io.Reader {
+	readers := make([]io.Reader, len(all))
+	for i, f := range all {
+		readers[i] = f
 	}
-	last := make([]byte, 1)
-	if _, err := f.ReadAt(last, size-1); err != nil {
-		return false, size, err
+	return io.MultiReader(readers...)
+}
+
+func (all files) Close() error {
+	var problems []error
+	for _, f := range all {
+		problems = append(problems, f.Close())
 	}
-	return last[0] != '\n', size, nil
+	return errors.Join(problems...)
 }
 
 // each reads the log, oldest first.
 func (l *auditLog) each(read func(api.AuditEntry)) error {
-	f, err := os.Open(l.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	log, err := l.open()
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	return api.ReadAudit(f, read)
+	defer log.Close()
+	return api.ReadAudit(log, read)
 }
 
 // auditedPCRs are those that a decision can depend on, and the firmware's own,

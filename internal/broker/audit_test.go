@@ -116,7 +116,7 @@ func TestFirmwareIsRecorded(t *testing.T) {
 }
 
 func TestValueDigestTellsValuesApartAndNothingElse(t *testing.T) {
-	l, err := openAudit(t.TempDir(), time.Now)
+	l, err := openAudit(Config{Dir: t.TempDir(), Now: time.Now})
 	check(t, err)
 	same := l.digest("a/b/c", []byte("1234"))
 	if l.digest("a/b/c", []byte("1234")) != same {

@@ -97,7 +97,7 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 	check(t, err)
 	cfg := Config{
 		Dir: filepath.Join(t.TempDir(), "broker"), TokenKey: newKey(t), AdminKeys: []crypto.PublicKey{public},
-		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: func() time.Time { return now },
+		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: func() time.Time { return now }, Audience: "this broker", PlainAdminTokens: true,
 		VerifyReference: func(envelope []byte) (*api.ReferenceValues, error) {
 			var values api.ReferenceValues
 			return &values, json.Unmarshal(envelope, &values)
@@ -113,7 +113,7 @@ func newBench(t *testing.T, edit func(*Config)) *bench {
 	check(t, err)
 	server := httptest.NewServer(b)
 	t.Cleanup(server.Close)
-	client := &admin.Client{URL: server.URL, Key: private, Name: "tester", Now: cfg.Now}
+	client := &admin.Client{URL: server.URL, Key: private, Name: "tester", Now: cfg.Now, Audience: cfg.Audience}
 	return &bench{Broker: b, t: t, url: server.URL, admin: client, now: &now}
 }
 
@@ -128,14 +128,14 @@ func (b *bench) furnish() {
 	check(b.t, b.admin.SetResource(b.t.Context(), "default/key/other", []byte("another key")))
 }
 
-func newKey(t *testing.T) *ecdsa.PrivateKey {
+func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(t, err)
 	return key
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -8,10 +8,10 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/elliptic"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,7 +22,11 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
+	"holdfast/internal/broker/roles"
 )
+
+// TokenLife is how long a token is good, unless Config says otherwise.
+const TokenLife = 5 * time.Minute
 
 // Config is what a broker needs. Dir, State, TokenKey and at least one verifier
 // must be set; the rest has useful zero values, all of which refuse.
@@ -30,10 +34,23 @@ type Config struct {
 	Dir      string            // audit.jsonl and its key; made if absent
 	State    State             // all else that is kept
 	TokenKey *ecdsa.PrivateKey // P-256: signs attestation tokens
+	// TokenKeys gives the keys as they are when it is called, in place of
+	// TokenKey: so they rotate.
+	TokenKeys func() TokenKeys
+	// Issuers gives the other verifiers whose tokens count here. Optional.
+	Issuers func() []Issuer
 
 	// AdminKeys vouch for administrators: Ed25519 or ECDSA P-256. Without any,
 	// nobody administers this broker over the network.
 	AdminKeys []crypto.PublicKey
+	// Administrators gives others, with what each may do. Optional.
+	Administrators func() *roles.Rules
+	// Audience is this broker's name in administrators' tokens: one for
+	// another broker does nothing here. Without it, none does.
+	Audience string
+	// PlainAdminTokens accepts tokens as Trustee's clients make them, which
+	// name no broker and no request: who has one can use it again.
+	PlainAdminTokens bool
 
 	Verifiers []attest.Verifier // of the kinds of evidence that are accepted
 
@@ -50,7 +67,8 @@ type Config struct {
 	Issuer      string        // of tokens; "holdfast" when empty
 	SessionLife time.Duration // from challenge to last use; 5 minutes when 0, as Trustee's
 	TokenLife   time.Duration // 5 minutes when 0
-	MaxSessions int           // 4096 when 0
+	MaxSessions int           // attested ones, of 4 KiB; 16384 when 0
+	Limits      Limits
 
 	Now func() time.Time // time.Now when nil
 	Log *slog.Logger     // discards when nil
@@ -65,6 +83,9 @@ type Broker struct {
 	audit     *auditLog
 	tokens    *tokenMaker
 	sessions  *sessions
+	begun     *challenges
+	brakes    brakes
+	adminIDs  answered
 	book      ruleBook
 	counts    counters
 	mux       *http.ServeMux
@@ -73,8 +94,14 @@ type Broker struct {
 // New makes a broker and its folder. It starts nothing: serve it with
 // net/http.
 func New(cfg Config) (*Broker, error) {
-	if cfg.TokenKey == nil || cfg.TokenKey.Curve != elliptic.P256() {
-		return nil, errors.New("broker: the token key must be ECDSA P-256")
+	if cfg.TokenKeys == nil {
+		if cfg.TokenKey == nil {
+			return nil, errors.New("broker: there is no token key")
+		}
+		cfg.TokenKeys = fixed(TokenKey{Signer: cfg.TokenKey})
+	}
+	if _, err := newSigningKey(cfg.TokenKeys().Current); err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
 	}
 	if cfg.Dir == "" || cfg.State == nil {
 		return nil, errors.New("broker: no folder and state are set")
@@ -86,15 +113,18 @@ func New(cfg Config) (*Broker, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
-	audit, err := openAudit(cfg.Dir, cfg.Now)
+	audit, err := openAudit(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("broker: %w", err)
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, state: cfg.State, audit: audit,
 		verifiers: map[string]attest.Verifier{},
-		tokens:    &tokenMaker{key: cfg.TokenKey, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now},
-		sessions:  &sessions{max: cfg.MaxSessions, life: cfg.SessionLife, now: cfg.Now, all: map[string]*session{}},
+		tokens:    &tokenMaker{keys: cfg.TokenKeys, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now, issuers: cfg.Issuers},
+		sessions:  newSessions(cfg.MaxSessions, cmp.Or(cfg.Limits.SessionsPerDevice, 16), cfg.SessionLife, cfg.Now),
+		begun:     newChallenges(cfg.SessionLife, cfg.Now),
+		brakes:    cfg.Limits.brakes(),
+		adminIDs:  answered{life: adminLife + 2*adminLeeway, max: maxAnswered, turned: cfg.Now()},
 	}
 	for _, v := range cfg.Verifiers {
 		b.verifiers[v.TEE()] = v
@@ -111,10 +141,10 @@ func setDefaults(cfg *Config) {
 		cfg.SessionLife = 5 * time.Minute
 	}
 	if cfg.TokenLife == 0 {
-		cfg.TokenLife = 5 * time.Minute
+		cfg.TokenLife = TokenLife
 	}
 	if cfg.MaxSessions == 0 {
-		cfg.MaxSessions = 4096
+		cfg.MaxSessions = 16384
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -141,11 +171,17 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /reference-value", b.listImages)
 	b.handleAdmin("GET /reference-value/{id}", b.getImage)
 	b.handleAdmin("DELETE /reference-value/{id}", b.distrustImage)
+	b.handleAdmin("POST /holdfast/images", b.setStanding)
 	b.handleAdmin("GET /holdfast/configurations", b.listConfigurations)
 	b.handleAdmin("POST /holdfast/configurations", b.authoriseConfiguration)
 	b.handleAdmin("DELETE /holdfast/configurations/{digest}", b.withdrawConfiguration)
 	b.handleAdmin("GET /holdfast/resources", b.listResources)
+	b.handleAdmin("GET /holdfast/history/{kind}", b.listHistory)
+	b.handleAdmin("GET /holdfast/history/{kind}/{number}", b.getVersion)
+	b.handleAdmin("POST /holdfast/rollback", b.rollBack)
 	b.handleAdmin("GET /holdfast/audit", b.getAudit)
+	b.handleAdmin("POST /holdfast/keywrap", b.postKeyWrap)
+	b.handleAdmin("POST /holdfast/keyunwrap", b.postKeyUnwrap)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
 	for _, p := range b.cfg.Plugins {
@@ -156,6 +192,12 @@ func (b *Broker) routes() {
 	})
 	b.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 	b.mux.HandleFunc("GET /metrics", b.getMetrics)
+	b.handle("GET /holdfast/jwks", b.getKeySet)
+	b.mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, r *http.Request) {
+		if err := b.getKeySet(w, r); err != nil {
+			b.writeProblem(w, r, err)
+		}
+	})
 }
 
 // handle routes "METHOD /path" below the KBS prefix.
@@ -177,13 +219,13 @@ func prefixed(pattern string) string {
 // ServeHTTP implements http.Handler.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) { b.mux.ServeHTTP(w, r) }
 
-// Sessions returns how many handshakes the broker remembers.
+// Sessions returns how many attested sessions the broker remembers.
 func (b *Broker) Sessions() int { return b.sessions.count() }
 
 // record writes an entry to the audit log. When that fails nothing may be
 // allowed, so its error ends the request.
 func (b *Broker) record(ctx context.Context, e api.AuditEntry) error {
-	if err := b.audit.append(ctx, e); err != nil {
+	if err := b.audit.append(e); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	b.counts.decision(e)

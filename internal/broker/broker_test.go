@@ -63,15 +63,16 @@ func TestRefusalsSayWhyOnTheWireAndInTheLog(t *testing.T) {
 		"weak key": {func(_ *machine, a *api.KBSAttestation) {
 			a.RuntimeData.TEEPubKey = json.RawMessage(`{"kty":"RSA","alg":"RSA1_5"}`)
 		}, "is not supported", ""},
-		"more evidence": {func(_ *machine, a *api.KBSAttestation) { a.TEEEvidence.Additional = `{"nvidia":{}}` }, "additional devices is not supported", ""},
+		"added evidence": {func(_ *machine, a *api.KBSAttestation) { a.TEEEvidence.Additional = `{"nvidia":{}}` }, "evidence is not for this handshake", ""},
+		"more evidence":  {func(_ *machine, a *api.KBSAttestation) { a.TEEEvidence.Additional = `[1]` }, "additional_evidence: json", ""},
 		"configuration": {func(_ *machine, a *api.KBSAttestation) { a.InitData.Body = other },
 			"configuration " + digestOf([]byte(other)) + " is not authorised (to allow the configuration: holdfast broker allow " + digestOf([]byte(other)) + " --resource default/secret/passcode)",
 			"configuration " + digestOf([]byte(other)) + " is not authorised"},
 		"no document":   {func(_ *machine, a *api.KBSAttestation) { a.InitData = nil }, "the machine sent no init-data document", ""},
 		"json document": {func(_ *machine, a *api.KBSAttestation) { a.InitData.Format = "json" }, `format "json" is not supported`, ""},
-		"sha384": {func(_ *machine, a *api.KBSAttestation) {
-			a.InitData.Body = strings.Replace(initDataBody, "sha256", "sha384", 1)
-		}, `algorithm "sha384" is not supported`, ""},
+		"sm3": {func(_ *machine, a *api.KBSAttestation) {
+			a.InitData.Body = strings.Replace(initDataBody, "sha256", "sm3", 1)
+		}, `algorithm "sm3" is not supported`, ""},
 		"broken TOML":  {func(_ *machine, a *api.KBSAttestation) { a.InitData.Body = "version = " }, "init-data: toml", ""},
 		"bad evidence": {func(_ *machine, a *api.KBSAttestation) { a.TEEEvidence.Primary = json.RawMessage(`"x"`) }, "evidence is malformed", ""},
 		"duplicate name": {func(_ *machine, a *api.KBSAttestation) {

@@ -49,17 +49,18 @@ func (b *Broker) Check(ctx context.Context) error {
 type question struct {
 	kind  string
 	by    compiledPolicy
+	rules *rules
 	input any
-	data  map[string]any
+	data  *policy.Data
 	policy.Decision
 }
 
 // decide asks a policy. Whatever goes wrong on the way is a reason to refuse.
-func (b *Broker) decide(ctx context.Context, p compiledPolicy, kind string, input any, data map[string]any) question {
-	q := question{kind: kind, by: p, input: input, data: data}
-	err := p.err
+func (b *Broker) decide(ctx context.Context, rules *rules, kind string, input any, data *policy.Data) question {
+	q := question{kind: kind, by: rules.policies[kind], rules: rules, input: input, data: data}
+	err := q.by.err
 	if err == nil {
-		q.Decision, err = p.policy.Decide(ctx, input, data)
+		q.Decision, err = q.by.policy.Ask(ctx, input, data)
 	} else {
 		q.Decision = policy.Decision{Reasons: []string{err.Error()}}
 	}
@@ -76,10 +77,9 @@ func (b *Broker) appraise(ctx context.Context, s session, claims attest.Claims, 
 		return appraisal{}, err
 	}
 	at := b.cfg.Now().UTC().Truncate(time.Second)
-	data := map[string]any{"reference": rules.references.values, "images": rules.references.images(), "configurations": rules.configurations}
 	a := appraisal{
-		question: b.decide(ctx, rules.policies[attestationPolicy], attestationPolicy, proof.AttestationInput(s.tee, claims, init, at), data),
-		at:       at, references: rules.references, claims: claims,
+		question: b.decide(ctx, rules, attestationPolicy, proof.AttestationInput(s.tee, claims, init, at), rules.data),
+		at:       at, references: rules.trusted, claims: claims,
 	}
 	if a.Allow {
 		return a, nil
@@ -122,9 +122,11 @@ func (b *Broker) permit(ctx context.Context, v *verified, want wanted, query url
 	if err != nil {
 		return question{}, err
 	}
-	data := proof.ResourceData(want.plugin, want.path, query, rules.configurations)
-	data["images"] = rules.references.images()
-	q := b.decide(ctx, rules.policies[resourcePolicy], resourcePolicy, v.claims, data)
+	data, err := rules.data.With(proof.ResourceData(want.plugin, want.path, query))
+	if err != nil {
+		return question{}, err
+	}
+	q := b.decide(ctx, rules, resourcePolicy, v.claims, data)
 	if q.Allow {
 		return q, nil
 	}
@@ -148,15 +150,10 @@ func (v *verified) initData() string {
 	return digest
 }
 
-// pcr11 returns what the token's machine shows of its image.
-func (v *verified) pcr11() any {
-	tpm, _ := v.evidence()["tpm"].(map[string]any)
-	return tpm["pcr11"]
-}
-
+// evidence is what the token says that the processor showed.
 func (v *verified) evidence() map[string]any {
 	submods, _ := v.claims["submods"].(map[string]any)
-	cpu, _ := submods[ear.Device].(map[string]any)
+	cpu, _ := submods[ear.Primary].(map[string]any)
 	evidence, _ := cpu[ear.Evidence].(map[string]any)
 	return evidence
 }

@@ -58,6 +58,9 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 // postAuth opens a handshake: POST /kbs/v0/auth.
 func (b *Broker) postAuth(w http.ResponseWriter, r *http.Request) error {
 	b.counts.auth.Add(1)
+	if err := b.brakes.source.check(source(r), "address", b.cfg.Now()); err != nil {
+		return err
+	}
 	body, err := readBody(w, r, maxRequest)
 	if err != nil {
 		return err
@@ -70,7 +73,7 @@ func (b *Broker) postAuth(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return authRefusal("TEE %q is not supported by this broker", request.TEE)
 	}
-	s := &session{tee: request.TEE, nonce: base64.StdEncoding.EncodeToString(randomBytes(32)), offered: offered(params), offer: params.Activation}
+	s := &session{tee: request.TEE, nonce: base64.StdEncoding.EncodeToString(randomBytes(32)), params: *params, offered: offered(params), offer: params.Activation}
 	if s.proof, err = verifier.Begin(*params); err != nil {
 		entry := api.AuditEntry{Action: "auth", Peer: r.RemoteAddr, Offered: s.offered}
 		return b.conclude(r.Context(), entry, authRefusal("%w", err))
@@ -79,10 +82,11 @@ func (b *Broker) postAuth(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := b.sessions.add(s); err != nil {
+	cookie, err := b.begun.begin(s)
+	if err != nil {
 		return err
 	}
-	http.SetCookie(w, s.cookie(r.TLS != nil))
+	setCookie(w, r, cookie)
 	writeJSON(w, http.StatusOK, api.KBSChallenge{Nonce: s.nonce, ExtraParams: extra})
 	return nil
 }
@@ -119,30 +123,63 @@ func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 
 // postAttest judges evidence: POST /kbs/v0/attest.
 func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
+	if err := b.brakes.source.check(source(r), "address", b.cfg.Now()); err != nil {
+		return err
+	}
 	body, err := readBody(w, r, maxAttestation)
 	if err != nil {
 		return err
 	}
-	cookie, err := r.Cookie(cookieName)
-	if err != nil {
-		return attestRefusal("the cookie %s is missing", cookieName)
-	}
-	s, err := b.sessions.use(cookie.Value)
-	if err != nil && s.id == "" {
+	s, err := b.answer(r)
+	if s == nil {
 		return err // nobody we talked with: not a decision
 	}
 	entry := api.AuditEntry{Action: "attest", Session: s.reference(), Peer: r.RemoteAddr, Offered: s.offered}
 	var token string
 	if err == nil {
-		token, err = b.judge(r.Context(), s, body, &entry)
+		token, err = b.judge(r.Context(), *s, body, &entry)
 	}
 	if err := b.conclude(r.Context(), entry, err); err != nil {
 		return err
 	}
-	b.sessions.attested(s.id, token)
-	http.SetCookie(w, s.cookie(r.TLS != nil))
+	cookie, err := b.sessions.add(s.offered, token)
+	if err != nil {
+		return err
+	}
+	setCookie(w, r, cookie)
 	writeJSON(w, http.StatusOK, api.KBSToken{Token: token})
 	return nil
+}
+
+func setCookie(w http.ResponseWriter, r *http.Request, c *http.Cookie) {
+	c.Secure = r.TLS != nil
+	http.SetCookie(w, c)
+}
+
+// answer finds the handshake that a request ends, and takes its nonce. A
+// session comes with its error when that is a decision, for the record.
+func (b *Broker) answer(r *http.Request) (*session, error) {
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return nil, attestRefusal("the cookie %s is missing", cookieName)
+	}
+	s, kept, err := b.begun.open(cookie.Value)
+	if err != nil {
+		return nil, attestRefusal("%w", err)
+	}
+	fresh, again, err := b.begun.answered.use(s.id, b.cfg.Now())
+	if err != nil {
+		return nil, err
+	}
+	if !fresh {
+		err := attestRefusal("the session's nonce was answered before: it is good for one attestation")
+		if again {
+			return nil, err
+		}
+		return s, err
+	}
+	s.proof, err = resume(b.verifiers[s.tee], s, kept)
+	return s, err
 }
 
 // conclude records how a request ended and returns what to tell its sender.
@@ -174,7 +211,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	}
 	bound := attest.Binding{RuntimeDigest: a.digest}
 	if a.initData != nil {
-		bound.InitDataDigest = a.initData.Sum
+		bound.InitDataDigest, bound.InitDataAlgorithm = a.initData.Sum, a.initData.Algorithm
 	}
 	claims, err := s.proof.Verify(a.TEEEvidence.Primary, bound)
 	if err != nil {
@@ -182,13 +219,20 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	}
 	entry.Claims = auditClaims(claims)
 	entry.Warning, _ = claims["warning"].(string)
+	if err := b.brakes.device.check(s.offered, "device", b.cfg.Now()); err != nil {
+		return "", err
+	}
 	judged, err := b.appraise(ctx, s, claims, a.initData)
+	if err != nil {
+		return "", err
+	}
+	devices, err := b.judgeDevices(ctx, s, a)
 	if err != nil {
 		return "", err
 	}
 	token, err := b.tokens.issue(ear.Result{
 		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Claims: claims,
-		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional,
+		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: devices,
 	})
 	if err != nil {
 		return "", err
@@ -200,7 +244,8 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 type attestation struct {
 	api.KBSAttestation
 	initData *initdata.Document
-	digest   []byte // of the canonical runtime data
+	digest   []byte                     // of the canonical runtime data
+	devices  map[string]json.RawMessage // evidence of additional ones, by kind
 }
 
 func parseAttestation(body []byte, nonce string) (*attestation, error) {
@@ -214,10 +259,10 @@ func parseAttestation(body []byte, nonce string) (*attestation, error) {
 	if _, err := parseTEEKey(a.RuntimeData.TEEPubKey); err != nil {
 		return nil, err
 	}
-	if extra := a.TEEEvidence.Additional; extra != "" && extra != "{}" {
-		return nil, errors.New("evidence of additional devices is not supported by this broker")
-	}
 	var err error
+	if a.devices, err = parseDevices(a.TEEEvidence.Additional); err != nil {
+		return nil, err
+	}
 	if a.initData, err = initdata.Parse(a.InitData); err != nil {
 		return nil, err
 	}

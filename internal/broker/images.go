@@ -3,50 +3,183 @@ package broker
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/policy"
 )
 
-// images tells policies what is known of images by what evidence shows of them:
-// the value of PCR 11.
-func (r references) images() map[string]api.KnownImage {
-	all := map[string]api.KnownImage{}
-	for _, id := range slices.Sorted(maps.Keys(r.values)) {
-		v := r.values[id]
-		for _, shown := range shownOf(v) {
-			known := all[shown]
-			known.Status, known.Image, known.UKI = api.ImageTrusted, v.Image, v.UKI
-			known.References = append(known.References, id)
-			all[shown] = known
+// known works out how far each image is trusted, and until when that holds.
+func (r *rules) known(now time.Time) (images map[string]api.KnownImage, until time.Time) {
+	images = map[string]api.KnownImage{}
+	for _, s := range r.standings {
+		k := judged(s, now)
+		for shown := range s.Shows { // also where no values of it are left
+			if k.Status != api.ImageTrusted {
+				images[shown] = k
+			}
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.references.values)) {
+		s := r.standing(id)
+		if s.Until != nil && s.Until.After(now) && (until.IsZero() || s.Until.Before(until)) {
+			until = *s.Until
+		}
+		for shown := range shows(r.references.values[id]) {
+			k := together(images[shown], judged(s, now))
+			k.References = append(images[shown].References, id)
+			images[shown] = k
+		}
+	}
+	return images, until
+}
+
+// together is what two envelopes of one image come to: the one that lasts
+// longer holds, and no other envelope mends what was revoked.
+func together(before, now api.KnownImage) api.KnownImage {
+	if before.Status == api.ImageRevoked || before.Status == api.ImageTrusted && now.Status == api.ImageExpired {
+		return before
+	}
+	return now
+}
+
+// standing is what holds for reference values: what the administrator said of
+// the image, and the end that the values have themselves.
+func (r *rules) standing(id string) api.ImageStanding {
+	v := r.references.values[id]
+	s, ok := r.standings[identity(id, v)]
+	if !ok {
+		s = api.ImageStanding{UKI: identity(id, v), Image: v.Image}
+	}
+	if v.Expires != nil && (s.Until == nil || v.Expires.Before(*s.Until)) {
+		s.Until = v.Expires
+	}
+	return s
+}
+
+// identity names the image that values are about.
+func identity(id string, v *api.ReferenceValues) string {
+	if v.UKI == "" {
+		return id
+	}
+	return v.UKI
+}
+
+func judged(s api.ImageStanding, now time.Time) api.KnownImage {
+	k := api.KnownImage{Status: api.ImageTrusted, Image: s.Image, UKI: s.UKI}
+	switch {
+	case s.Revoked != nil:
+		k.Status, k.At, k.Reason = api.ImageRevoked, s.Revoked.At.UTC().Format(time.RFC3339), s.Revoked.Reason
+	case s.Until != nil && !now.Before(*s.Until):
+		k.Status, k.At = api.ImageExpired, s.Until.UTC().Format(time.RFC3339)
+	}
+	return k
+}
+
+// shows are the values by which evidence of each kind tells the image.
+func shows(v *api.ReferenceValues) map[string]string {
+	all := map[string]string{v.PCRs["11"]: "pcr11"}
+	for _, snp := range v.SNP {
+		all[snp.Measurement] = "snp measurement"
+	}
+	for _, tdx := range v.TDX {
+		all[tdx.RTMRs["2"]] = "tdx rtmr_2"
+	}
+	delete(all, "")
+	return all
+}
+
+// build makes what policies are given of the rules.
+func (r *rules) build(now time.Time) error {
+	images, until := r.known(now)
+	r.images, r.built, r.until = images, now, until
+	r.trusted = references{map[string]*api.ReferenceValues{}, r.references.envelopes}
+	for id, v := range r.references.values {
+		if judged(r.standing(id), now).Status == api.ImageTrusted {
+			r.trusted.values[id] = v
+		}
+	}
+	var err error
+	r.data, err = policy.NewData(map[string]any{
+		"reference": r.trusted.values, "images": images, "configurations": r.configurations,
+		"reference_values": r.named(),
+	})
+	return err
+}
+
+// named are values by name: those of images, and those that an administrator
+// set, which count more.
+func (r *rules) named() map[string]any {
+	all := map[string]any{}
+	for name, list := range named(r.trusted.values) {
+		all[name] = list
+	}
+	for name, value := range r.values {
+		all[name] = value
+	}
+	return all
+}
+
+// stale tells whether time alone has changed what the rules say.
+func (r *rules) stale(now time.Time) bool {
+	return r.data == nil || now.Before(r.built) || !r.until.IsZero() && !now.Before(r.until)
+}
+
+// named are the values of images under the names by which the default policy of
+// Trustee's attestation service asks for them.
+func named(values map[string]*api.ReferenceValues) map[string][]string {
+	all := map[string][]string{}
+	add := func(name, value string) {
+		if value != "" && !slices.Contains(all[name], value) {
+			all[name] = append(all[name], value)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(values)) {
+		v := values[id]
+		for _, name := range []string{"tpm_pcr11", "snp_pcr11", "tdx_pcr11"} {
+			add(name, v.PCRs["11"])
+		}
+		for _, snp := range v.SNP {
+			add("snp_launch_measurement", snp.Measurement)
+		}
+		for _, tdx := range v.TDX {
+			add("mr_td", tdx.MRTD)
+			add("rtmr_1", tdx.RTMRs["1"])
+			add("rtmr_2", tdx.RTMRs["2"])
 		}
 	}
 	return all
 }
 
-// shownOf is what evidence shows of an image: PCR 11, the launch measurement
-// under SNP, MRTD with RTMR 1 and 2 under TDX. Each once.
-func shownOf(v *api.ReferenceValues) []string {
-	var all []string
-	if pcr := v.PCRs["11"]; pcr != "" {
-		all = append(all, pcr)
+// shown are the images that claims show: whatever kind of evidence they come
+// from, one of their values is the image's.
+func (r *rules) shown(claims map[string]any) (images []string) {
+	for _, v := range claims {
+		switch v := v.(type) {
+		case string:
+			if _, ok := r.images[v]; ok {
+				images = append(images, v)
+			}
+		case map[string]any:
+			images = append(images, r.shown(v)...)
+		}
 	}
-	for _, way := range v.SNP {
-		all = append(all, way.Measurement)
-	}
-	for _, way := range v.TDX {
-		all = append(all, way.MRTD+" "+way.RTMRs["1"]+" "+way.RTMRs["2"])
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	slices.Sort(images)
+	return slices.Compact(images)
 }
 
-// onlyImage is the one that claims show.
-func onlyImage(all any, shown any) map[string]api.KnownImage {
-	one := map[string]api.KnownImage{}
-	images, _ := all.(map[string]api.KnownImage)
-	name, _ := shown.(string)
-	if known, ok := images[name]; ok {
-		one[name] = known
+// only leaves out of data what is no matter to a machine with these claims and
+// this configuration.
+func (r *rules) only(data *policy.Data, claims map[string]any, configuration string) (*policy.Data, references) {
+	images := r.shown(claims)
+	few := references{map[string]*api.ReferenceValues{}, r.trusted.envelopes}
+	for _, shown := range images {
+		for _, id := range r.images[shown].References {
+			if v, ok := r.trusted.values[id]; ok {
+				few.values[id] = v
+			}
+		}
 	}
-	return one
+	ids := slices.Sorted(maps.Keys(few.values))
+	return data.Only("images", images...).Only("reference", ids...).Only("reference_values").Only("configurations", configuration), few
 }

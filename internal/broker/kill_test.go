@@ -32,14 +32,14 @@ func writeForEver(dir string) {
 	if err != nil {
 		panic(err)
 	}
-	l, err := openAudit(dir, time.Now)
+	l, err := openAudit(Config{Dir: dir, State: s, Now: time.Now})
 	if err != nil {
 		panic(err)
 	}
 	big := bytes.Repeat([]byte("x"), 100<<10)
 	for i := 0; ; i++ {
 		r := Resource(fmt.Sprintf("default/key/%d", i))
-		if err := l.append(ctx, api.AuditEntry{Action: "set-resource", Resource: string(r)}); err != nil {
+		if err := l.append(api.AuditEntry{Action: "set-resource", Resource: string(r)}); err != nil {
 			panic(err)
 		}
 		if err := s.SetResource(ctx, string(r), big, false); err != nil {

@@ -22,6 +22,7 @@ type machine struct {
 	token    string
 	initData string
 	pcrs     map[string]string
+	header   http.Header // of the last answer
 }
 
 func (b *bench) machine() *machine {
@@ -48,6 +49,7 @@ func (m *machine) call(method, path string, body any) (int, []byte) {
 	resp, err := http.DefaultClient.Do(req)
 	check(m.b.t, err)
 	defer resp.Body.Close()
+	m.header = resp.Header
 	for _, c := range resp.Cookies() {
 		m.cookie = c
 	}

@@ -74,7 +74,7 @@ func (b *Broker) routePlugin(p Plugin) {
 		case Machines:
 			return b.callByMachine(w, r, p, path)
 		case Administrators:
-			return b.asAdministrator(r, func(actor string) error { return b.callByAdministrator(w, r, p, path, actor) })
+			return b.asAdministrator(w, r, func(actor string) error { return b.callByAdministrator(w, r, p, path, actor) })
 		case Anybody:
 			answer, err := p.Serve(r.Context(), Call{Method: r.Method, Path: path})
 			if err == nil {
@@ -173,6 +173,9 @@ func (t wanted) resource() string {
 // disk when it returns: what cannot be proved is not released.
 func (b *Broker) give(ctx context.Context, v *verified, want wanted, query url.Values, entry *api.AuditEntry,
 	value func(context.Context) ([]byte, error)) (*sealed, error) {
+	if v.issuer != "" {
+		entry.Subject = "token of " + v.issuer
+	}
 	granted, err := b.permit(ctx, v, want, query)
 	if err != nil {
 		return nil, err

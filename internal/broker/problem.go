@@ -18,6 +18,7 @@ type problem struct {
 	kind   string
 	detail string
 	cause  error
+	retry  string // seconds after which to ask again; optional
 }
 
 const (
@@ -57,6 +58,9 @@ func (b *Broker) writeProblem(w http.ResponseWriter, r *http.Request, err error)
 	}
 	if p.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if p.retry != "" {
+		w.Header().Set("Retry-After", p.retry)
 	}
 	writeJSON(w, p.status, api.ErrorInformation{Type: api.ProblemPrefix + p.kind, Detail: p.detail})
 }

@@ -239,13 +239,12 @@ func TestWhatSessionsProvedIsBounded(t *testing.T) {
 	ring, prove := proving(t)
 	b := newBench(t, func(c *Config) {
 		prove(c)
-		c.MaxSessions = 3
+		c.MaxSessions, c.Limits.SessionsPerDevice = 3, 2
 	})
 	released(t, b, ring)
 	for range 5 {
 		m := b.machine()
 		m.auth()
-		b.Broker.sessions.all = map[string]*session{m.cookie.Value: b.Broker.sessions.all[m.cookie.Value]}
 		m.attest()
 	}
 	var kept []string

@@ -49,8 +49,7 @@ func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
 func (b *Broker) attestedToken(r *http.Request) (*verified, error) {
 	var token string
 	if cookie, err := r.Cookie(cookieName); err == nil {
-		s, _ := b.sessions.get(cookie.Value)
-		token = s.token
+		token = b.sessions.token(cookie.Value)
 	}
 	if token == "" {
 		token = bearer(r)
@@ -62,7 +61,7 @@ func (b *Broker) attestedToken(r *http.Request) (*verified, error) {
 	if err != nil {
 		return nil, refuse(http.StatusUnauthorized, kindToken, "Token Verifier error: %w", err)
 	}
-	return v, nil
+	return v, b.brakes.token.check(v.session, "attestation", b.cfg.Now())
 }
 
 func bearer(r *http.Request) string {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -18,7 +19,15 @@ import (
 type rules struct {
 	policies       map[string]compiledPolicy
 	references     references
+	values         map[string]json.RawMessage // by name, set by administrators
 	configurations map[string]api.Configuration
+	standings      map[string]api.ImageStanding // by UKI
+
+	// What follows of these at a time.
+	data         *policy.Data
+	trusted      references // those that are neither expired nor revoked
+	images       map[string]api.KnownImage
+	built, until time.Time // until is when one expires; zero: none does
 
 	generations map[string]int64 // of what is above, by kind
 	checked     time.Time        // when the references were
@@ -63,6 +72,14 @@ func (b *Broker) rules(ctx context.Context) (*rules, error) {
 			return nil, err
 		}
 	}
+	if at := b.cfg.Now(); fresh != b.book.last || fresh.stale(at) {
+		if fresh == b.book.last {
+			fresh = b.book.last.copied()
+		}
+		if err := fresh.build(at); err != nil {
+			return nil, err
+		}
+	}
 	b.book.last = fresh
 	return fresh, nil
 }
@@ -99,8 +116,12 @@ func (b *Broker) readRules(ctx context.Context, into *rules, kind string) error 
 		into.policies = readPolicies(documents)
 	case api.ReferenceKind:
 		into.references, into.checked = b.readReferences(documents), b.cfg.Now()
+	case api.ValueKind:
+		into.values = readValues(documents)
 	case api.ConfigurationKind:
 		into.configurations, err = readConfigurations(documents)
+	case api.StandingKind:
+		into.standings, err = readStandings(documents)
 	}
 	return err
 }
@@ -152,6 +173,22 @@ func readConfigurations(documents []api.Version) (map[string]api.Configuration, 
 			return nil, fmt.Errorf("configuration %s: %w", d.Name, err)
 		}
 		all[d.Name] = c
+	}
+	return all, nil
+}
+
+func readStandings(documents []api.Version) (map[string]api.ImageStanding, error) {
+	all := map[string]api.ImageStanding{}
+	for _, d := range documents {
+		var s api.ImageStanding
+		err := input.JSON(d.Content, &s)
+		if err == nil && s.UKI != d.Name {
+			err = fmt.Errorf("it is about %s", s.UKI)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("standing of image %s: %w", d.Name, err)
+		}
+		all[d.Name] = s
 	}
 	return all, nil
 }

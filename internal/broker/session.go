@@ -1,10 +1,14 @@
 package broker
 
 import (
+	"bytes"
+	"compress/flate"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,130 +19,190 @@ import (
 // cookieName is Trustee's (kbs/src/attestation/session.rs).
 const cookieName = "kbs-session-id"
 
-// A session is one handshake: a nonce that may be answered once, and the
-// token that a good answer earned.
+// A session is one handshake: a nonce that may be answered once. Until it is
+// answered it lives in its machine's cookie alone (challenges).
 type session struct {
-	id      string
+	id      sessionID
 	tee     string
-	nonce   string
-	offered string // digest of the offered endorsement certificate
+	nonce   string // base64 of 32 bytes
+	params  api.RequestParams
+	proof   attest.Session // waits for the evidence
+	offered string         // digest of the offered endorsement certificate
 	offer   *api.ActivationOffer
-	proof   attest.Session // waits for the evidence; gone once it was used
 	expires time.Time
-	used    bool   // the nonce was answered, well or badly
-	again   bool   // and then once more
-	token   string // set once attested
 }
+
+type sessionID [16]byte
+
+func newSessionID() sessionID { return sessionID(randomBytes(16)) }
 
 // reference names a session in the log. The id itself is as good as a
 // password while the session lives, so its hash stands for it.
-func (s *session) reference() string { return sessionReference(s.id) }
+func (s *session) reference() string { return sessionReference(s.id[:]) }
 
-func sessionReference(id string) string {
-	sum := sha256.Sum256([]byte(id))
+func sessionReference(id []byte) string {
+	sum := sha256.Sum256(id)
 	return hex.EncodeToString(sum[:8])
 }
 
-func (s *session) cookie(secure bool) *http.Cookie {
-	return &http.Cookie{Name: cookieName, Value: s.id, Expires: s.expires, Path: api.KBSPrefix, HttpOnly: true, Secure: secure}
+func cookie(value string, expires time.Time, secure bool) *http.Cookie {
+	return &http.Cookie{Name: cookieName, Value: value, Expires: expires, Path: api.KBSPrefix, HttpOnly: true, Secure: secure}
 }
 
-// sessions is bounded in number and in time.
+// atRest is what one attested session may take. A larger one counts as several.
+const atRest = 4 << 10
+
+// sessions are those that earned a token. They are bounded in number, in time
+// and for each device: nobody who has not attested takes any of their room.
 type sessions struct {
-	max  int
-	life time.Duration
-	now  func() time.Time
+	max, perKey int
+	life        time.Duration
+	now         func() time.Time
 
-	mu  sync.Mutex
-	all map[string]*session // guarded by mu, with the sessions in it
+	mu    sync.Mutex
+	all   map[sessionID]*attestedSession // guarded by mu, as all below
+	queue []sessionID                    // in the order that they end, which is that of their beginning
+	keys  map[string][]sessionID
+	room  int // of max, that is taken
+
+	header string // of the last token
 }
 
-func (t *sessions) add(s *session) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.all) >= t.max && !t.makeRoom() {
-		return refuse(http.StatusServiceUnavailable, kindAttestation, "the broker has its limit of %d attested sessions: try again later", t.max)
-	}
-	s.id = randomHex(16)
-	s.expires = t.now().Add(t.life)
-	t.all[s.id] = s
-	return nil
+type attestedSession struct {
+	token   keptToken
+	key     string // of the device
+	expires time.Time
 }
 
-// makeRoom drops what has expired, or else the oldest handshake that was not
-// completed: whoever floods the broker displaces mostly himself.
-func (t *sessions) makeRoom() bool {
+func (s *attestedSession) weight() int { return 1 + s.token.size()/atRest }
+
+func newSessions(max, perKey int, life time.Duration, now func() time.Time) *sessions {
+	return &sessions{max: max, perKey: perKey, life: life, now: now, all: map[sessionID]*attestedSession{}, keys: map[string][]sessionID{}}
+}
+
+// add keeps the token that the device with key earned. Its id is a new one:
+// who saw the handshake's cookie has nothing of the session.
+func (t *sessions) add(key, token string) (*http.Cookie, error) {
 	now := t.now()
-	var oldest *session
-	for id, s := range t.all {
-		if now.After(s.expires) {
-			delete(t.all, id)
-		} else if s.token == "" && (oldest == nil || s.expires.Before(oldest.expires)) {
-			oldest = s
-		}
-	}
-	if len(t.all) >= t.max && oldest != nil {
-		delete(t.all, oldest.id)
-	}
-	return len(t.all) < t.max
-}
-
-// get returns a copy of a live session.
-func (t *sessions) get(id string) (session, bool) {
+	id := newSessionID()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s, ok := t.live(id)
-	if !ok {
-		return session{}, false
+	s := &attestedSession{token: keepToken(token, t.header), key: key, expires: now.Add(t.life)}
+	t.header = s.token.header
+	t.expire(now)
+	if ids := t.keys[key]; key != "" && len(ids) >= t.perKey {
+		t.drop(ids[0])
 	}
-	return *s, true
+	if t.room+s.weight() > t.max {
+		return nil, retryAfter(t.wait(now), refuse(http.StatusServiceUnavailable, kindAttestation, "the broker has its limit of %d attested sessions: try again later", t.max))
+	}
+	t.all[id], t.room = s, t.room+s.weight()
+	t.queue = append(t.queue, id)
+	if key != "" {
+		t.keys[key] = append(t.keys[key], id)
+	}
+	return cookie(hex.EncodeToString(id[:]), s.expires, false), nil
 }
 
-func (t *sessions) live(id string) (*session, bool) {
+// expire forgets what has ended. The caller holds mu.
+func (t *sessions) expire(now time.Time) {
+	for len(t.queue) > 0 {
+		s, ok := t.all[t.queue[0]]
+		if ok && !now.After(s.expires) {
+			return
+		}
+		t.drop(t.queue[0])
+		t.queue = t.queue[1:]
+	}
+}
+
+func (t *sessions) drop(id sessionID) {
 	s, ok := t.all[id]
-	if ok && t.now().After(s.expires) {
-		delete(t.all, id)
-		return nil, false
-	}
-	return s, ok
-}
-
-// use takes the session's nonce, which nobody can do twice. Trying makes an
-// error that comes with the session, for the record, the first time only: else
-// one session could fill the audit log.
-func (t *sessions) use(id string) (session, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	s, ok := t.live(id)
 	if !ok {
-		return session{}, attestRefusal("the session is unknown or has expired")
+		return
 	}
-	if s.used {
-		err := attestRefusal("the session's nonce was answered before: it is good for one attestation")
-		if s.again {
-			return session{}, err
-		}
-		s.again = true
-		return *s, err
+	delete(t.all, id)
+	t.room -= s.weight()
+	if s.key == "" {
+		return
 	}
-	s.used = true
-	out := *s
-	s.proof = nil
-	return out, nil
+	if rest := t.keys[s.key][1:]; len(rest) > 0 { // the oldest of a key goes first
+		t.keys[s.key] = rest
+		return
+	}
+	delete(t.keys, s.key)
 }
 
-func (t *sessions) attested(id, token string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if s, ok := t.all[id]; ok {
-		s.token = token
+// wait is how long it takes until a session ends.
+func (t *sessions) wait(now time.Time) time.Duration {
+	for _, id := range t.queue {
+		if s, ok := t.all[id]; ok {
+			return s.expires.Sub(now)
+		}
 	}
+	return t.life
+}
+
+// token is what the session earned, or "".
+func (t *sessions) token(value string) string {
+	var id sessionID
+	if n, err := hex.Decode(id[:], []byte(value[:min(len(value), 2*len(id))])); err != nil || n != len(id) || len(value) != 2*len(id) {
+		return ""
+	}
+	t.mu.Lock()
+	s, ok := t.all[id]
+	t.mu.Unlock()
+	if !ok || t.now().After(s.expires) {
+		return ""
+	}
+	return s.token.String()
 }
 
 func (t *sessions) count() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.expire(t.now())
 	return len(t.all)
+}
+
+// A keptToken is a token as small as it gets: its header is that of many, and
+// its payload is mostly digits.
+type keptToken struct {
+	header    string
+	payload   []byte // deflated
+	signature []byte
+}
+
+func (t *keptToken) size() int { return len(t.payload) + len(t.signature) }
+
+// keepToken shares the memory of a header that was kept before.
+func keepToken(token, header string) keptToken {
+	head, rest, _ := strings.Cut(token, ".")
+	if head != header {
+		header = strings.Clone(head)
+	}
+	payload, signature, _ := strings.Cut(rest, ".")
+	return keptToken{header: header, payload: deflate(unbase64url(payload)), signature: unbase64url(signature)}
+}
+
+func (t *keptToken) String() string {
+	payload, _ := io.ReadAll(flate.NewReader(bytes.NewReader(t.payload))) // our own, from memory
+	return t.header + "." + base64url(payload) + "." + base64url(t.signature)
+}
+
+var deflaters = sync.Pool{New: func() any {
+	w, _ := flate.NewWriter(nil, flate.BestSpeed) // the level is a good one
+	return w
+}}
+
+func deflate(raw []byte) []byte {
+	var out bytes.Buffer
+	w := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	w.Reset(&out)
+	_, _ = w.Write(raw)
+	_ = w.Close()
+	return bytes.Clone(out.Bytes())
 }
 
 func randomBytes(n int) []byte {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/broker/audit"
 )
 
 // A State is what a broker must not forget. A change is durable when its call
@@ -45,6 +46,9 @@ type Documents interface {
 	// History lists versions, the latest first, without content.
 	History(ctx context.Context, kind string) ([]api.Version, error)
 	Version(ctx context.Context, kind string, number int64) (api.Version, error)
+	// Rollback makes a kind, or only what is called name, as it was after a
+	// version, by new versions that say what by says.
+	Rollback(ctx context.Context, kind, name string, number int64, by api.Version) (made []int64, err error)
 }
 
 // Records keeps what came of requests, bounded in number and time. A decision
@@ -56,6 +60,8 @@ type Records interface {
 	Proof(ctx context.Context, id string) ([]byte, error)
 	Proofs(ctx context.Context) ([]string, error) // the oldest first
 	DropProof(ctx context.Context, id string) error
+
+	audit.Head // which a crash of the whole machine may take back by a moment
 }
 
 func digestOf(raw []byte) string {

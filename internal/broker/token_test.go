@@ -29,11 +29,12 @@ func sampleResult(t *testing.T) ear.Result {
 
 // TestVeraisonReadsOurTokens checks against the reference implementation of EAR.
 func TestVeraisonReadsOurTokens(t *testing.T) {
-	m := &tokenMaker{key: newKey(t), issuer: "holdfast", life: time.Minute, now: time.Now}
+	key := newKey(t)
+	m := &tokenMaker{keys: fixed(TokenKey{Signer: key}), issuer: "holdfast", life: time.Minute, now: time.Now}
 	token, err := m.issue(sampleResult(t))
 	check(t, err)
 	var got veraison.AttestationResult
-	if err := got.Verify([]byte(token), jwa.ES256(), &m.key.PublicKey); err != nil {
+	if err := got.Verify([]byte(token), jwa.ES256(), &key.PublicKey); err != nil {
 		t.Fatal(err)
 	}
 	cpu := got.Submods["cpu0"]
@@ -53,7 +54,7 @@ func TestVeraisonReadsOurTokens(t *testing.T) {
 // TestTokenHasTrusteesMembers compares with example.token.json of Trustee
 // (attestation-service/docs): a reader of those finds the same names.
 func TestTokenHasTrusteesMembers(t *testing.T) {
-	m := &tokenMaker{key: newKey(t), issuer: "holdfast", life: time.Minute, now: time.Now}
+	m := &tokenMaker{keys: fixed(TokenKey{Signer: newKey(t)}), issuer: "holdfast", life: time.Minute, now: time.Now}
 	token, err := m.issue(sampleResult(t))
 	check(t, err)
 	v, err := m.verify(token)

@@ -19,8 +19,13 @@ import (
 
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
-		a.brokerTrust(), a.brokerLaunched(), a.brokerDistrust(), a.brokerAllow(), a.brokerWithdraw(),
-		a.brokerSet(), a.brokerDelete(), a.brokerList(), a.brokerAudit(), a.brokerProofs())
+		a.brokerTrust(), a.brokerLaunched(), a.brokerDistrust(),
+		a.brokerAllow(), a.brokerWithdraw(),
+		a.brokerSet(), a.brokerDelete(), a.brokerList(),
+		a.brokerAudit(), a.brokerProofs(),
+		a.brokerHistory(), a.brokerRollback(),
+		a.brokerCheck(), a.brokerBackup(), a.brokerRestore(),
+		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
@@ -209,7 +214,7 @@ func (a *app) brokerList() *cobra.Command {
 }
 
 func (a *app) brokerAudit() *cobra.Command {
-	return a.brokerVerb(&cobra.Command{
+	c := a.brokerVerb(&cobra.Command{
 		Use:     "audit",
 		Short:   "Print the audit log: one JSON line for each decision",
 		Long:    "Prints the audit log, oldest first, as JSON lines with or without --json. It\nholds no secret.",
@@ -224,4 +229,6 @@ func (a *app) brokerAudit() *cobra.Command {
 		_, err = io.Copy(a.Stdout, log)
 		return err
 	})
+	c.AddCommand(a.brokerAuditVerify())
+	return c
 }

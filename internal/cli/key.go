@@ -15,7 +15,7 @@ import (
 )
 
 func (a *app) keyVerbs() *cobra.Command {
-	return group("key", "Make and show the keys of this installation", a.keyInit(), a.keyList(), a.keyPublic())
+	return group("key", "Make and show the keys of this installation", a.keyInit(), a.keyList(), a.keyPublic(), a.keyProvide())
 }
 
 func (a *app) keyInit() *cobra.Command {

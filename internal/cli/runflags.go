@@ -10,15 +10,16 @@ type runFlags struct {
 	tmpfs, volumes                                      []string
 	cpus                                                int
 	interactive, console, readOnly, detach, rm          bool
+	api                                                 apiFlags
 }
 
 // on gives c these flags.
 func (f *runFlags) on(c *cobra.Command) {
 	fs := c.Flags()
 	fs.StringVar(&f.name, "name", "", "name of the run (default: picked)")
-	fs.StringArrayVar(&f.secrets, "secret", nil, "NAME=VALUE, NAME=@FILE, or NAME=kbs:///… for what the broker has: only the proven workload finds it, in /run/secrets/NAME")
+	fs.StringArrayVar(&f.secrets, "secret", nil, "NAME=VALUE, NAME=@FILE, or NAME=kbs:///… or NAME=sealed.… for what the broker has: only the proven workload finds it, in /run/secrets/NAME")
 	fs.StringArrayVarP(&f.publish, "publish", "p", nil, "[[IP:]HOSTPORT:]PORT[/udp]: publish a port of the workload")
-	fs.StringArrayVarP(&f.env, "env", "e", nil, "NAME=VALUE, or NAME to pass on this process's")
+	fs.StringArrayVarP(&f.env, "env", "e", nil, "NAME=VALUE, or NAME to pass on this process's; a VALUE of \"holdfast secret seal\" is unsealed in the proven machine")
 	fs.StringArrayVar(&f.entrypoint, "entrypoint", nil, "replaces the image's; repeat for its arguments")
 	fs.StringVarP(&f.memory, "memory", "m", "1g", "memory of the machine, as 512m or 2g")
 	fs.IntVar(&f.cpus, "cpus", 0, "processors of the machine (default: 2, or 1 when they are emulated)")
@@ -39,5 +40,6 @@ func (f *runFlags) on(c *cobra.Command) {
 	fs.BoolVarP(&f.detach, "detach", "d", false, "return when the workload runs; it goes on in the background")
 	fs.BoolVar(&f.rm, "rm", false, "keep nothing of the run when it has ended, however it ends")
 	fs.StringVar(&f.log, "log", "file", "file or none: where a detached workload's output goes")
+	f.api.on(c)
 	fs.BoolVar(&f.console, "console", false, "show the machine's console on standard error")
 }

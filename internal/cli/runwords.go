@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"holdfast/internal/api"
+	"holdfast/internal/enc/sealed"
 	"holdfast/internal/machine"
 	"holdfast/internal/wiring"
 )
@@ -39,6 +40,7 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		read(&r.Memory, f.memory, parseMemory),
 		read(&r.Secrets, f.secrets, parseSecrets),
 		read(&r.Publish, f.publish, parsePublish),
+		read(&r.API, f.api.features, parseFeatures), read(&r.Resources, f.api.resources, parseResources),
 		read(&r.Broker, f, a.parseBroker),
 		read(&r.Tmpfs, f.tmpfs, parseTmpfs),
 		(api.Process{Workdir: f.workdir, Hostname: f.hostname}).Check(), f.contradictions(), a.mistaken(f, args),
@@ -170,13 +172,23 @@ func (a *app) parseEnv(words []string) (list []string, err error) {
 		if word == "" || word[0] == '=' {
 			err = errors.Join(err, fmt.Errorf("--env %q: want NAME=VALUE or NAME", word))
 		}
-		if strings.Contains(word, "=") {
+		if name, value, ok := strings.Cut(word, "="); ok {
+			if sealed.Is(value) {
+				err = errors.Join(err, inVariable(name, checkSealed(value)))
+			}
 			list = append(list, word)
 		} else if value := a.Getenv(word); value != "" {
 			list = append(list, word+"="+value)
 		}
 	}
 	return list, err
+}
+
+func inVariable(name string, err error) error {
+	if err != nil {
+		err = fmt.Errorf("--env %.80s: %w", name, err)
+	}
+	return err
 }
 
 func (a *app) parseBroker(f *runFlags) (*api.Endpoint, error) {

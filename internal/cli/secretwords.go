@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"holdfast/internal/enc/sealed"
 	"holdfast/internal/input"
 	"holdfast/internal/wiring"
 )
@@ -24,6 +25,9 @@ func parseSecrets(words []string) ([]wiring.Secret, error) {
 		s := wiring.Secret{Name: name, Value: []byte(value)}
 		if strings.HasPrefix(value, "kbs:///") {
 			s.Value, s.Resource = nil, value
+		}
+		if sealed.Is(value) {
+			s.Value, s.Sealed = nil, value
 		}
 		if file, ok := strings.CutPrefix(value, "@"); ok {
 			raw, err := input.ReadFile(file, input.Secret)
@@ -49,6 +53,8 @@ func checkSecret(s wiring.Secret, before []wiring.Secret) error {
 		return errors.New("is given twice")
 	case strings.HasPrefix(s.Name, "."):
 		return errors.New("begins with a dot")
+	case s.Sealed != "":
+		return checkSealed(s.Sealed)
 	case s.Resource == "" && len(s.Value) == 0:
 		return errors.New("is empty")
 	case len(s.Value) > most:

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/keys"
+	"holdfast/internal/seal"
 	"holdfast/internal/web"
 	"holdfast/internal/wiring"
 )
@@ -34,6 +35,7 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	c.Flags().StringVar(&cfg.RegistryListen, "registry-listen", "127.0.0.1:5000", "address of the registry")
 	c.Flags().StringVar(&cfg.BrokerListen, "broker-listen", "127.0.0.1:8080", "address of the broker")
 	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
+	c.Flags().BoolVar(&cfg.TPMs.Makers, "trust-tpm-makers", false, "believe the TPMs of all makers whose certificates this program holds")
 	limits := limitFlags(c)
 	gatewayFlags(c, &cfg.Gateway)
 	peerFlags(c, &cfg.Peer)
@@ -66,6 +68,9 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 		ring, err := dir.Ring(cmd.Context())
 		if err != nil {
 			return err
+		}
+		if err := seal.NoDumps(); err != nil {
+			return fmt.Errorf("keep secrets out of core dumps: %w", err)
 		}
 		cfg.Log = slog.New(slog.NewTextHandler(a.Stderr, nil))
 		cfg.Pages = func(registry http.Handler, facts func(*http.Request) wiring.Facts) http.Handler {

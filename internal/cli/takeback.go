@@ -36,7 +36,7 @@ func (a *app) brokerDistrust() *cobra.Command {
 	return a.takeBack(&cobra.Command{
 		Use:     "distrust ID",
 		Short:   "Forget a machine image's reference values",
-		Long:    "Forgets the reference values with the ID sha256:…, which list shows. Tokens that\nare out already stay good for up to five minutes.",
+		Long:    "Forgets the reference values with the ID sha256:…, which list shows. Machines\nthat run the image get nothing more, unless other values of it are trusted.",
 		Example: "  holdfast broker distrust sha256:4c1d…",
 	}, sha256Digest, (*admin.Client).Distrust)
 }

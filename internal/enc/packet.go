@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -89,15 +90,11 @@ func (p Packet) Open(kek []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.KID, err)
 	}
-	wrapped, err := decodeBase64(p.Wrapped)
+	box, err := p.Box()
 	if err != nil {
-		return nil, fmt.Errorf("%w: packet's wrapped_data: %v", ErrFormat, err)
+		return nil, err
 	}
-	iv, err := decodeBase64(p.IV)
-	if err != nil || len(iv) != aead.NonceSize() {
-		return nil, fmt.Errorf("%w: packet's iv: want base64 of %d bytes", ErrFormat, aead.NonceSize())
-	}
-	options, err := aead.Open(nil, iv, wrapped, nil)
+	options, err := aead.Open(nil, box[:gcmNonce], box[gcmNonce:], nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s does not open the layer key: another key wrapped it, or it was altered", p.KID)
 	}
@@ -138,8 +135,63 @@ func (b brokerRecipient) Wrap(options []byte) (string, []byte, error) {
 	return AnnotationBroker, raw, err
 }
 
+// KeptRecipient wraps with a key that nobody has: wrap has the packet made
+// where the key is kept.
+func KeptRecipient(kid string, wrap func(options []byte) (Packet, error)) Recipient {
+	return keptRecipient{kid, wrap}
+}
+
+type keptRecipient struct {
+	kid  string
+	wrap func([]byte) (Packet, error)
+}
+
+func (k keptRecipient) Wrap(options []byte) (string, []byte, error) {
+	packet, err := k.wrap(options)
+	if err == nil && (packet.KID != k.kid || packet.WrapType != WrapA256GCM) {
+		err = fmt.Errorf("%w: the packet is for %.80q by %.20q, want %s by %s", ErrFormat, packet.KID, packet.WrapType, k.kid, WrapA256GCM)
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	raw, err := json.Marshal(packet)
+	return AnnotationBroker, raw, err
+}
+
+// Box is what the packet holds, as AES-GCM is mostly kept: nonce, ciphertext, tag.
+func (p Packet) Box() ([]byte, error) {
+	wrapped, err := decodeBase64(p.Wrapped)
+	if err != nil {
+		return nil, fmt.Errorf("%w: packet's wrapped_data: %v", ErrFormat, err)
+	}
+	iv, err := decodeBase64(p.IV)
+	if err != nil || len(iv) != gcmNonce {
+		return nil, fmt.Errorf("%w: packet's iv: want base64 of %d bytes", ErrFormat, gcmNonce)
+	}
+	return append(iv, wrapped...), nil
+}
+
+// gcmNonce is the size of a packet's iv.
+const gcmNonce = 12
+
+// PacketOf is the packet of a box, as Box gives it.
+func PacketOf(kid string, box []byte) Packet {
+	return Packet{
+		KID: kid, WrapType: WrapA256GCM,
+		IV:      base64.StdEncoding.EncodeToString(box[:gcmNonce]),
+		Wrapped: base64.StdEncoding.EncodeToString(box[gcmNonce:]),
+	}
+}
+
 // KeyFor gives the 32 bytes of the broker resource that kid names.
 type KeyFor func(ctx context.Context, kid string) ([]byte, error)
+
+// A Keeper is what KeyFor fails with when the key is not to be had, but opens
+// packets where it is.
+type Keeper interface {
+	error
+	OpenPacket(ctx context.Context, packet []byte) (options []byte, err error)
+}
 
 // BrokerKey unwraps packets with resources that get fetches.
 func BrokerKey(get KeyFor) Key { return brokerKey{get} }
@@ -157,6 +209,10 @@ func (b brokerKey) Unwrap(ctx context.Context, raw []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: packet's kid: %w", ErrFormat, err)
 	}
 	kek, err := b.get(ctx, packet.KID)
+	var keeper Keeper
+	if errors.As(err, &keeper) {
+		return keeper.OpenPacket(ctx, raw)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", packet.KID, err)
 	}

@@ -95,17 +95,29 @@ func (f *File[T]) look() {
 	f.c.Log.Info("a changed file is used", "files", slices.Sorted(maps.Keys(f.seen)))
 }
 
-// read notes the stamps that files had before they were read, where there are
-// any: what is changed while it is read is read again.
-func (f *File[T]) read(before map[string]*stamp) (T, error) {
-	value, files, err := f.c.Read()
-	f.seen = map[string]*stamp{}
-	for _, path := range files {
-		s, ok := before[path]
-		if !ok {
-			s = stampOf(path)
+// maxRounds bounds how often files are read that name others each time.
+const maxRounds = 4
+
+// read notes the stamps that files had before they were read, so that what is
+// changed while it is read is read again. Files of which nobody knew are read
+// once more, therefore.
+func (f *File[T]) read(before map[string]*stamp) (value T, err error) {
+	for range maxRounds {
+		var files []string
+		value, files, err = f.c.Read()
+		f.seen = map[string]*stamp{}
+		known := true
+		for _, path := range files {
+			s, ok := before[path]
+			if !ok {
+				s, known = stampOf(path), false
+			}
+			f.seen[path] = s
 		}
-		f.seen[path] = s
+		if known {
+			break
+		}
+		before = f.seen
 	}
 	return value, err
 }

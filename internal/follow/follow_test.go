@@ -118,3 +118,24 @@ func TestFilesAreNotLookedAtForEachQuestion(t *testing.T) {
 		t.Errorf("got %q after the minute", got)
 	}
 }
+
+// As if somebody edited the file while the program starts.
+func TestWhatIsChangedWhileItIsFirstReadIsSeen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	write(t, path, "before")
+	first := true
+	f, err := Open(Config[string]{Read: func() (string, []string, error) {
+		value, files, err := read(path)()
+		if first {
+			first = false
+			write(t, path, "after, and longer")
+		}
+		return value, files, err
+	}, Now: new(clock).Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Get(); got != "after, and longer" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -33,7 +33,7 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 		return err
 	}
 	defer t.Close()
-	s := spec{image: g.image.config.Config, process: g.Guest.Process, tmpfs: g.Guest.Tmpfs}
+	s := spec{image: g.image.config.Config, process: g.Guest.Process, tmpfs: g.Guest.Tmpfs, unsealed: g.unsealed}
 	if s.user, err = lookUp(t, or(s.process.User, s.image.User)); err != nil {
 		return err
 	}

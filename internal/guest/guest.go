@@ -18,6 +18,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/egress"
+	"holdfast/internal/guest/hub"
 )
 
 // A Broker releases secrets to machines that prove themselves.
@@ -52,6 +53,7 @@ type Config struct {
 	Started   func()                          // the workload runs
 	Resolver  string                          // path of the resolv.conf to give it
 	Egress    egress.Rules                    // what it may not speak to
+	API       http.Handler                    // what answers it at api.GuestAPI; nil: nothing
 	Dir       string                          // where its memory is mounted; empty: /run/holdfast
 	Runtime   string                          // empty: /usr/sbin/runc
 	Space     int64                           // bytes that a layer may unpack to; 0: what Dir's file system has
@@ -95,6 +97,13 @@ func Run(ctx context.Context, c Config) (api.ExitDetail, error) {
 	}
 	if err != nil {
 		return api.ExitDetail{}, err
+	}
+	if c.API != nil {
+		stop, err := hub.Serve(api.GuestAPI, c.API)
+		if err != nil {
+			return api.ExitDetail{}, &Refusal{"run", err}
+		}
+		defer stop()
 	}
 	w, err := g.start(bundle)
 	if err != nil {

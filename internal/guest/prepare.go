@@ -10,13 +10,16 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"holdfast/internal/api"
 )
 
 // A guest is a Config at work.
 type guest struct {
 	Config
 	registry *registry
-	image    *image // once pulled
+	image    *image            // once pulled
+	unsealed map[string]string // variables that were sealed secrets, by name
 }
 
 func newGuest(c Config) (*guest, error) {
@@ -126,13 +129,29 @@ func (g *guest) pullManifest(ctx context.Context) error {
 
 func (g *guest) fetchSecrets(ctx context.Context, into map[string][]byte) error {
 	for _, s := range g.Guest.Secrets {
-		content, err := g.Broker.Resource(ctx, s.Resource)
+		content, err := g.secret(ctx, s)
 		if err != nil {
-			return fmt.Errorf("%s from %s: %w", s.Name, s.Resource, err)
+			return err
 		}
 		into[s.Name] = content
 	}
-	return nil
+	var err error
+	g.unsealed, err = g.unsealVariables(ctx)
+	return err
+}
+
+func (g *guest) secret(ctx context.Context, s api.SecretRef) (content []byte, err error) {
+	from := s.Resource
+	if s.Sealed != "" {
+		from = "a sealed secret"
+		content, err = g.unseal(ctx, s.Sealed)
+	} else {
+		content, err = g.Broker.Resource(ctx, s.Resource)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s from %s: %w", s.Name, from, err)
+	}
+	return content, nil
 }
 
 func checkSecretName(name string) error {

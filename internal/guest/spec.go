@@ -26,7 +26,8 @@ type spec struct {
 	binds    []specs.Mount // files of the guest's
 	volumes  []specs.Mount // the image's, where the root is read only
 	tmpfs    []api.Tmpfs
-	masked   []string // paths beyond maskedPaths
+	masked   []string          // paths beyond maskedPaths
+	unsealed map[string]string // values of variables, by name
 }
 
 // build gives the capabilities and mounts of the usual engines' default, a
@@ -86,6 +87,9 @@ func (s spec) env() []string {
 	all := append([]string{defaultPath, "HOME=" + home, "HOSTNAME=" + s.hostname}, s.image.Env...)
 	for _, v := range append(all, s.process.Env...) {
 		name, _, _ := strings.Cut(v, "=")
+		if secret, ok := s.unsealed[name]; ok {
+			v = name + "=" + secret
+		}
 		if i, ok := index[name]; ok {
 			env[i] = v
 			continue

@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -85,6 +86,10 @@ func (r *Ring) issue(k kind, now time.Time) (Pair, error) {
 	if err != nil {
 		return Pair{}, err
 	}
+	return r.certify(k, key, now)
+}
+
+func (r *Ring) certify(k kind, key crypto.Signer, now time.Time) (Pair, error) {
 	template, err := newTemplate("Holdfast "+k.name, now, lifetime)
 	if err != nil {
 		return Pair{}, err

@@ -102,6 +102,9 @@ func Open(ctx context.Context, dir string, now time.Time) (*Ring, error) {
 		if errors.Is(err, fs.ErrNotExist) && k.later {
 			p, err = r.add(ctx, k, now)
 		}
+		if errors.Is(err, errMismatch) && k.name == Token {
+			p, err = r.mend(ctx, now)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -151,8 +154,10 @@ func (r *Ring) RootPool() *x509.CertPool {
 }
 
 // CertificatePEM is the certificate called name, for others.
-func (r *Ring) CertificatePEM(name string) []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.pairs[name].Certificate.Raw})
+func (r *Ring) CertificatePEM(name string) []byte { return certificatePEM(r.pairs[name].Certificate) }
+
+func certificatePEM(c *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 }
 
 // PublicPEM is the public key called name, for others.
@@ -215,8 +220,7 @@ func writePair(dir, name string, p Pair) error {
 	if err := atomicfile.WriteFile(filepath.Join(dir, name+".key"), key, 0o600); err != nil {
 		return err
 	}
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.Certificate.Raw})
-	return atomicfile.WriteFile(filepath.Join(dir, name+".crt"), cert, 0o644)
+	return atomicfile.WriteFile(filepath.Join(dir, name+".crt"), certificatePEM(p.Certificate), 0o644)
 }
 
 func readPair(dir, name string) (Pair, error) {
@@ -237,8 +241,11 @@ func readPair(dir, name string) (Pair, error) {
 		return Pair{}, fmt.Errorf("%s.key: not a PKCS #8 key", name)
 	}
 	signer, ok := key.(crypto.Signer)
-	if !ok || !samePublic(signer, cert) {
-		return Pair{}, fmt.Errorf("%s.key: is not the key of %s.crt", name, name)
+	if !ok {
+		return Pair{}, fmt.Errorf("%s.key: not a key that signs", name)
+	}
+	if !samePublic(signer, cert) {
+		return Pair{Key: signer}, fmt.Errorf("%s.key: is not the key of %s.crt: %w", name, name, errMismatch)
 	}
 	return Pair{Key: signer, Certificate: cert}, nil
 }

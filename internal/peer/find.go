@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -137,11 +136,11 @@ func (n *Node) take(ctx context.Context, d oci.Digest, o agreed) (io.ReadCloser,
 		return l, err
 	}
 	defer l.Close()
-	f, err := spool(n.config.TempDir)
+	f, err := spool(n.config.TempDir, o.size)
 	if err != nil {
 		return nil, err
 	}
-	if _, err = io.Copy(f, l); err == nil {
+	if _, err = io.Copy(struct{ io.Writer }{f}, l); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
@@ -208,16 +207,4 @@ func (n *Node) providers(ctx context.Context, name cid.Cid) []peer.ID {
 	}
 	wait.Wait()
 	return found
-}
-
-// spool makes a file that is gone when it is closed.
-func spool(dir string) (*os.File, error) {
-	f, err := os.CreateTemp(dir, ".peer-*")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return f, nil
 }

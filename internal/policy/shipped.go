@@ -3,6 +3,8 @@ package policy
 import (
 	"embed"
 	"io/fs"
+	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 )
@@ -27,8 +29,18 @@ func Earlier(kind string) []string {
 	return all
 }
 
+// shipped has the module that all of a kind share first.
 func shipped(kind string) []Module {
-	return append(read(kind+"/common.rego"), read(kind+"/[^c]*.rego")...)
+	all := read(kind + "/*.rego")
+	slices.SortStableFunc(all, func(x, y Module) int { return common(x) - common(y) })
+	return all
+}
+
+func common(m Module) int {
+	if strings.HasSuffix(m.Name, "/common.rego") {
+		return 0
+	}
+	return 1
 }
 
 func read(pattern string) []Module {

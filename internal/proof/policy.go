@@ -35,9 +35,8 @@ func (c *checker) attestationPolicy(ctx context.Context) {
 
 // resourcePolicy has the other decide again, on the token.
 func (c *checker) resourcePolicy(ctx context.Context, payload map[string]any) {
-	data := ResourceData(cmp.Or(c.proof.Release.Plugin, "resource"), c.proof.Release.Resource, nil, nil)
-	delete(data, "query") // the broker's word, like the configurations
-	delete(data, "configurations")
+	data := ResourceData(cmp.Or(c.proof.Release.Plugin, "resource"), c.proof.Release.Resource, nil)
+	delete(data, "query") // the broker's word
 	good := goodPolicies(policy.Resource, "resource", c.ResourcePolicies)
 	text, err := c.redecide(ctx, good, c.proof.Release.Policy, payload, data)
 	c.report.check(checkResource, text, err)

@@ -169,13 +169,10 @@ func AttestationInput(tee string, claims attest.Claims, init *initdata.Document,
 
 // ResourceData is what the resource policy is given beside the token's claims.
 // The plugin of what the broker itself keeps is called "resource".
-func ResourceData(plugin, resource string, query url.Values, configurations map[string]api.Configuration) map[string]any {
+func ResourceData(plugin, resource string, query url.Values) map[string]any {
 	plain := map[string]string{}
 	for name := range query {
 		plain[name] = query.Get(name)
 	}
-	return map[string]any{
-		"plugin": plugin, "resource-path": strings.Split(resource, "/"), "query": plain,
-		"configurations": configurations,
-	}
+	return map[string]any{"plugin": plugin, "resource-path": strings.Split(resource, "/"), "query": plain}
 }

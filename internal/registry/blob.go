@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/http"
@@ -18,11 +19,30 @@ func (r *Registry) getBlob(w http.ResponseWriter, q *http.Request, to route) err
 	if err != nil {
 		return err
 	}
+	if err := r.passesByDigest(q.Context(), to.repository, d); err != nil {
+		return err
+	}
 	served, err := r.serveStored(w, q, to.repository, d)
 	if served || !isAbsent(err) || len(r.config.Sources) == 0 {
 		return err
 	}
 	return r.serveFetched(w, q, to.repository, d)
+}
+
+// passesByDigest asks the Gate about a blob that is a manifest, too: it is the
+// same bytes.
+func (r *Registry) passesByDigest(ctx context.Context, repository string, d oci.Digest) error {
+	if r.config.Gate == nil {
+		return nil
+	}
+	m, err := r.byDigest(repository, d)
+	if isAbsent(asError(err)) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return r.passes(r.config.Gate.Pull(ctx, r.pulled(repository), *m))
 }
 
 func isAbsent(err error) bool {

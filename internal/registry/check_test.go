@@ -211,3 +211,20 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 }
+
+func TestWhatSomebodyElseFoundRottenIsLookedForAtTheSources(t *testing.T) {
+	dir, s := t.TempDir(), newSource()
+	c, r := start(t, Config{Dir: dir, Sources: []Source{s}})
+	d := c.pushBlob("app", "what was pushed")
+	if err := r.pool.Quarantine(s.add("what was pushed")); err != nil {
+		t.Fatal(err)
+	}
+	r.Recover(d)
+	r.background.Wait()
+	s.down.Store(true)
+	c.body(c.want(c.send("GET", "/v2/app/blobs/"+string(d), nil), http.StatusOK), "what was pushed")
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.Recover(d) // too late, and no harm
+}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"holdfast/internal/oci"
 )
 
 // The server is this test itself, in a process of its own.
@@ -314,6 +318,44 @@ func TestWhatAClientSentBeforeItBrokeOffIsKept(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Error("the bytes are gone")
+}
+
+func TestAnUploadThatStallsBreaksOffAndCanBeGoneOnWith(t *testing.T) {
+	c, r := start(t, Config{Dir: t.TempDir()})
+	r.stalled = 100 * time.Millisecond
+	at := c.begin("app", "")
+	conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "PATCH %s HTTP/1.1\r\nHost: r\r\nContent-Length: 6\r\n\r\n0123", at); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusBadRequest {
+		t.Errorf("got %s", answer.Status)
+	}
+	c.want(c.send("PUT", at+"?digest="+digestOf([]byte("012345")), strings.NewReader("45"), "Content-Range: 4-5"), http.StatusCreated)
+}
+
+func TestWhatCouldNotBeKeptIsNotCounted(t *testing.T) {
+	c, r := start(t, Config{Dir: t.TempDir(), Quota: Quota{Total: 10, Repository: 10}})
+	d := c.pushBlob("one", "12345678")
+	c.pushBlob("two", "12345678") // which the registry holds already
+	broken := errors.New("broken")
+	for range 5 {
+		if err := r.charge("one", oci.SHA256([]byte("ab")), 2, func() error { return broken }); !errors.Is(err, broken) {
+			t.Fatal(err)
+		}
+	}
+	c.pushBlob("one", "ab")
+	c.refused(c.upload("one", []byte("c")), http.StatusForbidden, "DENIED")
+	c.has("two", d, true)
 }
 
 type errReader struct{ error }

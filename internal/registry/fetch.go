@@ -32,6 +32,7 @@ type fetch struct {
 	repository string
 	digest     oci.Digest
 	key        string // in fetches.blobs
+	limit      int64  // bytes that it may have
 	file       *os.File
 	cancel     context.CancelFunc
 
@@ -51,7 +52,7 @@ func (r *Registry) serveFetched(w http.ResponseWriter, q *http.Request, reposito
 	if r.config.ReadOnly {
 		return blobUnknown()
 	}
-	f, err := r.join(repository, d)
+	f, err := r.join(repository, d, r.config.MaxBlob)
 	if err != nil && q.Method == http.MethodHead {
 		return blobUnknown() // so asks a push before it sends; its upload is refused in words
 	}
@@ -86,9 +87,10 @@ func (r *Registry) serveFetched(w http.ResponseWriter, q *http.Request, reposito
 	return nil
 }
 
-// bring gets a blob from Sources and waits until the repository has it.
-func (r *Registry) bring(ctx context.Context, repository string, d oci.Digest) error {
-	f, err := r.join(repository, d)
+// bring gets a blob of up to size bytes from Sources and waits until the
+// repository has it.
+func (r *Registry) bring(ctx context.Context, repository string, d oci.Digest, size int64) error {
+	f, err := r.join(repository, d, min(size, r.config.MaxBlob))
 	if err != nil {
 		return err
 	}
@@ -109,11 +111,12 @@ func unreachable(err error, unknown *problem) error {
 	return fail(http.StatusBadGateway, "UNKNOWN", "upstream: %.300s", err.Error())
 }
 
-// join finds the fetch of a blob or starts it.
-func (r *Registry) join(repository string, d oci.Digest) (*fetch, error) {
+// join finds the fetch of a blob or starts it. Who takes fewer bytes does not
+// end the fetch of who takes more.
+func (r *Registry) join(repository string, d oci.Digest, limit int64) (*fetch, error) {
 	r.fetches.mu.Lock()
 	defer r.fetches.mu.Unlock()
-	key := repository + "@" + string(d)
+	key := fmt.Sprintf("%s@%s %d", repository, d, limit)
 	if f := r.fetches.blobs[key]; f != nil {
 		f.readers++
 		return f, nil
@@ -125,7 +128,7 @@ func (r *Registry) join(repository string, d oci.Digest) (*fetch, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &fetch{registry: r, repository: repository, digest: d, key: key, file: file, total: -1, readers: 1}
+	f := &fetch{registry: r, repository: repository, digest: d, key: key, limit: limit, file: file, total: -1, readers: 1}
 	f.grown = sync.NewCond(&f.mu)
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancel(r.ctx)
@@ -174,13 +177,14 @@ func (f *fetch) run(ctx context.Context) error {
 			continue
 		}
 		err = errors.Join(f.take(ctx, body, total, sum), body.Close())
+		whole := err == nil
+		if whole {
+			err = f.keep(sum)
+		}
 		if r.config.Observer != nil {
 			r.config.Observer.Fetched(f.written-before, err)
 		}
-		if err == nil {
-			return f.keep(sum)
-		}
-		if last = err; asProblem(err) != nil || ctx.Err() != nil {
+		if last = err; whole || asProblem(err) != nil || ctx.Err() != nil {
 			return err
 		}
 	}
@@ -197,11 +201,10 @@ func prefer(last, err error) error {
 
 // take appends what a source gives beyond what is there.
 func (f *fetch) take(ctx context.Context, body io.Reader, total int64, sum hash.Hash) error {
-	limit := f.registry.config.MaxBlob
-	if total > limit {
-		return tooLarge("blob", limit)
+	if total > f.limit {
+		return tooLarge("blob", f.limit)
 	}
-	if err := f.registry.room(f.repository, max(0, total)); err != nil {
+	if err := f.registry.room(f.repository, max(0, total), max(0, total)); err != nil {
 		return err
 	}
 	if _, err := io.CopyN(io.Discard, body, f.written); err != nil {
@@ -212,8 +215,8 @@ func (f *fetch) take(ctx context.Context, body io.Reader, total int64, sum hash.
 	defer chunks.Put(buf)
 	for {
 		n, err := body.Read(*buf)
-		if f.written+int64(n) > limit {
-			return tooLarge("blob", limit)
+		if f.written+int64(n) > f.limit {
+			return tooLarge("blob", f.limit)
 		}
 		if _, err := f.file.WriteAt((*buf)[:n], f.written); err != nil {
 			return err

@@ -267,7 +267,7 @@ func TestAFetchThatWasGivenUpIsNotJoined(t *testing.T) {
 		return io.NopCloser(strings.NewReader("wanted")), 6, nil
 	}
 	c, r := start(t, Config{Dir: t.TempDir(), Sources: []Source{s}})
-	first, err := r.join("app", d)
+	first, err := r.join("app", d, r.config.MaxBlob)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,9 +310,55 @@ func TestAGateSeesTheRepositoryAndIsHeard(t *testing.T) {
 	}
 }
 
+// What a manifest's digest names is the manifest, by whatever path.
+func TestAManifestThatIsRefusedIsNotGivenOutAsABlob(t *testing.T) {
+	refuse := func(pull bool, _ View, _ Manifest) error {
+		if pull {
+			return ErrRefused
+		}
+		return nil
+	}
+	c, _ := start(t, Config{Dir: t.TempDir(), Gate: gateFunc(refuse)})
+	m := c.push("app", "v1")
+	for _, method := range []string{"GET", "HEAD"} {
+		c.want(c.send(method, "/v2/app/blobs/"+digestOf(m), nil), http.StatusForbidden)
+	}
+	c.body(c.want(c.send("GET", "/v2/app/blobs/"+digestOf([]byte("layer of appv1")), nil), http.StatusOK), "layer of appv1")
+}
+
+func TestASourceGivesNoMoreThanWasAskedFor(t *testing.T) {
+	s := newSource()
+	d := s.add("0123456789")
+	c, r := start(t, Config{Dir: t.TempDir(), Sources: []Source{s}})
+	if _, err := r.pulled("app").Blob(t.Context(), d, 9); err == nil {
+		t.Error("10 bytes came, where 9 were asked for")
+	}
+	b, err := r.pulled("app").Blob(t.Context(), d, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if got, err := io.ReadAll(b); string(got) != "0123456789" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	c.has("app", d, true)
+}
+
+func TestWrongBytesOfASourceAreAFailureOfIt(t *testing.T) {
+	s, o := newSource(), &counts{}
+	d := oci.SHA256([]byte("right"))
+	s.blobs[d] = func() (io.ReadCloser, int64, error) { return io.NopCloser(strings.NewReader("wrong")), 5, nil }
+	_, r := start(t, Config{Dir: t.TempDir(), Sources: []Source{s}, Observer: o})
+	_ = r.bring(t.Context(), "app", d, 5)
+	if len(o.fetched) != 1 || o.fetched[0] == nil {
+		t.Errorf("got %v", o.fetched)
+	}
+}
+
 type counts struct {
 	mu       sync.Mutex
 	answered []Answered
+	fetched  []error
 }
 
 func (o *counts) Request(a Answered) {
@@ -320,7 +366,11 @@ func (o *counts) Request(a Answered) {
 	defer o.mu.Unlock()
 	o.answered = append(o.answered, a)
 }
-func (o *counts) Fetched(int64, error) {}
+func (o *counts) Fetched(_ int64, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fetched = append(o.fetched, err)
+}
 
 func TestAnObserverCountsWhatCameAndWent(t *testing.T) {
 	o := &counts{}

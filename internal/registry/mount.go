@@ -19,10 +19,7 @@ func (r *Registry) mount(q *http.Request, to, from string, d oci.Digest) bool {
 	if err == nil {
 		err = r.checkPooled(q.Context(), d) // the client will not send it again
 	}
-	if err != nil || r.charge(to, d, size) != nil {
-		return false
-	}
-	return r.share(to, d) == nil
+	return err == nil && r.charge(to, d, size, func() error { return r.share(to, d) }) == nil
 }
 
 // mountAnonymous gives the repository a blob that any has. Where some may not
@@ -35,5 +32,5 @@ func (r *Registry) mountAnonymous(q *http.Request, to string, d oci.Digest) bool
 	if err == nil {
 		err = r.checkPooled(q.Context(), d)
 	}
-	return err == nil && r.charge(to, d, in.Size) == nil && r.share(to, d) == nil
+	return err == nil && r.charge(to, d, in.Size, func() error { return r.share(to, d) }) == nil
 }

@@ -108,8 +108,8 @@ type View interface {
 	// type when artifactType is empty.
 	Referrers(ctx context.Context, d oci.Digest, artifactType string) ([]Descriptor, error)
 	// Blob opens a blob that is checked while it is read; absent, it wraps
-	// ErrUnknown.
-	Blob(ctx context.Context, d oci.Digest) (io.ReadCloser, error)
+	// ErrUnknown. No Source gives more than size bytes of it.
+	Blob(ctx context.Context, d oci.Digest, size int64) (io.ReadCloser, error)
 }
 
 // A Descriptor names a manifest.

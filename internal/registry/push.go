@@ -22,7 +22,7 @@ func (r *Registry) putManifest(w http.ResponseWriter, q *http.Request, to route)
 		return err
 	}
 	m.MediaType = parsed.MediaType
-	if err := r.room(to.repository, int64(len(m.Body))); err != nil {
+	if err := r.room(to.repository, int64(len(m.Body)), int64(len(m.Body))); err != nil {
 		return err
 	}
 	if err := r.create(to.repository); err != nil {
@@ -100,7 +100,7 @@ func (r *Registry) readManifest(w http.ResponseWriter, q *http.Request, referenc
 }
 
 func (r *Registry) readBody(w http.ResponseWriter, q *http.Request) (body []byte, err error) {
-	limit := r.config.MaxManifest
+	limit, in := r.config.MaxManifest, r.steady(w, q.Body)
 	if q.ContentLength > limit {
 		return nil, tooLarge("manifest", limit)
 	}
@@ -108,6 +108,7 @@ func (r *Registry) readBody(w http.ResponseWriter, q *http.Request) (body []byte
 		select {
 		case r.big <- struct{}{}:
 			defer func() { <-r.big }()
+			in = q.Body // whose time is bounded as a whole
 			out := http.NewResponseController(w)
 			_ = out.SetReadDeadline(time.Now().Add(r.slowest)) // where it can be set
 			defer func() {
@@ -119,7 +120,7 @@ func (r *Registry) readBody(w http.ResponseWriter, q *http.Request) (body []byte
 			return nil, q.Context().Err()
 		}
 	}
-	body, err = io.ReadAll(io.LimitReader(q.Body, limit+1))
+	body, err = io.ReadAll(io.LimitReader(in, limit+1))
 	if err != nil {
 		return nil, manifestInvalid("the body broke off")
 	}

@@ -39,15 +39,16 @@ func overQuota(what string, limit int64) *problem {
 }
 
 // admitUpload refuses an upload that cannot end well.
-func (r *Registry) admitUpload() error { return r.room("", 0) }
+func (r *Registry) admitUpload() error { return r.room("", 0, 0) }
 
-// room refuses size more bytes that are known to be too many.
-func (r *Registry) room(repository string, size int64) error {
+// room refuses size more bytes of a repository, and so many in all, that are
+// known to be too many.
+func (r *Registry) room(repository string, size, inAll int64) error {
 	free, reserve, err := r.free()
 	if err == nil && free-size < reserve {
 		return diskFull()
 	}
-	return r.usage.check(repository, size)
+	return r.usage.count(repository, size, inAll, false)
 }
 
 // free is how many bytes the disk can take, and how many of them are to stay.
@@ -62,21 +63,35 @@ func (r *Registry) free() (free, reserve int64, err error) {
 	return int64(s.Bavail) * s.Bsize, reserve, nil
 }
 
-// charge counts a blob that a repository is about to get, or refuses it.
-func (r *Registry) charge(repository string, d oci.Digest, size int64) error {
+// charge counts a blob and has get give it to the repository, or refuses. What
+// get fails at is not counted.
+func (r *Registry) charge(repository string, d oci.Digest, size int64, get func() error) error {
 	if _, err := os.Lstat(r.link(repository, d)); err == nil {
-		return nil
+		return get()
 	}
-	if err := r.usage.check(repository, size); err != nil {
+	inAll := r.inAll(d, size)
+	if err := r.usage.count(repository, size, inAll, true); err != nil {
 		return err
 	}
-	_, err := r.pool.Stat(d)
-	r.usage.add(repository, size, err != nil)
-	return nil
+	err := get()
+	if err != nil {
+		r.usage.freed(repository, size)
+		r.usage.removed(inAll)
+	}
+	return err
 }
 
-// check says whether size more bytes fit.
-func (u *usage) check(repository string, size int64) error {
+// inAll is how many bytes more the registry holds with a blob.
+func (r *Registry) inAll(d oci.Digest, size int64) int64 {
+	if _, err := r.pool.Stat(d); err == nil {
+		return 0
+	}
+	return size
+}
+
+// count says whether size more bytes of a repository fit, and so many in all,
+// and counts them if they are taken.
+func (u *usage) count(repository string, size, inAll int64, taken bool) error {
 	q := u.registry.config.Quota
 	if q.Total > 0 {
 		u.counting.Do(u.countTotal)
@@ -88,24 +103,20 @@ func (u *usage) check(repository string, size int64) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if q.Total > 0 && u.total+size > q.Total {
+	if q.Total > 0 && inAll > 0 && u.total+inAll > q.Total {
 		return overQuota("the registry", q.Total)
 	}
 	if q.Repository > 0 && u.repositories[repository]+size > q.Repository {
 		return overQuota("the repository", q.Repository)
 	}
-	return nil
-}
-
-func (u *usage) add(repository string, size int64, isNew bool) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if isNew {
-		u.total += size
+	if !taken {
+		return nil
 	}
+	u.total += inAll
 	if _, counted := u.repositories[repository]; counted {
 		u.repositories[repository] += size
 	}
+	return nil
 }
 
 // freed says that a repository has size bytes less.

@@ -13,7 +13,7 @@ import (
 
 // receive appends the body, of the blob d if that is known yet. A session
 // whose bytes cannot be kept is over.
-func (r *Registry) receive(q *http.Request, s *upload, d oci.Digest) error {
+func (r *Registry) receive(w http.ResponseWriter, q *http.Request, s *upload, d oci.Digest) error {
 	limit := r.config.MaxBlob
 	if q.ContentLength > limit-s.size {
 		r.uploads.drop(s)
@@ -27,7 +27,7 @@ func (r *Registry) receive(q *http.Request, s *upload, d oci.Digest) error {
 	if d != "" && r.has(s.repository, d) {
 		size = 0
 	}
-	if err := r.room(s.repository, size); err != nil {
+	if err := r.room(s.repository, size, r.inAll(d, size)); err != nil {
 		r.uploads.drop(s)
 		return err
 	}
@@ -40,7 +40,7 @@ func (r *Registry) receive(q *http.Request, s *upload, d oci.Digest) error {
 	if q.ContentLength == 0 {
 		return nil
 	}
-	err := s.append(q.Body, limit)
+	err := s.append(r.steady(w, q.Body), limit)
 	if errors.Is(err, errBrokeOff) {
 		return fail(http.StatusBadRequest, "BLOB_UPLOAD_INVALID", "%v", errBrokeOff)
 	}
@@ -78,7 +78,7 @@ func (r *Registry) finish(w http.ResponseWriter, q *http.Request, s *upload) err
 	if err != nil {
 		return err
 	}
-	if err := r.receive(q, s, d); err != nil {
+	if err := r.receive(w, q, s, d); err != nil {
 		return err
 	}
 	defer r.uploads.drop(s)
@@ -104,9 +104,10 @@ func (r *Registry) store(repository string, d oci.Digest, path string, size int6
 			return err
 		}
 	}
-	if err := r.charge(repository, d, size); err != nil {
-		return err
-	}
+	return r.charge(repository, d, size, func() error { return r.keepFile(repository, d, path, size) })
+}
+
+func (r *Registry) keepFile(repository string, d oci.Digest, path string, size int64) error {
 	if in, err := r.pool.Stat(d); err == nil && (in.Size != size || r.doubt.about(in)) {
 		if err := r.settle(r.ctx, d); err != nil && !errors.Is(err, blob.ErrNotFound) {
 			return err

@@ -60,13 +60,15 @@ type Registry struct {
 
 	big      chan struct{} // holds a place for each large manifest in memory
 	slowest  time.Duration // for which it is held at most, by who sends nothing
+	stalled  time.Duration // for which a client may send nothing of a body
 	opening  sync.Mutex    // held while a repository is made or taken into the index
 	imported map[string]time.Time
 
-	collecting sync.Mutex   // held by the collection under way
-	spared     spared       // from it
-	linking    sync.RWMutex // held for writing by the collector while it takes one link away
-	committing sync.RWMutex // held by each push of a manifest; the collector waits for those under way
+	collecting sync.Mutex    // held by the collection under way
+	recovering chan struct{} // holds a place for each blob that is looked for after it rotted
+	spared     spared        // from it
+	linking    sync.RWMutex  // held for writing by the collector while it takes one link away
+	committing sync.RWMutex  // held by each push of a manifest; the collector waits for those under way
 
 	rooted     sync.Map // folder of blobs → that the names leading to it are on the disk
 	background sync.WaitGroup
@@ -84,6 +86,7 @@ const (
 	maxBig      = 16
 	bigManifest = 256 << 10
 	slowest     = 2 * time.Minute
+	stalled     = time.Minute
 )
 
 // New opens the folder, and holds it against other processes until Close.
@@ -98,7 +101,8 @@ func New(c Config) (*Registry, error) {
 	}
 	r := &Registry{
 		config: c, unlock: func() error { return nil },
-		big: make(chan struct{}, maxBig), slowest: slowest, exporting: exporter{make(chan struct{}, 1)}, imported: map[string]time.Time{},
+		big: make(chan struct{}, maxBig), slowest: slowest, stalled: stalled, exporting: exporter{make(chan struct{}, 1)}, imported: map[string]time.Time{},
+		recovering: make(chan struct{}, maxRecovering),
 	}
 	r.sightings.window = c.Recheck
 	r.ctx, r.stop = context.WithCancel(context.Background())

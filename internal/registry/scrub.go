@@ -108,6 +108,33 @@ func (r *Registry) adoptAll(ctx context.Context) error {
 	})
 }
 
+// maxRecovering bounds the blobs that are looked for at a time because somebody
+// found them rotten. Others are fetched when a client asks for them.
+const maxRecovering = 8
+
+// Recover looks for a blob at the Sources that somebody else found rotten, and
+// put into quarantine. It does so beside the requests.
+func (r *Registry) Recover(d oci.Digest) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if r.closed || r.config.ReadOnly || len(r.config.Sources) == 0 {
+		return
+	}
+	select {
+	case r.recovering <- struct{}{}:
+	default:
+		return
+	}
+	r.background.Go(func() {
+		defer func() { <-r.recovering }()
+		lost := Rotten{Digest: d}
+		err := r.recover(r.ctx, &lost)
+		if len(lost.Repositories) > 0 && !lost.Fetched && r.ctx.Err() == nil {
+			r.config.Logger.Warn("a rotten blob was not found elsewhere", "digest", d, "repositories", len(lost.Repositories), "cause", err)
+		}
+	})
+}
+
 // recover finds the repositories that have a rotten blob, and the blob.
 func (r *Registry) recover(ctx context.Context, rotten *Rotten) error {
 	err := r.eachRepository(ctx, func(_ context.Context, name string) error {
@@ -130,14 +157,7 @@ func (r *Registry) recover(ctx context.Context, rotten *Rotten) error {
 
 // refetch brings a blob from the Sources, for nobody in particular.
 func (r *Registry) refetch(ctx context.Context, name string, d oci.Digest) error {
-	f, err := r.join(name, d)
-	if err != nil {
-		return err
-	}
-	defer r.leave(f)
-	stop := context.AfterFunc(ctx, f.wake)
-	defer stop()
-	return f.whole(ctx)
+	return r.bring(ctx, name, d, r.config.MaxBlob)
 }
 
 // throttled reads no faster than its rate.

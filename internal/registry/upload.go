@@ -74,7 +74,7 @@ func (r *Registry) patchUpload(w http.ResponseWriter, q *http.Request, to route)
 		return err
 	}
 	defer r.uploads.release(s)
-	if err := r.receive(q, s, ""); err != nil {
+	if err := r.receive(w, q, s, ""); err != nil {
 		return err
 	}
 	progress(w, s)

@@ -55,10 +55,10 @@ func (v view) unknown(what string, err error) error {
 	return err
 }
 
-func (v view) Blob(ctx context.Context, d oci.Digest) (io.ReadCloser, error) {
+func (v view) Blob(ctx context.Context, d oci.Digest, size int64) (io.ReadCloser, error) {
 	f, _, err := v.registry.open(v.repository, d)
 	if v.asks && isAbsent(err) {
-		if err = v.registry.bring(ctx, v.repository, d); err == nil {
+		if err = v.registry.bring(ctx, v.repository, d, size); err == nil {
 			f, _, err = v.registry.open(v.repository, d)
 		}
 	}

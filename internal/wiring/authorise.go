@@ -29,13 +29,16 @@ const kbsScheme = "kbs:///"
 // exactly that configuration for exactly those resources.
 func (s *session) authorise(ctx context.Context) error {
 	for _, secret := range s.Secrets {
-		s.secrets = append(s.secrets, api.SecretRef{Name: secret.Name, Resource: kbsScheme + s.secretPath(secret)})
+		s.secrets = append(s.secrets, s.secretRef(secret))
 	}
 	var err error
 	if s.config, err = s.initData(); err != nil {
 		return err
 	}
-	s.report.Configuration, s.report.Resources = s.configDigest(), s.resources()
+	s.report.Configuration = s.configDigest()
+	if s.report.Resources, err = s.resources(); err != nil {
+		return err
+	}
 	if s.Broker != nil {
 		return s.checkForeign()
 	}
@@ -45,7 +48,7 @@ func (s *session) authorise(ctx context.Context) error {
 // checkForeign says what a run with somebody else's broker cannot do.
 func (s *session) checkForeign() error {
 	for _, secret := range s.Secrets {
-		if secret.Resource == "" {
+		if secret.isPlaced() {
 			return fmt.Errorf("secret %s: its value cannot be put at another's broker: name a resource there, as %s=kbs:///REPOSITORY/TYPE/TAG",
 				secret.Name, secret.Name)
 		}
@@ -56,7 +59,7 @@ func (s *session) checkForeign() error {
 func (s *session) register(ctx context.Context) error {
 	var placed []string
 	for _, secret := range s.Secrets {
-		if secret.Resource == "" {
+		if secret.isPlaced() {
 			placed = append(placed, s.secretPath(secret))
 		}
 	}
@@ -74,7 +77,7 @@ func (s *session) register(ctx context.Context) error {
 		return fmt.Errorf("trust machine image %s: %w", s.guest.Name, err)
 	}
 	for _, secret := range s.Secrets {
-		if secret.Resource != "" {
+		if !secret.isPlaced() {
 			continue
 		}
 		if err := broker.SetResource(ctx, s.secretPath(secret), secret.Value); err != nil {
@@ -142,18 +145,6 @@ func (s *session) secretPath(secret Secret) string {
 	return s.Name + "/run-secret/" + secret.Name
 }
 
-// resources lists all that the workload may have.
-func (s *session) resources() []string {
-	var list []string
-	for _, kid := range s.workload.keys {
-		list = append(list, strings.TrimPrefix(kid, kbsScheme))
-	}
-	for _, secret := range s.Secrets {
-		list = append(list, s.secretPath(secret))
-	}
-	return list
-}
-
 func (s *session) configDigest() string {
 	sum := sha256.Sum256(s.config)
 	return "sha256:" + hex.EncodeToString(sum[:])
@@ -176,6 +167,7 @@ func (s *session) initData() ([]byte, error) {
 			User: s.User, Workdir: s.Workdir, Hostname: s.Hostname, ReadOnly: s.ReadOnly,
 		},
 		Secrets: s.secrets,
+		API:     s.API,
 		Tmpfs:   s.Tmpfs,
 		Control: control,
 	}

@@ -38,12 +38,17 @@ type BlobInfo struct {
 // Blobs opens the blobs of the registry in dir, the installation's own when
 // it is empty.
 func (i Installation) Blobs(dir string, log *slog.Logger) (*Blobs, error) {
+	return i.blobs(dir, log, nil)
+}
+
+// blobs has somebody told of what rotted.
+func (i Installation) blobs(dir string, log *slog.Logger, rotten func(oci.Digest)) (*Blobs, error) {
 	dir = or(dir, i.Registry())
 	p, err := pool.New(filepath.Join(dir, pool.Dir))
 	if err != nil {
 		return nil, err
 	}
-	s, err := ipfs.New(ipfs.Config{Pool: p, Dir: filepath.Join(dir, ipfs.Dir), Logger: log})
+	s, err := ipfs.New(ipfs.Config{Pool: p, Dir: filepath.Join(dir, ipfs.Dir), Logger: log, Rotten: rotten})
 	return &Blobs{store: s, pool: p}, err
 }
 

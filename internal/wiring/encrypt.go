@@ -19,7 +19,8 @@ import (
 type Encryption struct {
 	Source, Target transport.Ref
 	// Recipients are "jwe:FILE", a public key, or "kbs:///REPOSITORY/TYPE/TAG",
-	// a resource that the broker shall have; "kbs" alone picks a name.
+	// a resource that the broker shall have; "kbs" alone picks a name. A key
+	// that is in the broker's HSM already is "hsm:///REPOSITORY/TYPE/TAG".
 	Recipients []string
 	Options    transport.Options
 }
@@ -68,10 +69,11 @@ func forget(ctx context.Context, broker *admin.Client, kids []string) (err error
 
 // CheckRecipient says whether word has the form of a recipient.
 func CheckRecipient(word string) error {
-	if strings.HasPrefix(word, "jwe:") || word == "kbs" || enc.CheckKID(word) == nil {
+	kid := strings.Replace(word, hsmScheme, kbsScheme, 1)
+	if strings.HasPrefix(word, "jwe:") || word == "kbs" || enc.CheckKID(kid) == nil {
 		return nil
 	}
-	return fmt.Errorf("recipient %q: want jwe:FILE, kbs or kbs:///REPOSITORY/TYPE/TAG", word)
+	return fmt.Errorf("recipient %q: want jwe:FILE, kbs, kbs:///REPOSITORY/TYPE/TAG or hsm:///REPOSITORY/TYPE/TAG", word)
 }
 
 func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Recipient, kid string, err error) {
@@ -86,6 +88,9 @@ func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Re
 		}
 		return r, "", err
 	}
+	if path, ok := strings.CutPrefix(word, hsmScheme); ok {
+		return keptRecipient(ctx, broker, path), "", CheckRecipient(word)
+	}
 	if word == "kbs" {
 		word = kbsScheme + "default/key/" + strings.ToLower(rand.Text()[:12])
 	}
@@ -97,6 +102,21 @@ func recipient(ctx context.Context, broker *admin.Client, word string) (r enc.Re
 		return nil, "", err
 	}
 	return enc.BrokerRecipient(word, kek), word, nil
+}
+
+// hsmScheme names a key in the broker's HSM.
+const hsmScheme = "hsm:///"
+
+// keptRecipient has the broker's HSM wrap each layer's key: the wrapping key is
+// never here.
+func keptRecipient(ctx context.Context, broker *admin.Client, path string) enc.Recipient {
+	return enc.KeptRecipient(kbsScheme+path, func(options []byte) (enc.Packet, error) {
+		raw, err := broker.WrapKept(ctx, path, options)
+		if err != nil {
+			return enc.Packet{}, err
+		}
+		return enc.ParsePacket(raw)
+	})
 }
 
 // newKEK makes a key and gives it to the broker, unless it has one of that

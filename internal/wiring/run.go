@@ -36,6 +36,8 @@ type Run struct {
 	Entrypoint []string
 	Env        []string
 	Secrets    []Secret
+	API        []string // features of the API that the workload finds
+	Resources  []string // kbs:///REPOSITORY/TYPE/TAG that the machine may have beside all that it needs
 	Publish    []machine.Forward
 	Memory     int // MiB
 	CPUs       int
@@ -85,12 +87,16 @@ type Run struct {
 
 // A Secret is a value that only the proven workload finds, in
 // /run/secrets/NAME. It is put at this run's broker, or it is a resource that
-// the broker has already.
+// the broker has already, or what a sealed secret stands for.
 type Secret struct {
 	Name     string
 	Value    []byte
 	Resource string // kbs:///REPOSITORY/TYPE/TAG, instead of Value
+	Sealed   string // instead of both
 }
+
+// isPlaced says whether the run itself puts the value at the broker.
+func (s Secret) isPlaced() bool { return s.Resource == "" && s.Sealed == "" }
 
 // LogValue keeps the value out of logs.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.Name) }

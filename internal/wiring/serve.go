@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -16,17 +15,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"slices"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/access"
 	"holdfast/internal/api"
-	"holdfast/internal/attest"
-	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
-	"holdfast/internal/broker/state"
 	"holdfast/internal/follow"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
@@ -51,6 +46,7 @@ type ServeConfig struct {
 	Peer                         PeerConfig
 	Policy                       Enforcement
 	Evidence                     EvidenceConfig
+	TPMs                         TPMTrust
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
 	Pages func(registry http.Handler, facts func(*http.Request) Facts) http.Handler
@@ -64,7 +60,8 @@ type Services struct {
 	blobs            *Blobs  // or nil
 	swarm            *swarm  // or nil
 	upstreams        *upstreams
-	rules            *follow.File[*access.Rules] // or nil
+	rules            *follow.File[*access.Rules]       // or nil
+	rotten           atomic.Pointer[registry.Registry] // which is told of it
 	ring             *keys.Ring
 	ends             []func() error // what closes each part, in the order that they began
 }
@@ -79,7 +76,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, kept, err := i.newBroker(s.ring, c.Evidence, c.Log)
+	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log)
 	if err != nil {
 		return err
 	}
@@ -88,77 +85,13 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 		return fmt.Errorf("open broker: %w", err)
 	}
 	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
-	c.RegistryLimits.apply(&config)
-	gate, err := s.joinAccess(i, c, &config)
-	if err != nil {
-		return err
-	}
-	if err := s.openBlobs(i, c, &config); err != nil {
-		return err
-	}
-	if err := s.joinSwarm(i, c, &config); err != nil {
-		return err
-	}
-	if err := s.joinUpstreams(c, &config); err != nil {
-		return err
-	}
-	if config.Gate, err = c.Policy.gate(c.RegistryListen, c.Log); err != nil {
-		return err
-	}
-	m := newMetrics(config.Dir, s.swarm)
-	config.Observer = m
-	reg, err := registry.New(config)
-	if err != nil {
-		return fmt.Errorf("open registry: %w", err)
-	}
-	s.ends = append(s.ends, reg.Close)
-	if err := s.controlRegistry(reg, config); err != nil {
-		return err
-	}
-	if err := s.controlSwarm(i); err != nil {
-		return err
-	}
-	if s.registry, err = s.serve(i, "registry", c.RegistryListen, s.newFront(c, config, s.holding(gate.handler(reg)), m), c.TLS, gate.certificate()); err != nil {
+	if err := s.startRegistry(i, c, config); err != nil {
 		return err
 	}
 	if s.broker, err = s.serve(i, "broker", c.BrokerListen, b, c.TLS, nil); err != nil {
 		return err
 	}
 	return s.serveGateway(i, c)
-}
-
-func (s *Services) serve(i Installation, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
-	started, err := i.listen(s.ring, name, address, h, secure, given)
-	if err == nil {
-		s.ends = append(s.ends, func() error { return started.close(drainTime) })
-	}
-	return started, err
-}
-
-// listen serves h at address, by the certificate that is given or by one of
-// the installation's CA.
-func (i Installation) listen(ring *keys.Ring, name, address string, h http.Handler, secure bool, given func() *tls.Certificate) (*server, error) {
-	if isLoopback(address) && !secure && given == nil {
-		return listen(name, address, h, nil)
-	}
-	certs := &certificates{ring: ring, hosts: hostsOf(address), now: time.Now, given: given}
-	if _, err := certs.get(nil); err != nil {
-		return nil, err
-	}
-	return listen(name, address, h, certs)
-}
-
-// RegistryURL and BrokerURL are where the services answer.
-func (s *Services) RegistryURL() string { return s.registry.url }
-func (s *Services) BrokerURL() string   { return s.broker.url }
-
-// Close drains both, and ends what they rest on.
-func (s *Services) Close() error {
-	var problems []error
-	for _, end := range slices.Backward(s.ends) {
-		problems = append(problems, end())
-	}
-	return errors.Join(problems...)
 }
 
 // admin speaks to the broker as its administrator.
@@ -168,7 +101,7 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 	pool := x509.NewCertPool()
 	pool.AddCert(ring.Pair(keys.TLS).Certificate)
 	return &admin.Client{
-		URL: url, Key: ring.Pair(keys.Admin).Key, Name: name,
+		URL: url, Key: ring.Pair(keys.Admin).Key, Name: name, Audience: BrokerAudience(ring),
 		HTTP: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}},
 	}
 }
@@ -176,7 +109,7 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 // Admin administers the installation's broker in this process, over the same
 // API as if it were served.
 func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
-	b, kept, err := i.newBroker(ring, EvidenceConfig{}, nil)
+	b, kept, err := i.newBroker(ring, TPMTrust{}, EvidenceConfig{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +147,15 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // newBroker opens the installation's broker: it trusts the installation's
 // TPM authority, administrators and image key, and nobody else. Close its state
 // after its last request.
-func (i Installation) newBroker(ring *keys.Ring, evidence EvidenceConfig, log *slog.Logger) (*broker.Broker, *state.Store, error) {
+func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence EvidenceConfig, log *slog.Logger) (*broker.Broker, *brokerState, error) {
+	tokens, err := i.followTokenKeys(log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open broker: %w", err)
+	}
+	admins, err := i.followAdmins(log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open broker: %w", err)
+	}
 	verifiers, err := evidence.verifiers(log)
 	if err != nil {
 		return nil, nil, err
@@ -224,9 +165,10 @@ func (i Installation) newBroker(ring *keys.Ring, evidence EvidenceConfig, log *s
 		return nil, nil, err
 	}
 	b, err := broker.New(broker.Config{
-		Dir: i.Broker(), State: kept, TokenKey: ring.Pair(keys.Token).Key.(*ecdsa.PrivateKey),
+		Administrators: admins.Get, Audience: BrokerAudience(ring),
+		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: append(verifiers, tpmVerifier{i}),
+		Verifiers: append(verifiers, &tpmVerifier{installation: i, trust: trust}),
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},
@@ -234,34 +176,13 @@ func (i Installation) newBroker(ring *keys.Ring, evidence EvidenceConfig, log *s
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
 			EndorsementChain: i.endorsementChain,
 		},
-		Log: log,
+		Plugins: kept.vault.plugins(),
+		Log:     log,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, kept.Close())
 	}
 	return b, kept, nil
-}
-
-// A tpmVerifier trusts the TPM authority that the installation has when it is
-// asked: the first software TPM made here makes it, maybe after the broker
-// was started.
-type tpmVerifier struct{ installation Installation }
-
-func (v tpmVerifier) TEE() string { return "tpm" }
-
-func (v tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
-	roots, err := swtpm.CA(v.installation.TPMAuthority())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
-	}
-	if err != nil {
-		return nil, err
-	}
-	verifier, err := verify.New(verify.Config{Roots: roots})
-	if err != nil {
-		return nil, err
-	}
-	return verifier.Begin(request)
 }
 
 // endorsementChain is what stands between the certificates of TPMs made here

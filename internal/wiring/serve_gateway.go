@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"holdfast/internal/gateway"
+	"holdfast/internal/oci"
 	"holdfast/internal/registry"
 )
 
@@ -40,13 +41,20 @@ func (s *Services) openBlobs(i Installation, c ServeConfig, r *registry.Config) 
 	if c.Gateway.Listen == "" && c.Peer.Swarm == "" {
 		return nil
 	}
-	if s.blobs, err = i.Blobs(c.RegistryDir, c.Log); err != nil {
+	if s.blobs, err = i.blobs(c.RegistryDir, c.Log, s.recover); err != nil {
 		return err
 	}
 	s.ends = append(s.ends, s.blobs.Close)
 	s.blobs.store.Start()
 	r.Stored, r.Pinned = both(r.Stored, s.blobs.store.Stored), s.blobs.store.IsKept
 	return nil
+}
+
+// recover has the registry look for a blob of which a block was wrong.
+func (s *Services) recover(d oci.Digest) {
+	if r := s.rotten.Load(); r != nil {
+		r.Recover(d)
+	}
 }
 
 // holding is the registry, whose requests the index of its blobs waits for.

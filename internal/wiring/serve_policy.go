@@ -172,7 +172,7 @@ func (v viewed) Referrers(ctx context.Context, image oci.Digest) ([]ocispec.Desc
 }
 
 func (v viewed) Blob(ctx context.Context, d ocispec.Descriptor) ([]byte, error) {
-	r, err := v.View.Blob(ctx, oci.Digest(d.Digest))
+	r, err := v.View.Blob(ctx, oci.Digest(d.Digest), d.Size)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"holdfast/internal/registry"
@@ -16,6 +17,50 @@ type RegistryLimits struct {
 
 func (l RegistryLimits) apply(c *registry.Config) {
 	c.Quota, c.Expiry, c.Recheck = l.Quota, l.Expiry, l.Recheck
+}
+
+// startRegistry starts the registry, and what finds and judges its images.
+func (s *Services) startRegistry(i Installation, c ServeConfig, config registry.Config) error {
+	keeper, err := s.join(i, c, &config)
+	if err != nil {
+		return err
+	}
+	m := newMetrics(config.Dir, s.swarm)
+	config.Observer = m
+	reg, err := registry.New(config)
+	if err != nil {
+		return fmt.Errorf("open registry: %w", err)
+	}
+	s.ends = append(s.ends, reg.Close)
+	s.rotten.Store(reg)
+	if err := s.controlRegistry(reg, config); err != nil {
+		return err
+	}
+	if err := s.controlSwarm(i); err != nil {
+		return err
+	}
+	s.registry, err = s.serve(i, "registry", c.RegistryListen, s.newFront(c, config, s.holding(keeper.handler(reg)), m), c.TLS, keeper.certificate())
+	return err
+}
+
+// join has the registry ask those that decide about it, and those that have
+// what it lacks.
+func (s *Services) join(i Installation, c ServeConfig, config *registry.Config) (*gatekeeper, error) {
+	c.RegistryLimits.apply(config)
+	keeper, err := s.joinAccess(i, c, config)
+	if err == nil {
+		err = s.openBlobs(i, c, config)
+	}
+	if err == nil {
+		err = s.joinSwarm(i, c, config)
+	}
+	if err == nil {
+		err = s.joinUpstreams(c, config)
+	}
+	if err == nil {
+		config.Gate, err = c.Policy.gate(c.RegistryListen, c.Log)
+	}
+	return keeper, err
 }
 
 // controlRegistry lets other processes of this user ask the registry to keep

@@ -77,3 +77,23 @@ func TestAServerOnAllAddressesIsCertifiedForEach(t *testing.T) {
 		t.Errorf("got %v and %v", one, all)
 	}
 }
+
+func TestServicesCanBeClosedTwice(t *testing.T) {
+	i, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := i.Ring(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := i.Serve(ring, ServeConfig{RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

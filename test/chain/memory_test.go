@@ -96,16 +96,23 @@ func (b *bench) weigh(t *testing.T, size, noise, memory int) []byte {
 // bulk is an image of size bytes whose program weighs them.
 func (b *bench) bulk(t *testing.T, size, noise int) string {
 	t.Helper()
+	return b.composed(t, "weigh", size, noise)
+}
+
+// composed is an image of size bytes beside one of the programs in testdata.
+func (b *bench) composed(t *testing.T, program string, size, noise int) string {
+	t.Helper()
 	recipe := t.TempDir()
 	t.Setenv("CGO_ENABLED", "0")
-	tool(t, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(recipe, "weigh"), "./testdata/weigh")
+	tool(t, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", filepath.Join(recipe, program), "./testdata/"+program)
 	a := debtest.New(t)
 	packages := ""
 	for _, name := range a.AddBulk("bookworm", size, noise) {
 		packages += name + ", "
 	}
+	at := "/usr/bin/" + program
 	text := "name: bulk\nsuite: bookworm\narchitecture: amd64\npackages: [" + packages + "]\n" +
-		"files: [{path: /usr/bin/weigh, source: weigh, mode: 0755}]\noci: {entrypoint: [/usr/bin/weigh]}\n"
+		"files: [{path: " + at + ", source: " + program + ", mode: 0755}]\noci: {entrypoint: [" + at + "]}\n"
 	if err := os.WriteFile(filepath.Join(recipe, "recipe.yaml"), []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/internal/oci"
 )
 
 func TestWhatIsPushedToOneNodeIsPulledFromAnother(t *testing.T) {
@@ -45,6 +47,34 @@ func TestWhatOneNodeGotFromAnUpstreamIsPulledFromItWithTheUpstreamCutOff(t *test
 	upstream.cut()
 	if err := b.pull("far/app", d, layer); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWhatRotsOnANodeIsFetchedFromItsPeerForHimWhoAsks(t *testing.T) {
+	l := newLab(t)
+	a := l.node().join().serve()
+	b := l.node().join().serve("--peer", a.where())
+	l.soon(20*time.Second, "connected", func() bool { return b.connected(a.where()) })
+	layer := noise(7, 5<<20)
+	d := a.push("team/app", layer)
+	if err := b.pull("team/app", d, layer); err != nil {
+		t.Fatal(err)
+	}
+	blobs, hex := filepath.Join(b.dir, "state", "registry", ".blobs"), oci.SHA256(layer).Hex()
+	rotten := bytes.Clone(layer)
+	rotten[3<<20] ^= 1
+	if err := os.WriteFile(filepath.Join(blobs, "sha256", hex), rotten, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.pull("team/app", d, layer); err != nil {
+		t.Errorf("with a flipped bit on its disk: %v", err)
+	}
+	if got, err := os.ReadFile(filepath.Join(blobs, "quarantine", "sha256", hex)); err != nil || !bytes.Equal(got, rotten) {
+		t.Errorf("not in quarantine: %v", err)
+	}
+	a.stop()
+	if err := b.pull("team/app", d, layer); err != nil {
+		t.Errorf("what was fetched again is not kept: %v", err)
 	}
 }
 

@@ -6,6 +6,8 @@
 package ear
 
 import (
+	"strconv"
+
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/initdata"
@@ -14,10 +16,10 @@ import (
 // What Trustee writes into its tokens (attestation-service/src/ear_token).
 const (
 	profile = "tag:github.com,2024:confidential-containers/Trustee"
-	// Status and Evidence are claims of a submodule; Device is the submodule.
+	// Status and Evidence are claims of a submodule; Primary is the machine's.
 	Status   = "ear.status"
 	Evidence = "ear.veraison.annotated-evidence"
-	Device   = "cpu0"
+	Primary  = "cpu0"
 )
 
 // A Result is what a token says of one machine.
@@ -30,7 +32,15 @@ type Result struct {
 	Claims      attest.Claims
 	InitData    *initdata.Document // nil when none was sent
 	Runtime     api.RuntimeData
-	Additional  string // evidence of additional devices
+	Additional  string   // evidence of additional devices
+	Devices     []Device // the additional ones, in the order that they are numbered
+}
+
+// A Device is one beside the machine's own processor.
+type Device struct {
+	TEE, Class string
+	Trust      map[string]int8
+	Claims     attest.Claims
 }
 
 // Claims are the token's payload.
@@ -42,12 +52,32 @@ func Claims(r Result) map[string]any {
 		"iss":             r.Issuer,
 		"jti":             r.Session,
 		"ear.verifier-id": map[string]string{"developer": "https://confidentialcontainers.org", "build": "holdfast"},
-		"submods": map[string]any{Device: map[string]any{
-			Status:                       status(r.Trust),
-			"ear.trustworthiness-vector": vector(r.Trust),
-			"ear.appraisal-policy-id":    "default",
-			Evidence:                     annotated(r),
-		}},
+		"submods":         submods(r),
+	}
+}
+
+// submods names each device by its class and a number, the machine itself cpu0
+// (EarAttestationTokenBroker::issue).
+func submods(r Result) map[string]any {
+	out := map[string]any{Primary: submod(r.Trust, annotated(r))}
+	next := map[string]int{"cpu": 1}
+	for _, d := range r.Devices {
+		one := r
+		one.TEE, one.Claims, one.InitData = d.TEE, d.Claims, nil
+		evidence := annotated(one)
+		delete(evidence["runtime_data_claims"].(map[string]any), "additional-evidence")
+		out[d.Class+strconv.Itoa(next[d.Class])] = submod(d.Trust, evidence)
+		next[d.Class]++
+	}
+	return out
+}
+
+func submod(trust map[string]int8, evidence map[string]any) map[string]any {
+	return map[string]any{
+		Status:                       status(trust),
+		"ear.trustworthiness-vector": vector(trust),
+		"ear.appraisal-policy-id":    "default",
+		Evidence:                     evidence,
 	}
 }
 
@@ -68,7 +98,7 @@ func annotated(r Result) map[string]any {
 		"tee-pubkey": r.Runtime.TEEPubKey, "nonce": r.Runtime.Nonce, "additional-evidence": r.Additional,
 	}
 	if r.InitData != nil {
-		out["init_data_claims"] = r.InitData.Data
+		out["init_data_claims"] = r.InitData.Claims()
 		out["init_data_digest"] = r.InitData.Digest
 	}
 	return out

@@ -3,10 +3,13 @@
 package initdata
 
 import (
+	"crypto"
 	"crypto/sha256"
+	_ "crypto/sha512" // SHA-384 and SHA-512
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 
@@ -16,13 +19,14 @@ import (
 // A Document is the configuration that a machine measured before it used any
 // of it.
 type Document struct {
-	Digest string // sha256:…
-	Sum    []byte
-	Data   map[string]string
+	Digest    string // sha256:… whatever the algorithm: by it the document is authorised
+	Algorithm string // sha256, sha384 or sha512
+	Sum       []byte // by the algorithm: this is measured
+	Data      map[string]string
 }
 
-// Parse reads a document in the only form that is measured here: TOML
-// with SHA-256. It returns nil for no message.
+// Parse reads a document, which is TOML and names the algorithm that it is
+// measured with. It returns nil for no message.
 func Parse(m *api.InitDataMessage) (*Document, error) {
 	if m == nil {
 		return nil, nil
@@ -41,11 +45,52 @@ func Parse(m *api.InitDataMessage) (*Document, error) {
 	if document.Version != "0.1.0" {
 		return nil, fmt.Errorf("init-data: version %q is not supported: expected 0.1.0", document.Version)
 	}
-	if a := document.Algorithm; a != "sha256" && a != "sha-256" {
-		return nil, fmt.Errorf("init-data: algorithm %q is not supported: expected sha256, which PCR 8 holds", a)
+	algorithm, ok := algorithms[strings.ToLower(document.Algorithm)]
+	if !ok {
+		return nil, fmt.Errorf("init-data: algorithm %q is not supported: expected sha256, sha384 or sha512", document.Algorithm)
 	}
-	sum := sha256.Sum256([]byte(m.Body))
-	return &Document{Digest: "sha256:" + hex.EncodeToString(sum[:]), Sum: sum[:], Data: document.Data}, nil
+	id := sha256.Sum256([]byte(m.Body))
+	d := &Document{Digest: "sha256:" + hex.EncodeToString(id[:]), Sum: id[:], Data: document.Data}
+	d.Algorithm = strings.ReplaceAll(strings.ToLower(document.Algorithm), "-", "")
+	if algorithm != crypto.SHA256 {
+		h := algorithm.New()
+		h.Write([]byte(m.Body))
+		d.Sum = h.Sum(nil)
+	}
+	return d, nil
+}
+
+// algorithms have the spellings of the specification (kbs/docs/initdata.md)
+// and those of kbs-types.
+var algorithms = map[string]crypto.Hash{
+	"sha256": crypto.SHA256, "sha-256": crypto.SHA256,
+	"sha384": crypto.SHA384, "sha-384": crypto.SHA384,
+	"sha512": crypto.SHA512, "sha-512": crypto.SHA512,
+}
+
+// Claims are the document's data as a token has them: Trustee turns two files
+// of TOML into objects, and of the agent's policy keeps the data that follows
+// its rules (attestation-service/src/lib.rs, parse_init_data).
+func (d *Document) Claims() map[string]any {
+	claims := map[string]any{}
+	for name, text := range d.Data {
+		claims[name] = text
+	}
+	for _, name := range []string{"cdh.toml", "aa.toml"} {
+		var object map[string]any
+		if text, has := d.Data[name]; has {
+			if _, err := toml.Decode(text, &object); err == nil {
+				claims[name] = object
+			}
+		}
+	}
+	_, data, has := strings.Cut(d.Data["policy.rego"], "policy_data := ")
+	var object map[string]any
+	if has && json.Unmarshal([]byte(data), &object) == nil {
+		delete(claims, "policy.rego")
+		claims["agent_policy_claims"] = object
+	}
+	return claims
 }
 
 // Config is the configuration of a guest of ours; its fields are empty in

@@ -92,6 +92,20 @@ func (c *Client) Resource(ctx context.Context, uri string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	data, err := c.ask(ctx, call{method: http.MethodGet, path: "/resource/" + path})
+	var problem *Problem
+	if errors.As(err, &problem) && problem.Kind() == api.KindKept {
+		err = &Kept{client: c, path: path, problem: problem}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("resource %s: %w", uri, err)
+	}
+	return data, nil
+}
+
+// ask makes a call within the session, beginning one when there is none, or
+// when the broker does not know it any more.
+func (c *Client) ask(ctx context.Context, what call) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	fresh := c.session.token == ""
@@ -100,18 +114,15 @@ func (c *Client) Resource(ctx context.Context, uri string) ([]byte, error) {
 			return nil, err
 		}
 	}
-	data, err := c.resource(ctx, path)
+	data, err := c.call(ctx, what)
 	var problem *Problem
 	if !fresh && errors.As(err, &problem) && problem.expired() {
 		if err := c.attest(ctx); err != nil {
 			return nil, err
 		}
-		data, err = c.resource(ctx, path)
+		data, err = c.call(ctx, what)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("resource %s: %w", uri, err)
-	}
-	return data, nil
+	return data, err
 }
 
 // resourcePath checks the three segments of a KBS resource (resource_uri.md of

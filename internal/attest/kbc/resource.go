@@ -1,6 +1,7 @@
 package kbc
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"fmt"
@@ -11,14 +12,20 @@ import (
 	"holdfast/internal/api"
 )
 
-// resource fetches and opens one resource within the session.
-func (c *Client) resource(ctx context.Context, path string) ([]byte, error) {
+// A call is a request whose answer only this client can read.
+type call struct {
+	method, path string // below the KBS prefix
+	body         []byte
+}
+
+// call makes one within the session, and opens the answer.
+func (c *Client) call(ctx context.Context, what call) ([]byte, error) {
 	if c.key == nil {
 		return nil, errClosed
 	}
 	var body []byte
 	err := c.retry(ctx, func() error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.config.URL+api.KBSPrefix+"/resource/"+path, nil)
+		request, err := http.NewRequestWithContext(ctx, what.method, c.config.URL+api.KBSPrefix+what.path, bytes.NewReader(what.body))
 		if err != nil {
 			return err
 		}

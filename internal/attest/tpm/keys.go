@@ -155,8 +155,14 @@ func readCertificate(t transport.TPM, index tpm2.TPMHandle) ([]byte, error) {
 		data.Write(part.Data.Buffer)
 		left -= min(left, nvChunk)
 	}
-	var certificate asn1.RawValue // the index may be larger than what it holds
-	if _, err := asn1.Unmarshal(data.Bytes(), &certificate); err != nil {
+	return Certificate(data.Bytes())
+}
+
+// Certificate cuts one out of an NV index, which may be larger than what it
+// holds.
+func Certificate(index []byte) ([]byte, error) {
+	var certificate asn1.RawValue
+	if _, err := asn1.Unmarshal(index, &certificate); err != nil {
 		return nil, err
 	}
 	return certificate.FullBytes, nil

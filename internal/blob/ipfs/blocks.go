@@ -91,8 +91,9 @@ func (s *Store) unreadable(at place, err error) {
 // wrong handles bytes that are not what c names. The blob's own digest says
 // whether it rotted; if it did not, the index was wrong.
 func (s *Store) wrong(c cid.Cid, at place) {
-	s.config.Logger.Warn("a block is not what it should be", "cid", c, "digest", at.blob, "offset", at.offset)
-	s.settler.check(at.blob)
+	if s.settler.check(at.blob) {
+		s.config.Logger.Warn("a block is not what it should be", "cid", c, "digest", at.blob, "offset", at.offset)
+	}
 }
 
 // Has says whether Get would find something, without reading it.

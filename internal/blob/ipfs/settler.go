@@ -74,9 +74,20 @@ func (t *settler) hold(n int) {
 	t.last = time.Now()
 }
 
-func (t *settler) add(d oci.Digest)   { t.note(func() { t.pending[d] = t.pending[d] || false }) }
-func (t *settler) check(d oci.Digest) { t.note(func() { t.pending[d] = true }) }
-func (t *settler) sweep()             { t.note(func() { t.all = true }) }
+func (t *settler) add(d oci.Digest) { t.note(func() { t.pending[d] = t.pending[d] || false }) }
+func (t *settler) sweep()           { t.note(func() { t.all = true }) }
+
+// check has the blob's bytes looked at, and says whether that is new: who asks
+// for a wrong block again and again does not put it off.
+func (t *settler) check(d oci.Digest) bool {
+	t.mu.Lock()
+	known := t.pending[d]
+	t.mu.Unlock()
+	if !known {
+		t.note(func() { t.pending[d] = true })
+	}
+	return !known
+}
 
 func (t *settler) note(what func()) {
 	t.mu.Lock()

@@ -6,10 +6,13 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -32,6 +35,9 @@ type Client struct {
 	URL  string           // https://HOST:PORT
 	Key  crypto.Signer    // Ed25519, or ECDSA P-256 in memory
 	Name string           // who acts, for the audit log; optional
+	Role string           // "admin" when empty
+	// Audience is the broker's name, as its Config has it.
+	Audience string
 	HTTP *http.Client     // http.DefaultClient when nil
 	Now  func() time.Time // time.Now when nil
 }
@@ -54,7 +60,8 @@ func (e *RefusedError) Error() string { return e.Info.Detail }
 // tokenLife is how long a request's token is good.
 const tokenLife = time.Minute
 
-func (c *Client) token() (string, error) {
+// token is for one request, of this broker, and for once.
+func (c *Client) token(method, target string, body []byte) (string, error) {
 	now := time.Now
 	if c.Now != nil {
 		now = c.Now
@@ -72,13 +79,17 @@ func (c *Client) token() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	sum := sha256.Sum256(body)
 	claims := struct {
 		jwt.Claims
-		Role string `json:"role"`
+		Role   string `json:"role"`
+		Method string `json:"htm"`
+		Target string `json:"htu"`
+		Body   string `json:"bdh"`
 	}{jwt.Claims{
-		Issuer: "holdfast", Subject: c.Name,
+		Issuer: "holdfast", Subject: c.Name, Audience: jwt.Audience{c.Audience}, ID: rand.Text(),
 		IssuedAt: jwt.NewNumericDate(now()), Expiry: jwt.NewNumericDate(now().Add(tokenLife)),
-	}, "admin"}
+	}, cmp.Or(c.Role, "admin"), method, target, base64.RawURLEncoding.EncodeToString(sum[:])}
 	return jwt.Signed(signer).Claims(claims).Serialize()
 }
 
@@ -103,19 +114,15 @@ func (c *Client) do(ctx context.Context, method, path string, body, out any) err
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body any, header http.Header) (*http.Response, error) {
-	token, err := c.token()
+	raw, err := bodyOf(body)
 	if err != nil {
 		return nil, err
 	}
-	reader, isReader := body.(io.Reader)
-	if !isReader && body != nil {
-		raw, err := json.Marshal(body)
-		if err != nil {
-			return nil, err
-		}
-		reader = bytes.NewReader(raw)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.URL, "/")+path, reader)
+	token, err := c.token(method, req.URL.RequestURI(), raw)
 	if err != nil {
 		return nil, err
 	}
@@ -134,6 +141,16 @@ func (c *Client) send(ctx context.Context, method, path string, body any, header
 	}
 	defer resp.Body.Close()
 	return nil, refusal(resp)
+}
+
+func bodyOf(body any) ([]byte, error) {
+	switch b := body.(type) {
+	case nil:
+		return nil, nil
+	case io.Reader:
+		return io.ReadAll(b)
+	}
+	return json.Marshal(body)
 }
 
 func refusal(resp *http.Response) error {
@@ -208,6 +225,11 @@ func (c *Client) Distrust(ctx context.Context, id string) error {
 // Images lists the trusted ones.
 func (c *Client) Images(ctx context.Context) (list []api.TrustedImage, err error) {
 	return list, c.do(ctx, http.MethodGet, api.KBSPrefix+"/reference-value", nil, &list)
+}
+
+// SetStanding revokes an image, limits it, or takes that back.
+func (c *Client) SetStanding(ctx context.Context, s api.ImageStanding) error {
+	return c.do(ctx, http.MethodPost, api.StandingsPath, s, nil)
 }
 
 // SetAttestationPolicy replaces the policy that judges machines.

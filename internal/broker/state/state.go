@@ -53,7 +53,7 @@ type Store struct {
 	dir    string
 	read   *sql.DB
 	write  *sql.DB // one connection
-	writes *batch.Group[change]
+	writes *batch.Group[step]
 	stmts  statements
 }
 

@@ -133,3 +133,47 @@ func (s *Store) Version(ctx context.Context, kind string, number int64) (api.Ver
 	}
 	return all[0], nil
 }
+
+// Rollback makes a kind, or if name is not empty only what is called so, as it
+// was after version number. What that changes becomes new versions by whom by
+// says, which it returns; none when all is so already.
+func (s *Store) Rollback(ctx context.Context, kind, name string, number int64, by api.Version) (made []int64, err error) {
+	err = s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		now, err := generation(ctx, tx, kind)
+		if err != nil {
+			return err
+		}
+		if number < 1 || number > now || number <= now-int64(s.cfg.KeepVersions) {
+			return fs.ErrNotExist
+		}
+		rows, err := tx.QueryContext(ctx, differing, kind, number, name)
+		then, err := list(rows, err, scanVersion)
+		for _, v := range then {
+			if err != nil {
+				return err
+			}
+			if !v.Removed() && v.Content == nil {
+				v.Content = []byte{} // what was there was empty
+			}
+			v.Time, v.Actor, v.Comment = by.Time, by.Actor, by.Comment
+			var n int64
+			n, err = s.setDocument(ctx, tx, v)
+			made = append(made, n)
+		}
+		return err
+	})
+	return made, err
+}
+
+// differing finds what was otherwise after version ?2 of kind ?1 than it is now:
+// as it was then, without content where it was not there.
+const differing = `
+	WITH
+	then_ AS (SELECT name, max(number) AS number FROM versions WHERE kind = ?1 AND number <= ?2 GROUP BY name),
+	was   AS (SELECT v.* FROM then_ JOIN versions v USING (name, number) WHERE v.kind = ?1),
+	is_   AS (SELECT v.* FROM documents d JOIN versions v USING (kind, number) WHERE d.kind = ?1),
+	names AS (SELECT name FROM was UNION SELECT name FROM is_)
+	SELECT ?1, 0, n.name, '0001-01-01T00:00:00Z', '', '', coalesce(was.digest, ''), was.content
+	FROM names n LEFT JOIN was USING (name) LEFT JOIN is_ USING (name)
+	WHERE coalesce(was.digest, '') <> coalesce(is_.digest, '') AND (?3 = '' OR n.name = ?3)
+	ORDER BY n.name`

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 
 	"modernc.org/sqlite"
@@ -15,17 +16,24 @@ import (
 // all, whatever becomes of the others'.
 type change func(ctx context.Context, tx *sql.Tx) error
 
+// A step is a change, and whether it may be lost when the machine crashes (not
+// when the program does).
+type step struct {
+	change
+	lazy bool
+}
+
 // change makes a change and returns when it is on disk. It is not given up
 // half-way when ctx ends: it may be in others' company.
 func (s *Store) change(ctx context.Context, c change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return s.writes.Do(c)
+	return s.writes.Do(step{change: c})
 }
 
 // commit makes changes in one transaction, so that they share its fsync.
-func (s *Store) commit(all []change) []error {
+func (s *Store) commit(all []step) []error {
 	answers := make([]error, len(all))
 	if err := s.transact(all, answers); err != nil {
 		for i := range answers {
@@ -35,15 +43,21 @@ func (s *Store) commit(all []change) []error {
 	return answers
 }
 
-func (s *Store) transact(all []change, answers []error) error {
+func (s *Store) transact(all []step, answers []error) error {
 	ctx := context.Background()
+	if !slices.ContainsFunc(all, func(c step) bool { return !c.lazy }) {
+		if _, err := s.write.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
+			return err
+		}
+		defer func() { _, _ = s.write.ExecContext(ctx, "PRAGMA synchronous=FULL") }()
+	}
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // no more than nothing once committed
 	for i, c := range all {
-		if answers[i], err = apart(ctx, tx, c); err != nil {
+		if answers[i], err = apart(ctx, tx, c.change); err != nil {
 			return err
 		}
 	}

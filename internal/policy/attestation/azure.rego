@@ -39,9 +39,10 @@ azure_pcr(n) := object.get(input.claims, ["tpm", sprintf("pcr%02d", [n])], "miss
 # Images whose boot the vTPM shows, with Secure Boot and without overrides.
 azure_images contains id if {
 	at_azure
-	some id, reference in data.reference
-	reference.pcrs["11"] == azure_pcr(11)
-	some boot in reference.firmware
+	data.images[azure_pcr(11)].status == "trusted"
+	some id in data.images[azure_pcr(11)].references
+	data.reference[id].pcrs["11"] == azure_pcr(11)
+	some boot in data.reference[id].firmware
 	boot.secure_boot == true
 	boot.pcrs["4"] == azure_pcr(4)
 	boot.pcrs["7"] == azure_pcr(7)
@@ -66,11 +67,15 @@ azure_at_least(name, least) if {
 
 shown_image := input.claims.tpm.pcr11 if at_azure
 
+# What is known and trusted no more says so by itself.
+azure_known if data.images[azure_pcr(11)].status != "trusted"
+
 # — why not —
 
 explanations contains sprintf("the vTPM's PCRs 4, 7, 11, 12 and 13 are %s, %s, %s, %s and %s: no trusted image has them", [azure_pcr(4), azure_pcr(7), azure_pcr(11), azure_pcr(12), azure_pcr(13)]) if {
 	at_azure
 	count(azure_images) == 0
+	not azure_known
 }
 
 explanations contains sprintf("the paravisor's measurement is %v, which no trusted image names", [object.get(input.claims, "measurement_hex", "missing")]) if {

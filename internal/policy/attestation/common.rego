@@ -21,7 +21,7 @@
 #   reference        trusted images: id → reference values
 #                    {image, uki, root_hash, pcrs: {"11": …}, firmware: [{firmware, secure_boot, pcrs: {"4": …, "7": …}}]}
 #   images           what is known of images, by the value that evidence shows of
-#                    them (PCR 11): → {status: "trusted", "expired" or "revoked",
+#                    them (PCR 11; SNP's measurement; TDX's RTMR 2): → {status: "trusted", "expired" or "revoked",
 #                    image, uki, references: [id, …], at, reason}
 #   configurations   authorised ones: "sha256:…" → {resources: ["default/key/x", …]}
 #   reference_values other values by name: query_reference_value(name) gives one,

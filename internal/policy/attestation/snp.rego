@@ -11,7 +11,10 @@ import rego.v1
 
 kinds contains "snp"
 
+shown_image := input.claims.measurement if input.tee == "snp"
+
 trusted contains "snp" if {
+	data.images[input.claims.measurement].status == "trusted"
 	some way in snp_ways
 	count(snp_old(way)) == 0
 	snp_closed
@@ -24,9 +27,10 @@ snp_closed if {
 }
 
 snp_ways contains way if {
-	some id, _ in data.reference
+	some id in data.images[input.claims.measurement].references
 	some way in data.reference[id].snp
 	way.measurement == input.claims.measurement
+	is_object(way.minimum_tcb) # without any level, each would do
 }
 
 # Two levels count: the one that the signing key stands for, and the one that
@@ -47,13 +51,12 @@ snp_at_least(name, least) if {
 	input.claims[name] >= least
 }
 
-shown_image := input.claims.measurement if input.tee == "snp"
-
 # — why not —
 
 explanations contains sprintf("launch measurement is %s, no trusted image has it", [object.get(input.claims, "measurement", "missing")]) if {
 	input.tee == "snp"
 	count(snp_ways) == 0
+	not data.images[input.claims.measurement]
 }
 
 explanations contains sentence if {

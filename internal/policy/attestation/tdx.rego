@@ -12,6 +12,7 @@ import rego.v1
 kinds contains "tdx"
 
 trusted contains "tdx" if {
+	data.images[tdx_body("rtmr_2")].status == "trusted"
 	some way in tdx_ways
 	input.claims.tcb_status in tdx_statuses(way)
 	input.claims.td_attributes.debug == false
@@ -24,7 +25,7 @@ tdx_body(name) := object.get(input.claims, ["quote", "body", name], "missing")
 # RTMR 1 and 2 hold kernel, command line and initramfs: without them an image is
 # not known. Others are asked where the reference values name them.
 tdx_ways contains way if {
-	some id, _ in data.reference
+	some id in data.images[tdx_body("rtmr_2")].references
 	some way in data.reference[id].tdx
 	way.mr_td == tdx_body("mr_td")
 	tdx_measured(way)
@@ -36,13 +37,17 @@ tdx_measured(way) if {
 	}
 }
 
-shown_image := concat(" ", [tdx_body("mr_td"), tdx_body("rtmr_1"), tdx_body("rtmr_2")]) if input.tee == "tdx"
+shown_image := tdx_body("rtmr_2") if input.tee == "tdx"
+
+# What is known and trusted no more says so by itself.
+tdx_known if data.images[tdx_body("rtmr_2")].status != "trusted"
 
 # — why not —
 
 explanations contains sprintf("MRTD is %s with RTMR 1 %s and RTMR 2 %s, no trusted image has them", [tdx_body("mr_td"), tdx_body("rtmr_1"), tdx_body("rtmr_2")]) if {
 	input.tee == "tdx"
 	count(tdx_ways) == 0
+	not tdx_known
 }
 
 explanations contains sprintf("the platform's TCB status is %v, must be %s", [object.get(input.claims, "tcb_status", "missing"), concat(" or ", sort(tdx_statuses(way)))]) if {

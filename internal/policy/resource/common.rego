@@ -85,7 +85,7 @@ explanations contains sprintf("image %s (%s) was good until %s", [known.image, k
 	known.status == "expired"
 }
 
-explanations contains sprintf("the image with PCR 11 %s is not trusted any more", [shown]) if {
+explanations contains sprintf("the image that shows %s is not trusted any more", [shown]) if {
 	some shown in shown_images
 	not data.images[shown]
 }

@@ -61,6 +61,12 @@ func runGuest(ctx context.Context, hardware *lateTPM, j node.Job) (exit api.Exit
 	}
 	defer broker.Close()
 	c.Broker = broker
+	h, end, err := newHub(attester, j.Config, j.Document)
+	if err != nil {
+		return exit, &node.Refusal{Stage: "config", Err: fmt.Errorf("api: %w", err)}
+	}
+	defer end()
+	c.API = h
 	return guest.Run(ctx, c)
 }
 

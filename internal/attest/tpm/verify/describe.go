@@ -3,14 +3,13 @@ package verify
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"unicode"
-	"unicode/utf16"
 
-	"github.com/google/go-eventlog/tcg"
+	"holdfast/internal/attest/tpm"
+	"holdfast/internal/attest/tpm/events"
 )
 
 // An Event is one measurement in words.
@@ -24,42 +23,53 @@ type Event struct {
 	Proven bool `json:"proven"`
 }
 
-// fixed are the words for events whose data says nothing to a person.
-var fixed = map[tcg.EventType]string{
-	tcg.EFIPlatformFirmwareBlob:  "a volume of firmware",
-	tcg.EFIPlatformFirmwareBlob2: "a volume of firmware",
-	tcg.EFIHandoffTables:         "tables that firmware hands over",
-	tcg.EFIHandoffTables2:        "tables that firmware hands over",
-	tcg.EFIGPTEvent:              "the disk's partition table",
-	tcg.EFIBootServicesDriver:    "a driver",
-	tcg.EFIRuntimeServicesDriver: "a driver that stays",
+// A describer puts records into words, in their order.
+type describer struct {
+	banks   []tpm.Bank
+	section string // of the UKI, whose name was measured last
 }
 
-// words tells what e measured, and whether its digest proves that (TCG PC
+func (d *describer) describe(r *events.Record) Event {
+	text, proven := d.words(r)
+	return Event{PCR: r.PCR, Type: r.Type.String(), Digest: hex.EncodeToString(r.Digest(d.banks[0])), Text: text, Proven: proven}
+}
+
+// fixed are the words for events whose data says nothing to a person.
+var fixed = map[events.Type]string{
+	events.EFIPlatformFirmwareBlob:  "a volume of firmware",
+	events.EFIPlatformFirmwareBlob2: "a volume of firmware",
+	events.EFIHandoffTables:         "tables that firmware hands over",
+	events.EFIHandoffTables2:        "tables that firmware hands over",
+	events.EFIGPTEvent:              "the disk's partition table",
+	events.EFIGPTEvent2:             "the disk's partition table",
+	events.EFIBootServicesDriver:    "a driver",
+	events.EFIRuntimeServicesDriver: "a driver that stays",
+}
+
+// words tells what r measured, and whether its digest proves that (TCG PC
 // Client Platform Firmware Profile 1.05, 10.4.1).
-func words(e tcg.Event, section *string) (text string, proven bool) {
-	sum := sha256.Sum256(e.Data)
-	proven = bytes.Equal(sum[:], e.Digest)
-	switch e.Type {
-	case tcg.Separator:
-		return separatorWords(e.Data), proven
-	case tcg.EFIVariableDriverConfig, tcg.EFIVariableBoot, tcg.EFIVariableBoot2, tcg.EFIVariableAuthority:
-		return variableWords(e), proven
-	case tcg.EFIAction, tcg.Action:
-		return quoted(string(e.Data)), proven
-	case tcg.SCRTMVersion:
-		return "version of the firmware: " + cmp.Or(quoted(utf16Text(e.Data)), "none is given"), proven
-	case tcg.EFIBootServicesApplication:
-		return "program that firmware started: " + quoted(filePath(e.Data)), false
-	case tcg.Ipl:
-		return iplWords(e, section)
-	case tcg.EventTag: // TCG_PCClientTaggedEvent: a number and a length before the text
-		return quoted(string(e.Data[min(8, len(e.Data)):])), false
+func (d *describer) words(r *events.Record) (text string, proven bool) {
+	proven = r.Of(r.Data, d.banks)
+	switch r.Type {
+	case events.Separator:
+		return separatorWords(r.Data), proven
+	case events.EFIVariableDriverConfig, events.EFIVariableBoot, events.EFIVariableBoot2, events.EFIVariableAuthority:
+		return variableWords(r), proven
+	case events.EFIAction, events.Action:
+		return quoted(string(r.Data)), proven
+	case events.SCRTMVersion:
+		return "version of the firmware: " + cmp.Or(quoted(events.UTF16(r.Data)), "none is given"), proven
+	case events.EFIBootServicesApplication:
+		return "program that firmware started: " + cmp.Or(quoted(events.FilePath(r.Data)), "not from a file"), false
+	case events.IPL:
+		return d.iplWords(r)
+	case events.EventTag: // TCG_PCClientTaggedEvent: a number and a length before the text
+		return quoted(string(r.Data[min(8, len(r.Data)):])), false
 	}
-	if text, ok := fixed[e.Type]; ok {
+	if text, ok := fixed[r.Type]; ok {
 		return text, false
 	}
-	return quoted(string(e.Data)), proven
+	return quoted(string(r.Data)), proven
 }
 
 func separatorWords(data []byte) string {
@@ -69,71 +79,42 @@ func separatorWords(data []byte) string {
 	return "separator with another value than zero: firmware says that it failed"
 }
 
-// variableWords reads a UEFI_VARIABLE_DATA (profile, 10.2.6).
-func variableWords(e tcg.Event) string {
-	const header = 32 // GUID, length of the name in characters, length of the data
-	if len(e.Data) < header {
+func variableWords(r *events.Record) string {
+	v, _, err := events.ReadVariable(r.Data)
+	if err != nil {
 		return "a variable"
 	}
-	name := binary.LittleEndian.Uint64(e.Data[16:])
-	size := binary.LittleEndian.Uint64(e.Data[24:])
-	rest := e.Data[header:]
-	if name > uint64(len(rest))/2 || size > uint64(len(rest))-2*name {
-		return "a variable"
-	}
-	value := rest[2*name : 2*name+size]
-	called := quoted(utf16Text(rest[:2*name]))
+	called := quoted(v.Name)
 	switch {
-	case e.Type == tcg.EFIVariableAuthority:
-		return fmt.Sprintf("entry of %s that admitted a program, %d bytes", called, size)
-	case size == 0:
+	case r.Type == events.EFIVariableAuthority:
+		return fmt.Sprintf("entry of %s that admitted a program, %d bytes", called, len(v.Data))
+	case len(v.Data) == 0:
 		return fmt.Sprintf("variable %s: empty", called)
-	case size == 1:
-		return fmt.Sprintf("variable %s: %d", called, value[0])
+	case len(v.Data) == 1:
+		return fmt.Sprintf("variable %s: %d", called, v.Data[0])
 	}
-	return fmt.Sprintf("variable %s: %d bytes", called, size)
+	return fmt.Sprintf("variable %s: %d bytes", called, len(v.Data))
 }
 
 // iplWords knows the three writers of such events that a machine of ours has:
 // systemd-stub (UTF-16, PCR 11 in pairs of name and content), holdfast-node,
 // and kernels (ASCII).
-func iplWords(e tcg.Event, section *string) (string, bool) {
-	text := string(e.Data)
-	if len(e.Data) >= 2 && e.Data[1] == 0 {
-		text = utf16Text(e.Data)
+func (d *describer) iplWords(r *events.Record) (string, bool) {
+	text := string(r.Data)
+	if len(r.Data) >= 2 && r.Data[1] == 0 {
+		text = events.UTF16(r.Data)
 	}
-	if e.Index != ukiPCR {
+	if r.PCR != events.UKIPCR {
 		return quoted(text), false
 	}
-	if sum := sha256.Sum256([]byte(text + "\x00")); bytes.Equal(sum[:], e.Digest) {
-		*section = text
+	if r.Of([]byte(text+"\x00"), d.banks) {
+		d.section = text
 		return "name of section " + quoted(text), true
 	}
-	if text == *section {
+	if text == d.section {
 		return "content of section " + quoted(text), false
 	}
 	return quoted(text), false
-}
-
-// filePath joins the file path nodes of a UEFI_IMAGE_LOAD_EVENT's device path
-// (profile, 10.2.3; UEFI 2.10, 10.3.5.4).
-func filePath(data []byte) string {
-	const header = 32
-	var parts []string
-	for data = data[min(header, len(data)):]; len(data) >= 4; {
-		size := int(binary.LittleEndian.Uint16(data[2:]))
-		if size < 4 || size > len(data) {
-			break
-		}
-		if data[0] == 4 && data[1] == 4 {
-			parts = append(parts, utf16Text(data[4:size]))
-		}
-		data = data[size:]
-	}
-	if len(parts) == 0 {
-		return "not from a file"
-	}
-	return strings.Join(parts, "")
 }
 
 const maxWords = 120 // runes of a machine's own text
@@ -152,14 +133,4 @@ func quoted(text string) string {
 		clean = string(runes[:maxWords]) + "…"
 	}
 	return clean
-}
-
-func utf16Text(data []byte) string {
-	var units []uint16
-	for ; len(data) >= 2; data = data[2:] {
-		if u := binary.LittleEndian.Uint16(data); u != 0 {
-			units = append(units, u)
-		}
-	}
-	return string(utf16.Decode(units))
 }

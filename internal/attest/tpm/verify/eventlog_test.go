@@ -9,10 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-eventlog/tcg"
-
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/tpm"
+	"holdfast/internal/attest/tpm/events"
 )
 
 // recorded returns a log and the PCRs that a TPM showed with it.
@@ -84,12 +83,12 @@ func TestLogThatDoesNotReplayNamesThePCR(t *testing.T) {
 // A log may replay and still tell of a boot that was none.
 func TestSecureBootWithoutAKeyIsNoGoodBoot(t *testing.T) {
 	log, quote := recorded(t, "secure-boot-on")
-	events, err := replay(log, quote)
+	records, err := replay(log, quote)
 	if err != nil {
 		t.Fatal(err)
 	}
-	unused := slices.DeleteFunc(events, func(e tcg.Event) bool { return e.Type == tcg.EFIVariableAuthority })
-	err = tell(unused, attest.Claims{})
+	unused := slices.DeleteFunc(records, func(r events.Record) bool { return r.Type == events.EFIVariableAuthority })
+	_, err = events.Tell(unused, quote.Banks)
 	const want = "event log replays, but its Secure Boot state is not one of a good boot: secure boot was enabled but no key was used"
 	if !errors.Is(err, attest.ErrEventLog) || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)

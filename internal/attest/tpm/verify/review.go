@@ -1,14 +1,14 @@
 package verify
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"errors"
-
-	"github.com/google/go-eventlog/tcg"
+	"maps"
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm"
+	"holdfast/internal/attest/tpm/events"
 )
 
 // A Review is evidence judged again, by somebody who was no part of the
@@ -103,25 +103,26 @@ func (r *Review) bind(o offer, e *api.TPMEvidence, bound attest.Binding) {
 	}
 	claims := o.claims(e, r.Quote, bound)
 	if len(e.EventLog) > 0 {
-		events, err := replay(e.EventLog, r.Quote)
+		records, err := replay(e.EventLog, r.Quote)
+		var told attest.Claims
 		if err == nil {
-			err = tell(events, claims)
+			told, err = events.Tell(records, r.Quote.Banks)
 		}
 		if !r.step(StepEventLog, err) {
 			return
 		}
-		r.Events = describe(events)
+		maps.Copy(claims, told)
+		r.Events = describe(records, r.Quote.Banks)
 	}
 	r.Claims = claims
 }
 
-// describe puts events into words.
-func describe(events []tcg.Event) []Event {
-	out := make([]Event, len(events))
-	section := "" // of the UKI, whose name was measured last
-	for i, e := range events {
-		out[i] = Event{PCR: e.Index, Type: e.Type.TCGString(), Digest: hex.EncodeToString(e.Digest)}
-		out[i].Text, out[i].Proven = words(e, &section)
+// describe puts records into words.
+func describe(records []events.Record, banks []tpm.Bank) []Event {
+	out := make([]Event, len(records))
+	d := describer{banks: banks}
+	for i := range records {
+		out[i] = d.describe(&records[i])
 	}
 	return out
 }

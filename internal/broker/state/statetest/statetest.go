@@ -26,9 +26,11 @@ func Run(t *testing.T, open func(t *testing.T, name string) broker.State) {
 		"ConcurrentWritersLoseNothing":  concurrent,
 		"DocumentsAreVersioned":         documents,
 		"RemovedDocumentsStayInHistory": removed,
+		"RollbackIsANewVersion":         rollback,
 		"KindsCountApart":               generations,
 		"RecordsAreBounded":             attested,
 		"ProofsAreBounded":              proofs,
+		"TheAuditHeadIsShared":          head,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t, name), open(t, name)) })
 	}
@@ -154,6 +156,51 @@ func removed(t *testing.T, one, two broker.State) {
 	}
 }
 
+func rollback(t *testing.T, one, two broker.State) {
+	ctx := t.Context()
+	set := func(name, content string) {
+		v := api.Version{Kind: api.PolicyKind, Name: name, Actor: "anna"}
+		if content != "" {
+			v.Content = []byte(content)
+		}
+		_, err := one.SetDocument(ctx, v)
+		check(t, err)
+	}
+	set("a", "a1") // 1
+	set("b", "b1") // 2
+	set("a", "a2") // 3
+	set("b", "")   // 4
+	set("c", "c1") // 5
+	inForce := func() (names string) {
+		all, _, err := two.Documents(ctx, api.PolicyKind)
+		check(t, err)
+		for _, v := range all {
+			names += v.Name + "=" + string(v.Content) + " "
+		}
+		return names
+	}
+	by := api.Version{Time: at, Actor: "bert", Comment: "it was better before"}
+	made, err := two.Rollback(ctx, api.PolicyKind, "a", 2, by)
+	if err != nil || len(made) != 1 || inForce() != "a=a1 c=c1 " {
+		t.Fatalf("got %v, %v, %s", made, err, inForce())
+	}
+	made, err = two.Rollback(ctx, api.PolicyKind, "", 3, by)
+	if err != nil || len(made) != 3 || inForce() != "a=a2 b=b1 " {
+		t.Fatalf("got %v, %v, %s", made, err, inForce())
+	}
+	if v, err := one.Version(ctx, api.PolicyKind, made[0]); err != nil || v.Actor != "bert" || v.Comment != by.Comment || v.Name != "a" {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	if made, err = two.Rollback(ctx, api.PolicyKind, "", 9, by); err != nil || len(made) != 0 {
+		t.Errorf("got %v, %v, want nothing to do", made, err)
+	}
+	for _, n := range []int64{0, -1, 10} {
+		if _, err := two.Rollback(ctx, api.PolicyKind, "", n, by); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%d: got %v, want fs.ErrNotExist", n, err)
+		}
+	}
+}
+
 func generations(t *testing.T, one, two broker.State) {
 	ctx := t.Context()
 	for i, kind := range api.VersionedKinds() {
@@ -216,5 +263,16 @@ func proofs(t *testing.T, one, two broker.State) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("got %v, want fs.ErrNotExist", err)
 		}
+	}
+}
+
+func head(t *testing.T, one, two broker.State) {
+	if h, err := one.AuditHead(t.Context()); err != nil || h != (api.AuditHead{}) {
+		t.Errorf("got %+v, %v, want none", h, err)
+	}
+	want := api.AuditHead{Seq: 7, Hash: "sha256:00"}
+	check(t, one.SetAuditHead(t.Context(), want))
+	if h, err := two.AuditHead(t.Context()); err != nil || h != want {
+		t.Errorf("got %+v, %v, want %+v", h, err, want)
 	}
 }

@@ -1,0 +1,41 @@
+package wiring
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+
+	"holdfast/internal/broker/roles"
+	"holdfast/internal/follow"
+	"holdfast/internal/keys"
+)
+
+// BrokerAdmins is where it stands who else administers the broker, if anybody.
+func (i Installation) BrokerAdmins() string { return filepath.Join(i.dir, "broker-admins.yaml") }
+
+// followAdmins reads the broker's administrators again when they change.
+func (i Installation) followAdmins(log *slog.Logger) (*follow.File[*roles.Rules], error) {
+	return follow.Open(follow.Config[*roles.Rules]{Log: log, Read: func() (*roles.Rules, []string, error) {
+		rules, err := i.Administrators()
+		return rules, []string{i.BrokerAdmins()}, err
+	}})
+}
+
+// Administrators are those beside the installation's own key.
+func (i Installation) Administrators() (*roles.Rules, error) {
+	rules, err := roles.Load(i.BrokerAdmins())
+	if errors.Is(err, fs.ErrNotExist) {
+		return &roles.Rules{}, nil
+	}
+	return rules, err
+}
+
+// BrokerAudience is the broker's name in administrators' tokens: that of its
+// installation's root.
+func BrokerAudience(ring *keys.Ring) string {
+	sum := sha256.Sum256(ring.Pair(keys.Root).Certificate.Raw)
+	return "holdfast:" + hex.EncodeToString(sum[:16])
+}

@@ -1,0 +1,184 @@
+package wiring
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm"
+	"holdfast/internal/attest/tpm/makers"
+	"holdfast/internal/attest/tpm/verify"
+	"holdfast/internal/input"
+	"holdfast/internal/swtpm"
+)
+
+// TPMTrust says which TPMs the broker believes beside those that were made
+// here.
+type TPMTrust struct {
+	Makers bool // all whose certificates this program holds
+}
+
+// TPMTrust is the folder of an operator's own: roots of makers (*.pem),
+// revocation lists (*.crl) and attestation keys that count without activation
+// (*.pub).
+func (i Installation) TPMTrust() string { return filepath.Join(i.dir, "tpm-trust") }
+
+// A tpmVerifier trusts the TPM authority that the installation has when it is
+// asked: the first software TPM made here makes it, maybe after the broker
+// was started. What an operator changes holds after trustAge.
+type tpmVerifier struct {
+	installation Installation
+	trust        TPMTrust
+
+	mu      sync.Mutex // guards all below
+	current *verify.Verifier
+	stamp   string    // of the files that current was made of
+	looked  time.Time // when they were last looked at
+}
+
+const trustAge = 500 * time.Millisecond
+
+func (v *tpmVerifier) TEE() string { return tpm.TEE }
+
+func (v *tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
+	verifier, err := v.verifier()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Begin(request)
+}
+
+// Resume judges by what is trusted now, which may have changed since the
+// challenge.
+func (v *tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Session, error) {
+	verifier, err := v.verifier()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Resume(request, kept)
+}
+
+func (v *tpmVerifier) verifier() (*verify.Verifier, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.current != nil && time.Since(v.looked) < trustAge {
+		return v.current, nil
+	}
+	stamp, err := v.installation.stampTPMs()
+	if err != nil {
+		return nil, err
+	}
+	v.looked = time.Now()
+	if v.current != nil && stamp == v.stamp {
+		return v.current, nil
+	}
+	v.current = nil // what cannot be read any more is not believed either
+	config, err := v.installation.tpmConfig(v.trust)
+	if err != nil {
+		return nil, err
+	}
+	if v.current, err = verify.New(*config); err != nil {
+		return nil, err
+	}
+	v.stamp = stamp
+	return v.current, nil
+}
+
+var trustFiles = []string{".pem", ".crl", ".pub"}
+
+// stampTPMs changes when a file does that trust in TPMs rests on.
+func (i Installation) stampTPMs() (string, error) {
+	var stamp bytes.Buffer
+	for _, dir := range []string{i.TPMAuthority(), i.TPMTrust()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("trust in TPMs: %w", err)
+		}
+		for _, e := range entries {
+			if info, err := e.Info(); err == nil && slices.Contains(trustFiles, filepath.Ext(e.Name())) {
+				fmt.Fprintf(&stamp, "%s %d %d\n", e.Name(), info.Size(), info.ModTime().UnixNano())
+			}
+		}
+	}
+	return stamp.String(), nil
+}
+
+func (i Installation) tpmConfig(trust TPMTrust) (*verify.Config, error) {
+	roots, err := swtpm.CA(i.TPMAuthority())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	c := &verify.Config{Roots: roots}
+	if trust.Makers {
+		c.Roots = append(append(c.Roots, '\n'), makers.Roots()...)
+		if c.Intermediates, err = makers.Intermediates(); err != nil {
+			return nil, err
+		}
+	}
+	own, err := i.trusted(".pem")
+	if err != nil {
+		return nil, err
+	}
+	for _, data := range own {
+		c.Roots = append(append(c.Roots, '\n'), data...)
+	}
+	if c.Revocations, err = i.trusted(".crl"); err != nil {
+		return nil, err
+	}
+	if c.TrustedKeys, err = i.trustedTPMKeys(); err != nil {
+		return nil, err
+	}
+	if len(bytes.TrimSpace(c.Roots)) == 0 {
+		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
+	}
+	return c, nil
+}
+
+// trusted reads the files of a kind in the operator's folder.
+func (i Installation) trusted(extension string) ([][]byte, error) {
+	paths, err := filepath.Glob(filepath.Join(i.TPMTrust(), "*"+extension))
+	if err != nil {
+		return nil, err
+	}
+	var all [][]byte
+	for _, path := range paths {
+		data, err := input.ReadFile(path, input.Document)
+		if err != nil {
+			return nil, fmt.Errorf("trust in TPMs: %w", err)
+		}
+		all = append(all, data)
+	}
+	return all, nil
+}
+
+// trustedTPMKeys is nil when there are none: then a machine is told at once that
+// it has to activate.
+func (i Installation) trustedTPMKeys() (func(string) (bool, error), error) {
+	files, err := i.trusted(".pub")
+	if err != nil || len(files) == 0 {
+		return nil, err
+	}
+	known := map[string]bool{}
+	for _, data := range files {
+		block, rest := pem.Decode(data)
+		if block == nil || block.Type != "PUBLIC KEY" || len(bytes.TrimSpace(rest)) > 0 {
+			return nil, fmt.Errorf("trust in TPMs: %s: want one PEM public key in each .pub file", i.TPMTrust())
+		}
+		if _, err := x509.ParsePKIXPublicKey(block.Bytes); err != nil {
+			return nil, fmt.Errorf("trust in TPMs: %s: %w", i.TPMTrust(), err)
+		}
+		known[base64.StdEncoding.EncodeToString(block.Bytes)] = true
+	}
+	return func(key string) (bool, error) { return known[key], nil }, nil
+}

@@ -1,0 +1,97 @@
+package wiring
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm/makers"
+)
+
+const recording = "../attest/tpm/verify/testdata/trustee/tpm_evidence.json"
+
+func TestOperatorsFolderSaysWhichTPMsAreTrusted(t *testing.T) {
+	i, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &tpmVerifier{installation: i}
+	if _, err := v.Begin(api.RequestParams{}); !errors.Is(err, attest.ErrEndorsement) {
+		t.Fatalf("without anything trusted: got %v, want %v", err, attest.ErrEndorsement)
+	}
+	i.put(t, "makers.pem", makers.Roots())
+	if _, err := v.Begin(api.RequestParams{}); !errors.Is(err, attest.ErrActivation) {
+		t.Errorf("without a listed key: got %v, want %v", err, attest.ErrActivation)
+	}
+	evidence, err := os.ReadFile(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e api.TPMEvidence
+	if err := json.Unmarshal(evidence, &e); err != nil {
+		t.Fatal(err)
+	}
+	der, err := base64.StdEncoding.DecodeString(e.AKPublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.put(t, "node.pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	time.Sleep(2 * trustAge)
+	s, err := v.Begin(api.RequestParams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bound := attest.Binding{RuntimeDigest: make([]byte, 48)}
+	if _, err := s.Verify(evidence, bound); !errors.Is(err, attest.ErrNonce) { // the key is good, the handshake is another
+		t.Errorf("listed: got %v, want %v", err, attest.ErrNonce)
+	}
+	if err := os.Remove(filepath.Join(i.TPMTrust(), "node.pub")); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(2 * trustAge)
+	if _, err := s.Verify(evidence, bound); !errors.Is(err, attest.ErrEndorsement) {
+		t.Errorf("taken off the list: got %v, want %v", err, attest.ErrEndorsement)
+	}
+}
+
+func (i Installation) put(t *testing.T, name string, data []byte) {
+	t.Helper()
+	if err := os.MkdirAll(i.TPMTrust(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(i.TPMTrust(), name), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFilesThatAreNoTrustAreNamed(t *testing.T) {
+	for name, data := range map[string]string{"a.pub": "no key", "a.crl": "no list", "a.pem": "no certificate"} {
+		i, err := Open(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		i.put(t, name, []byte(data))
+		v := &tpmVerifier{installation: i, trust: TPMTrust{Makers: name != "a.pem"}}
+		if _, err := v.Begin(api.RequestParams{}); err == nil {
+			t.Errorf("%s was taken", name)
+		}
+	}
+}
+
+func TestMakersAreTrustedWhenTheyAreAskedFor(t *testing.T) {
+	i, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &tpmVerifier{installation: i, trust: TPMTrust{Makers: true}}
+	if _, err := v.Begin(api.RequestParams{}); !errors.Is(err, attest.ErrActivation) {
+		t.Errorf("got %v, want %v", err, attest.ErrActivation)
+	}
+}
