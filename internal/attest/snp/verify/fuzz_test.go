@@ -77,8 +77,8 @@ func FuzzCertificate(f *testing.F) {
 	})
 }
 
-// The time to verify recorded evidence: two RSA-4096 signatures of AMD's
-// authorities and one P-384 of the report.
+// The time to verify recorded evidence: one RSA-4096 signature of AMD's
+// authority and one P-384 of the report.
 func BenchmarkVerifySNP(b *testing.B) {
 	raw := read(b, "evidence.json")
 	report, _, err := snp.ParseEvidence(raw)
