@@ -219,6 +219,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 		return "", attestRefusal("verify TEE evidence failed: %w", err)
 	}
 	entry.Claims = auditClaims(claims)
+	entry.Warning, _ = claims["warning"].(string)
 	if err := b.brakes.device.check(s.offered, "device", b.cfg.Now()); err != nil {
 		return "", err
 	}

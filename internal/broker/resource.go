@@ -32,7 +32,7 @@ func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	entry := api.AuditEntry{Action: "get-resource", Session: v.session, Peer: r.RemoteAddr,
-		InitData: v.initData(), Resource: string(path)}
+		InitData: v.initData(), Warning: v.warning(), Resource: string(path)}
 	want := wanted{resourcePlugin, string(path)}
 	answer, err := b.give(r.Context(), v, want, r.URL.Query(), &entry, func(ctx context.Context) ([]byte, error) { return b.resource(ctx, path) })
 	if err := b.conclude(r.Context(), entry, err); err != nil {

@@ -40,6 +40,7 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	gatewayFlags(c, &cfg.Gateway)
 	peerFlags(c, &cfg.Peer)
 	policyFlags(c, &cfg.Policy)
+	evidenceFlags(c, &cfg.Evidence)
 	access, upstreams := accessFlags(c), upstreamFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if cfg.RegistryLimits, err = limits(); err != nil {

@@ -62,7 +62,7 @@ func (i Installation) RotateToken(ctx context.Context) (*Rotation, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, kept, err := i.newBroker(ring, TPMTrust{}, nil)
+	b, kept, err := i.newBroker(ring, TPMTrust{}, EvidenceConfig{}, nil)
 	if err == nil {
 		err = errors.Join(b.RecordRotation(ctx, "cli", "token "+id), kept.Close())
 	}

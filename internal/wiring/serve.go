@@ -20,7 +20,6 @@ import (
 
 	"holdfast/internal/access"
 	"holdfast/internal/api"
-	"holdfast/internal/attest"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/follow"
@@ -46,6 +45,7 @@ type ServeConfig struct {
 	Gateway                      GatewayConfig
 	Peer                         PeerConfig
 	Policy                       Enforcement
+	Evidence                     EvidenceConfig
 	TPMs                         TPMTrust
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
@@ -76,7 +76,7 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Log)
+	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 // Admin administers the installation's broker in this process, over the same
 // API as if it were served.
 func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
-	b, kept, err := i.newBroker(ring, TPMTrust{}, nil)
+	b, kept, err := i.newBroker(ring, TPMTrust{}, EvidenceConfig{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 // newBroker opens the installation's broker: it trusts the installation's
 // TPM authority, administrators and image key, and nobody else. Close its state
 // after its last request.
-func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logger) (*broker.Broker, *brokerState, error) {
+func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence EvidenceConfig, log *slog.Logger) (*broker.Broker, *brokerState, error) {
 	tokens, err := followTokenKeys(ring.Dir(), log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open broker: %w", err)
@@ -159,6 +159,10 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logge
 	admins, err := i.followAdmins(log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open broker: %w", err)
+	}
+	verifiers, err := evidence.verifiers(log)
+	if err != nil {
+		return nil, nil, err
 	}
 	kept, err := i.openState(log)
 	if err != nil {
@@ -168,7 +172,7 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logge
 		Administrators: admins.Get, Audience: BrokerAudience(ring),
 		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: []attest.Verifier{&tpmVerifier{installation: i, trust: trust}},
+		Verifiers: append(verifiers, &tpmVerifier{installation: i, trust: trust}),
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},
