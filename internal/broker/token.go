@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	exact "github.com/go-jose/go-jose/v4/json" // names are their very letters, and stand once
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/ear"
@@ -215,7 +214,7 @@ func (m *tokenMaker) verify(token string) (*verified, error) {
 	if v.key, err = parseTEEKey(t.claims.Submods[ear.Primary].Evidence.Runtime.Key); err != nil {
 		return nil, err
 	}
-	return v, exact.Unmarshal(t.payload, &v.claims)
+	return v, exactly(t.payload, &v.claims)
 }
 
 // signatureAlgorithms are those of asymmetric keys: with any other, a public
@@ -255,7 +254,7 @@ func readToken(token string) (*unverified, error) {
 		return nil, fmt.Errorf("its type is %.40q, not JWT", fmt.Sprint(typ))
 	}
 	// Exactly as policy will read it: "ISS" is not "iss", and neither is twice.
-	if err := exact.Unmarshal(t.payload, &t.claims); err != nil {
+	if err := exactly(t.payload, &t.claims); err != nil {
 		return nil, fmt.Errorf("its claims: %w", err)
 	}
 	return t, nil
