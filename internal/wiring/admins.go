@@ -34,8 +34,8 @@ func (i Installation) Administrators() (*roles.Rules, error) {
 	return rules, err
 }
 
-// BrokerAudience is the broker's name in administrators' tokens: that of its
-// installation's root.
+// BrokerAudience is the broker's name in administrators' tokens, and in its own:
+// that of its installation's root, which no other has.
 func BrokerAudience(ring *keys.Ring) string {
 	sum := sha256.Sum256(ring.Pair(keys.Root).Certificate.Raw)
 	return "holdfast:" + hex.EncodeToString(sum[:16])
