@@ -42,9 +42,13 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	peerFlags(c, &cfg.Peer)
 	policyFlags(c, &cfg.Policy)
 	evidenceFlags(c, &cfg.Evidence)
+	brokerLimitFlags(c, &cfg.BrokerLimits)
 	access, upstreams := accessFlags(c), upstreamFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if cfg.RegistryLimits, err = limits(); err != nil {
+			return usageError{err}
+		}
+		if err := checkBrokerLimits(cfg.BrokerLimits); err != nil {
 			return usageError{err}
 		}
 		cfg.Upstreams = upstreams()

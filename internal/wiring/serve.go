@@ -48,6 +48,7 @@ type ServeConfig struct {
 	Policy                       Enforcement
 	Evidence                     EvidenceConfig
 	TPMs                         TPMTrust
+	BrokerLimits                 BrokerLimits
 	Issuers                      string // file that lists other verifiers whose tokens count; none when empty
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
@@ -82,7 +83,7 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 	if err != nil {
 		return err
 	}
-	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log, trusted)
+	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log, trusted, c.BrokerLimits.apply)
 	if err != nil {
 		return err
 	}
