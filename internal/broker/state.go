@@ -15,7 +15,8 @@ import (
 
 // A State is what a broker must not forget. A change is durable when its call
 // returns, whole or not at all; other processes may share what it is kept in,
-// and each sees the others' changes at once. What is not there is
+// and each sees the others' changes at once (of Generations, within a tenth of
+// a second). What is not there is
 // fs.ErrNotExist, what must not be there fs.ErrExist, a full disk
 // syscall.ENOSPC. Package statetest says the rest.
 type State interface {
