@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	exact "github.com/go-jose/go-jose/v4/json" // names are their very letters, and stand once
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/ear"
@@ -223,7 +224,7 @@ func (m *tokenMaker) verify(token string) (*verified, error) {
 	if v.key, err = parseTEEKey(t.claims.Submods[ear.Primary].Evidence.Runtime.Key); err != nil {
 		return nil, err
 	}
-	return v, json.Unmarshal(t.payload, &v.claims)
+	return v, exact.Unmarshal(t.payload, &v.claims)
 }
 
 // signatureAlgorithms are those of asymmetric keys: with any other, a public
@@ -262,7 +263,8 @@ func readToken(token string) (*unverified, error) {
 	if typ, has := t.header.ExtraHeaders[jose.HeaderType]; has && typ != "JWT" && typ != "jwt" {
 		return nil, fmt.Errorf("its type is %.40q, not JWT", fmt.Sprint(typ))
 	}
-	if err := json.Unmarshal(t.payload, &t.claims); err != nil {
+	// Exactly as policy will read it: "ISS" is not "iss", and neither is twice.
+	if err := exact.Unmarshal(t.payload, &t.claims); err != nil {
 		return nil, fmt.Errorf("its claims: %w", err)
 	}
 	return t, nil
