@@ -67,16 +67,20 @@ func (s *Store) imported(ctx context.Context, root, path string) error {
 	return err
 }
 
-// wipe writes zeros over a file before it is removed. It leaves alone what has
-// another name beside: that is somebody's copy.
+// wipe writes zeros over a file before it is removed, under a name that says it
+// may go. It leaves alone what has another name beside: that is somebody's copy.
 func wipe(path string, entry fs.DirEntry) error {
 	info, err := entry.Info()
 	if err != nil {
 		return err
 	}
+	gone := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
+	if err := os.Rename(path, gone); err != nil {
+		return err
+	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if info.Mode().IsRegular() && ok && stat.Nlink == 1 {
-		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		f, err := os.OpenFile(gone, os.O_WRONLY, 0)
 		if err != nil {
 			return err
 		}
@@ -85,5 +89,5 @@ func wipe(path string, entry fs.DirEntry) error {
 			return err
 		}
 	}
-	return os.Remove(path)
+	return os.Remove(gone)
 }
