@@ -27,7 +27,7 @@ func (a *app) brokerVerbs() *cobra.Command {
 		a.brokerAudit(), a.brokerProofs(),
 		a.brokerHistory(), a.brokerRollback(),
 		a.brokerCheck(), a.brokerBackup(), a.brokerRestore(),
-		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin())
+		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin(), a.brokerPage())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
