@@ -84,9 +84,9 @@ func (a *app) brokerRebuilt() *cobra.Command {
 		Use:   "rebuilt [IMAGE|FILE…]",
 		Short: "Load statements that images were rebuilt, or list them",
 		Long: `Gives the broker the statements in each FILE, or all rebuilt-*.json of a machine
-image folder IMAGE, as "image rebuild --sign" writes them. Each must be signed by
-the key of a rebuilder. Without words the statements that the broker holds are
-listed.`,
+image folder IMAGE, as "image rebuild --sign" writes them. Each must be signed
+by the key of a rebuilder. Without words the statements that the broker holds
+are listed.`,
 		Example: "  holdfast broker rebuilt guest\n  holdfast broker rebuilt alice.json bob.json",
 	}
 	c.Flags().StringVar(&forget, "forget", "", "ID of a statement to take away")
@@ -170,9 +170,9 @@ func (a *app) brokerRequire() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "require",
 		Short: "Say how many must have rebuilt an image before it is trusted",
-		Long: `Requires that images were rebuilt by the keys of so many of the named rebuilders,
-byte for byte, beside all else. It holds at once, tokens that are out included.
-With --rebuilt 0 nothing is required; without flags it is told what is.`,
+		Long: `Requires that images were rebuilt, byte for byte, by the keys of so many of the
+named rebuilders, beside all else. It holds at once, tokens that are out
+included. With --rebuilt 0 nothing is required; without flags it is told what is.`,
 		Example: "  holdfast broker require --rebuilt 2 --by alice,bob,carol",
 		Args:    cobra.NoArgs,
 	}

@@ -17,12 +17,13 @@ import (
 func (a *app) brokerWhere() *cobra.Command {
 	return a.brokerVerb(&cobra.Command{
 		Use:   "where PACKAGE[=VERSION]",
-		Short: "List the machines whose image contains a package, and their secrets",
+		Short: "List the machines whose image contains a package",
 		Long: `Lists the machines that ever proved themselves here and whose machine image
-contains the package, with the configuration that they ran and the secrets that
-they were given. In place of = may stand <, <=, > or >=; versions are ordered as
-Debian's. "broker trust IMAGE" tells the broker what an image is made of; machines
-whose image's contents nobody told are listed too, as "unknown contents".`,
+contains the package (of Debian, or a Go module), with the configuration that
+they ran and the secrets that they were given. In place of = may stand <, <=, >
+or >=; versions are ordered as Debian's. "broker trust IMAGE" tells the broker
+what an image is made of; machines whose image's contents nobody told are listed
+too, as "unknown contents".`,
 		Example: "  holdfast broker where libssl3\n  holdfast broker where 'libssl3<3.0.15-1~deb12u1' --json",
 		Args:    cobra.ExactArgs(1),
 	}, func(ctx context.Context, b *admin.Client, args []string) error {

@@ -56,9 +56,10 @@ machine image all but the signature on the kernel image, which needs the keys.
 IMAGE is a reference or the folder of a machine image. The provenance is not
 believed, whoever signed it: one that tells another story gives other bytes.
 
-With --sign the key in the PEM file KEY states that it rebuilt the image, in the
-file --statement names: brokers may want that of several ("broker rebuilt").
-Nothing is signed when a byte differs.
+With --sign the key in the PEM file KEY (PKCS #8) states that it rebuilt the
+image, in the file --statement names, or rebuilt-KEY.json in the folder of a
+machine image: brokers may want that of several ("broker rebuilt"). Nothing is
+signed when a byte differs.
 ` + referenceHelp + `
 Exit codes: 0 equal, 1 failed, 2 usage, 3 not equal, or the provenance cannot
 be true, 4 a package is on no mirror any more or Go is another, 5 a tool is not
@@ -108,9 +109,9 @@ installed.`,
 
 // rebuildSigner gives who is to sign, or nil.
 func (a *app) rebuildSigner(c *cobra.Command) func(ctx context.Context, image string) (*wiring.RebuildSigner, error) {
-	key := c.Flags().String("sign", "", "PEM file of the private key, PKCS #8, that states the image was rebuilt")
-	file := c.Flags().String("statement", "", "file to write the statement to (default: rebuilt-KEY.json, in the machine image's folder)")
-	until := c.Flags().String("until", "", "time (2027-01-31T12:00:00Z) or day at which the statement ends")
+	key := c.Flags().String("sign", "", "PEM file of the private key that says it was rebuilt")
+	file := c.Flags().String("statement", "", "file for that (default: rebuilt-KEY.json in IMAGE)")
+	until := c.Flags().String("until", "", "time or day (2027-01-31) at which that ends")
 	return func(ctx context.Context, image string) (*wiring.RebuildSigner, error) {
 		if *key == "" {
 			if *file != "" || *until != "" {

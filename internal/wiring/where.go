@@ -36,8 +36,13 @@ func ParseWanted(text string) (Wanted, error) {
 	if w.Op == "" {
 		return w, nil
 	}
-	_, err := deb.CompareVersions(w.Version, w.Version)
+	_, err := w.compare(w.Version)
 	return w, err
+}
+
+// compare leaves out the letter with which Go's versions begin.
+func (w Wanted) compare(version string) (int, error) {
+	return deb.CompareVersions(strings.TrimPrefix(version, "v"), strings.TrimPrefix(w.Version, "v"))
 }
 
 // in are the packages among those of an image that are wanted.
@@ -57,7 +62,7 @@ func (w Wanted) admits(version string) bool {
 	if w.Op == "" {
 		return true
 	}
-	c, err := deb.CompareVersions(strings.TrimPrefix(version, "v"), strings.TrimPrefix(w.Version, "v")) // Go's versions begin so
+	c, err := w.compare(version)
 	if err != nil {
 		return true
 	}
