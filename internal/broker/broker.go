@@ -69,7 +69,7 @@ type Config struct {
 	// Plugins serve other kinds of resources, below /kbs/v0/NAME/ each.
 	Plugins []Plugin
 
-	Issuer      string        // of tokens; "holdfast" when empty
+	Issuer      string        // this broker's name in its tokens; "holdfast" when empty
 	SessionLife time.Duration // from challenge to last use; 5 minutes when 0, as Trustee's
 	TokenLife   time.Duration // 5 minutes when 0
 	MaxSessions int           // attested ones, of 4 KiB; 16384 when 0
@@ -140,7 +140,7 @@ func New(cfg Config) (*Broker, error) {
 
 func setDefaults(cfg *Config) {
 	if cfg.Issuer == "" {
-		cfg.Issuer = "holdfast"
+		cfg.Issuer = unnamed
 	}
 	if cfg.SessionLife == 0 {
 		cfg.SessionLife = 5 * time.Minute

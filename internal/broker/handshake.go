@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 
+	exact "github.com/go-jose/go-jose/v4/json"
+
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ear"
@@ -105,7 +107,7 @@ var exactVersion = regexp.MustCompile(`^` + regexp.QuoteMeta(api.KBSVersion) + `
 
 func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 	var request api.KBSRequest
-	if err := json.Unmarshal(body, &request); err != nil {
+	if err := exact.Unmarshal(body, &request); err != nil {
 		return nil, nil, fmt.Errorf("deserialize Request: %w", err)
 	}
 	if !exactVersion.MatchString(request.Version) {
@@ -252,7 +254,7 @@ type attestation struct {
 
 func parseAttestation(body []byte, nonce string) (*attestation, error) {
 	var a attestation
-	if err := json.Unmarshal(body, &a.KBSAttestation); err != nil {
+	if err := exact.Unmarshal(body, &a.KBSAttestation); err != nil {
 		return nil, fmt.Errorf("deserialize Attestation: %w", err)
 	}
 	if subtle.ConstantTimeCompare([]byte(a.RuntimeData.Nonce), []byte(nonce)) == 0 {

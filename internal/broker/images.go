@@ -16,7 +16,7 @@ func (r *rules) known(now time.Time) (images map[string]api.KnownImage, until ti
 		k := judged(s, now)
 		for shown := range s.Shows { // also where no values of it are left
 			if k.Status != api.ImageTrusted {
-				images[shown] = k
+				images[shown] = together(images[shown], k)
 			}
 		}
 	}

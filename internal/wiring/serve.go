@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -47,6 +48,8 @@ type ServeConfig struct {
 	Policy                       Enforcement
 	Evidence                     EvidenceConfig
 	TPMs                         TPMTrust
+	BrokerLimits                 BrokerLimits
+	Issuers                      string // file that lists other verifiers whose tokens count; none when empty
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
 	Pages func(registry http.Handler, facts func(*http.Request) Facts) http.Handler
@@ -76,7 +79,11 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log)
+	trusted, err := s.followIssuers(c)
+	if err != nil {
+		return err
+	}
+	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log, trusted, c.BrokerLimits.apply)
 	if err != nil {
 		return err
 	}
@@ -150,8 +157,8 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // newBroker opens the installation's broker: it trusts the installation's
 // TPM authority, administrators and image key, and nobody else. Close its state
-// after its last request.
-func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence EvidenceConfig, log *slog.Logger) (*broker.Broker, *brokerState, error) {
+// after its last request. What only a served broker has, served adds.
+func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence EvidenceConfig, log *slog.Logger, served ...func(*broker.Config)) (*broker.Broker, *brokerState, error) {
 	tokens, err := followTokenKeys(ring.Dir(), log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open broker: %w", err)
@@ -168,8 +175,8 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := broker.New(broker.Config{
-		Administrators: admins.Get, Audience: BrokerAudience(ring),
+	config := broker.Config{
+		Administrators: admins.Get, Audience: BrokerAudience(ring), Issuer: BrokerAudience(ring),
 		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
 		Verifiers: append(verifiers, &tpmVerifier{installation: i, trust: trust}),
@@ -185,7 +192,11 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 		},
 		Plugins: kept.vault.plugins(),
 		Log:     log,
-	})
+	}
+	for _, edit := range served {
+		edit(&config)
+	}
+	b, err := broker.New(config)
 	if err != nil {
 		return nil, nil, errors.Join(err, kept.Close())
 	}
@@ -196,6 +207,9 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 // and their authority's root.
 func (i Installation) endorsementChain() ([][]byte, error) {
 	bundle, err := swtpm.CA(i.TPMAuthority())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // none was made here yet, and other evidence needs none
+	}
 	if err != nil {
 		return nil, err
 	}
