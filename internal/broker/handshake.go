@@ -227,6 +227,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	if err != nil {
 		return "", err
 	}
+	entry.Image = judged.image()
 	devices, err := b.judgeDevices(ctx, s, a)
 	if err != nil {
 		return "", err

@@ -21,6 +21,7 @@ import (
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
 		a.brokerTrust(), a.brokerLaunched(), a.brokerDistrust(), a.brokerRevoke(),
+		a.brokerRebuilders(), a.brokerRebuilt(), a.brokerRequire(), a.brokerWhere(),
 		a.brokerAllow(), a.brokerWithdraw(),
 		a.brokerSet(), a.brokerDelete(), a.brokerList(),
 		a.brokerPolicies(), a.brokerWhatIf(), a.brokerDecisions(),
@@ -114,7 +115,7 @@ func (a *app) brokerTrust() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "trust IMAGE|FILE",
 		Short:   "Trust a machine image by its signed reference values",
-		Long:    "Trusts the reference values in FILE, or in reference.json of the machine image\nfolder IMAGE. Their signature must be by a key that this installation's root\ncertifies. With --until they are good until then; values may say so themselves.",
+		Long:    "Trusts the reference values in FILE, or in reference.json of the machine image\nfolder IMAGE. Their signature must be by a key that this installation's root\ncertifies. With --until they are good until then; values may say so themselves.\n\nThe broker is told what the image is made of, too, by the bill of materials that\nits signed provenance names: for \"broker where\".",
 		Example: "  holdfast broker trust guest\n  holdfast broker trust guest/reference.json --broker https://broker.example:8080",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -134,6 +135,9 @@ func (a *app) brokerTrust() *cobra.Command {
 		}
 		if err := limit(ctx, b, path, end); err != nil {
 			return fmt.Errorf("trust %s: %w", args[0], err)
+		}
+		if err := wiring.LoadContents(ctx, b, args[0]); err != nil {
+			return fmt.Errorf("trust %s: it is trusted, but %w", args[0], err)
 		}
 		return a.answer(map[string]string{"trusted": path}, func(w io.Writer) { fmt.Fprintf(w, "trusted %s\n", path) })
 	})
