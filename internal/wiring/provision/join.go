@@ -9,6 +9,7 @@ import (
 
 	"holdfast/internal/ignition"
 	"holdfast/internal/ignition/files"
+	"holdfast/internal/ignition/kargs"
 	"holdfast/internal/ignition/platform"
 )
 
@@ -31,7 +32,9 @@ func (c Command) stage(name, root string, s *ignition.State, fetch ignition.Fetc
 	case "files":
 		return files.New(files.Config{Root: root, State: s, Fetch: fetch, KeyFragments: c.variable("WRITE_AUTHORIZED_KEYS_FRAGMENT", "true") == "true",
 			BootID: firstLine("/proc/sys/kernel/random/boot_id"), Now: c.now(), Log: log}), nil
-	case "disks", "mount", "umount", "kargs":
+	case "kargs":
+		return kargs.New(kargs.Config{Helper: c.variable("KARGS_HELPER", ""), Log: log}), nil
+	case "disks", "mount", "umount":
 		return nothing(name), nil
 	}
 	return nil, fmt.Errorf("stage %s is not made yet", name)
@@ -39,5 +42,5 @@ func (c Command) stage(name, root string, s *ignition.State, fetch ignition.Fetc
 
 type nothing string
 
-func (n nothing) Name() string                            { return string(n) }
+func (n nothing) Name() string                          { return string(n) }
 func (nothing) Run(context.Context, types.Config) error { return nil }
