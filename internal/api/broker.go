@@ -62,6 +62,8 @@ type AuditEntry struct {
 	Actor    string       `json:"actor,omitempty"`   // of an administrator's action
 	Offered  string       `json:"offered_ek,omitempty"`
 	Claims   *AuditClaims `json:"claims,omitempty"` // present when the evidence was verified
+	// Warning marks a decision that rests on evidence which proves nothing.
+	Warning string `json:"warning,omitempty"`
 	// InitData is the digest of the configuration the machine says it has;
 	// proved when Claims is present.
 	InitData string `json:"init_data,omitempty"`

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	exact "github.com/go-jose/go-jose/v4/json"
+
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ear"
@@ -26,7 +28,7 @@ func parseDevices(text string) (map[string]json.RawMessage, error) {
 		return nil, nil
 	}
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
+	if err := exact.Unmarshal([]byte(text), &all); err != nil {
 		return nil, fmt.Errorf("additional_evidence: %w", err)
 	}
 	if len(all) > maxDevices {

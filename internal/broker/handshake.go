@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strings"
 
+	exact "github.com/go-jose/go-jose/v4/json"
+
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ear"
@@ -105,7 +107,7 @@ var exactVersion = regexp.MustCompile(`^` + regexp.QuoteMeta(api.KBSVersion) + `
 
 func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 	var request api.KBSRequest
-	if err := json.Unmarshal(body, &request); err != nil {
+	if err := exact.Unmarshal(body, &request); err != nil {
 		return nil, nil, fmt.Errorf("deserialize Request: %w", err)
 	}
 	if !exactVersion.MatchString(request.Version) {
@@ -219,6 +221,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 		return "", attestRefusal("verify TEE evidence failed: %w", err)
 	}
 	entry.Claims = auditClaims(claims)
+	entry.Warning, _ = claims["warning"].(string)
 	if err := b.brakes.device.check(s.offered, "device", b.cfg.Now()); err != nil {
 		return "", err
 	}
@@ -250,7 +253,7 @@ type attestation struct {
 
 func parseAttestation(body []byte, nonce string) (*attestation, error) {
 	var a attestation
-	if err := json.Unmarshal(body, &a.KBSAttestation); err != nil {
+	if err := exact.Unmarshal(body, &a.KBSAttestation); err != nil {
 		return nil, fmt.Errorf("deserialize Attestation: %w", err)
 	}
 	if subtle.ConstantTimeCompare([]byte(a.RuntimeData.Nonce), []byte(nonce)) == 0 {

@@ -100,7 +100,7 @@ func (b *Broker) callByMachine(w http.ResponseWriter, r *http.Request, p Plugin,
 		return refuse(http.StatusUnauthorized, kindToken, "Token Verifier error: %w", err)
 	}
 	want := wanted{plugin: p.Name(), path: strings.Join(path, "/")}
-	entry := api.AuditEntry{Action: "call-plugin", Session: v.session, Peer: r.RemoteAddr, InitData: v.initData(), Resource: want.String()}
+	entry := api.AuditEntry{Action: "call-plugin", Session: v.session, Peer: r.RemoteAddr, InitData: v.initData(), Warning: v.warning(), Resource: want.String()}
 	answer, err := b.give(r.Context(), v, want, r.URL.Query(), &entry, func(ctx context.Context) ([]byte, error) {
 		answer, err := p.Serve(ctx, Call{Method: r.Method, Path: path, Body: body, Key: key})
 		return answer.Body, err

@@ -21,7 +21,7 @@ import (
 )
 
 // proving makes a broker leave proofs, with the keys of a ring of its own.
-func proving(t *testing.T) (*keys.Ring, func(*Config)) {
+func proving(t testing.TB) (*keys.Ring, func(*Config)) {
 	t.Helper()
 	ring, err := keys.Init(t.Context(), filepath.Join(t.TempDir(), "keys"), time.Now())
 	check(t, err)
@@ -34,7 +34,7 @@ func proving(t *testing.T) (*keys.Ring, func(*Config)) {
 	}
 }
 
-func signedReference(t *testing.T, ring *keys.Ring, values api.ReferenceValues) []byte {
+func signedReference(t testing.TB, ring *keys.Ring, values api.ReferenceValues) []byte {
 	t.Helper()
 	statement, err := sign.NewStatement(api.ReferenceType, values)
 	check(t, err)

@@ -15,7 +15,8 @@ import (
 
 // A State is what a broker must not forget. A change is durable when its call
 // returns, whole or not at all; other processes may share what it is kept in,
-// and each sees the others' changes at once. What is not there is
+// and each sees the others' changes at once (of Generations, within a tenth of
+// a second). What is not there is
 // fs.ErrNotExist, what must not be there fs.ErrExist, a full disk
 // syscall.ENOSPC. Package statetest says the rest.
 type State interface {
@@ -63,6 +64,9 @@ type Records interface {
 	KeepDecision(ctx context.Context, d *api.RecordedDecision) error
 	// Decisions returns at most most of them, those behind after, in order.
 	Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error)
+	// Once takes an ID that nobody can take again until its time is over;
+	// fs.ErrExist when somebody did.
+	Once(ctx context.Context, id string, until time.Time) error
 
 	audit.Head // which a crash of the whole machine may take back by a moment
 }

@@ -18,7 +18,7 @@ import (
 
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
-		a.brokerTrust(), a.brokerDistrust(), a.brokerRevoke(),
+		a.brokerTrust(), a.brokerLaunched(), a.brokerDistrust(), a.brokerRevoke(),
 		a.brokerAllow(), a.brokerWithdraw(),
 		a.brokerSet(), a.brokerDelete(), a.brokerList(),
 		a.brokerPolicies(), a.brokerWhatIf(), a.brokerDecisions(),

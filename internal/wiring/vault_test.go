@@ -103,7 +103,7 @@ func useHSM(t *testing.T, i Installation) {
 }
 
 func (d *desk) serve() {
-	b, kept, err := d.newBroker(d.ring, TPMTrust{}, nil)
+	b, kept, err := d.newBroker(d.ring, TPMTrust{}, EvidenceConfig{}, nil)
 	check(d.t, err)
 	server := httptest.NewServer(b)
 	d.t.Cleanup(func() {

@@ -28,7 +28,8 @@ import (
 const root = "../.."
 
 var chapters = []string{
-	"image", "registry", "sign", "blob", "peers", "run", "broker", "policy", "confidential-containers", "attack", "verify", "keep", "secrets",
+	"image", "registry", "sign", "blob", "peers", "run", "broker", "secrets", "policy", "evidence", "confidential-containers",
+	"attack", "verify", "keep",
 }
 
 // A step is a command of a chapter, or a file that its reader saves.

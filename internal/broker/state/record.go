@@ -13,22 +13,15 @@ import (
 // such records, the latest; with the decision that it stands on, if one is
 // given.
 func (s *Store) KeepAttested(ctx context.Context, session string, record []byte, until time.Time, most int, d *api.RecordedDecision) error {
-	now := s.cfg.Now().Unix()
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := keepAttested(ctx, tx, session, record, until.Unix()); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, "DELETE FROM attested WHERE until < ? OR id <= (SELECT max(id) FROM attested) - ?", now, most)
-		if err != nil {
-			return err
-		}
-		return s.decide(ctx, tx, d)
-	})
+	rows, err := s.decided(d)
+	if err != nil {
+		return err
+	}
+	return s.add(ctx, append(rows, row{attestedTable, []any{session, until.Unix(), record}, most})...)
 }
 
 func keepAttested(ctx context.Context, tx *sql.Tx, session string, record []byte, until int64) error {
-	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO attested (session, until, record) VALUES (?, ?, ?)", session, until, record)
-	return err
+	return insert(ctx, tx, []step{{rows: []row{{table: attestedTable, values: []any{session, until, record}}}}})
 }
 
 // Attested returns what a session proved; fs.ErrNotExist when it is not kept.
@@ -39,20 +32,15 @@ func (s *Store) Attested(ctx context.Context, session string) ([]byte, error) {
 // KeepProof keeps a proof, and at most most of them, the latest; with the
 // decision that it proves, if one is given.
 func (s *Store) KeepProof(ctx context.Context, name string, proof []byte, most int, d *api.RecordedDecision) error {
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := keepProof(ctx, tx, name, proof); err != nil {
-			return err
-		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM proofs WHERE id <= (SELECT max(id) FROM proofs) - ?", most); err != nil {
-			return err
-		}
-		return s.decide(ctx, tx, d)
-	})
+	rows, err := s.decided(d)
+	if err != nil {
+		return err
+	}
+	return s.add(ctx, append(rows, row{proofsTable, []any{name, proof}, most})...)
 }
 
 func keepProof(ctx context.Context, tx *sql.Tx, name string, proof []byte) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO proofs (name, proof) VALUES (?, ?)", name, proof)
-	return err
+	return insert(ctx, tx, []step{{rows: []row{{table: proofsTable, values: []any{name, proof}}}}})
 }
 
 // Proof returns a proof; fs.ErrNotExist when it is not kept.
@@ -75,7 +63,11 @@ func (s *Store) DropProof(ctx context.Context, name string) error {
 
 // KeepDecision keeps a decision that comes with no other record.
 func (s *Store) KeepDecision(ctx context.Context, d *api.RecordedDecision) error {
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error { return s.decide(ctx, tx, d) })
+	rows, err := s.decided(d)
+	if err != nil {
+		return err
+	}
+	return s.add(ctx, rows...)
 }
 
 // Decisions returns at most most decisions, from the one behind after on.
@@ -92,18 +84,11 @@ func (s *Store) Decisions(ctx context.Context, after int64, most int) ([]api.Rec
 	})
 }
 
-// decide writes a decision down, and forgets the oldest when there are too many.
-func (s *Store) decide(ctx context.Context, tx *sql.Tx, d *api.RecordedDecision) error {
+// decided is a decision as it is written down.
+func (s *Store) decided(d *api.RecordedDecision) ([]row, error) {
 	if d == nil {
-		return nil
+		return nil, nil
 	}
 	record, err := json.Marshal(d)
-	if err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO decisions (session, action, record) VALUES (?, ?, ?)", d.Session, d.Action, record); err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, "DELETE FROM decisions WHERE id <= (SELECT max(id) FROM decisions) - ?", s.cfg.KeepDecisions)
-	return err
+	return []row{{decisionsTable, []any{d.Session, d.Action, record}, s.cfg.KeepDecisions}}, err
 }
