@@ -80,7 +80,7 @@ func Load(r io.ReaderAt, size, sector int64) (*Table, error) {
 	case errors.Is(perr, ErrNoTable) && errors.Is(berr, ErrNoTable) && kind == noMBR:
 		return nil, ErrNoTable
 	case perr != nil && (berr != nil || kind == noMBR):
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, Damage{mbrError(kind), perr, berr}.Err())
+		return nil, fmt.Errorf("%w: %v", ErrDamaged, Damage{mbrError(kind), perr, berr}.Err())
 	}
 	t := &Table{mbr: mbr, disk: d, Damage: Damage{mbrError(kind), perr, berr}}
 	if perr != nil {
