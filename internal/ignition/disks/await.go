@@ -42,7 +42,7 @@ func (s *stage) wait(ctx context.Context, dev string) (string, error) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for start, told := time.Now(), false; ; {
-		target, err := resolve(dev)
+		target, err := Resolve(dev)
 		if err == nil || !errors.Is(err, fs.ErrNotExist) {
 			return target, err
 		}

@@ -40,7 +40,7 @@ func (s *stage) raid(ctx context.Context, r types.Raid) error {
 	command := Command{Name: "mdadm", Args: s.raidArgs(r)}
 	if members == len(r.Devices) {
 		s.Log.Info("array exists", "name", r.Name)
-		if _, err := resolve(arrayPath(r.Name)); err == nil {
+		if _, err := Resolve(arrayPath(r.Name)); err == nil {
 			return nil
 		}
 		command.Args = append([]string{"--assemble", arrayPath(r.Name), "--run"}, s.aliases(r)...)

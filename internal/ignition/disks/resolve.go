@@ -11,10 +11,10 @@ import (
 	"holdfast/internal/boot/gpt"
 )
 
-// resolve finds the device that a path means now. A link in /dev/disk that
+// Resolve finds the device that a path means now. A link in /dev/disk that
 // tells a name the device no longer has is one that udev has still to take
 // away. Where no udev runs, those names are looked for on all devices.
-func resolve(dev string) (string, error) {
+func Resolve(dev string) (string, error) {
 	kind, name := udevName(dev)
 	target, err := filepath.EvalSymlinks(dev)
 	if err == nil {
