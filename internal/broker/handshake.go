@@ -227,18 +227,23 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	if err != nil {
 		return "", err
 	}
+	entry.Image = judged.image()
 	devices, err := b.judgeDevices(ctx, s, a)
 	if err != nil {
 		return "", err
 	}
-	token, err := b.tokens.issue(ear.Result{
+	key, err := b.tokens.key()
+	if err != nil {
+		return "", err
+	}
+	token, err := b.tokens.issueBy(key, ear.Result{
 		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Claims: claims,
 		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: devices,
 	})
 	if err != nil {
 		return "", err
 	}
-	return token, b.keepAttested(ctx, s, a, judged, token)
+	return token, b.keepAttested(ctx, s, a, judged, token, key.certificate())
 }
 
 // An attestation is a message that is well-formed and answers our nonce.

@@ -63,6 +63,14 @@ type signingKey struct {
 	header string // of a token, encoded
 }
 
+// certificate is nil when the key has none.
+func (k *signingKey) certificate() *x509.Certificate {
+	if len(k.Chain) == 0 {
+		return nil
+	}
+	return k.Chain[0]
+}
+
 // fixed is the one key of a broker that rotates none.
 func fixed(k TokenKey) func() TokenKeys { return func() TokenKeys { return TokenKeys{Current: k} } }
 
@@ -124,6 +132,10 @@ func (m *tokenMaker) issue(r ear.Result) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return m.issueBy(key, r)
+}
+
+func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
 	now := m.now()
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
 	payload, err := json.Marshal(ear.Claims(r))
@@ -150,16 +162,6 @@ func (k *signingKey) sign(payload []byte) (string, error) {
 	points.R.FillBytes(signature[:32])
 	points.S.FillBytes(signature[32:])
 	return input + "." + base64url(signature), nil
-}
-
-// certificateOf is that of the key that signed a token of this broker, which
-// may have been replaced since; nil when the key has none.
-func certificateOf(token string) *x509.Certificate {
-	t, err := readToken(token)
-	if err != nil || t.header.JSONWebKey == nil || len(t.header.JSONWebKey.Certificates) == 0 {
-		return nil
-	}
-	return t.header.JSONWebKey.Certificates[0]
 }
 
 // own are the keys whose tokens are good now, by ID.
