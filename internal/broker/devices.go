@@ -26,7 +26,7 @@ func parseDevices(text string) (map[string]json.RawMessage, error) {
 		return nil, nil
 	}
 	var all map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(text), &all); err != nil {
+	if err := exactly([]byte(text), &all); err != nil {
 		return nil, fmt.Errorf("additional_evidence: %w", err)
 	}
 	if len(all) > maxDevices {

@@ -105,7 +105,7 @@ var exactVersion = regexp.MustCompile(`^` + regexp.QuoteMeta(api.KBSVersion) + `
 
 func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 	var request api.KBSRequest
-	if err := json.Unmarshal(body, &request); err != nil {
+	if err := exactly(body, &request); err != nil {
 		return nil, nil, fmt.Errorf("deserialize Request: %w", err)
 	}
 	if !exactVersion.MatchString(request.Version) {
@@ -227,6 +227,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	if err != nil {
 		return "", err
 	}
+	entry.Image = judged.image()
 	devices, err := b.judgeDevices(ctx, s, a)
 	if err != nil {
 		return "", err
@@ -255,7 +256,7 @@ type attestation struct {
 
 func parseAttestation(body []byte, nonce string, known *documents) (*attestation, error) {
 	var a attestation
-	if err := json.Unmarshal(body, &a.KBSAttestation); err != nil {
+	if err := exactly(body, &a.KBSAttestation); err != nil {
 		return nil, fmt.Errorf("deserialize Attestation: %w", err)
 	}
 	if subtle.ConstantTimeCompare([]byte(a.RuntimeData.Nonce), []byte(nonce)) == 0 {

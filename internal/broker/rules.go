@@ -22,6 +22,7 @@ type rules struct {
 	values         map[string]json.RawMessage // by name, set by administrators
 	configurations map[string]api.Configuration
 	standings      map[string]api.ImageStanding // by UKI
+	rebuilds       rebuilds
 
 	// What follows of these at a time.
 	data         *policy.Data
@@ -125,6 +126,12 @@ func (b *Broker) readRules(ctx context.Context, into *rules, kind string) error 
 		into.configurations, err = readConfigurations(documents)
 	case api.StandingKind:
 		into.standings, err = readStandings(documents)
+	case api.RebuilderKind:
+		into.rebuilds.keys, into.rebuilds.by = readRebuilders(documents, b.log), nil
+	case api.RebuildKind:
+		into.rebuilds.statements, into.rebuilds.by = readRebuilds(documents, b.log), nil
+	case api.RequirementKind:
+		into.rebuilds.required, err = readRequirements(documents)
 	}
 	return err
 }

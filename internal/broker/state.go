@@ -66,6 +66,9 @@ type Records interface {
 	KeepDecision(ctx context.Context, d *api.RecordedDecision) error
 	// Decisions returns at most most of them, those behind after, in order.
 	Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error)
+	// Once takes an ID that nobody can take again until its time is over;
+	// fs.ErrExist when somebody did.
+	Once(ctx context.Context, id string, until time.Time) error
 
 	audit.Head // which a crash of the whole machine may take back by a moment
 }

@@ -101,6 +101,9 @@ func open(ctx context.Context, cfg Config) (s *Store, err error) {
 	if err = s.connect(ctx); err == nil {
 		err = s.prepare(ctx)
 	}
+	if err == nil {
+		err = s.wipeSecrets(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
