@@ -172,7 +172,7 @@ func (a *app) brokerRequire() *cobra.Command {
 		Short: "Say how many must have rebuilt an image before it is trusted",
 		Long: `Requires that images were rebuilt, byte for byte, by the keys of so many of the
 named rebuilders, beside all else. It holds at once, tokens that are out
-included. With --rebuilt 0 nothing is required; without flags it is told what is.`,
+included. With --rebuilt 0 nothing is required; without flags it tells what is.`,
 		Example: "  holdfast broker require --rebuilt 2 --by alice,bob,carol",
 		Args:    cobra.NoArgs,
 	}
@@ -187,7 +187,7 @@ included. With --rebuilt 0 nothing is required; without flags it is told what is
 		case !c.Flags().Changed("rebuilt"):
 			r, err = b.Requirements(ctx)
 		case count > 0:
-			r.Rebuilders = &api.RebuildersRequired{Of: slices.Clone(by), AtLeast: count}
+			r.Rebuilders = &api.RebuildersRequired{Of: slices.Compact(slices.Sorted(slices.Values(by))), AtLeast: count}
 			fallthrough
 		default:
 			err = b.Require(ctx, r)
