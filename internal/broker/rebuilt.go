@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast/internal/api"
@@ -26,6 +27,7 @@ type rebuilds struct {
 	statements map[string]*rebuilt.Statement
 	required   api.Requirements
 	by         map[string][]string // names whose keys signed a statement, by its ID
+	signed     map[[2]string]bool  // whether a key, by its ID, signed a statement: found once
 }
 
 // readRebuilders takes each key that can be read. One that cannot be counts
@@ -84,16 +86,24 @@ func readRequirements(documents []api.Version) (r api.Requirements, err error) {
 	return r, nil
 }
 
-// check finds whose keys signed what: once for each change of either.
+// check finds whose keys signed what. What was found before is not asked again:
+// neither a key nor a statement changes under its ID.
 func (r *rebuilds) check() {
+	signed := map[[2]string]bool{}
 	r.by = map[string][]string{}
 	for id, s := range r.statements {
 		for _, name := range slices.Sorted(maps.Keys(r.keys)) {
-			if s.SignedBy(r.keys[name]) {
+			pair := [2]string{id, r.keys[name].ID()}
+			ok, known := r.signed[pair]
+			if !known {
+				ok = s.SignedBy(r.keys[name])
+			}
+			if signed[pair] = ok; ok {
 				r.by[id] = append(r.by[id], name)
 			}
 		}
 	}
+	r.signed = signed
 }
 
 // of are those who have rebuilt the image of these values, and when the first
@@ -224,7 +234,7 @@ func (b *Broker) loadRebuild(w http.ResponseWriter, r *http.Request, actor strin
 	case !s.Good(b.cfg.Now()):
 		return refuse(http.StatusBadRequest, kindReference, "statement of a rebuild: it was good until %s", s.Until.UTC().Format(time.RFC3339))
 	}
-	entry := api.AuditEntry{Action: "load-rebuild", Actor: actor, Peer: r.RemoteAddr, Subject: fmt.Sprintf("%s %s", s.Subject("uki.efi"), digestOf(raw)), Reasons: names}
+	entry := api.AuditEntry{Action: "load-rebuild", Actor: actor, Peer: r.RemoteAddr, Subject: fmt.Sprintf("%s %s by %s", s.Subject("uki.efi"), digestOf(raw), strings.Join(names, ", "))}
 	return b.change(w, r, entry, func(ctx context.Context) error {
 		return b.set(ctx, api.Version{Kind: api.RebuildKind, Name: digestOf(raw), Actor: actor, Comment: comment(r), Content: raw})
 	})
