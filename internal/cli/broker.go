@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
 	"holdfast/internal/input"
+	"holdfast/internal/keys"
 	"holdfast/internal/wiring"
 )
 
@@ -27,7 +28,7 @@ func (a *app) brokerVerbs() *cobra.Command {
 		a.brokerAudit(), a.brokerProofs(),
 		a.brokerHistory(), a.brokerRollback(),
 		a.brokerCheck(), a.brokerBackup(), a.brokerRestore(),
-		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin())
+		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin(), a.brokerPage())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
@@ -35,9 +36,17 @@ func (a *app) brokerVerbs() *cobra.Command {
 func (a *app) brokerFlags(c *cobra.Command) func(context.Context) (*admin.Client, error) {
 	var at string
 	c.Flags().StringVar(&at, "broker", "", "URL of a broker that is served elsewhere (default: this installation's own)")
+	deputy := deputyFlags(c)
 	return func(ctx context.Context) (*admin.Client, error) {
 		if err := checkBrokerURL(at); err != nil {
 			return nil, usageError{err}
+		}
+		who, err := deputy(at)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if who.Root != "" {
+			return who.Remote(at)
 		}
 		dir, err := a.installation()
 		if err != nil {
@@ -47,11 +56,19 @@ func (a *app) brokerFlags(c *cobra.Command) func(context.Context) (*admin.Client
 		if err != nil {
 			return nil, err
 		}
-		if at != "" {
-			return dir.RemoteAdmin(ring, at)
+		client, err := administer(dir, ring, at)
+		if err != nil || who.Key == "" {
+			return client, err
 		}
-		return dir.Admin(ring)
+		return client, who.Take(client)
 	}
+}
+
+func administer(dir wiring.Installation, ring *keys.Ring, at string) (*admin.Client, error) {
+	if at != "" {
+		return dir.RemoteAdmin(ring, at)
+	}
+	return dir.Admin(ring)
 }
 
 // checkBrokerURL keeps secrets off networks that others read.

@@ -129,11 +129,18 @@ func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
 // Without TLS a secret and the administrator's token would be anybody's on the
 // way, so that is for this machine's own addresses only.
 func (i Installation) RemoteAdmin(ring *keys.Ring, address string) (*admin.Client, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(net.JoinHostPort(u.Hostname(), u.Port()))) {
-		return nil, fmt.Errorf("broker %.80q: want https://HOST:PORT, or http:// on this machine", address)
+	if err := checkBroker(address); err != nil {
+		return nil, err
 	}
 	return newAdmin(ring, address, "cli"), nil
+}
+
+func checkBroker(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(net.JoinHostPort(u.Hostname(), u.Port()))) {
+		return fmt.Errorf("broker %.80q: want https://HOST:PORT, or http:// on this machine", address)
+	}
+	return nil
 }
 
 // inProcess answers requests without a network.
