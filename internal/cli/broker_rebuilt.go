@@ -195,12 +195,40 @@ included. With --rebuilt 0 nothing is required; without flags it tells what is.`
 		if err != nil {
 			return fmt.Errorf("require: %w", err)
 		}
-		return a.answer(r, func(w io.Writer) {
-			if n := r.Rebuilders; n != nil {
-				fmt.Fprintf(w, "images must be rebuilt by %d of %s\n", n.AtLeast, strings.Join(n.Of, ", "))
-				return
-			}
-			fmt.Fprintln(w, "images need not be rebuilt by anybody")
-		})
+		unasked, err := unaskedBy(ctx, b)
+		if err != nil {
+			return fmt.Errorf("require: %w", err)
+		}
+		answer := struct {
+			api.Requirements
+			Unasked []string `json:"unasked_by"` // policies that do not look at it
+		}{r, unasked}
+		return a.answer(answer, func(w io.Writer) { printRequired(w, r, unasked) })
 	})
+}
+
+func printRequired(w io.Writer, r api.Requirements, unasked []string) {
+	if r.Rebuilders == nil {
+		fmt.Fprintln(w, "images need not be rebuilt by anybody")
+		return
+	}
+	fmt.Fprintf(w, "images must be rebuilt by %d of %s\n", r.Rebuilders.AtLeast, strings.Join(r.Rebuilders.Of, ", "))
+	for _, kind := range unasked {
+		fmt.Fprintf(w, "but the %s policy in force is not the shipped one, and does not ask for it\n", kind)
+	}
+}
+
+// unaskedBy are the policies in force that do not speak of requirements.
+func unaskedBy(ctx context.Context, b *admin.Client) ([]string, error) {
+	list := []string{}
+	for _, kind := range wiring.PolicyKinds {
+		p, err := b.Policy(ctx, kind)
+		if err != nil {
+			return nil, err
+		}
+		if !strings.Contains(p.Policy, "data.requirements") {
+			list = append(list, kind)
+		}
+	}
+	return list, nil
 }
