@@ -16,7 +16,7 @@ import (
 // Whatever an administrator says of rebuilders, the rules can be read after it,
 // and a requirement that holds is one that somebody can fulfil.
 //
-//fuzz:parser rebuilt.go:addRebuilder,checkNew,loadRebuild,setRequirements,checkRequired,readRebuilders,readRebuilds,readRequirements contents.go:loadContents
+//fuzz:parser rebuilt_admin.go:addRebuilder,checkNew,loadRebuild,setRequirements,checkRequired rebuilt.go:readRebuilders,readRebuilds,readRequirements contents.go:loadContents
 func FuzzRebuilders(f *testing.F) {
 	b := fuzzBroker(f)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: fuzzAdmin}, nil)
