@@ -69,7 +69,7 @@ type ephemeralKey struct {
 
 func parseTEEKey(raw json.RawMessage) (*teeKey, error) {
 	var k teeKey
-	if err := json.Unmarshal(raw, &k); err != nil {
+	if err := exactly(raw, &k); err != nil {
 		return nil, fmt.Errorf("tee-pubkey: %w", err)
 	}
 	// A bad key is found before the machine is trusted.

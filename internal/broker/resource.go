@@ -14,7 +14,7 @@ import (
 const maxResource = 2 << 20
 
 func pathOf(r *http.Request) (Resource, error) {
-	path, err := ParseResource(r.PathValue("repository") + "/" + r.PathValue("type") + "/" + r.PathValue("tag"))
+	path, err := parsePlain(r.PathValue("repository") + "/" + r.PathValue("type") + "/" + r.PathValue("tag"))
 	if err != nil {
 		return "", refuse(http.StatusNotFound, kindPath, "%w", err)
 	}
@@ -58,6 +58,9 @@ func (b *Broker) attestedToken(r *http.Request) (*verified, error) {
 		return nil, refuse(http.StatusUnauthorized, kindNoToken, "Attestation Token not found: the session is not attested, and no bearer token was sent")
 	}
 	v, err := b.tokens.verify(token)
+	if err == nil {
+		err = b.proves(v)
+	}
 	if err != nil {
 		return nil, refuse(http.StatusUnauthorized, kindToken, "Token Verifier error: %w", err)
 	}

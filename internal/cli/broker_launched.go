@@ -25,11 +25,11 @@ func (a *app) brokerLaunched() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "launched NAME --out FILE",
 		Short: "Sign how an image is launched on confidential hardware",
-		Long: `Writes signed reference values of the image NAME to FILE, for "broker trust": the
-launch measurement and the least firmware under AMD SEV-SNP, or MRTD and RTMRs
-under Intel TDX. --add-to takes what "image build" wrote of the image (its PCRs),
-which evidence of machines at Azure is judged by, too. The signature is by this
-installation's image key.
+		Long: `Writes signed reference values of the image NAME to FILE, for "broker trust":
+the launch measurement and the least firmware under AMD SEV-SNP, or MRTD and
+RTMRs under Intel TDX. --add-to takes what "image build" wrote of the image (its
+PCRs), which evidence of machines at Azure is judged by, too. The signature is
+by this installation's image key.
 
 Exit codes: 0 done, 1 failed, 2 usage.`,
 		Example: "  holdfast broker launched guest --out launch.json \\\n    --snp-measurement 1f0c… --snp-minimum bootloader=10,tee=0,snp=23,microcode=25",
