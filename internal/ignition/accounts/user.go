@@ -100,7 +100,7 @@ func (d *Database) newIDs(u types.PasswdUser) (uid, gid int, err error) {
 	case util.NotEmpty(u.PrimaryGroup):
 		gid, err = d.primary(*u.PrimaryGroup)
 	case util.IsTrue(u.NoUserGroup) || d.defs.get("USERGROUPS_ENAB") != "yes":
-		gid, err = d.primary(d.defs.get("GROUP"))
+		gid, err = d.usual()
 	default:
 		gid, err = d.ownGroup(u, uid)
 	}
@@ -117,6 +117,16 @@ func (d *Database) primary(group string) (int, error) {
 		return 0, &UnknownError{"group", group}
 	}
 	return strconv.Atoi(row[2])
+}
+
+// usual is the group of users without one of their own; its number needs no
+// group.
+func (d *Database) usual() (int, error) {
+	group := d.defs.get("GROUP")
+	if gid, err := strconv.Atoi(group); err == nil {
+		return gid, nil
+	}
+	return d.primary(group)
 }
 
 func (d *Database) ownGroup(u types.PasswdUser, uid int) (int, error) {
