@@ -16,7 +16,7 @@ func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) ig
 	return ignition.Config{
 		Cache: f.cache, NeedNet: f.needNet, State: f.state, Platform: f.platform, Timeout: f.timeout, Log: log,
 		SystemDir: c.variable("SYSTEM_CONFIG_DIR", "/usr/lib/ignition"), CommandLine: firstLine("/proc/cmdline"),
-		Load: load, Render: render, Fetch: fetch,
+		Load: reader{log}.load, Render: reader{log}.render, Fetch: fetcher(f.platform, log).Fetch,
 		Provide: func(ctx context.Context, fetch ignition.Fetch) ([]byte, error) {
 			return provide(ctx, platform.Config{File: c.variable("CONFIG_FILE", "")}, fetch)
 		},

@@ -1,34 +1,56 @@
 package provision
 
 import (
+	"bytes"
 	"context"
-	"errors"
-	"io"
+	"log/slog"
 
-	"github.com/coreos/ignition/v2/config"
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
-	"github.com/vincent-petithory/dataurl"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/fetch"
+	"holdfast/internal/ignition/spec"
 )
 
-func load(name string, raw []byte) (types.Config, error) {
-	c, report, err := config.Parse(raw)
+// reader reads configs of any version, and logs what is odd in them.
+type reader struct{ log *slog.Logger }
+
+func (r reader) load(name string, raw []byte) (types.Config, error) {
+	d, err := spec.Loader{}.Load(name, raw)
 	if err != nil {
-		return c, errors.Join(err, errors.New(report.String()))
+		return types.Config{}, err
 	}
-	return c, nil
+	r.warn(d.Findings)
+	return d.Config, nil
 }
 
-func render(_ context.Context, _ string, c types.Config, _ ignition.SettingsFetch) (types.Config, []string, error) {
-	return c, nil, nil
+func (r reader) render(ctx context.Context, name string, c types.Config, get ignition.SettingsFetch) (types.Config, []string, error) {
+	whole, err := spec.Renderer{Fetch: func(ctx context.Context, settings types.Ignition, r types.Resource) ([]byte, error) {
+		var b bytes.Buffer
+		err := get(ctx, settings, r, &b)
+		return b.Bytes(), err
+	}}.Render(ctx, name, c)
+	if err != nil {
+		return types.Config{}, nil, err
+	}
+	r.warn(whole.Findings)
+	return whole.Config, whole.Sources, nil
 }
 
-func fetch(_ context.Context, _ types.Ignition, r types.Resource, w io.Writer) error {
-	u, err := dataurl.DecodeString(*r.Source)
-	if err != nil {
-		return err
+func (r reader) warn(findings []spec.Finding) {
+	for _, f := range findings {
+		r.log.Warn("config", "finding", f.String())
 	}
-	_, err = w.Write(u.Data)
-	return err
+}
+
+// fetcher asks as the platform's machines may: with a role where there is one.
+func fetcher(platform string, log *slog.Logger) *fetch.Fetcher {
+	c := fetch.Config{Log: log}
+	switch platform {
+	case "aws":
+		c.AWS = "http://169.254.169.254"
+	case "gcp":
+		c.GCP = "http://metadata.google.internal"
+	}
+	return fetch.New(c)
 }
