@@ -162,4 +162,3 @@ func dataURL(raw []byte) *string {
 	s := "data:;base64," + base64.StdEncoding.EncodeToString(raw)
 	return &s
 }
-

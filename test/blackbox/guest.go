@@ -186,4 +186,3 @@ func compose(modules, engine, tests string, args []string) (*guest, error) {
 	g.text("etc/args", strings.Join(args, "\n")+"\n", 0o644)
 	return g, errs
 }
-
