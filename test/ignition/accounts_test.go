@@ -1,6 +1,7 @@
 package ignition
 
 import (
+	"errors"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -19,8 +20,17 @@ import (
 func tool(root, name string, args ...string) error {
 	cmd := exec.Command(name, append([]string{"--root", root}, args...)...)
 	cmd.Env = append(os.Environ(), epoch)
-	return cmd.Run()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if name == "userdel" && errors.As(err, &exit) && exit.ExitCode() == homeStays {
+		return nil
+	}
+	return err
 }
+
+// homeStays is userdel's exit code for a user who is gone, and whose home is
+// not its own and stays: ours says nothing of it.
+const homeStays = 12
 
 // userWords are upstream's for a user that is there or not.
 func userWords(u types.PasswdUser, exists bool) (string, []string) {

@@ -133,8 +133,11 @@ func (d *Database) ownGroup(u types.PasswdUser, uid int) (int, error) {
 	if d.group.find(u.Name) != nil {
 		return 0, fmt.Errorf("group %q exists already: give primaryGroup or noUserGroup", u.Name)
 	}
-	used, gid := d.group.used(2), uid
-	if used[uid] {
+	used, gid, most := d.group.used(2), uid, "GID_MAX"
+	if util.IsTrue(u.System) {
+		most = "SYS_GID_MAX"
+	}
+	if uid < 1 || uid > d.defs.number(most) || used[uid] {
 		var err error
 		if gid, err = d.free("GID", util.IsTrue(u.System), used); err != nil {
 			return 0, err
