@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rsa"
@@ -99,7 +100,7 @@ var p256 = []byte{6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7}
 // generate makes a key that stays inside for ever.
 func (s *session) generate(name string, id []byte, kind hsm.Kind) error {
 	if there, err := s.list(name); err != nil || len(there) > 0 {
-		return errors.Join(err, fmt.Errorf("there is a key called %q already", name))
+		return cmp.Or(err, errExists)
 	}
 	own := []*pkcs11.Attribute{label(name), pkcs11.NewAttribute(pkcs11.CKA_ID, id), pkcs11.NewAttribute(pkcs11.CKA_TOKEN, true)}
 	inside := append(own, pkcs11.NewAttribute(pkcs11.CKA_PRIVATE, true), pkcs11.NewAttribute(pkcs11.CKA_SENSITIVE, true),

@@ -75,7 +75,10 @@ func (t *token) close() {
 	t.ctx.Destroy()
 }
 
-var errAbsent = errors.New("no such key")
+var (
+	errAbsent = errors.New("no such key")
+	errExists = errors.New("it is there")
+)
 
 // codeOf sorts errors by PKCS#11 2.40, section 11.1.
 func codeOf(err error) hsm.Code {
@@ -83,6 +86,8 @@ func codeOf(err error) hsm.Code {
 	switch {
 	case errors.Is(err, errAbsent):
 		return hsm.CodeAbsent
+	case errors.Is(err, errExists):
+		return hsm.CodeExists
 	case !errors.As(err, &code):
 		return ""
 	case slices.Contains([]pkcs11.Error{pkcs11.CKR_PIN_INCORRECT, pkcs11.CKR_PIN_LOCKED, pkcs11.CKR_PIN_EXPIRED,

@@ -42,4 +42,6 @@ type KnownImage struct {
 	References []string `json:"references"`       // IDs
 	At         string   `json:"at,omitempty"`     // when it expired or was revoked: RFC 3339
 	Reason     string   `json:"reason,omitempty"` // why it was revoked
+	// RebuiltBy are those whose statements about it hold, by name.
+	RebuiltBy []Rebuilder `json:"rebuilt_by,omitempty"`
 }

@@ -29,7 +29,7 @@ type SNPReference struct {
 	Measurement string `json:"measurement"` // launch digest, 96 hex digits
 	// MinimumTCB are the lowest security patch levels that will do, by part:
 	// bootloader, tee, snp, microcode, and fmc on Turin. Each is compared with
-	// the reported and the committed level; a part that is absent is not asked.
+	// the reported and the committed level. All but fmc must be named.
 	MinimumTCB map[string]uint8 `json:"minimum_tcb"`
 }
 

@@ -15,7 +15,7 @@ const (
 
 // VersionedKinds lists them.
 func VersionedKinds() []string {
-	return []string{PolicyKind, ReferenceKind, ConfigurationKind, StandingKind, ValueKind}
+	return []string{PolicyKind, ReferenceKind, ConfigurationKind, StandingKind, ValueKind, RebuilderKind, RebuildKind, RequirementKind, ContentsKind}
 }
 
 // A Version is one change of one thing that a broker keeps in versions. Each

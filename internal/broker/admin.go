@@ -7,9 +7,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"slices"
 	"strings"
@@ -41,7 +43,7 @@ func (b *Broker) handleAdmin(pattern string, h adminHandler) {
 func (b *Broker) asAdministrator(w http.ResponseWriter, r *http.Request, do func(actor string) error) error {
 	actor, err := b.administrator(w, r)
 	var p *problem
-	if errors.As(err, &p) {
+	if errors.As(err, &p) || errors.Is(err, syscall.ENOSPC) {
 		return err
 	}
 	if err != nil {
@@ -186,20 +188,33 @@ func (b *Broker) bound(w http.ResponseWriter, r *http.Request, c *adminClaims) e
 		return errors.New("the token is for another body")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return b.once(c.ID)
+	return b.once(r.Context(), c.ID, c.Expiry.Time().Add(adminLeeway))
 }
 
-// once takes a token's ID, which nobody can do twice.
-func (b *Broker) once(id string) error {
+var errUsed = errors.New("the token was used before")
+
+// once takes a token's ID, which nobody can do twice: not here, whatever the
+// clock does, and not at a broker that shares the state or is started later.
+func (b *Broker) once(ctx context.Context, id string, until time.Time) error {
 	if len(id) < 16 {
 		return errors.New("the token has no ID of 16 characters or more (jti)")
 	}
 	sum := sha256.Sum256([]byte(id))
 	fresh, _, err := b.adminIDs.use(sessionID(sum[:16]), b.cfg.Now())
 	if err == nil && !fresh {
-		err = errors.New("the token was used before")
+		err = errUsed
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	err = b.state.Once(ctx, hex.EncodeToString(sum[:]), until)
+	if errors.Is(err, fs.ErrExist) {
+		return errUsed
+	}
+	if err != nil {
+		return told(err)
+	}
+	return nil
 }
 
 // change makes an administrator's change, records it and answers. The record

@@ -58,13 +58,18 @@ type Config struct {
 	// and returns its content. Without it no image can be trusted.
 	VerifyReference func(envelope []byte) (*api.ReferenceValues, error)
 
+	// ReadContents checks who signed the provenance of a machine image, and
+	// that the bill of materials is the one that it states. Without it the
+	// broker keeps none.
+	ReadContents func(provenance, bill []byte) (*api.ImageContents, error)
+
 	// Proofs makes every release leave a proof. Without it, none does.
 	Proofs *Proofs
 
 	// Plugins serve other kinds of resources, below /kbs/v0/NAME/ each.
 	Plugins []Plugin
 
-	Issuer      string        // of tokens; "holdfast" when empty
+	Issuer      string        // this broker's name in its tokens; "holdfast" when empty
 	SessionLife time.Duration // from challenge to last use; 5 minutes when 0, as Trustee's
 	TokenLife   time.Duration // 5 minutes when 0
 	MaxSessions int           // attested ones, of 4 KiB; 16384 when 0
@@ -135,7 +140,7 @@ func New(cfg Config) (*Broker, error) {
 
 func setDefaults(cfg *Config) {
 	if cfg.Issuer == "" {
-		cfg.Issuer = "holdfast"
+		cfg.Issuer = unnamed
 	}
 	if cfg.SessionLife == 0 {
 		cfg.SessionLife = 5 * time.Minute
@@ -172,6 +177,16 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /reference-value/{id}", b.getImage)
 	b.handleAdmin("DELETE /reference-value/{id}", b.distrustImage)
 	b.handleAdmin("POST /holdfast/images", b.setStanding)
+	b.handleAdmin("GET /holdfast/rebuilders", b.listRebuilders)
+	b.handleAdmin("POST /holdfast/rebuilders", b.addRebuilder)
+	b.handleAdmin("DELETE /holdfast/rebuilders/{name}", b.removeRebuilder)
+	b.handleAdmin("GET /holdfast/rebuilds", b.listRebuilds)
+	b.handleAdmin("POST /holdfast/rebuilds", b.loadRebuild)
+	b.handleAdmin("DELETE /holdfast/rebuilds/{id}", b.forgetRebuild)
+	b.handleAdmin("GET /holdfast/requirements", b.getRequirements)
+	b.handleAdmin("POST /holdfast/requirements", b.setRequirements)
+	b.handleAdmin("GET /holdfast/contents", b.listContents)
+	b.handleAdmin("POST /holdfast/contents", b.loadContents)
 	b.handleAdmin("GET /holdfast/decisions", b.listDecisions)
 	b.handleAdmin("GET /holdfast/policies/{kind}", b.getPolicy)
 	b.handleAdmin("POST /holdfast/policies/{kind}", b.changePolicy)

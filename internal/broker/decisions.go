@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -24,6 +25,9 @@ func (q question) recorded(d api.ProofDecision, action, session, tee string, at 
 // changes nothing of it: the audit log is what must not miss it.
 func (b *Broker) keepDecision(ctx context.Context, q question, action, session, tee string) {
 	d, err := q.proof()
+	if err == nil && len(d.Input)+len(d.Data) > maxDecision {
+		err = errors.New("it is too large")
+	}
 	if err == nil {
 		err = b.state.KeepDecision(context.WithoutCancel(ctx), q.recorded(d, action, session, tee, b.cfg.Now().UTC()))
 	}
@@ -31,6 +35,9 @@ func (b *Broker) keepDecision(ctx context.Context, q question, action, session, 
 		b.log.Error("broker: a decision is not kept for whatif", "action", action, "session", session, "error", err)
 	}
 }
+
+// maxDecision bounds what a denial leaves: a stranger's document is in it.
+const maxDecision = 256 << 10
 
 // mostDecisions bounds one answer: each is some kilobytes.
 const mostDecisions = 20

@@ -16,7 +16,7 @@ func (r *rules) known(now time.Time) (images map[string]api.KnownImage, until ti
 		k := judged(s, now)
 		for shown := range s.Shows { // also where no values of it are left
 			if k.Status != api.ImageTrusted {
-				images[shown] = k
+				images[shown] = together(images[shown], k)
 			}
 		}
 	}
@@ -25,13 +25,32 @@ func (r *rules) known(now time.Time) (images map[string]api.KnownImage, until ti
 		if s.Until != nil && s.Until.After(now) && (until.IsZero() || s.Until.Before(until)) {
 			until = *s.Until
 		}
+		who, ends := r.rebuilds.of(r.references.values[id], now)
+		if !ends.IsZero() && (until.IsZero() || ends.Before(until)) {
+			until = ends
+		}
 		for shown := range shows(r.references.values[id]) {
 			k := together(images[shown], judged(s, now))
+			k.RebuiltBy = who
+			if before := images[shown]; len(before.References) > 0 {
+				k.RebuiltBy = both(before.RebuiltBy, who)
+			}
 			k.References = append(images[shown].References, id)
 			images[shown] = k
 		}
 	}
 	return images, until
+}
+
+// both are those who have rebuilt both of two images that evidence cannot tell
+// apart.
+func both(x, y []api.Rebuilder) (all []api.Rebuilder) {
+	for _, who := range x {
+		if slices.Contains(y, who) {
+			all = append(all, who)
+		}
+	}
+	return all
 }
 
 // together is what two envelopes of one image come to: the one that lasts
@@ -91,8 +110,11 @@ func shows(v *api.ReferenceValues) map[string]string {
 
 // build makes what policies are given of the rules.
 func (r *rules) build(now time.Time) error {
+	if r.rebuilds.by == nil {
+		r.rebuilds.check()
+	}
 	images, until := r.known(now)
-	r.images, r.built, r.until = images, now, until
+	r.images, r.built, r.until, r.narrowed = images, now, until, &narrowed{}
 	r.trusted = references{map[string]*api.ReferenceValues{}, r.references.envelopes}
 	for id, v := range r.references.values {
 		if judged(r.standing(id), now).Status == api.ImageTrusted {
@@ -102,7 +124,7 @@ func (r *rules) build(now time.Time) error {
 	var err error
 	r.data, err = policy.NewData(map[string]any{
 		"reference": r.trusted.values, "images": images, "configurations": r.configurations,
-		"reference_values": r.named(),
+		"reference_values": r.named(), "requirements": r.rebuilds.required,
 	})
 	return err
 }
@@ -166,20 +188,4 @@ func (r *rules) shown(claims map[string]any) (images []string) {
 	}
 	slices.Sort(images)
 	return slices.Compact(images)
-}
-
-// only leaves out of data what is no matter to a machine with these claims and
-// this configuration.
-func (r *rules) only(data *policy.Data, claims map[string]any, configuration string) (*policy.Data, references) {
-	images := r.shown(claims)
-	few := references{map[string]*api.ReferenceValues{}, r.trusted.envelopes}
-	for _, shown := range images {
-		for _, id := range r.images[shown].References {
-			if v, ok := r.trusted.values[id]; ok {
-				few.values[id] = v
-			}
-		}
-	}
-	ids := slices.Sorted(maps.Keys(few.values))
-	return data.Only("images", images...).Only("reference", ids...).Only("reference_values").Only("configurations", configuration), few
 }

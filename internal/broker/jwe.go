@@ -69,14 +69,48 @@ type ephemeralKey struct {
 
 func parseTEEKey(raw json.RawMessage) (*teeKey, error) {
 	var k teeKey
-	if err := json.Unmarshal(raw, &k); err != nil {
+	if err := exactly(raw, &k); err != nil {
 		return nil, fmt.Errorf("tee-pubkey: %w", err)
 	}
-	// Wrapping once now finds a bad key before the machine is trusted.
-	if _, err := k.wrap(make([]byte, 32)); err != nil {
+	// A bad key is found before the machine is trusted.
+	if err := k.check(); err != nil {
 		return nil, fmt.Errorf("tee-pubkey: %w", err)
 	}
 	return &k, nil
+}
+
+// check finds what wrapping a key would, for less than an agreement of keys.
+func (k *teeKey) check() error {
+	curve, size := k.curve()
+	if curve == nil {
+		_, err := k.wrap(make([]byte, 32))
+		return err
+	}
+	_, err := k.point(curve, size)
+	return err
+}
+
+// curve is nil for a key that is on none.
+func (k *teeKey) curve() (curve ecdh.Curve, size int) {
+	switch {
+	case k.Kty == "EC" && k.Alg == algECDH && k.Crv == "P-256":
+		return ecdh.P256(), 32
+	case k.Kty == "EC" && k.Alg == algECDH && k.Crv == "P-521":
+		return ecdh.P521(), 66
+	}
+	return nil, 0
+}
+
+func (k *teeKey) point(curve ecdh.Curve, size int) (*ecdh.PublicKey, error) {
+	point := []byte{4} // uncompressed, SEC 1 section 2.3.3
+	for _, text := range []string{k.X, k.Y} {
+		coordinate, err := base64.RawURLEncoding.DecodeString(text)
+		if err != nil || len(coordinate) != size {
+			return nil, fmt.Errorf("a coordinate is not %d bytes in base64url", size)
+		}
+		point = append(point, coordinate...)
+	}
+	return curve.NewPublicKey(point) // which must be on the curve
 }
 
 // seal encrypts value so that only the holder of the private key reads it.
@@ -113,12 +147,10 @@ type wrappedKey struct {
 }
 
 func (k *teeKey) wrap(key []byte) (*wrappedKey, error) {
-	switch {
-	case k.Kty == "EC" && k.Alg == algECDH && k.Crv == "P-256":
-		return k.wrapEC(ecdh.P256(), 32, key)
-	case k.Kty == "EC" && k.Alg == algECDH && k.Crv == "P-521":
-		return k.wrapEC(ecdh.P521(), 66, key)
-	case k.Kty == "RSA" && k.Alg == algRSA:
+	if curve, size := k.curve(); curve != nil {
+		return k.wrapEC(curve, size, key)
+	}
+	if k.Kty == "RSA" && k.Alg == algRSA {
 		return k.wrapRSA(key)
 	}
 	return nil, fmt.Errorf("key type %q with curve %q and algorithm %q is not supported: expected EC with P-256 or P-521 and %s, or RSA and %s",
@@ -127,15 +159,7 @@ func (k *teeKey) wrap(key []byte) (*wrappedKey, error) {
 
 // wrapEC is RFC 7518 section 4.6 with both parties' information empty.
 func (k *teeKey) wrapEC(curve ecdh.Curve, size int, key []byte) (*wrappedKey, error) {
-	point := []byte{4} // uncompressed, SEC 1 section 2.3.3
-	for _, text := range []string{k.X, k.Y} {
-		coordinate, err := base64.RawURLEncoding.DecodeString(text)
-		if err != nil || len(coordinate) != size {
-			return nil, fmt.Errorf("a coordinate is not %d bytes in base64url", size)
-		}
-		point = append(point, coordinate...)
-	}
-	public, err := curve.NewPublicKey(point)
+	public, err := k.point(curve, size)
 	if err != nil {
 		return nil, err
 	}

@@ -20,13 +20,19 @@ func ParseResource(text string) (Resource, error) {
 	if u, err := url.Parse(text); err == nil && u.Scheme == "kbs" && u.Host == "" {
 		path = strings.TrimPrefix(u.Path, "/")
 	}
+	return parsePlain(path)
+}
+
+// parsePlain reads a path and nothing else: what stands in a URL already is not
+// read as one again, or a resource would have several.
+func parsePlain(path string) (Resource, error) {
 	parts := strings.Split(path, "/")
 	if len(parts) != 3 {
-		return "", fmt.Errorf("resource %q: expected REPOSITORY/TYPE/TAG", text)
+		return "", fmt.Errorf("resource %q: expected REPOSITORY/TYPE/TAG", path)
 	}
 	for _, part := range parts {
 		if !validPart(part) {
-			return "", fmt.Errorf("resource %q: part %q must be 1 to %d letters, digits, '_', '-' or, not first, '.'", text, part, maxPart)
+			return "", fmt.Errorf("resource %q: part %q must be 1 to %d letters, digits, '_', '-' or, not first, '.'", path, part, maxPart)
 		}
 	}
 	return Resource(path), nil

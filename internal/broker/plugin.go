@@ -100,7 +100,7 @@ func (b *Broker) callByMachine(w http.ResponseWriter, r *http.Request, p Plugin,
 		return refuse(http.StatusUnauthorized, kindToken, "Token Verifier error: %w", err)
 	}
 	want := wanted{plugin: p.Name(), path: strings.Join(path, "/")}
-	entry := api.AuditEntry{Action: "call-plugin", Session: v.session, Peer: r.RemoteAddr, InitData: v.initData(), Resource: want.String()}
+	entry := api.AuditEntry{Action: "call-plugin", Session: v.session, Peer: r.RemoteAddr, InitData: v.initData(), Warning: v.warning(), Resource: want.String()}
 	answer, err := b.give(r.Context(), v, want, r.URL.Query(), &entry, func(ctx context.Context) ([]byte, error) {
 		answer, err := p.Serve(ctx, Call{Method: r.Method, Path: path, Body: body, Key: key})
 		return answer.Body, err
@@ -193,8 +193,9 @@ func (b *Broker) give(ctx context.Context, v *verified, want wanted, query url.V
 	return answer, err
 }
 
-// kept tells a machine that what it may use is not to be had.
-func (b *Broker) kept(ctx context.Context, path Resource) error {
+// unkept refuses a path that is a key which a plugin keeps: it may be used, and
+// is neither to be had nor to be set.
+func (b *Broker) unkept(ctx context.Context, path Resource) error {
 	for _, p := range b.cfg.Plugins {
 		keeper, ok := p.(Keeper)
 		if !ok {
@@ -206,13 +207,16 @@ func (b *Broker) kept(ctx context.Context, path Resource) error {
 			return refuse(http.StatusConflict, api.KindKept, "the key %s never leaves %s: it opens packets there", path, p.Name())
 		}
 	}
-	return refuse(http.StatusNotFound, kindInternal, "resource not found: %s", path)
+	return nil
 }
 
 func (b *Broker) resource(ctx context.Context, path Resource) ([]byte, error) {
 	value, err := b.state.Resource(ctx, string(path))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, b.kept(ctx, path)
+		if err := b.unkept(ctx, path); err != nil {
+			return nil, err
+		}
+		return nil, refuse(http.StatusNotFound, kindInternal, "resource not found: %s", path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("resource %s: %w", path, err)

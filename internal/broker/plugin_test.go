@@ -109,4 +109,7 @@ func TestAKeyThatIsKeptIsNotReleased(t *testing.T) {
 	m.attest()
 	status, body := m.call("GET", "/kbs/v0/resource/default/key/absent", nil)
 	wantProblem(t, status, body, http.StatusConflict, api.KindKept, "never leaves pkcs11")
+	if err := b.admin.SetResource(t.Context(), "default/key/absent", []byte("x")); err == nil || !strings.Contains(err.Error(), "never leaves pkcs11") {
+		t.Errorf("setting it: got %v", err)
+	}
 }

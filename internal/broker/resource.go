@@ -14,7 +14,7 @@ import (
 const maxResource = 2 << 20
 
 func pathOf(r *http.Request) (Resource, error) {
-	path, err := ParseResource(r.PathValue("repository") + "/" + r.PathValue("type") + "/" + r.PathValue("tag"))
+	path, err := parsePlain(r.PathValue("repository") + "/" + r.PathValue("type") + "/" + r.PathValue("tag"))
 	if err != nil {
 		return "", refuse(http.StatusNotFound, kindPath, "%w", err)
 	}
@@ -32,7 +32,7 @@ func (b *Broker) getResource(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	entry := api.AuditEntry{Action: "get-resource", Session: v.session, Peer: r.RemoteAddr,
-		InitData: v.initData(), Resource: string(path)}
+		InitData: v.initData(), Warning: v.warning(), Resource: string(path)}
 	want := wanted{resourcePlugin, string(path)}
 	answer, err := b.give(r.Context(), v, want, r.URL.Query(), &entry, func(ctx context.Context) ([]byte, error) { return b.resource(ctx, path) })
 	if err := b.conclude(r.Context(), entry, err); err != nil {
@@ -58,6 +58,9 @@ func (b *Broker) attestedToken(r *http.Request) (*verified, error) {
 		return nil, refuse(http.StatusUnauthorized, kindNoToken, "Attestation Token not found: the session is not attested, and no bearer token was sent")
 	}
 	v, err := b.tokens.verify(token)
+	if err == nil {
+		err = b.proves(v)
+	}
 	if err != nil {
 		return nil, refuse(http.StatusUnauthorized, kindToken, "Token Verifier error: %w", err)
 	}
@@ -86,6 +89,9 @@ func (b *Broker) setResource(w http.ResponseWriter, r *http.Request, actor strin
 	}
 	if len(value) == 0 {
 		return refuse(http.StatusBadRequest, kindSerde, "resource %s: the body is empty", path) // which clients cannot open
+	}
+	if err := b.unkept(r.Context(), path); err != nil {
+		return err
 	}
 	entry := api.AuditEntry{Action: "set-resource", Actor: actor, Peer: r.RemoteAddr, Resource: string(path),
 		Value: b.audit.digest(path, value)}

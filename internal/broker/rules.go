@@ -22,12 +22,14 @@ type rules struct {
 	values         map[string]json.RawMessage // by name, set by administrators
 	configurations map[string]api.Configuration
 	standings      map[string]api.ImageStanding // by UKI
+	rebuilds       rebuilds
 
 	// What follows of these at a time.
 	data         *policy.Data
 	trusted      references // those that are neither expired nor revoked
 	images       map[string]api.KnownImage
 	built, until time.Time // until is when one expires; zero: none does
+	narrowed     *narrowed
 
 	generations map[string]int64 // of what is above, by kind
 	checked     time.Time        // when the references were
@@ -37,6 +39,7 @@ type rules struct {
 // that of the policies; 0 where the shipped one holds.
 type compiledPolicy struct {
 	source  string
+	digest  string // of the source
 	version int64
 	policy  *policy.Policy
 	err     error
@@ -122,6 +125,12 @@ func (b *Broker) readRules(ctx context.Context, into *rules, kind string) error 
 		into.configurations, err = readConfigurations(documents)
 	case api.StandingKind:
 		into.standings, err = readStandings(documents)
+	case api.RebuilderKind:
+		into.rebuilds.keys, into.rebuilds.by = readRebuilders(documents, b.log), nil
+	case api.RebuildKind:
+		into.rebuilds.statements, into.rebuilds.by = readRebuilds(documents, b.log), nil
+	case api.RequirementKind:
+		into.rebuilds.required, err = readRequirements(documents)
 	}
 	return err
 }
@@ -137,6 +146,7 @@ func readPolicies(documents []api.Version) map[string]compiledPolicy {
 		all[d.Name] = compiledPolicy{source: string(d.Content), version: d.Number}
 	}
 	for kind, p := range all {
+		p.digest = digestOf([]byte(p.source))
 		p.policy, p.err = policy.Compile(kind+".rego", p.source)
 		all[kind] = p
 	}

@@ -15,7 +15,8 @@ import (
 
 // A State is what a broker must not forget. A change is durable when its call
 // returns, whole or not at all; other processes may share what it is kept in,
-// and each sees the others' changes at once. What is not there is
+// and each sees the others' changes at once (of Generations, within a tenth of
+// a second). What is not there is
 // fs.ErrNotExist, what must not be there fs.ErrExist, a full disk
 // syscall.ENOSPC. Package statetest says the rest.
 type State interface {
@@ -52,7 +53,9 @@ type Documents interface {
 }
 
 // Records keeps what came of requests, bounded in number and time. A decision
-// that comes with a record is kept with it or not at all.
+// that comes with a record is kept with it or not at all. What handshakes leave
+// (KeepAttested, KeepDecision) is durable a tenth of a second later: until then
+// a crash may take it, and its machine attests again.
 type Records interface {
 	KeepAttested(ctx context.Context, session string, record []byte, until time.Time, most int, d *api.RecordedDecision) error
 	Attested(ctx context.Context, session string) ([]byte, error)
@@ -63,6 +66,9 @@ type Records interface {
 	KeepDecision(ctx context.Context, d *api.RecordedDecision) error
 	// Decisions returns at most most of them, those behind after, in order.
 	Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error)
+	// Once takes an ID that nobody can take again until its time is over;
+	// fs.ErrExist when somebody did.
+	Once(ctx context.Context, id string, until time.Time) error
 
 	audit.Head // which a crash of the whole machine may take back by a moment
 }

@@ -63,6 +63,14 @@ type signingKey struct {
 	header string // of a token, encoded
 }
 
+// certificate is nil when the key has none.
+func (k *signingKey) certificate() *x509.Certificate {
+	if len(k.Chain) == 0 {
+		return nil
+	}
+	return k.Chain[0]
+}
+
 // fixed is the one key of a broker that rotates none.
 func fixed(k TokenKey) func() TokenKeys { return func() TokenKeys { return TokenKeys{Current: k} } }
 
@@ -124,6 +132,10 @@ func (m *tokenMaker) issue(r ear.Result) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return m.issueBy(key, r)
+}
+
+func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
 	now := m.now()
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
 	payload, err := json.Marshal(ear.Claims(r))
@@ -152,16 +164,6 @@ func (k *signingKey) sign(payload []byte) (string, error) {
 	return input + "." + base64url(signature), nil
 }
 
-// certificateOf is that of the key that signed a token of this broker, which
-// may have been replaced since; nil when the key has none.
-func certificateOf(token string) *x509.Certificate {
-	t, err := readToken(token)
-	if err != nil || t.header.JSONWebKey == nil || len(t.header.JSONWebKey.Certificates) == 0 {
-		return nil
-	}
-	return t.header.JSONWebKey.Certificates[0]
-}
-
 // own are the keys whose tokens are good now, by ID.
 func (m *tokenMaker) own() (map[string]crypto.PublicKey, error) {
 	current, err := m.key()
@@ -186,6 +188,15 @@ type verified struct {
 	key     *teeKey
 }
 
+// unnamed is the issuer of tokens of brokers that have no name of their own, as
+// none had once: such a token is told by its key.
+const unnamed = "holdfast"
+
+func (m *tokenMaker) signedByUs(t *unverified) bool {
+	keys, err := m.own()
+	return err == nil && t.signedBy(keys, "this broker", jose.ES256) == nil
+}
+
 // verify judges a token by its issuer's keys.
 func (m *tokenMaker) verify(token string) (*verified, error) {
 	t, err := readToken(token)
@@ -193,7 +204,7 @@ func (m *tokenMaker) verify(token string) (*verified, error) {
 		return nil, err
 	}
 	v := &verified{session: t.claims.Session}
-	if t.claims.Issuer == m.issuer {
+	if t.claims.Issuer == m.issuer || t.claims.Issuer == unnamed && m.signedByUs(t) {
 		keys, err := m.own()
 		if err != nil {
 			return nil, err
@@ -214,7 +225,7 @@ func (m *tokenMaker) verify(token string) (*verified, error) {
 	if v.key, err = parseTEEKey(t.claims.Submods[ear.Primary].Evidence.Runtime.Key); err != nil {
 		return nil, err
 	}
-	return v, json.Unmarshal(t.payload, &v.claims)
+	return v, exactly(t.payload, &v.claims)
 }
 
 // signatureAlgorithms are those of asymmetric keys: with any other, a public
@@ -253,7 +264,8 @@ func readToken(token string) (*unverified, error) {
 	if typ, has := t.header.ExtraHeaders[jose.HeaderType]; has && typ != "JWT" && typ != "jwt" {
 		return nil, fmt.Errorf("its type is %.40q, not JWT", fmt.Sprint(typ))
 	}
-	if err := json.Unmarshal(t.payload, &t.claims); err != nil {
+	// Exactly as policy will read it: "ISS" is not "iss", and neither is twice.
+	if err := exactly(t.payload, &t.claims); err != nil {
 		return nil, fmt.Errorf("its claims: %w", err)
 	}
 	return t, nil

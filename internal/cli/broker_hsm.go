@@ -16,7 +16,7 @@ func (a *app) brokerHSM() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "hsm --module LIBRARY --token LABEL --pin-file FILE",
 		Short:   "Name the HSM that keeps the broker's keys",
-		Long:    "Tries the HSM behind a PKCS#11 library and, when it answers, makes it the one of\nthis installation; a broker that is being served must be started again. The\nlibrary runs in a program of its own, holdfast-pkcs11 (\"make pkcs11\" builds it), which\nreads the PIN from the file: it is neither copied nor shown.\n\nExit codes: 0 done, 1 failed, 2 usage.",
+		Long:    "Tries the HSM behind a PKCS#11 library and, when it answers, makes it the one of\nthis installation; a broker that is being served must be started again. The\nlibrary runs in a program of its own, holdfast-pkcs11 (\"make pkcs11\" builds\nit), which reads the PIN from the file: it is neither copied nor shown.\n\nExit codes: 0 done, 1 failed, 2 usage.",
 		Example: "  holdfast broker hsm --module /usr/lib/softhsm/libsofthsm2.so --token holdfast --pin-file pin",
 		Args:    cobra.NoArgs,
 	}
@@ -40,7 +40,7 @@ func (a *app) brokerHSM() *cobra.Command {
 			return fmt.Errorf("hsm: %w", err)
 		}
 		return a.answer(map[string]any{"token": h.Token, "keys": len(keys)}, func(w io.Writer) {
-			fmt.Fprintf(w, "token %s answers and holds %d keys\n", h.Token, len(keys))
+			fmt.Fprintf(w, "token %s answers and holds %d keys; start a broker again that is being served\n", h.Token, len(keys))
 		})
 	}
 	return c
@@ -50,7 +50,7 @@ func (a *app) brokerKey() *cobra.Command {
 	return a.brokerVerb(&cobra.Command{
 		Use:     "key [PATH]",
 		Short:   "Make a key in the HSM that never leaves it, or list those there are",
-		Long:    "Makes an AES-256 key in the broker's HSM, under the name of a resource: a machine\nthat may have the resource may have packets opened by it, and nobody gets the key.\nEncrypt images for it with --for hsm:///PATH. Without PATH it lists the HSM's keys.",
+		Long:    "Makes an AES-256 key in the broker's HSM, under the name of a resource: a\nmachine that may have the resource may have packets opened by it, and nobody\ngets the key. Encrypt images for it with --recipient hsm:///PATH. Without PATH\nit lists the HSM's keys.",
 		Example: "  holdfast broker key default/key/redis\n  holdfast broker key",
 		Args:    cobra.MaximumNArgs(1),
 	}, func(ctx context.Context, b *admin.Client, args []string) error {

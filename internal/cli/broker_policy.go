@@ -37,7 +37,7 @@ func (a *app) brokerPolicySet() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "set KIND FILE…",
 		Short:   "Replace the attestation or resource policy",
-		Long:    "Shows what changes and puts the policy in FILE (several are one policy, folders\nstand for their .rego files) in force, at once and for all who share the broker's\nstate. One that does not compile is refused by its line and column. With\n--dry-run nothing is set.",
+		Long:    "Shows what changes and puts the policy in FILE (several are one policy, folders\nstand for their .rego files) in force, at once and for all who share the state\nof the broker. One that does not compile is refused by its line and column. With\n--dry-run nothing is set.",
 		Example: "  holdfast broker policy set attestation attestation.rego --comment \"pin PCR 0\"",
 		Args:    cobra.MinimumNArgs(2),
 	}
@@ -79,7 +79,7 @@ func (a *app) changePolicy(ctx context.Context, b *admin.Client, kind, after str
 	}
 	return a.answer(map[string]any{"kind": kind, "changed": !try && len(diff) > 0, "diff": diff}, func(w io.Writer) {
 		for _, line := range diff {
-			fmt.Fprintln(w, printable(line))
+			fmt.Fprintln(w, printable(strings.ReplaceAll(line, "\t", "    ")))
 		}
 		switch {
 		case len(diff) == 0:

@@ -63,7 +63,7 @@ func (a *app) rotateMaster() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "master",
 		Short:   "Make a new master key, and seal all resources under it",
-		Long:    "Makes a new master key, which wraps the keys that resources are sealed with, and\nseals every resource again under it. It is kept in a file of the state folder, in\nthe TPM of this machine, or in the HSM that \"holdfast broker hsm\" named. Earlier\nmasters stay in keys/master; what they sealed in backups opens with them only.",
+		Long:    "Makes a new master key, which wraps the keys that resources are sealed with, and\nseals every resource again under it. It is kept in a file of the state folder,\nin the TPM of this machine, or in the HSM that \"holdfast broker hsm\" named.\nEarlier masters stay in keys/master; it says when the broker needs them no more.\nWhat they sealed in backups opens with them only. The audit log tells of it.",
 		Example: "  holdfast broker rotate master\n  holdfast broker rotate master --in hsm\n  holdfast broker rotate master --in tpm --pcr 7,11",
 	}
 	c.Flags().StringVar(&in, "in", "file", "where it is kept: file, tpm or hsm")
@@ -83,6 +83,13 @@ func (a *app) rotateMaster() *cobra.Command {
 		}
 		return a.answer(made, func(w io.Writer) {
 			fmt.Fprintf(w, "master %s is in use, kept in %s; %d resources were sealed again\n", made.ID, in, made.Resealed)
+			for _, old := range made.Earlier {
+				if old.Resources > 0 {
+					fmt.Fprintf(w, "master %s is still needed by %d resources that were written meanwhile: rotate again\n", old.ID, old.Resources)
+					continue
+				}
+				fmt.Fprintf(w, "master %s is not needed any more, but to open backups made before: keys/master/%s.json may go\n", old.ID, old.ID)
+			}
 		})
 	})
 }
@@ -92,7 +99,7 @@ func (a *app) rotateCA() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "ca",
 		Short:   "Make the next authority for machines' certificates",
-		Long:    "Makes the authority that certifies machines (SPIFFE X.509-SVIDs), or the next\none. The first names the trust domain and signs at once. Each further one is\npublished at https://BROKER/kbs/v0/spiffe/bundle first and signs ten minutes later;\nthe one before stays published until the last certificate it signed has expired.",
+		Long:    "Makes the authority that certifies machines (SPIFFE X.509-SVIDs), or the next\none. The first names the trust domain and signs at once. Each further one is\npublished at https://BROKER/kbs/v0/spiffe/bundle first and signs ten minutes\nlater; the one before stays published until the last certificate that it signed\nhas expired. The audit log tells of it.",
 		Example: "  holdfast broker rotate ca --trust-domain machines.example.org\n  holdfast broker rotate ca --in-hsm",
 	}
 	c.Flags().StringVar(&r.Domain, "trust-domain", "", "name in spiffe:// URIs (default: that of the authority before)")

@@ -22,8 +22,9 @@ func (a *app) brokerWhatIf() *cobra.Command {
 		Short: "List which decisions would be others under another policy",
 		Long: `Asks again what the broker was asked, under the policy in the files POLICY or
 under the one in force, and lists the decisions that would be others, with their
-reasons before and then. --distrust and --withdraw leave out reference values and
-configurations. Nothing is changed. The broker keeps the latest 10000 decisions.
+reasons before and then. --distrust and --withdraw leave out reference values
+and configurations. Nothing is changed. The broker keeps the latest 10000
+decisions.
 
 Exit codes: 0 all would be the same, 1 some would not, 2 usage, 3 the broker
 refused.`,

@@ -17,6 +17,7 @@ import (
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
 	"holdfast/internal/machine/qemu"
+	"holdfast/internal/policy"
 	"holdfast/internal/registry"
 	"holdfast/internal/sign"
 	"holdfast/internal/swtpm"
@@ -148,7 +149,10 @@ func hintFor(err error) string {
 	var unreachable *transport.UnreachableError
 	var rules *access.FormError
 	var list *upstream.FormError
+	var rego *policy.CompileError
 	switch {
+	case errors.As(err, &rego):
+		return `"holdfast policy show attestation" prints one that compiles, with what it is given`
 	case errors.As(err, &list):
 		return "docs/formats/upstreams.md tells what a list of upstreams may say"
 	case errors.As(err, &unreachable) && unreachable.Hub():

@@ -196,6 +196,7 @@ containerd and Confidential Containers read. A recipient is
   jwe:FILE                       the holder of the private key to this public key (PEM)
   kbs:///REPOSITORY/TYPE/TAG     machines to which the broker gives this resource
   kbs                            the same, under a name that is picked
+  hsm:///REPOSITORY/TYPE/TAG     machines for which the broker's HSM opens it (broker key)
 
 A kbs key is made and put at this installation's broker. The image's bill of
 materials and provenance tell what is inside, so they stay behind unless

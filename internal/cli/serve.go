@@ -36,13 +36,19 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 	c.Flags().StringVar(&cfg.BrokerListen, "broker-listen", "127.0.0.1:8080", "address of the broker")
 	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
 	c.Flags().BoolVar(&cfg.TPMs.Makers, "trust-tpm-makers", false, "believe the TPMs of all makers whose certificates this program holds")
+	c.Flags().StringVar(&cfg.Issuers, "issuers", "", "file that lists other brokers and verifiers whose tokens this broker takes; read again when it changes")
 	limits := limitFlags(c)
 	gatewayFlags(c, &cfg.Gateway)
 	peerFlags(c, &cfg.Peer)
 	policyFlags(c, &cfg.Policy)
+	evidenceFlags(c, &cfg.Evidence)
+	brokerLimitFlags(c, &cfg.BrokerLimits)
 	access, upstreams := accessFlags(c), upstreamFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if cfg.RegistryLimits, err = limits(); err != nil {
+			return usageError{err}
+		}
+		if err := checkBrokerLimits(cfg.BrokerLimits); err != nil {
 			return usageError{err}
 		}
 		cfg.Upstreams = upstreams()
@@ -79,7 +85,7 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 		if err != nil {
 			return err
 		}
-		ready := map[string]any{"registry": s.RegistryURL(), "broker": s.BrokerURL(), "ca": dir.Keys() + "/" + keys.TLS + ".crt"}
+		ready := map[string]any{"registry": s.RegistryURL(), "broker": s.BrokerURL(), "issuer": s.BrokerName(), "ca": dir.Keys() + "/" + keys.TLS + ".crt"}
 		if s.GatewayURL() != "" {
 			ready["gateway"] = s.GatewayURL()
 		}
@@ -87,7 +93,7 @@ Exit codes: 0 stopped, 1 failed (also when a port is taken), 2 usage.`,
 			ready["swarm"] = addresses
 		}
 		if err := a.answer(ready, func(w io.Writer) {
-			fmt.Fprintf(w, "registry %s\nbroker   %s\n", s.RegistryURL(), s.BrokerURL())
+			fmt.Fprintf(w, "registry %s\nbroker   %s\nissuer   %s\n", s.RegistryURL(), s.BrokerURL(), s.BrokerName())
 			if s.GatewayURL() != "" {
 				fmt.Fprintf(w, "gateway  %s\n", s.GatewayURL())
 			}

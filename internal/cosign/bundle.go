@@ -116,7 +116,7 @@ func Sign(key crypto.Signer, image oci.Digest, name string, annotations map[stri
 	if err != nil {
 		return nil, err
 	}
-	sig, err := signMessage(key, sign.PreAuthEncoding(sign.PayloadType, payload))
+	sig, err := SignMessage(key, sign.PreAuthEncoding(sign.PayloadType, payload))
 	if err != nil {
 		return nil, err
 	}
@@ -126,9 +126,9 @@ func Sign(key crypto.Signer, image oci.Digest, name string, annotations map[stri
 	})
 }
 
-// signMessage signs so that cosign's verify, left at its defaults, accepts it:
+// SignMessage signs so that cosign's verify, left at its defaults, accepts it:
 // over SHA-256, and Ed25519 as it is.
-func signMessage(key crypto.Signer, message []byte) ([]byte, error) {
+func SignMessage(key crypto.Signer, message []byte) ([]byte, error) {
 	switch key.Public().(type) {
 	case ed25519.PublicKey:
 		return key.Sign(rand.Reader, message, crypto.Hash(0))

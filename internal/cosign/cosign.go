@@ -59,7 +59,7 @@ type Signature struct {
 // Check finds the one of keys that made s of that image.
 func (s Signature) Check(image oci.Digest, keys []Key) (Key, error) {
 	for _, k := range keys {
-		if k.verify(s.message, s.sig) {
+		if k.Verify(s.message, s.sig) {
 			return k, s.checkImage(image)
 		}
 	}

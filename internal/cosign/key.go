@@ -99,7 +99,8 @@ var hashes = map[string][]crypto.Hash{
 	"RSA":   {crypto.SHA256},
 }
 
-func (k Key) verify(message, sig []byte) bool {
+// Verify says whether the key's owner signed the message.
+func (k Key) Verify(message, sig []byte) bool {
 	switch public := k.public.(type) {
 	case ed25519.PublicKey:
 		return verifyEd25519(public, message, sig)

@@ -1,11 +1,14 @@
 // Package follow keeps what was read from files as new as the files are.
 //
 // A file that cannot be read, or that says nothing sensible, changes nothing:
-// what was read before stays, and the log says why, once for each change.
+// what was read before stays, and the log says why, once for each change. So
+// rules and keys outlive a mistake. A list of whom to trust does not: when it is
+// gone, so is the trust (Config.Trust).
 package follow
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -20,7 +23,10 @@ import (
 type Config[T any] struct {
 	// Read gives what the files say, and which they are, also when they say
 	// nothing sensible.
-	Read  func() (value T, files []string, err error)
+	Read func() (value T, files []string, err error)
+	// Trust says that the files grant something: when one of them is gone, the
+	// value is what Read gives without an error, or else the zero value.
+	Trust bool
 	Every time.Duration    // how old an answer may be; a second when 0
 	Now   func() time.Time // default: time.Now
 	Log   *slog.Logger     // default: none
@@ -82,10 +88,16 @@ func (f *File[T]) look() {
 		return
 	}
 	value, err := f.read(now)
+	gone := errors.Is(err, fs.ErrNotExist)
 	for path, s := range now {
-		if s == nil && err == nil {
+		if s == nil && err == nil && !f.c.Trust {
 			err = &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
 		}
+	}
+	if f.c.Trust && gone {
+		f.c.Log.Error("a file is gone, and what it granted with it", "cause", err)
+		f.value = *new(T)
+		return
 	}
 	if err != nil {
 		f.c.Log.Error("a changed file is not used; what it said before holds on", "cause", err)

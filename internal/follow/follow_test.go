@@ -101,6 +101,41 @@ func TestWhatIsBadChangesNothingAndIsLoggedOnce(t *testing.T) {
 	}
 }
 
+func TestWhatAVanishedFileGrantedIsGone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a")
+	write(t, path, "granted")
+	f, err := Open(Config[string]{Read: read(path), Trust: true, Now: new(clock).Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		change func()
+		want   string
+	}{
+		{func() { write(t, path, "this is bad") }, "granted"},
+		{func() { _ = os.Remove(path) }, ""},
+		{func() { write(t, path, "again") }, "again"},
+	} {
+		if c.change(); f.Get() != c.want {
+			t.Errorf("got %q, want %q", f.Get(), c.want)
+		}
+	}
+	none := func() (string, []string, error) { // which finds nothing wrong without the file
+		text, files, err := read(path)()
+		if errors.Is(err, os.ErrNotExist) {
+			return "nobody", files, nil
+		}
+		return text, files, err
+	}
+	if f, err = Open(Config[string]{Read: none, Trust: true, Now: new(clock).Now}); err != nil || f.Get() != "again" {
+		t.Fatalf("got %q %v", f.Get(), err)
+	}
+	_ = os.Remove(path)
+	if got := f.Get(); got != "nobody" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestFilesAreNotLookedAtForEachQuestion(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a")
 	write(t, path, "one")

@@ -19,6 +19,7 @@ import (
 // Errors that a caller may branch on.
 var (
 	ErrAbsent      = errors.New("the HSM has no such key")
+	ErrExist       = errors.New("the HSM has a key of that name already")
 	ErrRefused     = errors.New("the HSM refused")
 	ErrUnsupported = errors.New("the HSM cannot do that")
 	// ErrPIN is final: asking again would lock the token.
@@ -27,7 +28,7 @@ var (
 	ErrDown = errors.New("the HSM cannot be reached")
 )
 
-var codes = map[Code]error{CodeAbsent: ErrAbsent, CodeRefused: ErrRefused, CodeUnsupported: ErrUnsupported, CodePIN: ErrPIN}
+var codes = map[Code]error{CodeAbsent: ErrAbsent, CodeExists: ErrExist, CodeRefused: ErrRefused, CodeUnsupported: ErrUnsupported, CodePIN: ErrPIN}
 
 // Config says which HSM it is. Program, Module, Token and PINFile must be set.
 type Config struct {

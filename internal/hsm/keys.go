@@ -11,11 +11,14 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 )
 
-// List tells of all keys in the token, or of those that have the label.
+// List tells of all keys in the token by their labels in order, or of those
+// that have the label.
 func (c *Client) List(ctx context.Context, label string) ([]Info, error) {
 	r, err := c.do(ctx, Request{Op: OpList, Key: label})
+	slices.SortFunc(r.Keys, func(x, y Info) int { return strings.Compare(x.Label, y.Label) })
 	return r.Keys, err
 }
 

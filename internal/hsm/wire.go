@@ -89,6 +89,7 @@ type Code string
 // The codes, with what they are to errors.Is.
 const (
 	CodeAbsent      Code = "absent"      // ErrAbsent
+	CodeExists      Code = "exists"      // ErrExist
 	CodeRefused     Code = "refused"     // ErrRefused
 	CodeUnsupported Code = "unsupported" // ErrUnsupported
 	CodePIN         Code = "pin"         // ErrPIN

@@ -36,20 +36,13 @@ var (
 	ErrNoConfig = errors.New("no config there")
 )
 
-// An Error is what went wrong, where in the config.
+// An Error is what went wrong with a field of the config.
 type Error struct {
-	Stage string
-	Path  string // of the field, as $.storage.files.0; or empty
-	Err   error
+	Path string // RFC 9535, as $.storage.files[0]
+	Err  error
 }
 
-func (e *Error) Error() string {
-	if e.Path == "" {
-		return fmt.Sprintf("%s: %v", e.Stage, e.Err)
-	}
-	return fmt.Sprintf("%s: %s: %v", e.Stage, e.Path, e.Err)
-}
-
+func (e *Error) Error() string { return e.Path + ": " + e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
 // At names the field of the config that err is about.
@@ -57,13 +50,5 @@ func At(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
-	return &fieldError{fmt.Sprintf(format, args...), err}
+	return &Error{fmt.Sprintf(format, args...), err}
 }
-
-type fieldError struct {
-	path string
-	err  error
-}
-
-func (e *fieldError) Error() string { return e.path + ": " + e.err.Error() }
-func (e *fieldError) Unwrap() error { return e.err }

@@ -166,7 +166,7 @@ func (m *machineBuild) describe(expected *api.ReferenceValues, k *kernel, uki []
 // reference states what evidence of a boot of the image must show.
 func (m *machineBuild) reference(values *api.ReferenceValues, image *Machine) ([]byte, error) {
 	values.Image, values.UKI, values.RootHash = image.Name, string(image.UKI.Digest), image.RootHash
-	statement, err := sign.NewStatement(api.ReferenceType, values, image.subjects()...)
+	statement, err := sign.NewStatement(api.ReferenceType, values, image.Subjects()...)
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +178,8 @@ func (m *machineBuild) reference(values *api.ReferenceValues, image *Machine) ([
 	return append(raw, '\n'), err
 }
 
-// subjects are the parts of the image that statements speak of.
-func (m *Machine) subjects() []sign.Subject {
+// Subjects are the parts of the image that statements speak of.
+func (m *Machine) Subjects() []sign.Subject {
 	return []sign.Subject{
 		provenance.Subject(diskFile, m.Disk.Digest), provenance.Subject("root", m.Root.Digest), provenance.Subject(ukiFile, m.UKI.Digest),
 	}
@@ -188,7 +188,7 @@ func (m *Machine) subjects() []sign.Subject {
 func (m *machineBuild) statements(image *Machine) (*statements, error) {
 	return m.state(product{
 		format: "machine", digest: image.Disk.Digest, purpose: "OPERATING_SYSTEM", tree: m.files,
-		internal: map[string]string{"squashfs": squashfs.CodecID()}, subjects: image.subjects(),
+		internal: map[string]string{"squashfs": squashfs.CodecID()}, subjects: image.Subjects(),
 	})
 }
 

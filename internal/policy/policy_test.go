@@ -279,6 +279,8 @@ func TestTrusteePolicyCompilesAndDecides(t *testing.T) {
 func FuzzCompile(f *testing.F) {
 	f.Add(Attestation)
 	f.Add(Resource)
+	f.Add("# rego_version: 0\npackage policy\nallow { true }")
+	f.Add("# module: a\npackage policy\nallow if b\n# module: b\n# rego_version: 0\npackage policy\nb { true }")
 	f.Fuzz(func(t *testing.T, source string) {
 		var bad *CompileError
 		if _, err := Compile("fuzz.rego", source); err != nil && !errors.As(err, &bad) {

@@ -182,6 +182,51 @@ func TestNoChangeTurnsARefusedMachineIntoAnAllowedOne(t *testing.T) {
 	}
 }
 
+// snpMachine is one under SEV-SNP that is allowed, changed by edit.
+func snpMachine(t *testing.T, edit func(claims, reference map[string]any)) asked {
+	t.Helper()
+	claims := map[string]any{"measurement": pcr("5"), "policy_debug_allowed": false, "policy_migrate_ma": false, "vmpl": 0}
+	least := map[string]any{}
+	for _, part := range []string{"bootloader", "tee", "snp", "microcode"} {
+		least[part], claims["reported_tcb_"+part], claims["committed_tcb_"+part] = 3, 3, 4
+	}
+	reference := map[string]any{"image": "guest", "pcrs": map[string]any{}, "snp": []any{map[string]any{"measurement": pcr("5"), "minimum_tcb": least}}}
+	if edit != nil {
+		edit(claims, reference)
+	}
+	data := trusted()
+	data["reference"] = map[string]any{"sha256:1": reference}
+	data["images"] = map[string]any{pcr("5"): map[string]any{"status": "trusted", "references": []string{"sha256:1"}}}
+	return asked{map[string]any{"tee": "snp", "claims": claims, "init_data": map[string]any{"digest": configuration}}, data}.copied(t)
+}
+
+func TestNoChangeTurnsARefusedSNPMachineIntoAnAllowedOne(t *testing.T) {
+	p := compile(t, Attestation)
+	good := snpMachine(t, nil)
+	if got, err := p.Decide(t.Context(), good.Input, good.Data); err != nil || !got.Allow {
+		t.Fatalf("got %+v, %v, want allowed", got, err)
+	}
+	for name, edit := range map[string]func(claims, reference map[string]any){
+		"debugged":  func(c, _ map[string]any) { c["policy_debug_allowed"] = true },
+		"movable":   func(c, _ map[string]any) { c["policy_migrate_ma"] = true },
+		"lower":     func(c, _ map[string]any) { c["vmpl"] = 1 },
+		"other":     func(c, _ map[string]any) { c["measurement"] = pcr("6") },
+		"old":       func(c, _ map[string]any) { c["reported_tcb_snp"] = 2 },
+		"undone":    func(c, _ map[string]any) { c["committed_tcb_microcode"] = 2 },
+		"no levels": func(_, r map[string]any) { delete(r["snp"].([]any)[0].(map[string]any), "minimum_tcb") },
+	} {
+		base := snpMachine(t, edit)
+		if got, err := p.Decide(t.Context(), base.Input, base.Data); err != nil || got.Allow {
+			t.Fatalf("%s: got %+v, %v, want a refusal", name, got, err)
+		}
+		everyChange(t, base, func(what string, changed asked) {
+			if got, _ := p.Decide(t.Context(), changed.Input, changed.Data); got.Allow || len(got.Reasons) == 0 {
+				t.Errorf("%s: %s: got %+v, want a refusal with a reason", name, what, got)
+			}
+		})
+	}
+}
+
 func TestNoChangeTurnsARefusedReleaseIntoAnAllowedOne(t *testing.T) {
 	release := func(edit func(submod, data map[string]any)) asked {
 		data := maps.Clone(trusted())

@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -16,9 +17,10 @@ import (
 // BrokerAdmins is where it stands who else administers the broker, if anybody.
 func (i Installation) BrokerAdmins() string { return filepath.Join(i.dir, "broker-admins.yaml") }
 
-// followAdmins reads the broker's administrators again when they change.
+// followAdmins reads the broker's administrators again when they change: without
+// the file there are none any more.
 func (i Installation) followAdmins(log *slog.Logger) (*follow.File[*roles.Rules], error) {
-	return follow.Open(follow.Config[*roles.Rules]{Log: log, Read: func() (*roles.Rules, []string, error) {
+	return follow.Open(follow.Config[*roles.Rules]{Log: log, Trust: true, Read: func() (*roles.Rules, []string, error) {
 		rules, err := i.Administrators()
 		return rules, []string{i.BrokerAdmins()}, err
 	}})
@@ -33,9 +35,13 @@ func (i Installation) Administrators() (*roles.Rules, error) {
 	return rules, err
 }
 
-// BrokerAudience is the broker's name in administrators' tokens: that of its
-// installation's root.
+// BrokerAudience is the broker's name in administrators' tokens, and in its own:
+// that of its installation's root, which no other has.
 func BrokerAudience(ring *keys.Ring) string {
-	sum := sha256.Sum256(ring.Pair(keys.Root).Certificate.Raw)
+	return brokerName(ring.Pair(keys.Root).Certificate)
+}
+
+func brokerName(root *x509.Certificate) string {
+	sum := sha256.Sum256(root.Raw)
 	return "holdfast:" + hex.EncodeToString(sum[:16])
 }

@@ -57,6 +57,8 @@ func hsmError(err error) error {
 		return broker.PluginError(http.StatusBadRequest, err)
 	case errors.Is(err, hsm.ErrAbsent):
 		return broker.PluginError(http.StatusNotFound, err)
+	case errors.Is(err, hsm.ErrExist):
+		return broker.PluginError(http.StatusConflict, err)
 	case errors.Is(err, hsm.ErrDown), errors.Is(err, hsm.ErrPIN):
 		return broker.PluginError(http.StatusServiceUnavailable, err)
 	}

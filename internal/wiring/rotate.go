@@ -19,22 +19,22 @@ import (
 // second whether the key is another.
 const tokenGrace = 2 * broker.TokenLife
 
-// followTokenKeys reads the installation's token keys, and those that were
+// followTokenKeys reads the token keys of the ring in dir, and those that were
 // replaced, again when they change.
-func (i Installation) followTokenKeys(log *slog.Logger) (*follow.File[broker.TokenKeys], error) {
+func followTokenKeys(dir string, log *slog.Logger) (*follow.File[broker.TokenKeys], error) {
 	return follow.Open(follow.Config[broker.TokenKeys]{Log: log, Read: func() (broker.TokenKeys, []string, error) {
-		all, err := i.readTokenKeys()
-		return all, keys.TokenFiles(i.Keys()), err
+		all, err := readTokenKeys(dir)
+		return all, keys.TokenFiles(dir), err
 	}})
 }
 
-func (i Installation) readTokenKeys() (broker.TokenKeys, error) {
-	pair, err := keys.ReadToken(i.Keys())
+func readTokenKeys(dir string) (broker.TokenKeys, error) {
+	pair, err := keys.ReadToken(dir)
 	if err != nil {
 		return broker.TokenKeys{}, err
 	}
 	all := broker.TokenKeys{Current: broker.TokenKey{Signer: pair.Key, Chain: []*x509.Certificate{pair.Certificate}}}
-	retired, err := keys.Retired(i.Keys())
+	retired, err := keys.Retired(dir)
 	for _, r := range retired {
 		if public, ok := r.Certificate.PublicKey.(*ecdsa.PublicKey); ok && !public.Equal(pair.Key.Public()) {
 			all.Retired = append(all.Retired, broker.RetiredKey{Public: public, Until: r.At.Add(tokenGrace)})
@@ -62,7 +62,7 @@ func (i Installation) RotateToken(ctx context.Context) (*Rotation, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, kept, err := i.newBroker(ring, TPMTrust{}, nil)
+	b, kept, err := i.newBroker(ring, TPMTrust{}, EvidenceConfig{}, nil)
 	if err == nil {
 		err = errors.Join(b.RecordRotation(ctx, "cli", "token "+id), kept.Close())
 	}

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -20,7 +21,6 @@ import (
 
 	"holdfast/internal/access"
 	"holdfast/internal/api"
-	"holdfast/internal/attest"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/follow"
@@ -46,7 +46,10 @@ type ServeConfig struct {
 	Gateway                      GatewayConfig
 	Peer                         PeerConfig
 	Policy                       Enforcement
+	Evidence                     EvidenceConfig
 	TPMs                         TPMTrust
+	BrokerLimits                 BrokerLimits
+	Issuers                      string // file that lists other verifiers whose tokens count; none when empty
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
 	Pages func(registry http.Handler, facts func(*http.Request) Facts) http.Handler
@@ -76,7 +79,11 @@ func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
 }
 
 func (s *Services) start(i Installation, c ServeConfig) error {
-	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Log)
+	trusted, err := s.followIssuers(c)
+	if err != nil {
+		return err
+	}
+	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log, trusted, c.BrokerLimits.apply)
 	if err != nil {
 		return err
 	}
@@ -109,7 +116,7 @@ func newAdmin(ring *keys.Ring, url, name string) *admin.Client {
 // Admin administers the installation's broker in this process, over the same
 // API as if it were served.
 func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
-	b, kept, err := i.newBroker(ring, TPMTrust{}, nil)
+	b, kept, err := i.newBroker(ring, TPMTrust{}, EvidenceConfig{}, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -122,11 +129,18 @@ func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
 // Without TLS a secret and the administrator's token would be anybody's on the
 // way, so that is for this machine's own addresses only.
 func (i Installation) RemoteAdmin(ring *keys.Ring, address string) (*admin.Client, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(net.JoinHostPort(u.Hostname(), u.Port()))) {
-		return nil, fmt.Errorf("broker %.80q: want https://HOST:PORT, or http:// on this machine", address)
+	if err := checkBroker(address); err != nil {
+		return nil, err
 	}
 	return newAdmin(ring, address, "cli"), nil
+}
+
+func checkBroker(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(net.JoinHostPort(u.Hostname(), u.Port()))) {
+		return fmt.Errorf("broker %.80q: want https://HOST:PORT, or http:// on this machine", address)
+	}
+	return nil
 }
 
 // inProcess answers requests without a network.
@@ -139,6 +153,10 @@ type inProcess struct {
 func (t inProcess) CloseIdleConnections() { _ = t.kept.Close() }
 
 func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Body == nil { // which servers never see
+		r = r.Clone(r.Context())
+		r.Body = http.NoBody
+	}
 	w := httptest.NewRecorder()
 	t.handler.ServeHTTP(w, r)
 	return w.Result(), nil
@@ -146,9 +164,9 @@ func (t inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // newBroker opens the installation's broker: it trusts the installation's
 // TPM authority, administrators and image key, and nobody else. Close its state
-// after its last request.
-func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logger) (*broker.Broker, *brokerState, error) {
-	tokens, err := i.followTokenKeys(log)
+// after its last request. What only a served broker has, served adds.
+func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence EvidenceConfig, log *slog.Logger, served ...func(*broker.Config)) (*broker.Broker, *brokerState, error) {
+	tokens, err := followTokenKeys(ring.Dir(), log)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open broker: %w", err)
 	}
@@ -156,17 +174,24 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logge
 	if err != nil {
 		return nil, nil, fmt.Errorf("open broker: %w", err)
 	}
+	verifiers, err := evidence.verifiers(log)
+	if err != nil {
+		return nil, nil, err
+	}
 	kept, err := i.openState(log)
 	if err != nil {
 		return nil, nil, err
 	}
-	b, err := broker.New(broker.Config{
-		Administrators: admins.Get, Audience: BrokerAudience(ring),
+	config := broker.Config{
+		Administrators: admins.Get, Audience: BrokerAudience(ring), Issuer: BrokerAudience(ring),
 		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: []attest.Verifier{&tpmVerifier{installation: i, trust: trust}},
+		Verifiers: append(verifiers, &tpmVerifier{installation: i, trust: trust}),
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
+		},
+		ReadContents: func(provenance, bill []byte) (*api.ImageContents, error) {
+			return readContents(provenance, bill, ring.RootPool(), time.Now())
 		},
 		Proofs: &broker.Proofs{
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
@@ -174,7 +199,11 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logge
 		},
 		Plugins: kept.vault.plugins(),
 		Log:     log,
-	})
+	}
+	for _, edit := range served {
+		edit(&config)
+	}
+	b, err := broker.New(config)
 	if err != nil {
 		return nil, nil, errors.Join(err, kept.Close())
 	}
@@ -185,6 +214,9 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, log *slog.Logge
 // and their authority's root.
 func (i Installation) endorsementChain() ([][]byte, error) {
 	bundle, err := swtpm.CA(i.TPMAuthority())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // none was made here yet, and other evidence needs none
+	}
 	if err != nil {
 		return nil, err
 	}

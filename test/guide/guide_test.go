@@ -28,7 +28,8 @@ import (
 const root = "../.."
 
 var chapters = []string{
-	"image", "registry", "sign", "blob", "peers", "run", "broker", "policy", "confidential-containers", "attack", "verify", "keep",
+	"image", "registry", "sign", "blob", "peers", "run", "broker", "secrets", "policy", "evidence", "confidential-containers",
+	"attack", "verify", "rebuilt", "keep",
 }
 
 // A step is a command of a chapter, or a file that its reader saves.
@@ -118,7 +119,7 @@ func needs(t *testing.T, steps []step) {
 func lacks(command string) error {
 	word, rest, _ := strings.Cut(command, " ")
 	switch {
-	case word == "openssl" || word == "skopeo":
+	case word == "openssl" || word == "skopeo" || word == "softhsm2-util":
 		_, err := exec.LookPath(word)
 		return err
 	case strings.HasPrefix(rest, "attack "):

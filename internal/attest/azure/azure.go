@@ -133,6 +133,7 @@ func asText(claims attest.Claims) error {
 	}
 	text, _ := claims["measurement"].(string)
 	measurement, err := hex.DecodeString(text)
+	claims["measurement_hex"] = text // ours: what policies compare
 	claims["measurement"] = base64.StdEncoding.EncodeToString(measurement)
 	return err
 }

@@ -36,7 +36,7 @@ func (q *quote) verify(key *rsa.PublicKey, digest []byte) error {
 	if len(digest) == 0 || !bytes.Equal(quoted.ExtraData.Buffer, digest) {
 		return attest.ErrNonce
 	}
-	if !bytes.Equal(tpm2.Marshal(info.PCRSelect), tpm2.Marshal(tpm.AllPCRs())) || len(q.PCRs) != tpm.PCRs {
+	if !bytes.Equal(tpm2.Marshal(info.PCRSelect), tpm2.Marshal(tpm.AllPCRs(tpm.SHA256))) || len(q.PCRs) != tpm.PCRs {
 		return attest.ErrPCRSelection
 	}
 	values := sha256.New()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,7 +28,8 @@ const (
 
 // A Problem is the broker's refusal.
 type Problem struct {
-	Status int // HTTP
+	Status int           // HTTP
+	After  time.Duration // when to ask again, if the broker said so
 	api.ErrorInformation
 }
 
@@ -50,20 +52,46 @@ func (p *Problem) expired() bool {
 }
 
 // retry runs step until it succeeds or fails otherwise than by a broken
-// connection.
+// connection, or by a broker that has too much to do: that one says when to come
+// again, and is believed as long as all of that is within the client's patience.
 func (c *Client) retry(ctx context.Context, step func() error) error {
-	for wait := pause; ; wait *= 2 {
+	wait, patience := pause, c.config.Patience
+	for {
 		err := step()
-		if !broken(err) || ctx.Err() != nil || wait >= pause<<(tries-1) {
+		if ctx.Err() != nil {
 			return err
 		}
-		c.config.Log.Warn("broker cannot be reached, trying again", "err", err)
+		pausing := wait
+		var busy *Problem
+		switch {
+		case errors.As(err, &busy) && busy.After > 0 && busy.After <= patience:
+			pausing, patience = busy.After, patience-busy.After
+			c.config.Log.Warn("broker is busy, trying again", "after", busy.After, "err", err)
+		case broken(err) && wait < pause<<(tries-1):
+			wait *= 2
+			c.config.Log.Warn("broker cannot be reached, trying again", "err", err)
+		default:
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
-		case <-time.After(wait):
+		case <-time.After(pausing):
 		}
 	}
+}
+
+// after reads when a broker with too much to do wants to be asked again, in
+// seconds (RFC 9110, 10.2.3).
+func after(r *http.Response) time.Duration {
+	if r.StatusCode != http.StatusTooManyRequests && r.StatusCode != http.StatusServiceUnavailable {
+		return 0
+	}
+	seconds, err := strconv.ParseUint(r.Header.Get("Retry-After"), 10, 16)
+	if err != nil {
+		return 0
+	}
+	return max(time.Duration(seconds)*time.Second, pause)
 }
 
 // broken says that the connection failed, and not for being another's.
@@ -112,7 +140,9 @@ func (c *Client) do(request *http.Request, s *session) ([]byte, error) {
 		return nil, fmt.Errorf("the broker's answer is larger than %d bytes", maxBody)
 	}
 	if response.StatusCode != http.StatusOK {
-		return nil, problem(response.StatusCode, body)
+		p := problem(response.StatusCode, body)
+		p.After = after(response)
+		return nil, p
 	}
 	if cookies := response.Cookies(); len(cookies) > 0 {
 		s.cookies = cookies

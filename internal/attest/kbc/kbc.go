@@ -6,6 +6,7 @@
 package kbc
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -17,6 +18,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"holdfast/internal/api"
 )
@@ -38,6 +40,9 @@ type Config struct {
 	HTTP     *http.Client // holds the pinned CA in its transport; default http.DefaultClient
 	Attester Attester
 	InitData []byte // the document that was measured; nil when there is none
+	// Patience bounds the time that one request waits because the broker says
+	// that it has too much to do: a minute when 0.
+	Patience time.Duration
 	Log      *slog.Logger
 }
 
@@ -62,6 +67,7 @@ func New(c Config) (*Client, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	c.Patience = cmp.Or(c.Patience, time.Minute)
 	c.URL = strings.TrimSuffix(c.URL, "/")
 	c.HTTP = unredirected(c.HTTP)
 	return &Client{config: c, key: key}, nil

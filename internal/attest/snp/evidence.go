@@ -39,12 +39,15 @@ func (t *CertificateType) UnmarshalJSON(raw []byte) error {
 type octets []byte
 
 func (o *octets) UnmarshalJSON(raw []byte) error {
-	var numbers []number
+	var numbers []uint16 // of bytes encoding/json would make text
 	if err := json.Unmarshal(raw, &numbers); err != nil {
 		return err
 	}
 	*o = make(octets, len(numbers))
 	for i, n := range numbers {
+		if n > 255 {
+			return fmt.Errorf("%d is no byte", n)
+		}
 		(*o)[i] = byte(n)
 	}
 	return nil
@@ -52,21 +55,11 @@ func (o *octets) UnmarshalJSON(raw []byte) error {
 
 // MarshalJSON writes what UnmarshalJSON reads.
 func (o octets) MarshalJSON() ([]byte, error) {
-	numbers := make([]number, len(o))
+	numbers := make([]uint16, len(o))
 	for i, b := range o {
-		numbers[i] = number(b)
+		numbers[i] = uint16(b)
 	}
 	return json.Marshal(numbers)
-}
-
-// A number is a byte that encoding/json does not take for a part of a string.
-type number uint16
-
-func (n *number) UnmarshalJSON(raw []byte) error {
-	var b uint8
-	err := json.Unmarshal(raw, &b)
-	*n = number(b)
-	return err
 }
 
 // fields are those of a report in the order of the ABI. The flags stay the

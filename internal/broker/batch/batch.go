@@ -4,6 +4,8 @@
 // which does the work of all of them; whoever comes alone waits for nobody.
 package batch
 
+import "runtime"
+
 // Most is how many callers a step serves.
 const Most = 256
 
@@ -42,6 +44,7 @@ func (g *Group[T]) Do(what T) error {
 // step serves all who wait. Since callers queue before they take turns, the
 // one whose turn it is has been served by now or is among them.
 func (g *Group[T]) step() {
+	runtime.Gosched() // who is about to come shall come along, if anybody is
 	var calls []call[T]
 	var all []T
 	for len(calls) < Most {

@@ -32,8 +32,5 @@ func (s *Store) SetAuditHead(_ context.Context, h api.AuditHead) error {
 	if err != nil {
 		return err
 	}
-	return s.writes.Do(step{lazy: true, change: func(ctx context.Context, tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, "INSERT INTO notes (name, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", auditNote, string(raw))
-		return err
-	}})
+	return s.writes.Do(step{lazy: true, rows: []row{{table: notesTable, values: []any{auditNote, string(raw)}}}})
 }

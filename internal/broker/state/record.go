@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"time"
 
 	"holdfast/internal/api"
@@ -11,48 +13,50 @@ import (
 
 // KeepAttested keeps what a session proved until its time, and at most most
 // such records, the latest; with the decision that it stands on, if one is
-// given.
+// given. Both come to the disk a moment later.
 func (s *Store) KeepAttested(ctx context.Context, session string, record []byte, until time.Time, most int, d *api.RecordedDecision) error {
-	now := s.cfg.Now().Unix()
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := keepAttested(ctx, tx, session, record, until.Unix()); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, "DELETE FROM attested WHERE until < ? OR id <= (SELECT max(id) FROM attested) - ?", now, most)
-		if err != nil {
-			return err
-		}
-		return s.decide(ctx, tx, d)
-	})
+	rows, err := s.decided(d)
+	if err != nil {
+		return err
+	}
+	return s.later(ctx, append(rows, row{attestedTable, []any{session, until.Unix(), record}, most})...)
 }
 
 func keepAttested(ctx context.Context, tx *sql.Tx, session string, record []byte, until int64) error {
-	_, err := tx.ExecContext(ctx, "INSERT OR REPLACE INTO attested (session, until, record) VALUES (?, ?, ?)", session, until, record)
-	return err
+	return insert(ctx, tx, []step{{rows: []row{{table: attestedTable, values: []any{session, until, record}}}}})
 }
 
 // Attested returns what a session proved; fs.ErrNotExist when it is not kept.
+// Another process may be about to write it, which is waited for.
 func (s *Store) Attested(ctx context.Context, session string) ([]byte, error) {
-	return one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
+	if record := s.behind.pending(session); record != nil {
+		return record, nil
+	}
+	record, err := one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
+	for until := time.Now().Add(2 * behindDelay); errors.Is(err, fs.ErrNotExist) && time.Now().Before(until) && ctx.Err() == nil; {
+		time.Sleep(behindDelay / 5)
+		record, err = one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
+	}
+	return record, err
 }
 
 // KeepProof keeps a proof, and at most most of them, the latest; with the
 // decision that it proves, if one is given.
 func (s *Store) KeepProof(ctx context.Context, name string, proof []byte, most int, d *api.RecordedDecision) error {
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		if err := keepProof(ctx, tx, name, proof); err != nil {
+	rows, err := s.decided(d)
+	if err != nil {
+		return err
+	}
+	if d != nil && s.behind.pending(d.Session) != nil { // what it stands on comes first
+		if err := s.flush(); err != nil {
 			return err
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM proofs WHERE id <= (SELECT max(id) FROM proofs) - ?", most); err != nil {
-			return err
-		}
-		return s.decide(ctx, tx, d)
-	})
+	}
+	return s.add(ctx, append(rows, row{proofsTable, []any{name, proof}, most})...)
 }
 
 func keepProof(ctx context.Context, tx *sql.Tx, name string, proof []byte) error {
-	_, err := tx.ExecContext(ctx, "INSERT INTO proofs (name, proof) VALUES (?, ?)", name, proof)
-	return err
+	return insert(ctx, tx, []step{{rows: []row{{table: proofsTable, values: []any{name, proof}}}}})
 }
 
 // Proof returns a proof; fs.ErrNotExist when it is not kept.
@@ -73,13 +77,21 @@ func (s *Store) DropProof(ctx context.Context, name string) error {
 	})
 }
 
-// KeepDecision keeps a decision that comes with no other record.
+// KeepDecision keeps a decision that comes with no other record. It comes to
+// the disk a moment later.
 func (s *Store) KeepDecision(ctx context.Context, d *api.RecordedDecision) error {
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error { return s.decide(ctx, tx, d) })
+	rows, err := s.decided(d)
+	if err != nil {
+		return err
+	}
+	return s.later(ctx, rows...)
 }
 
 // Decisions returns at most most decisions, from the one behind after on.
 func (s *Store) Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error) {
+	if err := s.flush(); err != nil {
+		return nil, err
+	}
 	rows, err := s.read.QueryContext(ctx, "SELECT id, record FROM decisions WHERE id > ? ORDER BY id LIMIT ?", after, most)
 	return list(rows, err, func(rows *sql.Rows) (d api.RecordedDecision, err error) {
 		var id int64
@@ -92,18 +104,11 @@ func (s *Store) Decisions(ctx context.Context, after int64, most int) ([]api.Rec
 	})
 }
 
-// decide writes a decision down, and forgets the oldest when there are too many.
-func (s *Store) decide(ctx context.Context, tx *sql.Tx, d *api.RecordedDecision) error {
+// decided is a decision as it is written down.
+func (s *Store) decided(d *api.RecordedDecision) ([]row, error) {
 	if d == nil {
-		return nil
+		return nil, nil
 	}
 	record, err := json.Marshal(d)
-	if err != nil {
-		return err
-	}
-	if _, err := tx.ExecContext(ctx, "INSERT INTO decisions (session, action, record) VALUES (?, ?, ?)", d.Session, d.Action, record); err != nil {
-		return err
-	}
-	_, err = tx.ExecContext(ctx, "DELETE FROM decisions WHERE id <= (SELECT max(id) FROM decisions) - ?", s.cfg.KeepDecisions)
-	return err
+	return []row{{decisionsTable, []any{d.Session, d.Action, record}, s.cfg.KeepDecisions}}, err
 }

@@ -61,6 +61,13 @@ var schema = []string{
 	 ) STRICT;
 
 	 CREATE TABLE notes (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;`,
+
+	`CREATE TABLE used (
+		id    INTEGER PRIMARY KEY AUTOINCREMENT,
+		name  TEXT NOT NULL UNIQUE, -- what is good once
+		until INTEGER NOT NULL      -- Unix seconds
+	 ) STRICT;
+	 CREATE INDEX used_until ON used (until);`,
 }
 
 // migrate makes the tables that the file lacks, and takes in what a broker of

@@ -49,12 +49,16 @@ type Config struct {
 
 // A Store is a broker's state. Close it.
 type Store struct {
-	cfg    Config
-	dir    string
-	read   *sql.DB
-	write  *sql.DB // one connection
-	writes *batch.Group[step]
-	stmts  statements
+	cfg     Config
+	dir     string
+	read    *sql.DB
+	write   *sql.DB // one connection
+	lazy    *sql.DB // another, which does not wait for the disk
+	writes  *batch.Group[step]
+	seen    seen
+	behind  behind
+	trimmed trimmer
+	stmts   statements
 }
 
 // Open opens the state in a folder, making it or bringing an older one up to
@@ -93,9 +97,12 @@ func open(ctx context.Context, cfg Config) (s *Store, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	s = &Store{cfg: cfg, dir: dir}
+	s = &Store{cfg: cfg, dir: dir, trimmed: trimmer{}, behind: behind{attested: map[string][]byte{}}}
 	if err = s.connect(ctx); err == nil {
 		err = s.prepare(ctx)
+	}
+	if err == nil {
+		err = s.wipeSecrets(ctx)
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -114,6 +121,10 @@ func (s *Store) connect(ctx context.Context) error {
 		return err
 	}
 	s.write.SetMaxOpenConns(1)
+	if s.lazy, err = sql.Open("sqlite", source(path, "synchronous(NORMAL)", "secure_delete(ON)")); err != nil {
+		return err
+	}
+	s.lazy.SetMaxOpenConns(1)
 	if s.read, err = sql.Open("sqlite", source(path, "query_only(ON)")); err != nil {
 		return err
 	}
@@ -160,10 +171,9 @@ func source(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
 }
 
-// Close lets the file go. The last one to do so leaves it without a log beside.
-func (s *Store) Close() error {
+func (s *Store) closeAll() error {
 	var problems []error
-	for _, db := range []*sql.DB{s.read, s.write} {
+	for _, db := range []*sql.DB{s.read, s.lazy, s.write} {
 		if db != nil {
 			problems = append(problems, db.Close())
 		}

@@ -7,14 +7,55 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"sync"
 	"time"
 
 	"holdfast/internal/api"
 )
 
+// glance is how long Generations takes the file to be as it was. What this
+// process changes it sees at once.
+const glance = 100 * time.Millisecond
+
+// A seen is what Generations found, and when.
+type seen struct {
+	mu      sync.Mutex
+	all     map[string]int64 // guarded by mu, as all below; never altered
+	at      time.Time        // by the clock that nobody sets
+	changes int              // of this process
+}
+
 // Generations tells how many changes each kind has seen. What was read of a
-// kind holds as long as its number stays.
+// kind holds as long as its number stays. What another process changed shows
+// within a tenth of a second.
 func (s *Store) Generations(ctx context.Context) (map[string]int64, error) {
+	s.seen.mu.Lock()
+	all, at, changes := s.seen.all, s.seen.at, s.seen.changes
+	s.seen.mu.Unlock()
+	if all != nil && time.Since(at) < glance {
+		return all, nil
+	}
+	at = time.Now()
+	all, err := s.countGenerations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	if s.seen.changes == changes { // else it may be what was before
+		s.seen.all, s.seen.at = all, at
+	}
+	return all, nil
+}
+
+// changed makes Generations look again.
+func (s *Store) changed() {
+	s.seen.mu.Lock()
+	defer s.seen.mu.Unlock()
+	s.seen.all, s.seen.changes = nil, s.seen.changes+1
+}
+
+func (s *Store) countGenerations(ctx context.Context) (map[string]int64, error) {
 	rows, err := s.stmts.generations.QueryContext(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, told(err)
@@ -146,6 +187,7 @@ func (s *Store) Rollback(ctx context.Context, kind, name string, number int64, b
 		if number < 1 || number > now || number <= now-int64(s.cfg.KeepVersions) {
 			return fs.ErrNotExist
 		}
+		made = nil // of a try before
 		rows, err := tx.QueryContext(ctx, differing, kind, number, name)
 		then, err := list(rows, err, scanVersion)
 		for _, v := range then {

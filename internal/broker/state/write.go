@@ -16,11 +16,11 @@ import (
 // all, whatever becomes of the others'.
 type change func(ctx context.Context, tx *sql.Tx) error
 
-// A step is a change, and whether it may be lost when the machine crashes (not
-// when the program does).
+// A step is one caller's part: a change, or rows.
 type step struct {
 	change
-	lazy bool
+	rows []row
+	lazy bool // it may be lost when the machine crashes (not when the program does)
 }
 
 // change makes a change and returns when it is on disk. It is not given up
@@ -29,59 +29,104 @@ func (s *Store) change(ctx context.Context, c change) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	defer s.changed()
 	return s.writes.Do(step{change: c})
 }
 
-// commit makes changes in one transaction, so that they share its fsync.
+// add is change for rows.
+func (s *Store) add(ctx context.Context, rows ...row) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.writes.Do(step{rows: rows})
+}
+
+// commit makes changes in one transaction, so that they share its fsync. Where
+// they are nothing but rows they share statements too, until one is refused.
 func (s *Store) commit(all []step) []error {
 	answers := make([]error, len(all))
-	if err := s.transact(all, answers); err != nil {
+	err := s.transact(all, func(ctx context.Context, tx *sql.Tx) error {
+		if len(all) == 1 {
+			return all[0].make(ctx, tx)
+		}
+		for _, c := range all {
+			if c.change != nil {
+				return errApart
+			}
+		}
+		return insert(ctx, tx, all)
+	})
+	if len(all) > 1 && (errors.Is(err, errApart) || refusal(err)) {
+		err = s.transact(all, func(ctx context.Context, tx *sql.Tx) error { return apart(ctx, tx, all, answers) })
+	}
+	if err != nil {
 		for i := range answers {
 			answers[i] = fmt.Errorf("broker's state: %w", plainly(err))
 		}
 	}
+	if len(all) == 1 && refusal(err) {
+		answers[0] = err
+	}
 	return answers
 }
 
-func (s *Store) transact(all []step, answers []error) error {
-	ctx := context.Background()
-	if !slices.ContainsFunc(all, func(c step) bool { return !c.lazy }) {
-		if _, err := s.write.ExecContext(ctx, "PRAGMA synchronous=NORMAL"); err != nil {
-			return err
-		}
-		defer func() { _, _ = s.write.ExecContext(ctx, "PRAGMA synchronous=FULL") }()
+var errApart = errors.New("these changes have to be made one by one")
+
+// transact does all that do does, or nothing.
+func (s *Store) transact(all []step, do change) error {
+	ctx, db := context.Background(), s.lazy
+	if slices.ContainsFunc(all, func(c step) bool { return !c.lazy }) {
+		db = s.write
 	}
-	tx, err := s.write.BeginTx(ctx, nil)
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // no more than nothing once committed
-	for i, c := range all {
-		if answers[i], err = apart(ctx, tx, c.change); err != nil {
-			return err
-		}
+	if err := do(ctx, tx); err != nil {
+		return err
+	}
+	if err := s.trim(ctx, tx, all); err != nil {
+		return err
 	}
 	return tx.Commit()
 }
 
-// apart makes one change of several. What went wrong with it alone is refused;
-// what broke the transaction is err.
-func apart(ctx context.Context, tx *sql.Tx, c change) (refused, err error) {
-	if _, err := tx.ExecContext(ctx, "SAVEPOINT change"); err != nil {
-		return nil, err
+func (c *step) make(ctx context.Context, tx *sql.Tx) error {
+	if c.change != nil {
+		return c.change(ctx, tx)
 	}
-	refused = c(ctx, tx)
-	var broken *sqlite.Error
-	if errors.As(refused, &broken) && broken.Code()&0xff != sqlite3.SQLITE_CONSTRAINT {
-		return nil, refused
-	}
-	if refused != nil {
-		if _, err := tx.ExecContext(ctx, "ROLLBACK TO change"); err != nil {
-			return nil, err
+	return insert(ctx, tx, []step{*c})
+}
+
+// apart makes changes so that one which is refused leaves the others be. What
+// broke the transaction is its error.
+func apart(ctx context.Context, tx *sql.Tx, all []step, answers []error) error {
+	for i, c := range all {
+		if _, err := tx.ExecContext(ctx, "SAVEPOINT change"); err != nil {
+			return err
+		}
+		answers[i] = c.make(ctx, tx)
+		if answers[i] != nil && !refusal(answers[i]) {
+			return answers[i]
+		}
+		if answers[i] != nil {
+			if _, err := tx.ExecContext(ctx, "ROLLBACK TO change"); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.ExecContext(ctx, "RELEASE change"); err != nil {
+			return err
 		}
 	}
-	_, err = tx.ExecContext(ctx, "RELEASE change")
-	return refused, err
+	return nil
+}
+
+// refusal tells what went wrong with one change alone from what broke the
+// transaction.
+func refusal(err error) bool {
+	var broken *sqlite.Error
+	return err != nil && (!errors.As(err, &broken) || broken.Code()&0xff == sqlite3.SQLITE_CONSTRAINT)
 }
 
 // plainly says what SQLite means, and matches what callers branch on.

@@ -39,7 +39,7 @@ func (s *stage) file(ctx context.Context, at string, f types.File) error {
 	}
 	for i, r := range f.Append {
 		if err := s.appendTo(ctx, at, r); err != nil {
-			return fmt.Errorf("append.%d: %w", i, err)
+			return fmt.Errorf("append[%d]: %w", i, err)
 		}
 	}
 	return s.permissions(at, f.Mode, f.Node)

@@ -25,13 +25,13 @@ type entry struct {
 func (s *stage) nodes(ctx context.Context, c types.Config) error {
 	var entries []entry
 	for i, d := range c.Storage.Directories {
-		entries = append(entries, s.directoryEntry(d, fmt.Sprintf("$.storage.directories.%d", i)))
+		entries = append(entries, s.directoryEntry(d, fmt.Sprintf("$.storage.directories[%d]", i)))
 	}
 	for i, f := range c.Storage.Files {
-		entries = append(entries, s.fileEntry(f, fmt.Sprintf("$.storage.files.%d", i)))
+		entries = append(entries, s.fileEntry(f, fmt.Sprintf("$.storage.files[%d]", i)))
 	}
 	for i, l := range c.Storage.Links {
-		entries = append(entries, entry{node: l.Node, what: "link", field: fmt.Sprintf("$.storage.links.%d", i), hard: util.IsTrue(l.Hard),
+		entries = append(entries, entry{node: l.Node, what: "link", field: fmt.Sprintf("$.storage.links[%d]", i), hard: util.IsTrue(l.Hard),
 			create: func(_ context.Context, at string) error { return s.link(at, l) }})
 	}
 	if err := s.place(entries); err != nil {

@@ -74,4 +74,3 @@ func fileMode(m int) fs.FileMode {
 	}
 	return mode
 }
-

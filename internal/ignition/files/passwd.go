@@ -21,7 +21,7 @@ import (
 func (s *stage) groups(_ context.Context, c types.Config) error {
 	for i, g := range c.Passwd.Groups {
 		if err := s.db.EnsureGroup(g); err != nil {
-			return ignition.At(fmt.Errorf("group %s: %w", g.Name, err), "$.passwd.groups.%d", i)
+			return ignition.At(fmt.Errorf("group %s: %w", g.Name, err), "$.passwd.groups[%d]", i)
 		}
 		s.Log.Info("ensured", "group", g.Name)
 	}
@@ -31,7 +31,7 @@ func (s *stage) groups(_ context.Context, c types.Config) error {
 func (s *stage) users(_ context.Context, c types.Config) error {
 	for i, u := range c.Passwd.Users {
 		if err := s.user(u); err != nil {
-			return ignition.At(fmt.Errorf("user %s: %w", u.Name, err), "$.passwd.users.%d", i)
+			return ignition.At(fmt.Errorf("user %s: %w", u.Name, err), "$.passwd.users[%d]", i)
 		}
 		s.Log.Info("ensured", "user", u.Name)
 	}

@@ -39,7 +39,7 @@ func (s *stage) crypttab(ctx context.Context, c types.Config) error {
 	for i, l := range c.Storage.Luks {
 		line, err := s.volume(ctx, l)
 		if err != nil {
-			return fmt.Errorf("$.storage.luks.%d: %s: %w", i, l.Name, err)
+			return fmt.Errorf("$.storage.luks[%d]: %s: %w", i, l.Name, err)
 		}
 		lines.WriteString(line)
 	}

@@ -29,7 +29,7 @@ const (
 func (s *stage) units(_ context.Context, c types.Config) error {
 	for i, u := range c.Systemd.Units {
 		if err := s.unit(u); err != nil {
-			return ignition.At(fmt.Errorf("unit %s: %w", u.Name, err), "$.systemd.units.%d", i)
+			return ignition.At(fmt.Errorf("unit %s: %w", u.Name, err), "$.systemd.units[%d]", i)
 		}
 	}
 	return s.presets(c.Systemd.Units)

@@ -23,6 +23,7 @@
 #   images           what is known of images, by the value that evidence shows of
 #                    them (PCR 11; SNP's measurement; TDX's RTMR 2): → {status: "trusted", "expired" or "revoked",
 #                    image, uki, references: [id, …], at, reason}
+#   requirements     of images: rebuilt.rego tells
 #   configurations   authorised ones: "sha256:…" → {resources: ["default/key/x", …]}
 #   reference_values other values by name: query_reference_value(name) gives one,
 #                    or null
@@ -49,6 +50,7 @@ allow if {
 # of the machine's kind of evidence put it into trusted.
 granted if {
 	trusted[input.tee]
+	rebuilt
 	data.configurations[input.init_data.digest]
 }
 

@@ -30,7 +30,9 @@ snp_ways contains way if {
 	some id in data.images[input.claims.measurement].references
 	some way in data.reference[id].snp
 	way.measurement == input.claims.measurement
-	is_object(way.minimum_tcb) # without any level, each would do
+	every part in ["bootloader", "tee", "snp", "microcode"] { # without one, any level of it would do
+		is_number(way.minimum_tcb[part])
+	}
 }
 
 # Two levels count: the one that the signing key stands for, and the one that
@@ -52,6 +54,12 @@ snp_at_least(name, least) if {
 }
 
 # — why not —
+
+explanations contains "the image's reference values do not name the levels of bootloader, tee, snp and microcode that will do" if {
+	input.tee == "snp"
+	count(snp_ways) == 0
+	data.images[input.claims.measurement].status == "trusted"
+}
 
 explanations contains sprintf("launch measurement is %s, no trusted image has it", [object.get(input.claims, "measurement", "missing")]) if {
 	input.tee == "snp"

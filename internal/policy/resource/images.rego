@@ -15,7 +15,9 @@ shown_image(e) := e["az-tdx-vtpm"].tpm.pcr11
 
 running contains name if {
 	some name, submod in input.submods
-	data.images[shown_image(submod[evidence])].status == "trusted"
+	shown := shown_image(submod[evidence])
+	data.images[shown].status == "trusted"
+	rebuilt(shown)
 }
 
 shown_images contains shown_image(submod[evidence]) if some submod in input.submods

@@ -52,14 +52,25 @@ func (v *Verifier) vouch(cert *x509.Certificate, r *snp.Report) error {
 	return err
 }
 
-// certified checks one chain of three: signatures, times and revocations.
+// check holds an authority's certificates together, once for all handshakes.
+func (a Authority) check() error {
+	for _, c := range []*x509.Certificate{a.VCEK, a.VLEK} {
+		if c == nil {
+			continue
+		}
+		if err := c.CheckSignatureFrom(a.Root); err != nil {
+			return fmt.Errorf("%s is not certified by %s: %w", c.Subject.CommonName, a.Root.Subject.CommonName, err)
+		}
+	}
+	return nil
+}
+
+// certified checks one chain of three: the leaf's signature, since New has
+// checked the others, times and revocations.
 func (v *Verifier) certified(leaf, middle, root *x509.Certificate) error {
 	now := v.clock()
 	if !bytes.Equal(leaf.RawIssuer, middle.RawSubject) || leaf.CheckSignatureFrom(middle) != nil {
 		return fmt.Errorf("%w: %s is not certified by %s", attest.ErrEndorsement, leaf.Subject.CommonName, middle.Subject.CommonName)
-	}
-	if err := middle.CheckSignatureFrom(root); err != nil {
-		return fmt.Errorf("%w: %s is not certified by %s", attest.ErrEndorsement, middle.Subject.CommonName, root.Subject.CommonName)
 	}
 	for _, c := range []*x509.Certificate{leaf, middle, root} {
 		if now.Before(c.NotBefore) || now.After(c.NotAfter) {

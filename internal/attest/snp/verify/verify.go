@@ -77,12 +77,20 @@ func New(c Config) (*Verifier, error) {
 		}
 		v.revoked = append(v.revoked, list)
 	}
-	if len(v.authorities) > 0 {
-		return v, nil
+	if len(v.authorities) == 0 {
+		var err error
+		if v.authorities, err = AMD(); err != nil {
+			return nil, err
+		}
 	}
-	var err error
-	v.authorities, err = AMD()
-	return v, err
+	for line, list := range v.authorities {
+		for _, a := range list {
+			if err := a.check(); err != nil {
+				return nil, fmt.Errorf("authority of %s: %w", line, err)
+			}
+		}
+	}
+	return v, nil
 }
 
 // TEE is the kind of evidence judged.

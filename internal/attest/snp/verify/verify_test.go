@@ -168,6 +168,15 @@ func TestWhoNobodyKnowsIsRefused(t *testing.T) {
 	}
 }
 
+func TestAuthorityThatItsRootDidNotCertifyIsRefused(t *testing.T) {
+	m, c := made(t, snp.Milan)
+	other, _ := made(t, snp.Milan)
+	c.Authorities[snp.Milan][0] = verify.Authority{Root: m.Root, VCEK: other.Chips, VLEK: m.Own}
+	if _, err := verify.New(c); err == nil {
+		t.Error("it is believed")
+	}
+}
+
 func TestLiesAreRefusedForTheRightReason(t *testing.T) {
 	m, c := made(t, snp.Genoa)
 	good := impostor.Claim{Report: digest, Host: init32}

@@ -70,7 +70,7 @@ type Verifier struct {
 	rand        io.Reader
 
 	known     endorsements
-	offers    memory[offerID, offer] // that were judged good
+	offers    memory[offerID, offer]   // that were judged good
 	seen      memory[string, struct{}] // nonces of quotes that had a good signature
 	activated memory[string, string]   // names of attestation keys, and the certificate of the TPM that has them
 }

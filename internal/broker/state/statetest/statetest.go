@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,7 +31,9 @@ func Run(t *testing.T, open func(t *testing.T, name string) broker.State) {
 		"KindsCountApart":               generations,
 		"RecordsAreBounded":             attested,
 		"ProofsAreBounded":              proofs,
+		"DecisionsComeWithTheirRecord":  decisions,
 		"TheAuditHeadIsShared":          head,
+		"WhatIsGoodOnceIsTakenOnce":     once,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t, name), open(t, name)) })
 	}
@@ -274,5 +277,56 @@ func head(t *testing.T, one, two broker.State) {
 	check(t, one.SetAuditHead(t.Context(), want))
 	if h, err := two.AuditHead(t.Context()); err != nil || h != want {
 		t.Errorf("got %+v, %v, want %+v", h, err, want)
+	}
+}
+
+func decisions(t *testing.T, one, two broker.State) {
+	ctx := t.Context()
+	decision := func(session, kind string) *api.RecordedDecision {
+		return &api.RecordedDecision{Time: at, Session: session, Action: "attest", Kind: kind, Policy: 3, Input: []byte("{}"), Data: []byte("[]"), Reasons: []string{"why"}}
+	}
+	check(t, one.KeepAttested(ctx, "s1", []byte("{}"), time.Now().Add(time.Hour), 3, decision("s1", "attestation")))
+	check(t, one.KeepProof(ctx, "p1", []byte("{}"), 3, decision("s1", "resource")))
+	check(t, one.KeepDecision(ctx, decision("s2", "attestation")))
+	check(t, one.KeepDecision(ctx, nil))
+	if err := one.KeepProof(ctx, "p1", []byte("{}"), 3, decision("s1", "resource")); err == nil {
+		t.Error("a proof was kept twice")
+	}
+	all, err := two.Decisions(ctx, 0, 10)
+	for until := time.Now().Add(time.Second); err == nil && len(all) < 3 && time.Now().Before(until); time.Sleep(time.Millisecond) {
+		all, err = two.Decisions(ctx, 0, 10)
+	}
+	if err != nil || len(all) != 3 || all[0].Session != "s1" || all[0].Policy != 3 || !all[0].Time.Equal(at) || all[2].Session != "s2" {
+		t.Fatalf("got %+v, %v, want three: none of the proof that was not kept", all, err)
+	}
+	if some, err := two.Decisions(ctx, all[0].ID, 1); err != nil || len(some) != 1 || some[0].ID != all[1].ID {
+		t.Errorf("got %+v, %v, want the one behind", some, err)
+	}
+}
+
+func once(t *testing.T, one, two broker.State) {
+	ctx, later := t.Context(), time.Now().Add(time.Hour)
+	check(t, one.Once(ctx, "a", later))
+	check(t, two.Once(ctx, "b", time.Now().Add(-time.Hour))) // by a clock that was set
+	for _, id := range []string{"a", "b"} {
+		for _, s := range []broker.State{one, two} {
+			if err := s.Once(ctx, id, later); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("%s again: got %v, want fs.ErrExist", id, err)
+			}
+		}
+	}
+	var won, lost atomic.Int32
+	var all sync.WaitGroup
+	for i := range 8 {
+		all.Go(func() {
+			if err := []broker.State{one, two}[i%2].Once(ctx, "c", later); err == nil {
+				won.Add(1)
+			} else if errors.Is(err, fs.ErrExist) {
+				lost.Add(1)
+			}
+		})
+	}
+	if all.Wait(); won.Load() != 1 || lost.Load() != 7 {
+		t.Errorf("%d took it and %d found it taken, want 1 and 7", won.Load(), lost.Load())
 	}
 }

@@ -1,0 +1,117 @@
+package blackbox
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/machine/machinetest"
+)
+
+// failing are upstream's tests that ours does not pass, and why. One that
+// passes is an error too: it belongs no longer here.
+var failing = map[string]string{}
+
+// A verdict is what the tests say of one.
+var verdict = regexp.MustCompile(`--- (PASS|FAIL|SKIP): TestIgnitionBlackBox(?:Negative)?/(\S+) `)
+
+func TestUpstreamsOwnTestsPass(t *testing.T) {
+	tests := filepath.Join(filepath.Dir(os.Getenv("HOLDFAST_TEST_IGNITION")), "blackbox.test")
+	if os.Getenv("HOLDFAST_BLACKBOX") == "" {
+		t.Skip("boots a machine that upstream's tests run in, for minutes: run make blackbox")
+	}
+	image, modules := machinetest.Kernel(t)
+	initrd := initramfs(t, modules, tests, strings.Fields(os.Getenv("HOLDFAST_BLACKBOX")))
+	results := boot(t, image, initrd)
+	if len(results) == 0 {
+		t.Fatal("no test ran")
+	}
+	count := map[string]int{}
+	for name, result := range results {
+		count[result]++
+		_, known := failing[family(name)]
+		switch {
+		case result == "FAIL" && !known:
+			t.Errorf("%s failed", name)
+		case result == "PASS" && known:
+			t.Errorf("%s passed, and is listed as failing", name)
+		}
+	}
+	fmt.Printf("blackbox: %d passed, %d failed, %d skipped\n", count["PASS"], count["FAIL"], count["SKIP"])
+}
+
+// family is a test's name without the version of the config.
+func family(name string) string {
+	at := strings.LastIndexByte(name, '_')
+	return name[:max(at, 0)]
+}
+
+func initramfs(t *testing.T, modules, tests string, args []string) string {
+	t.Helper()
+	dir := t.TempDir()
+	engine := filepath.Join(dir, "ignition")
+	program, err := machinetest.Program("holdfast/cmd/holdfast-node")
+	check(t, err)
+	check(t, os.WriteFile(engine, program, 0o755))
+	g, err := compose(modules, engine, tests, args)
+	check(t, err)
+	init, err := os.ReadFile("testdata/init")
+	check(t, err)
+	packed, err := machinetest.Initrd(init, g.entries()...)
+	check(t, err)
+	at := filepath.Join(dir, "initrd")
+	check(t, os.WriteFile(at, packed, 0o600))
+	return at
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// boot runs the machine until it is off, and tells each test's result.
+func boot(t *testing.T, image, initrd string) map[string]string {
+	t.Helper()
+	ctx, end := context.WithTimeout(t.Context(), 2*time.Hour)
+	defer end()
+	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "6G", "-nodefaults", "-no-reboot",
+		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd, "-append", "console=ttyS0 quiet loop.max_part=15 loop.max_loop=8 panic=-1")
+	out, err := qemu.StdoutPipe()
+	check(t, err)
+	qemu.Stderr = os.Stderr
+	check(t, qemu.Start())
+	results := read(t, out)
+	check(t, qemu.Wait())
+	return results
+}
+
+// read also keeps all that was said, where somebody asked for it.
+func read(t *testing.T, out io.Reader) map[string]string {
+	t.Helper()
+	if path := os.Getenv("HOLDFAST_BLACKBOX_LOG"); path != "" {
+		f, err := os.Create(path)
+		check(t, err)
+		defer func() { check(t, f.Close()) }()
+		out = io.TeeReader(out, f)
+	}
+	results := map[string]string{}
+	scan := bufio.NewScanner(out)
+	scan.Buffer(nil, 1<<20)
+	for scan.Scan() {
+		if m := verdict.FindStringSubmatch(scan.Text()); m != nil {
+			results[m[2]] = m[1]
+		}
+	}
+	check(t, scan.Err())
+	return results
+}
