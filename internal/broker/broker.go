@@ -58,6 +58,11 @@ type Config struct {
 	// and returns its content. Without it no image can be trusted.
 	VerifyReference func(envelope []byte) (*api.ReferenceValues, error)
 
+	// ReadContents checks who signed the provenance of a machine image, and
+	// that the bill of materials is the one that it states. Without it the
+	// broker keeps none.
+	ReadContents func(provenance, bill []byte) (*api.ImageContents, error)
+
 	// Proofs makes every release leave a proof. Without it, none does.
 	Proofs *Proofs
 
@@ -180,6 +185,8 @@ func (b *Broker) routes() {
 	b.handleAdmin("DELETE /holdfast/rebuilds/{id}", b.forgetRebuild)
 	b.handleAdmin("GET /holdfast/requirements", b.getRequirements)
 	b.handleAdmin("POST /holdfast/requirements", b.setRequirements)
+	b.handleAdmin("GET /holdfast/contents", b.listContents)
+	b.handleAdmin("POST /holdfast/contents", b.loadContents)
 	b.handleAdmin("GET /holdfast/decisions", b.listDecisions)
 	b.handleAdmin("GET /holdfast/policies/{kind}", b.getPolicy)
 	b.handleAdmin("POST /holdfast/policies/{kind}", b.changePolicy)

@@ -29,6 +29,7 @@ type rules struct {
 	trusted      references // those that are neither expired nor revoked
 	images       map[string]api.KnownImage
 	built, until time.Time // until is when one expires; zero: none does
+	narrowed     *narrowed
 
 	generations map[string]int64 // of what is above, by kind
 	checked     time.Time        // when the references were
@@ -38,6 +39,7 @@ type rules struct {
 // that of the policies; 0 where the shipped one holds.
 type compiledPolicy struct {
 	source  string
+	digest  string // of the source
 	version int64
 	policy  *policy.Policy
 	err     error
@@ -144,6 +146,7 @@ func readPolicies(documents []api.Version) map[string]compiledPolicy {
 		all[d.Name] = compiledPolicy{source: string(d.Content), version: d.Number}
 	}
 	for kind, p := range all {
+		p.digest = digestOf([]byte(p.source))
 		p.policy, p.err = policy.Compile(kind+".rego", p.source)
 		all[kind] = p
 	}

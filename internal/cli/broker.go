@@ -14,18 +14,21 @@ import (
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/enc"
 	"holdfast/internal/input"
+	"holdfast/internal/keys"
+	"holdfast/internal/wiring"
 )
 
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
 		a.brokerTrust(), a.brokerLaunched(), a.brokerDistrust(), a.brokerRevoke(),
+		a.brokerRebuilders(), a.brokerRebuilt(), a.brokerRequire(), a.brokerWhere(),
 		a.brokerAllow(), a.brokerWithdraw(),
 		a.brokerSet(), a.brokerDelete(), a.brokerList(),
 		a.brokerPolicies(), a.brokerWhatIf(), a.brokerDecisions(),
 		a.brokerAudit(), a.brokerProofs(),
 		a.brokerHistory(), a.brokerRollback(),
 		a.brokerCheck(), a.brokerBackup(), a.brokerRestore(),
-		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin())
+		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin(), a.brokerPage())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
@@ -33,9 +36,17 @@ func (a *app) brokerVerbs() *cobra.Command {
 func (a *app) brokerFlags(c *cobra.Command) func(context.Context) (*admin.Client, error) {
 	var at string
 	c.Flags().StringVar(&at, "broker", "", "URL of a broker that is served elsewhere (default: this installation's own)")
+	deputy := deputyFlags(c)
 	return func(ctx context.Context) (*admin.Client, error) {
 		if err := checkBrokerURL(at); err != nil {
 			return nil, usageError{err}
+		}
+		who, err := deputy(at)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		if who.Root != "" {
+			return who.Remote(at)
 		}
 		dir, err := a.installation()
 		if err != nil {
@@ -45,11 +56,19 @@ func (a *app) brokerFlags(c *cobra.Command) func(context.Context) (*admin.Client
 		if err != nil {
 			return nil, err
 		}
-		if at != "" {
-			return dir.RemoteAdmin(ring, at)
+		client, err := administer(dir, ring, at)
+		if err != nil || who.Key == "" {
+			return client, err
 		}
-		return dir.Admin(ring)
+		return client, who.Take(client)
 	}
+}
+
+func administer(dir wiring.Installation, ring *keys.Ring, at string) (*admin.Client, error) {
+	if at != "" {
+		return dir.RemoteAdmin(ring, at)
+	}
+	return dir.Admin(ring)
 }
 
 // checkBrokerURL keeps secrets off networks that others read.
@@ -96,7 +115,7 @@ func (a *app) brokerTrust() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "trust IMAGE|FILE",
 		Short:   "Trust a machine image by its signed reference values",
-		Long:    "Trusts the reference values in FILE, or in reference.json of the machine image\nfolder IMAGE. Their signature must be by a key that this installation's root\ncertifies. With --until they are good until then; values may say so themselves.",
+		Long:    "Trusts the reference values in FILE, or in reference.json of the machine image\nfolder IMAGE. Their signature must be by a key that this installation's root\ncertifies. With --until they are good until then; values may say so themselves.\n\nThe broker is told what the image is made of, too, by the bill of materials that\nits signed provenance names: for \"broker where\".",
 		Example: "  holdfast broker trust guest\n  holdfast broker trust guest/reference.json --broker https://broker.example:8080",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -116,6 +135,9 @@ func (a *app) brokerTrust() *cobra.Command {
 		}
 		if err := limit(ctx, b, path, end); err != nil {
 			return fmt.Errorf("trust %s: %w", args[0], err)
+		}
+		if err := wiring.LoadContents(ctx, b, args[0]); err != nil {
+			return fmt.Errorf("trust %s: it is trusted, but %w", args[0], err)
 		}
 		return a.answer(map[string]string{"trusted": path}, func(w io.Writer) { fmt.Fprintf(w, "trusted %s\n", path) })
 	})

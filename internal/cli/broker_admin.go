@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"crypto"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -19,28 +21,35 @@ func (a *app) brokerAdmin() *cobra.Command {
 const adminCodes = "\n\nExit codes: 0 done, 1 failed, 2 usage."
 
 func (a *app) brokerAdminAdd() *cobra.Command {
-	var key string
+	var key, made string
 	var who []string
 	c := &cobra.Command{
-		Use:     "add NAME --key FILE --role ROLE",
-		Short:   "Make the owner of a key an administrator",
-		Long:    "Makes the owner of the public key in FILE (PEM; Ed25519 or ECDSA P-256) an\nadministrator with the given roles: admin may do everything, operator sets\nresources, configurations and images, auditor reads what holds no secret. Roles\nof your own are written into broker-admins.yaml in the state folder. A broker\nthat is being served follows within a second." + adminCodes,
-		Example: "  holdfast broker admin add anna --key anna.pem --role auditor",
+		Use:   "add NAME --role ROLE [--key FILE | --new-key FILE]",
+		Short: "Make the owner of a key an administrator",
+		Long: `Makes the owner of a key an administrator with the given roles: admin may do
+everything, operator sets resources, configurations and images, auditor reads
+what holds no secret. The public key is in FILE (PEM; Ed25519 or ECDSA P-256),
+or a new key is made and its private half written to FILE, for NAME to use with
+--admin-key FILE --admin-role ROLE in any verb of the broker. Roles of your own
+are written into broker-admins.yaml in the state folder. A broker that is being
+served follows within a second.` + adminCodes,
+		Example: "  holdfast broker admin add anna --key anna.pem --role auditor\n  holdfast broker admin add bert --new-key bert.key --role operator\n  holdfast broker list --admin-key bert.key --admin-role operator",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir, err := a.installation()
 			if err != nil {
 				return err
 			}
-			raw, err := input.ReadFile(key, input.Key)
-			if err != nil {
-				return fmt.Errorf("add %s: %w", args[0], err)
+			if (key == "") == (made == "") {
+				return usageError{errors.New("want either --key or --new-key")}
 			}
-			public, err := roles.ParseKey(raw)
-			if err != nil {
-				return fmt.Errorf("add %s: %s: %w", args[0], key, err)
+			admin := roles.Administrator{Name: args[0], Roles: who}
+			if key != "" {
+				if admin.Key, err = readPublic(key); err != nil {
+					return fmt.Errorf("add %s: %w", args[0], err)
+				}
 			}
-			if err := roles.Add(dir.BrokerAdmins(), roles.Administrator{Name: args[0], Roles: who, Key: public}); err != nil {
+			if err := dir.AddAdministrator(admin, made); err != nil {
 				return fmt.Errorf("add: %w", err)
 			}
 			return a.answer(map[string]any{"administrator": args[0], "roles": who}, func(w io.Writer) {
@@ -49,9 +58,22 @@ func (a *app) brokerAdminAdd() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&key, "key", "", "file of the public key")
+	c.Flags().StringVar(&made, "new-key", "", "file to write a new private key to")
 	c.Flags().StringArrayVar(&who, "role", nil, "admin, operator, auditor or one of your own; may be repeated")
-	_, _ = c.MarkFlagRequired("key"), c.MarkFlagRequired("role")
+	_ = c.MarkFlagRequired("role") // the flag is there
 	return c
+}
+
+func readPublic(path string) (crypto.PublicKey, error) {
+	raw, err := input.ReadFile(path, input.Key)
+	if err != nil {
+		return nil, err
+	}
+	public, err := roles.ParseKey(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return public, nil
 }
 
 func (a *app) brokerAdminList() *cobra.Command {

@@ -40,7 +40,7 @@ func (a *app) brokerHSM() *cobra.Command {
 			return fmt.Errorf("hsm: %w", err)
 		}
 		return a.answer(map[string]any{"token": h.Token, "keys": len(keys)}, func(w io.Writer) {
-			fmt.Fprintf(w, "token %s answers and holds %d keys\n", h.Token, len(keys))
+			fmt.Fprintf(w, "token %s answers and holds %d keys; start a broker again that is being served\n", h.Token, len(keys))
 		})
 	}
 	return c

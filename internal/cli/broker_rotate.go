@@ -83,6 +83,13 @@ func (a *app) rotateMaster() *cobra.Command {
 		}
 		return a.answer(made, func(w io.Writer) {
 			fmt.Fprintf(w, "master %s is in use, kept in %s; %d resources were sealed again\n", made.ID, in, made.Resealed)
+			for _, old := range made.Earlier {
+				if old.Resources > 0 {
+					fmt.Fprintf(w, "master %s is still needed by %d resources that were written meanwhile: rotate again\n", old.ID, old.Resources)
+					continue
+				}
+				fmt.Fprintf(w, "master %s is not needed any more, but to open backups made before: keys/master/%s.json may go\n", old.ID, old.ID)
+			}
 		})
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -229,6 +230,27 @@ func (r *Ring) record(id ID) (*Record, error) {
 		return nil, fmt.Errorf("%s: it is the record of master %s", r.path(id), record.ID)
 	}
 	return &record, nil
+}
+
+// Records lists the masters of the folder, the earliest first, without what is
+// secret of them.
+func (r *Ring) Records() ([]Record, error) {
+	paths, err := filepath.Glob(filepath.Join(r.dir, "*.json"))
+	var all []Record
+	for _, path := range paths {
+		var id ID
+		if id.UnmarshalText([]byte(strings.TrimSuffix(filepath.Base(path), ".json"))) != nil {
+			continue
+		}
+		record, err := r.record(id)
+		if err != nil {
+			return nil, err
+		}
+		clear(record.Params)
+		all = append(all, Record{ID: record.ID, Kind: record.Kind, Made: record.Made})
+	}
+	slices.SortStableFunc(all, func(a, b Record) int { return a.Made.Compare(b.Made) })
+	return all, err
 }
 
 // Close wipes and closes all masters.

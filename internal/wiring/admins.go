@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -37,6 +38,10 @@ func (i Installation) Administrators() (*roles.Rules, error) {
 // BrokerAudience is the broker's name in administrators' tokens, and in its own:
 // that of its installation's root, which no other has.
 func BrokerAudience(ring *keys.Ring) string {
-	sum := sha256.Sum256(ring.Pair(keys.Root).Certificate.Raw)
+	return brokerName(ring.Pair(keys.Root).Certificate)
+}
+
+func brokerName(root *x509.Certificate) string {
+	sum := sha256.Sum256(root.Raw)
 	return "holdfast:" + hex.EncodeToString(sum[:16])
 }

@@ -129,11 +129,18 @@ func (i Installation) Admin(ring *keys.Ring) (*admin.Client, error) {
 // Without TLS a secret and the administrator's token would be anybody's on the
 // way, so that is for this machine's own addresses only.
 func (i Installation) RemoteAdmin(ring *keys.Ring, address string) (*admin.Client, error) {
-	u, err := url.Parse(address)
-	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(net.JoinHostPort(u.Hostname(), u.Port()))) {
-		return nil, fmt.Errorf("broker %.80q: want https://HOST:PORT, or http:// on this machine", address)
+	if err := checkBroker(address); err != nil {
+		return nil, err
 	}
 	return newAdmin(ring, address, "cli"), nil
+}
+
+func checkBroker(address string) error {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(net.JoinHostPort(u.Hostname(), u.Port()))) {
+		return fmt.Errorf("broker %.80q: want https://HOST:PORT, or http:// on this machine", address)
+	}
+	return nil
 }
 
 // inProcess answers requests without a network.
@@ -182,6 +189,9 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 		Verifiers: append(verifiers, &tpmVerifier{installation: i, trust: trust}),
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
+		},
+		ReadContents: func(provenance, bill []byte) (*api.ImageContents, error) {
+			return readContents(provenance, bill, ring.RootPool(), time.Now())
 		},
 		Proofs: &broker.Proofs{
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,

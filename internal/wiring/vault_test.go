@@ -297,8 +297,8 @@ func TestTheMasterMayMoveToTheHSM(t *testing.T) {
 	client.Close()
 	made, err := i.RotateMaster(t.Context(), hsm.MasterKind, nil)
 	check(t, err)
-	if made.Resealed != 1 {
-		t.Errorf("%d resources were sealed again, want 1", made.Resealed)
+	if made.Resealed != 1 || len(made.Earlier) != 1 || made.Earlier[0].Kind != seal.FileKind || made.Earlier[0].Resources != 0 {
+		t.Errorf("got %+v, want one resource sealed again and one master of no use", made)
 	}
 	records, err := filepath.Glob(filepath.Join(i.Masters(), "*.json"))
 	check(t, err)

@@ -17,7 +17,8 @@ import (
 	"holdfast/internal/input"
 )
 
-// BeforeFolder is where the files go that were imported.
+// BeforeFolder is where the files go that were imported, but for resources: these
+// are wiped.
 const BeforeFolder = "before-sqlite"
 
 // oldFolders are what brokers kept before there was a database:

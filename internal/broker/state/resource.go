@@ -3,6 +3,8 @@ package state
 import (
 	"context"
 	"database/sql"
+	"errors"
+	"fmt"
 	"io/fs"
 )
 
@@ -69,6 +71,27 @@ func (s *Store) Reseal(ctx context.Context, again func(name string, sealed []byt
 		}
 		return err
 	})
+}
+
+// EachSealed reads every resource as it is kept.
+func (s *Store) EachSealed(ctx context.Context, read func(name string, sealed []byte) error) error {
+	names, err := s.Resources(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		sealed, err := one(s.stmts.resource.QueryRowContext(ctx, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted meanwhile
+		}
+		if err == nil {
+			err = read(name, sealed)
+		}
+		if err != nil {
+			return fmt.Errorf("resource %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func reseal(ctx context.Context, tx *sql.Tx, name string, again func(string, []byte) ([]byte, error)) error {

@@ -5,7 +5,9 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -158,9 +160,37 @@ func TestFilesOfBeforeAreImportedOnce(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(dir, folder)); err == nil {
 			t.Errorf("%s is still where it was", folder)
 		}
-		if _, err := os.Stat(filepath.Join(dir, state.BeforeFolder, folder)); err != nil {
-			t.Error(err)
+		_, err := os.Stat(filepath.Join(dir, state.BeforeFolder, folder))
+		if there := err == nil; there != (folder != "resources") {
+			t.Errorf("%s of before: got %v", folder, err)
 		}
+	}
+}
+
+func TestAnUpgradeLeavesNoSecretInClear(t *testing.T) {
+	dir := t.TempDir()
+	before(t, dir)
+	secret := filepath.Join(dir, "resources", "a", "b", "c")
+	held, err := os.Open(secret) // whoever has the file still open, or finds its blocks
+	check(t, err)
+	defer held.Close()
+	s := open(t, dir)
+	if raw, err := io.ReadAll(held); err != nil || string(raw) != strings.Repeat("\x00", len("hunter2")) {
+		t.Errorf("the file's bytes are %q, %v", raw, err)
+	}
+	check(t, s.Close())
+	// What a broker of before wrote after the import is not in the state, so it stays.
+	check(t, os.MkdirAll(filepath.Dir(secret), 0o700))
+	check(t, os.WriteFile(secret, []byte("another"), 0o600))
+	var log bytes.Buffer
+	s, err = state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	check(t, err)
+	defer s.Close()
+	if raw, err := os.ReadFile(filepath.Join(dir, state.BeforeFolder, "resources", "a", "b", "c")); err != nil || string(raw) != "another" {
+		t.Errorf("got %q, %v", raw, err)
+	}
+	if !strings.Contains(log.String(), "stays in clear") || strings.Contains(log.String(), "another\n") {
+		t.Errorf("logged %s", &log)
 	}
 }
 
