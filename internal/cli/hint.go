@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/deb"
 	"holdfast/internal/enc"
+	"holdfast/internal/ignition/spec"
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/transport"
@@ -123,6 +124,10 @@ func isRefusal(err error) bool {
 		return true
 	}
 	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
+		return true
+	}
+	var config *spec.InvalidError
+	if errors.As(err, &config) {
 		return true
 	}
 	var mismatch *blob.MismatchError
