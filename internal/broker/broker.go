@@ -92,6 +92,7 @@ type Broker struct {
 	brakes    brakes
 	adminIDs  answered
 	book      ruleBook
+	documents documents
 	counts    counters
 	mux       *http.ServeMux
 }
