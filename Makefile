@@ -8,7 +8,8 @@ RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
 TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
              bash-completion zsh fish chromium curl podman buildah containerd apache2-utils docker-registry \
-             xz-utils e2fsprogs gcc libc6-dev softhsm2 libsofthsm2 libblkid-dev
+             xz-utils e2fsprogs gcc libc6-dev softhsm2 libsofthsm2 libblkid-dev \
+             busybox-static udev dmsetup mdadm xfsprogs btrfs-progs tftpd-hpa
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
@@ -25,7 +26,7 @@ FUZZFLAGS   = -state $(STATE)/fuzz
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: demo test build pkcs11 lint bench conformance fuzz fuzz-corpus fuzz-report soak clean tools test-tools
+.PHONY: demo test build pkcs11 lint bench conformance blackbox fuzz fuzz-corpus fuzz-report soak clean tools test-tools
 
 demo:
 	@$(MAKE) --no-print-directory -j2 tools build
@@ -92,6 +93,13 @@ soak: test-tools build $(KUBO) $(COSIGN)
 conformance:
 	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec or ipfs/gateway-conformance"; exit 2; }
 	$(GO) run ./test/conformance -suite $(SUITE)
+
+# Upstream's tests of its Ignition engine, run on ours in a machine: about a
+# quarter of an hour; each test with every version of the config takes hours:
+# make blackbox BLACKBOX=-test.timeout=6h
+BLACKBOX ?= -test.short
+blackbox: test-tools build $(KERNEL) $(IGNITION)
+	HOLDFAST_BLACKBOX="$(BLACKBOX)" $(TEST) -timeout 7h -v ./test/blackbox
 
 # The IPFS node of others: two minutes of one processor when nothing is built. A
 # dependency needs a newer version for this Go.

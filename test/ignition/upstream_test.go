@@ -27,14 +27,14 @@ func check(t *testing.T, err error) {
 	}
 }
 
-func needs(t *testing.T) (upstream, ours string) {
+func needs(t testing.TB) (upstream, ours string) {
 	t.Helper()
 	upstream = os.Getenv("HOLDFAST_TEST_IGNITION")
 	if upstream == "" || os.Getuid() != 0 {
 		t.Skip("compares with upstream's engine as root: run make test")
 	}
 	ours = filepath.Join(t.TempDir(), "ignition")
-	build := exec.Command("go", "build", "-o", ours, "holdfast/cmd/holdfast-node")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", ours, "holdfast/cmd/holdfast-node")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -89,7 +89,7 @@ func (d *Database) deleteUser(name string) error {
 		if err := d.join(name, nil, true); err != nil {
 			return err
 		}
-		d.removeOwnGroup(name)
+		d.removeOwnGroup(was)
 		return nil
 	}); err != nil {
 		return err
@@ -102,11 +102,13 @@ func (d *Database) deleteUser(name string) error {
 	return nil
 }
 
-func (d *Database) removeOwnGroup(name string) {
-	row := d.group.find(name)
-	if row == nil || row[3] != "" || d.defs.get("USERGROUPS_ENAB") != "yes" || d.passwd.by(3, row[2]) != nil {
+// removeOwnGroup removes the group of a user's name, if it was its primary one
+// and is nobody else's.
+func (d *Database) removeOwnGroup(was User) {
+	row := d.group.find(was.Name)
+	if row == nil || row[2] != strconv.Itoa(was.GID) || row[3] != "" || d.defs.get("USERGROUPS_ENAB") != "yes" || d.passwd.by(3, row[2]) != nil {
 		return
 	}
-	d.group.remove(name)
-	d.gshadow.remove(name)
+	d.group.remove(was.Name)
+	d.gshadow.remove(was.Name)
 }

@@ -100,7 +100,7 @@ func (d *Database) newIDs(u types.PasswdUser) (uid, gid int, err error) {
 	case util.NotEmpty(u.PrimaryGroup):
 		gid, err = d.primary(*u.PrimaryGroup)
 	case util.IsTrue(u.NoUserGroup) || d.defs.get("USERGROUPS_ENAB") != "yes":
-		gid, err = d.primary(d.defs.get("GROUP"))
+		gid, err = d.usual()
 	default:
 		gid, err = d.ownGroup(u, uid)
 	}
@@ -119,12 +119,25 @@ func (d *Database) primary(group string) (int, error) {
 	return strconv.Atoi(row[2])
 }
 
+// usual is the group of users without one of their own; its number needs no
+// group.
+func (d *Database) usual() (int, error) {
+	group := d.defs.get("GROUP")
+	if gid, err := strconv.Atoi(group); err == nil {
+		return gid, nil
+	}
+	return d.primary(group)
+}
+
 func (d *Database) ownGroup(u types.PasswdUser, uid int) (int, error) {
 	if d.group.find(u.Name) != nil {
 		return 0, fmt.Errorf("group %q exists already: give primaryGroup or noUserGroup", u.Name)
 	}
-	used, gid := d.group.used(2), uid
-	if used[uid] {
+	used, gid, most := d.group.used(2), uid, "GID_MAX"
+	if util.IsTrue(u.System) {
+		most = "SYS_GID_MAX"
+	}
+	if uid < 1 || uid > d.defs.number(most) || used[uid] {
 		var err error
 		if gid, err = d.free("GID", util.IsTrue(u.System), used); err != nil {
 			return 0, err

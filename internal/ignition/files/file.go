@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
@@ -107,13 +108,24 @@ func (s *stage) fetched(ctx context.Context, dir string, r types.Resource) (*scr
 		err = f.Chmod(0o644)
 	}
 	if err != nil {
-		return nil, errors.Join(err, f.Close(), s.dir.Remove(f.name))
+		return nil, errors.Join(plain(err), f.Close(), s.dir.Remove(f.name))
 	}
 	return f, nil
 }
 
+// plain leaves out the name of a scratch file, which says nothing to anybody.
+func plain(err error) error {
+	var p *fs.PathError
+	if errors.As(err, &p) && strings.Contains(p.Path, scratchPrefix) {
+		return fmt.Errorf("%s: %w", p.Op, p.Err)
+	}
+	return err
+}
+
+const scratchPrefix = ".ignition-"
+
 func (s *stage) scratch(dir string) (*scratch, error) {
-	name := filepath.Join(dir, ".ignition-"+rand.Text())
+	name := filepath.Join(dir, scratchPrefix+rand.Text())
 	f, err := s.dir.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err

@@ -1,23 +1,20 @@
 package provision
 
 import (
-	"context"
-	"io"
 	"log/slog"
 
-	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
-	"github.com/vincent-petithory/dataurl"
-
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/fetch"
 )
 
-func (c Command) fetch(_ *slog.Logger) ignition.SettingsFetch {
-	return func(_ context.Context, _ types.Ignition, r types.Resource, w io.Writer) error {
-		u, err := dataurl.DecodeString(*r.Source)
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(u.Data)
-		return err
+// fetch asks as the platform's machines may: with a role where there is one.
+func (c Command) fetch(platform string, log *slog.Logger) ignition.SettingsFetch {
+	conf := fetch.Config{Log: log}
+	switch platform {
+	case "aws":
+		conf.AWS = "http://169.254.169.254"
+	case "gcp":
+		conf.GCP = "http://metadata.google.internal"
 	}
+	return fetch.New(conf).Fetch
 }

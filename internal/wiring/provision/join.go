@@ -22,7 +22,7 @@ func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) ig
 	return ignition.Config{
 		Cache: f.cache, NeedNet: f.needNet, State: f.state, Platform: f.platform, Timeout: f.timeout, Log: log,
 		SystemDir: c.variable("SYSTEM_CONFIG_DIR", "/usr/lib/ignition"), CommandLine: firstLine("/proc/cmdline"),
-		Load: reader.load, Render: reader.render, Fetch: c.fetch(log),
+		Load: reader.load, Render: reader.render, Fetch: c.fetch(f.platform, log),
 		Provide: func(ctx context.Context, fetch ignition.Fetch) ([]byte, error) {
 			return provide(ctx, platform.Config{File: c.variable("CONFIG_FILE", "")}, fetch)
 		},
