@@ -8,7 +8,8 @@ RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
 TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
              bash-completion zsh fish chromium curl podman buildah containerd apache2-utils docker-registry \
-             xz-utils e2fsprogs gcc libc6-dev softhsm2 libsofthsm2
+             xz-utils e2fsprogs gcc libc6-dev softhsm2 libsofthsm2 libblkid-dev \
+             busybox-static udev dmsetup mdadm xfsprogs btrfs-progs tftpd-hpa
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel
@@ -16,7 +17,8 @@ KUBO        = $(STATE)/test/kubo/ipfs
 COSIGN      = $(STATE)/test/cosign
 ORAS        = $(STATE)/test/oras/oras
 SKOPEO      = $(STATE)/test/skopeo/skopeo
-TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) HOLDFAST_TEST_ORAS=$(ORAS) HOLDFAST_TEST_SKOPEO=$(SKOPEO) CGO_ENABLED=0 \
+IGNITION    = $(STATE)/test/ignition/upstream
+TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_IGNITION=$(IGNITION) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) HOLDFAST_TEST_ORAS=$(ORAS) HOLDFAST_TEST_SKOPEO=$(SKOPEO) CGO_ENABLED=0 \
               $(GO) test -trimpath -count=1 -timeout 30m $(TESTFLAGS)
 FUZZ        = $(GO) run ./test/fuzz
 FUZZFLAGS   = -state $(STATE)/fuzz
@@ -24,7 +26,7 @@ FUZZFLAGS   = -state $(STATE)/fuzz
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: demo test build pkcs11 lint bench conformance fuzz fuzz-corpus fuzz-report soak clean tools test-tools
+.PHONY: demo test build pkcs11 lint bench conformance blackbox fuzz fuzz-corpus fuzz-report soak clean tools test-tools
 
 demo:
 	@$(MAKE) --no-print-directory -j2 tools build
@@ -35,7 +37,7 @@ demo:
 test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
 	@$(MAKE) --no-print-directory pkcs11
-	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO) $(ORAS) $(SKOPEO)
+	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO) $(ORAS) $(SKOPEO) $(IGNITION)
 	$(TEST) ./test/chain
 	$(TEST) $$($(GO) list ./... | grep -v test/chain)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
@@ -92,6 +94,13 @@ conformance:
 	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec or ipfs/gateway-conformance"; exit 2; }
 	$(GO) run ./test/conformance -suite $(SUITE)
 
+# Upstream's tests of its Ignition engine, run on ours in a machine: about a
+# quarter of an hour; each test with every version of the config takes hours:
+# make blackbox BLACKBOX=-test.timeout=6h
+BLACKBOX ?= -test.short
+blackbox: test-tools build $(KERNEL) $(IGNITION)
+	HOLDFAST_BLACKBOX="$(BLACKBOX)" $(TEST) -timeout 7h -v ./test/blackbox
+
 # The IPFS node of others: two minutes of one processor when nothing is built. A
 # dependency needs a newer version for this Go.
 $(KUBO):
@@ -111,6 +120,14 @@ $(SKOPEO):
 	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init skopeo && \
 	$(GO) mod edit -require=github.com/containers/skopeo@v1.14.4 && CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' \
 	  -tags 'containers_image_openpgp exclude_graphdriver_btrfs exclude_graphdriver_devicemapper' -o $@ github.com/containers/skopeo/cmd/skopeo
+
+# The engine that ours is measured against, with its own tests as a program: two
+# minutes when nothing is built. It holds C libraries.
+$(IGNITION):
+	@rm -rf $(@D)/src && mkdir -p $(@D) && $(GO) mod download github.com/coreos/ignition/v2 && \
+	cp -r "$$($(GO) list -m -f '{{.Dir}}' github.com/coreos/ignition/v2)" $(@D)/src && chmod -R u+w $(@D)/src && cd $(@D)/src && \
+	CGO_ENABLED=1 $(GO) test -mod=mod -c -ldflags '-s -w' -o ../blackbox.test ./tests && \
+	CGO_ENABLED=1 $(GO) build -mod=mod -ldflags '-s -w -X github.com/coreos/ignition/v2/internal/distro.selinuxRelabel=false' -o $@ ./internal
 
 # The program that others sign with: 3.5 minutes of one processor when nothing
 # is built, so make test reads what it wrote, and make soak runs it.

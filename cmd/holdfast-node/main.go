@@ -1,16 +1,23 @@
-// Command holdfast-node is process 1 of every machine image.
+// Command holdfast-node is process 1 of every machine image, and the Ignition
+// engine when it is called so.
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
 	"holdfast/internal/wiring/machine"
+	"holdfast/internal/wiring/provision"
 )
 
 func main() {
+	if words, ok := provision.Words(os.Args); ok {
+		c := provision.Command{Args: words, Env: os.Getenv, Stdout: os.Stdout, Stderr: os.Stderr}
+		os.Exit(c.Run(context.Background()))
+	}
 	if os.Getpid() != 1 {
-		fmt.Fprintln(os.Stderr, "holdfast-node: runs as process 1 of a machine image, not by hand")
+		fmt.Fprintln(os.Stderr, "holdfast-node: runs as process 1 of a machine image, or as ignition")
 		os.Exit(2)
 	}
 	machine.Run()

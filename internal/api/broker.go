@@ -36,6 +36,8 @@ type TrustedImage struct {
 	Status  string           `json:"status"`
 	Until   *time.Time       `json:"until,omitempty"`
 	Revoked *ImageRevocation `json:"revoked,omitempty"`
+	// RebuiltBy are those whose statements about it hold now.
+	RebuiltBy []Rebuilder `json:"rebuilt_by,omitempty"`
 }
 
 // The decisions of an AuditEntry.
@@ -67,6 +69,8 @@ type AuditEntry struct {
 	// InitData is the digest of the configuration the machine says it has;
 	// proved when Claims is present.
 	InitData string `json:"init_data,omitempty"`
+	// Image is the UKI, sha256:…, of the trusted image that evidence showed.
+	Image    string `json:"image,omitempty"`
 	Subject  string `json:"subject,omitempty"`  // the configuration, image or policy acted on
 	Resource string `json:"resource,omitempty"` // REPOSITORY/TYPE/TAG, or PLUGIN/PATH
 	// Resources are those that a configuration was authorised to have.

@@ -3,32 +3,39 @@ package broker
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"net/http"
-	"reflect"
 	"slices"
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/policy"
 )
 
 // keepAttested puts on disk what the session proved, until its token is of no
 // use any more: its proofs may be written by a broker that was started since,
 // or by another that shares the folder.
-func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, judged appraisal, token string) error {
+func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, judged appraisal, token string, by *x509.Certificate) error {
+	configuration := ""
+	if a.initData != nil {
+		configuration = a.initData.Digest
+	}
+	judged = b.narrowAppraisal(ctx, judged, configuration)
 	if b.cfg.Proofs == nil {
 		b.keepDecision(ctx, judged.question, "attest", s.reference(), s.tee)
 		return nil
 	}
-	record, err := b.attested(ctx, s, a, judged, token)
+	record, err := b.attested(s, a, judged, token, by)
 	if err != nil {
 		return fmt.Errorf("keep what the session proved: %w", err)
 	}
-	raw, err := json.Marshal(record)
+	record.Policy.Policy = ""
+	raw, err := json.Marshal(keptAttestation{*record, judged.by.version, judged.by.digest})
 	if err != nil {
 		return err
 	}
@@ -38,12 +45,7 @@ func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, ju
 	return b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, decision)
 }
 
-func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged appraisal, token string) (*api.ProofAttestation, error) {
-	configuration := ""
-	if a.initData != nil {
-		configuration = a.initData.Digest
-	}
-	judged = b.narrowAppraisal(ctx, judged, configuration)
+func (b *Broker) attested(s session, a *attestation, judged appraisal, token string, by *x509.Certificate) (*api.ProofAttestation, error) {
 	decision, err := judged.proof()
 	if err != nil {
 		return nil, err
@@ -51,7 +53,7 @@ func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged
 	record := &api.ProofAttestation{
 		Time: judged.at, Session: s.reference(), TEE: s.tee, Message: a.KBSAttestation,
 		EndorsementChain: [][]byte{}, References: [][]byte{}, Policy: decision, Token: token,
-		TokenCertificate: cmp.Or(certificateOf(token), b.cfg.Proofs.TokenCertificate).Raw,
+		TokenCertificate: cmp.Or(by, b.cfg.Proofs.TokenCertificate).Raw,
 	}
 	if s.offer != nil {
 		record.Offer = *s.offer
@@ -63,29 +65,6 @@ func (b *Broker) attested(ctx context.Context, s session, a *attestation, judged
 		record.EndorsementChain, err = chain()
 	}
 	return record, err
-}
-
-// narrowAppraisal leaves out images and configurations that are no matter to
-// this machine, unless the policy says that they are: a proof tells no more of
-// a broker than it must.
-func (b *Broker) narrowAppraisal(ctx context.Context, full appraisal, configuration string) appraisal {
-	narrow := full
-	var same bool
-	if narrow.question, narrow.references, same = b.narrow(ctx, full.question, full.claims, configuration); !same {
-		return full
-	}
-	return narrow
-}
-
-// narrow asks again with no more data than what is about a machine. It tells
-// whether the answer is the same; if not, the question stays as it was.
-func (b *Broker) narrow(ctx context.Context, full question, claims map[string]any, configuration string) (question, references, bool) {
-	data, references := full.rules.only(full.data, claims, configuration)
-	again := b.decide(ctx, full.rules, full.kind, full.input, data)
-	if !reflect.DeepEqual(again.Decision, full.Decision) {
-		return full, references, false
-	}
-	return again, references, true
 }
 
 // proof is the question as proofs have it.
@@ -109,6 +88,37 @@ func (b *Broker) readAttested(ctx context.Context, session string) (*api.ProofAt
 	if err != nil {
 		return nil, err
 	}
-	var a api.ProofAttestation
-	return &a, json.Unmarshal(raw, &a)
+	var a keptAttestation
+	if err := json.Unmarshal(raw, &a); err != nil {
+		return nil, err
+	}
+	if a.Policy.Policy == "" {
+		a.Policy.Policy, err = b.policyByDigest(ctx, a.PolicyVersion, a.PolicyDigest)
+	}
+	return &a.ProofAttestation, err
+}
+
+// A keptAttestation has its policy by name: it is longer than all the rest.
+type keptAttestation struct {
+	api.ProofAttestation
+	PolicyVersion int64  `json:"policy_version"`
+	PolicyDigest  string `json:"policy_digest"`
+}
+
+// policyByDigest is an attestation policy of which a session's record tells.
+func (b *Broker) policyByDigest(ctx context.Context, version int64, digest string) (string, error) {
+	sources := append(policy.Earlier(attestationPolicy), shipped[attestationPolicy])
+	if version > 0 {
+		v, err := b.state.Version(ctx, api.PolicyKind, version)
+		if err != nil {
+			return "", absent(err, "version %d of the policies, which admitted the machine, is not kept any more: attest again", version)
+		}
+		sources = []string{string(v.Content)}
+	}
+	for _, source := range sources {
+		if digestOf([]byte(source)) == digest {
+			return source, nil
+		}
+	}
+	return "", refuse(http.StatusUnauthorized, kindNoToken, "the policy that admitted the machine is not kept any more: attest again")
 }

@@ -58,6 +58,11 @@ type Config struct {
 	// and returns its content. Without it no image can be trusted.
 	VerifyReference func(envelope []byte) (*api.ReferenceValues, error)
 
+	// ReadContents checks who signed the provenance of a machine image, and
+	// that the bill of materials is the one that it states. Without it the
+	// broker keeps none.
+	ReadContents func(provenance, bill []byte) (*api.ImageContents, error)
+
 	// Proofs makes every release leave a proof. Without it, none does.
 	Proofs *Proofs
 
@@ -87,6 +92,7 @@ type Broker struct {
 	brakes    brakes
 	adminIDs  answered
 	book      ruleBook
+	documents documents
 	counts    counters
 	mux       *http.ServeMux
 }
@@ -120,7 +126,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, state: cfg.State, audit: audit,
 		verifiers: map[string]attest.Verifier{},
-		tokens:    &tokenMaker{keys: cfg.TokenKeys, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now, issuers: cfg.Issuers},
+		tokens:    &tokenMaker{keys: cfg.TokenKeys, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now, issuers: cfg.Issuers, clock: ratchet{life: cfg.TokenLife}},
 		sessions:  newSessions(cfg.MaxSessions, cmp.Or(cfg.Limits.SessionsPerDevice, 16), cfg.SessionLife, cfg.Now),
 		begun:     newChallenges(cfg.SessionLife, cfg.Now),
 		brakes:    cfg.Limits.brakes(),
@@ -180,6 +186,8 @@ func (b *Broker) routes() {
 	b.handleAdmin("DELETE /holdfast/rebuilds/{id}", b.forgetRebuild)
 	b.handleAdmin("GET /holdfast/requirements", b.getRequirements)
 	b.handleAdmin("POST /holdfast/requirements", b.setRequirements)
+	b.handleAdmin("GET /holdfast/contents", b.listContents)
+	b.handleAdmin("POST /holdfast/contents", b.loadContents)
 	b.handleAdmin("GET /holdfast/decisions", b.listDecisions)
 	b.handleAdmin("GET /holdfast/policies/{kind}", b.getPolicy)
 	b.handleAdmin("POST /holdfast/policies/{kind}", b.changePolicy)

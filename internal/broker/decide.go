@@ -51,16 +51,21 @@ type question struct {
 	by    compiledPolicy
 	rules *rules
 	input any
+	about map[string]any // data beside that of the rules
 	data  *policy.Data
 	policy.Decision
 }
 
 // decide asks a policy. Whatever goes wrong on the way is a reason to refuse.
-func (b *Broker) decide(ctx context.Context, rules *rules, kind string, input any, data *policy.Data) question {
-	q := question{kind: kind, by: rules.policies[kind], rules: rules, input: input, data: data}
+func (b *Broker) decide(ctx context.Context, rules *rules, kind string, input any, about map[string]any) question {
+	q := question{kind: kind, by: rules.policies[kind], rules: rules, input: input, about: about, data: rules.data}
 	err := q.by.err
+	if err == nil && about != nil {
+		q.data, err = rules.data.With(about)
+	}
 	if err == nil {
-		q.Decision, err = q.by.policy.Ask(ctx, input, data)
+		q.data = q.data.Noting()
+		q.Decision, err = q.by.policy.Ask(ctx, input, q.data)
 	} else {
 		q.Decision = policy.Decision{Reasons: []string{err.Error()}}
 	}
@@ -78,7 +83,7 @@ func (b *Broker) appraise(ctx context.Context, s session, claims attest.Claims, 
 	}
 	at := b.cfg.Now().UTC().Truncate(time.Second)
 	a := appraisal{
-		question: b.decide(ctx, rules, attestationPolicy, proof.AttestationInput(s.tee, claims, init, at), rules.data),
+		question: b.decide(ctx, rules, attestationPolicy, proof.AttestationInput(s.tee, claims, init, at), nil),
 		at:       at, references: rules.trusted, claims: claims,
 	}
 	if a.Allow {
@@ -123,11 +128,7 @@ func (b *Broker) permit(ctx context.Context, v *verified, want wanted, query url
 	if err != nil {
 		return question{}, err
 	}
-	data, err := rules.data.With(proof.ResourceData(want.plugin, want.path, query))
-	if err != nil {
-		return question{}, err
-	}
-	q := b.decide(ctx, rules, resourcePolicy, v.claims, data)
+	q := b.decide(ctx, rules, resourcePolicy, v.claims, proof.ResourceData(want.plugin, want.path, query))
 	if q.Allow {
 		return q, nil
 	}

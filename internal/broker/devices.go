@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	exact "github.com/go-jose/go-jose/v4/json"
-
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ear"
@@ -28,7 +26,7 @@ func parseDevices(text string) (map[string]json.RawMessage, error) {
 		return nil, nil
 	}
 	var all map[string]json.RawMessage
-	if err := exact.Unmarshal([]byte(text), &all); err != nil {
+	if err := exactly([]byte(text), &all); err != nil {
 		return nil, fmt.Errorf("additional_evidence: %w", err)
 	}
 	if len(all) > maxDevices {
@@ -81,7 +79,7 @@ func (b *Broker) judgeDevice(ctx context.Context, params api.RequestParams, tee 
 		return d, fmt.Errorf("no policy is set for devices of class %s", d.Class)
 	}
 	at := b.cfg.Now().UTC().Truncate(time.Second)
-	answer := b.decide(ctx, rules, kind, proof.AttestationInput(tee, claims, nil, at), rules.data)
+	answer := b.decide(ctx, rules, kind, proof.AttestationInput(tee, claims, nil, at), nil)
 	if !answer.Allow {
 		return d, &denial{answer.Reasons}
 	}

@@ -12,8 +12,6 @@ import (
 	"regexp"
 	"strings"
 
-	exact "github.com/go-jose/go-jose/v4/json"
-
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ear"
@@ -107,7 +105,7 @@ var exactVersion = regexp.MustCompile(`^` + regexp.QuoteMeta(api.KBSVersion) + `
 
 func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 	var request api.KBSRequest
-	if err := exact.Unmarshal(body, &request); err != nil {
+	if err := exactly(body, &request); err != nil {
 		return nil, nil, fmt.Errorf("deserialize Request: %w", err)
 	}
 	if !exactVersion.MatchString(request.Version) {
@@ -205,7 +203,7 @@ func (b *Broker) conclude(ctx context.Context, entry api.AuditEntry, err error) 
 
 // judge goes from an attestation to a token, noting in entry what it learns.
 func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.AuditEntry) (string, error) {
-	a, err := parseAttestation(body, s.nonce)
+	a, err := parseAttestation(body, s.nonce, &b.documents)
 	if err != nil {
 		return "", attestRefusal("%w", err)
 	}
@@ -229,18 +227,23 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	if err != nil {
 		return "", err
 	}
+	entry.Image = judged.image()
 	devices, err := b.judgeDevices(ctx, s, a)
 	if err != nil {
 		return "", err
 	}
-	token, err := b.tokens.issue(ear.Result{
+	key, err := b.tokens.key()
+	if err != nil {
+		return "", err
+	}
+	token, err := b.tokens.issueBy(key, ear.Result{
 		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Extensions: judged.Named(), Claims: claims,
 		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: devices,
 	})
 	if err != nil {
 		return "", err
 	}
-	return token, b.keepAttested(ctx, s, a, judged, token)
+	return token, b.keepAttested(ctx, s, a, judged, token, key.certificate())
 }
 
 // An attestation is a message that is well-formed and answers our nonce.
@@ -251,9 +254,9 @@ type attestation struct {
 	devices  map[string]json.RawMessage // evidence of additional ones, by kind
 }
 
-func parseAttestation(body []byte, nonce string) (*attestation, error) {
+func parseAttestation(body []byte, nonce string, known *documents) (*attestation, error) {
 	var a attestation
-	if err := exact.Unmarshal(body, &a.KBSAttestation); err != nil {
+	if err := exactly(body, &a.KBSAttestation); err != nil {
 		return nil, fmt.Errorf("deserialize Attestation: %w", err)
 	}
 	if subtle.ConstantTimeCompare([]byte(a.RuntimeData.Nonce), []byte(nonce)) == 0 {
@@ -266,7 +269,7 @@ func parseAttestation(body []byte, nonce string) (*attestation, error) {
 	if a.devices, err = parseDevices(a.TEEEvidence.Additional); err != nil {
 		return nil, err
 	}
-	if a.initData, err = initdata.Parse(a.InitData); err != nil {
+	if a.initData, err = known.parse(a.InitData); err != nil {
 		return nil, err
 	}
 	a.digest, err = attest.RuntimeDigest(a.RuntimeData, a.TEEEvidence.Additional)

@@ -114,7 +114,7 @@ func (r *rules) build(now time.Time) error {
 		r.rebuilds.check()
 	}
 	images, until := r.known(now)
-	r.images, r.built, r.until = images, now, until
+	r.images, r.built, r.until, r.narrowed = images, now, until, &narrowed{}
 	r.trusted = references{map[string]*api.ReferenceValues{}, r.references.envelopes}
 	for id, v := range r.references.values {
 		if judged(r.standing(id), now).Status == api.ImageTrusted {
@@ -188,20 +188,4 @@ func (r *rules) shown(claims map[string]any) (images []string) {
 	}
 	slices.Sort(images)
 	return slices.Compact(images)
-}
-
-// only leaves out of data what is no matter to a machine with these claims and
-// this configuration.
-func (r *rules) only(data *policy.Data, claims map[string]any, configuration string) (*policy.Data, references) {
-	images := r.shown(claims)
-	few := references{map[string]*api.ReferenceValues{}, r.trusted.envelopes}
-	for _, shown := range images {
-		for _, id := range r.images[shown].References {
-			if v, ok := r.trusted.values[id]; ok {
-				few.values[id] = v
-			}
-		}
-	}
-	ids := slices.Sorted(maps.Keys(few.values))
-	return data.Only("images", images...).Only("reference", ids...).Only("reference_values").Only("configurations", configuration), few
 }

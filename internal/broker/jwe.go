@@ -17,7 +17,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	josecipher "github.com/go-jose/go-jose/v4/cipher"
-	exact "github.com/go-jose/go-jose/v4/json"
 )
 
 // The algorithms that guest-components' KBS client can undo
@@ -70,7 +69,7 @@ type ephemeralKey struct {
 
 func parseTEEKey(raw json.RawMessage) (*teeKey, error) {
 	var k teeKey
-	if err := exact.Unmarshal(raw, &k); err != nil {
+	if err := exactly(raw, &k); err != nil {
 		return nil, fmt.Errorf("tee-pubkey: %w", err)
 	}
 	// A bad key is found before the machine is trusted.

@@ -19,6 +19,9 @@ import (
 const writerEnv = "BROKER_TEST_WRITE_TO"
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(serverEnv); dir != "" {
+		serveForEver(dir)
+	}
 	if dir := os.Getenv(writerEnv); dir != "" {
 		writeForEver(dir)
 	}

@@ -65,7 +65,8 @@ func (b *brake) wait(name string, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	cell := &b.cells[maphash.String(b.seed, name)%uint64(len(b.cells))]
-	if cell.Before(now) {
+	// Further ahead than all of a burst is only a clock that was set back.
+	if ahead := cell.Sub(now); ahead < 0 || ahead > time.Duration(b.rate.Burst)*b.rate.Every {
 		*cell = now
 	}
 	over := cell.Sub(now) - time.Duration(b.rate.Burst-1)*b.rate.Every

@@ -194,9 +194,18 @@ func TestABrokerStartedSinceProvesTheRelease(t *testing.T) {
 	}
 	*second.now = second.now.Add(time.Hour) // and another session's record makes it be forgotten
 	check(t, second.state.KeepAttested(t.Context(), "another", []byte("{}"), *second.now, 10, nil))
+	second.wantDecided()
 	*second.now = second.now.Add(-time.Hour)
 	status, body := later.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	wantProblem(t, status, body, http.StatusUnauthorized, kindNoToken, "attest again")
+}
+
+// wantDecided waits until what handshakes left is on disk.
+func (b *bench) wantDecided() {
+	b.t.Helper()
+	if all, err := b.state.Decisions(b.t.Context(), 0, 1); err != nil || len(all) == 0 {
+		b.t.Fatalf("got %v, %v", all, err)
+	}
 }
 
 func TestTheLatestProofsAreKept(t *testing.T) {
@@ -260,6 +269,7 @@ func TestWhatSessionsProvedIsBounded(t *testing.T) {
 	m := b.machine()
 	m.auth()
 	m.attest()
+	b.wantDecided()
 	for _, session := range kept {
 		if _, err := b.state.Attested(t.Context(), session); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("got %v of a session whose token is good no more", err)

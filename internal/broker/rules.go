@@ -29,6 +29,7 @@ type rules struct {
 	trusted      references // those that are neither expired nor revoked
 	images       map[string]api.KnownImage
 	built, until time.Time // until is when one expires; zero: none does
+	narrowed     *narrowed
 
 	generations map[string]int64 // of what is above, by kind
 	checked     time.Time        // when the references were
@@ -38,7 +39,9 @@ type rules struct {
 // that of the policies; 0 where the shipped one holds.
 type compiledPolicy struct {
 	source  string
+	digest  string // of the source
 	version int64
+	engine  string // what decides, and the language of the policy
 	policy  *policy.Policy
 	err     error
 }
@@ -144,7 +147,10 @@ func readPolicies(documents []api.Version) map[string]compiledPolicy {
 		all[d.Name] = compiledPolicy{source: string(d.Content), version: d.Number}
 	}
 	for kind, p := range all {
-		p.policy, p.err = policy.Compile(kind+".rego", p.source)
+		p.digest = digestOf([]byte(p.source))
+		if p.policy, p.err = policy.Compile(kind+".rego", p.source); p.err == nil {
+			p.engine = p.policy.Languages()
+		}
 		all[kind] = p
 	}
 	return all

@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	exact "github.com/go-jose/go-jose/v4/json" // names are their very letters, and stand once
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/ear"
@@ -52,6 +51,7 @@ type tokenMaker struct {
 	now     func() time.Time
 	issuers func() []Issuer
 
+	clock   ratchet
 	mu      sync.Mutex
 	current *signingKey // guarded by mu
 }
@@ -62,6 +62,14 @@ type signingKey struct {
 	public *ecdsa.PublicKey
 	kid    string
 	header string // of a token, encoded
+}
+
+// certificate is nil when the key has none.
+func (k *signingKey) certificate() *x509.Certificate {
+	if len(k.Chain) == 0 {
+		return nil
+	}
+	return k.Chain[0]
 }
 
 // fixed is the one key of a broker that rotates none.
@@ -125,7 +133,12 @@ func (m *tokenMaker) issue(r ear.Result) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return m.issueBy(key, r)
+}
+
+func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
 	now := m.now()
+	m.clock.issued(r.Session, now)
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
 	payload, err := json.Marshal(ear.Claims(r))
 	if err != nil {
@@ -151,16 +164,6 @@ func (k *signingKey) sign(payload []byte) (string, error) {
 	points.R.FillBytes(signature[:32])
 	points.S.FillBytes(signature[32:])
 	return input + "." + base64url(signature), nil
-}
-
-// certificateOf is that of the key that signed a token of this broker, which
-// may have been replaced since; nil when the key has none.
-func certificateOf(token string) *x509.Certificate {
-	t, err := readToken(token)
-	if err != nil || t.header.JSONWebKey == nil || len(t.header.JSONWebKey.Certificates) == 0 {
-		return nil
-	}
-	return t.header.JSONWebKey.Certificates[0]
 }
 
 // own are the keys whose tokens are good now, by ID.
@@ -218,13 +221,19 @@ func (m *tokenMaker) verify(token string) (*verified, error) {
 		}
 		v.issuer, v.session = t.claims.Issuer, sessionReference(t.payload)
 	}
-	if err := t.timely(m.now(), v.issuer != ""); err != nil {
+	now := m.now()
+	if err := t.timely(now, v.issuer != ""); err != nil {
 		return nil, err
+	}
+	if v.issuer == "" {
+		if err := m.clock.check(v.session, now); err != nil {
+			return nil, err
+		}
 	}
 	if v.key, err = parseTEEKey(t.claims.Submods[ear.Primary].Evidence.Runtime.Key); err != nil {
 		return nil, err
 	}
-	return v, exact.Unmarshal(t.payload, &v.claims)
+	return v, exactly(t.payload, &v.claims)
 }
 
 // signatureAlgorithms are those of asymmetric keys: with any other, a public
@@ -264,7 +273,7 @@ func readToken(token string) (*unverified, error) {
 		return nil, fmt.Errorf("its type is %.40q, not JWT", fmt.Sprint(typ))
 	}
 	// Exactly as policy will read it: "ISS" is not "iss", and neither is twice.
-	if err := exact.Unmarshal(t.payload, &t.claims); err != nil {
+	if err := exactly(t.payload, &t.claims); err != nil {
 		return nil, fmt.Errorf("its claims: %w", err)
 	}
 	return t, nil

@@ -21,13 +21,14 @@ import (
 func (a *app) brokerVerbs() *cobra.Command {
 	return group("broker", "Say what the broker releases to whom",
 		a.brokerTrust(), a.brokerLaunched(), a.brokerDistrust(), a.brokerRevoke(),
+		a.brokerRebuilders(), a.brokerRebuilt(), a.brokerRequire(), a.brokerWhere(),
 		a.brokerAllow(), a.brokerWithdraw(),
 		a.brokerSet(), a.brokerDelete(), a.brokerList(),
 		a.brokerPolicies(), a.brokerWhatIf(), a.brokerDecisions(),
 		a.brokerAudit(), a.brokerProofs(),
 		a.brokerHistory(), a.brokerRollback(),
 		a.brokerCheck(), a.brokerBackup(), a.brokerRestore(),
-		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin())
+		a.brokerRotate(), a.brokerHSM(), a.brokerKey(), a.brokerAdmin(), a.brokerPage())
 }
 
 // brokerFlags give the broker to administer: the installation's own, in this
@@ -114,7 +115,7 @@ func (a *app) brokerTrust() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "trust IMAGE|FILE",
 		Short:   "Trust a machine image by its signed reference values",
-		Long:    "Trusts the reference values in FILE, or in reference.json of the machine image\nfolder IMAGE. Their signature must be by a key that this installation's root\ncertifies. With --until they are good until then; values may say so themselves.",
+		Long:    "Trusts the reference values in FILE, or in reference.json of the machine image\nfolder IMAGE. Their signature must be by a key that this installation's root\ncertifies. With --until they are good until then; values may say so themselves.\n\nThe broker is told what the image is made of, too, by the bill of materials that\nits signed provenance names: for \"broker where\".",
 		Example: "  holdfast broker trust guest\n  holdfast broker trust guest/reference.json --broker https://broker.example:8080",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -135,7 +136,16 @@ func (a *app) brokerTrust() *cobra.Command {
 		if err := limit(ctx, b, path, end); err != nil {
 			return fmt.Errorf("trust %s: %w", args[0], err)
 		}
-		return a.answer(map[string]string{"trusted": path}, func(w io.Writer) { fmt.Fprintf(w, "trusted %s\n", path) })
+		answer := map[string]string{"trusted": path}
+		if err := wiring.LoadContents(ctx, b, args[0]); err != nil { // which decides nothing
+			answer["unknown_contents"] = err.Error()
+		}
+		return a.answer(answer, func(w io.Writer) {
+			fmt.Fprintf(w, "trusted %s\n", path)
+			if why, ok := answer["unknown_contents"]; ok {
+				fmt.Fprintf(w, "  not known to \"broker where\": %s\n", printable(why))
+			}
+		})
 	})
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +47,7 @@ Exit codes: 0 printed, 1 failed, 2 usage, 3 it is not what the build stated.`,
 
 func (a *app) imageRebuild() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "rebuild IMAGE --check",
+		Use:   "rebuild IMAGE --check|--sign KEY",
 		Short: "Build an image again from its provenance, and compare",
 		Long: `Builds an image again from the recipe, lock and files that its provenance
 carries, and from packages and modules by their digests. With --check the two
@@ -54,19 +55,29 @@ are compared, byte for byte: of an encrypted image what its layers hold, of a
 machine image all but the signature on the kernel image, which needs the keys.
 IMAGE is a reference or the folder of a machine image. The provenance is not
 believed, whoever signed it: one that tells another story gives other bytes.
+
+With --sign the key in the PEM file KEY (PKCS #8) states that it rebuilt the
+image, in the file --statement names, or rebuilt-KEY.json in the folder of a
+machine image: brokers may want that of several ("broker rebuilt"). Nothing is
+signed when a byte differs.
 ` + referenceHelp + `
 Exit codes: 0 equal, 1 failed, 2 usage, 3 not equal, or the provenance cannot
 be true, 4 a package is on no mirror any more or Go is another, 5 a tool is not
 installed.`,
-		Example: "  holdfast image rebuild --check oci:redis\n  holdfast image rebuild --check guest -o guest-again",
+		Example: "  holdfast image rebuild --check oci:redis\n  holdfast image rebuild --check guest -o guest-again\n  holdfast image rebuild --sign alice.pem guest",
 		Args:    cobra.ExactArgs(1),
 	}
 	sources, options := sourceFlags(c), a.transportFlags(c)
 	check := c.Flags().Bool("check", false, "compare what was built with IMAGE")
 	output := c.Flags().StringP("output", "o", "", "folder to keep what was built in")
+	signer := a.rebuildSigner(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if !*check && *output == "" {
-			return usageError{errors.New("want --check to compare, or -o DIR to keep what is built")}
+		sign, err := signer(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		if !*check && *output == "" && sign == nil {
+			return usageError{errors.New("want --check to compare, --sign KEY to say so, or -o DIR to keep what is built")}
 		}
 		o, err := options()
 		if err != nil {
@@ -80,15 +91,48 @@ installed.`,
 		if err != nil {
 			return err
 		}
-		if err := a.answer(r, func(w io.Writer) { printRebuild(w, r) }); err != nil {
-			return err
-		}
-		if *check && !r.Equal {
-			return exitError(exitRefused)
-		}
-		return nil
+		return a.tellRebuild(r, sign, *check)
 	}
 	return c
+}
+
+func (a *app) tellRebuild(r *wiring.Rebuild, sign *wiring.RebuildSigner, check bool) error {
+	if sign != nil && r.Equal {
+		if err := sign.Sign(r); err != nil {
+			return fmt.Errorf("sign: %w", err)
+		}
+	}
+	if err := a.answer(r, func(w io.Writer) { printRebuild(w, r) }); err != nil {
+		return err
+	}
+	if (check || sign != nil) && !r.Equal {
+		return exitError(exitRefused)
+	}
+	return nil
+}
+
+// rebuildSigner gives who is to sign, or nil.
+func (a *app) rebuildSigner(c *cobra.Command) func(ctx context.Context, image string) (*wiring.RebuildSigner, error) {
+	key := c.Flags().String("sign", "", "PEM file of the private key that says it was rebuilt")
+	file := c.Flags().String("statement", "", "file for that (default: rebuilt-KEY.json in IMAGE)")
+	until := c.Flags().String("until", "", "time or day (2027-01-31) at which that ends")
+	return func(ctx context.Context, image string) (*wiring.RebuildSigner, error) {
+		if *key == "" {
+			if *file != "" || *until != "" {
+				return nil, usageError{errors.New("--statement and --until are for --sign")}
+			}
+			return nil, nil
+		}
+		end, err := endOf(*until)
+		if err != nil {
+			return nil, err
+		}
+		dir, err := a.installation()
+		if err != nil {
+			return nil, err
+		}
+		return dir.RebuildSigner(ctx, *key, *file, image, end)
+	}
 }
 
 func printRebuild(w io.Writer, r *wiring.Rebuild) {
@@ -118,4 +162,7 @@ func printRebuild(w io.Writer, r *wiring.Rebuild) {
 		verdict = "NOT equal"
 	}
 	fmt.Fprintf(w, "%s: %s\n", printable(r.Image), verdict)
+	if r.Statement != "" {
+		fmt.Fprintf(w, "signed that it was rebuilt: %s\n", printable(r.Statement))
+	}
 }

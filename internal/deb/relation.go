@@ -110,6 +110,20 @@ func (r Relation) admits(v string) bool {
 	}
 }
 
+// CompareVersions orders versions as deb-version(7) does. What is no version
+// is an error.
+func CompareVersions(a, b string) (int, error) {
+	x, err := version.Parse(a)
+	if err != nil {
+		return 0, fmt.Errorf("version %.80q: %w", a, err)
+	}
+	y, err := version.Parse(b)
+	if err != nil {
+		return 0, fmt.Errorf("version %.80q: %w", b, err)
+	}
+	return version.Compare(x, y), nil
+}
+
 // compareVersions orders versions as deb-version(7) does; what is no version
 // is older than all that are.
 func compareVersions(a, b string) int {

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
@@ -18,7 +20,46 @@ type Data struct {
 	storage.WritesNotSupported
 	storage.PolicyNotSupported
 	storage.TriggersNotSupported
-	fields map[string]ast.Value
+	fields map[string]field
+	notes  *notes // of an evaluation; nil: none are taken
+}
+
+// A field is a value, and its JSON once somebody wanted it.
+type field struct {
+	value ast.Value
+	json  func() ([]byte, error)
+}
+
+func newField(v ast.Value) field {
+	return field{v, sync.OnceValues(func() ([]byte, error) {
+		plain, err := ast.JSON(v)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(plain)
+	})}
+}
+
+// notes are the places that an evaluation looked at.
+type notes struct{ paths []storage.Path }
+
+// Noting is the data for one evaluation, which then knows what was read of it.
+func (d *Data) Noting() *Data { return &Data{fields: d.fields, notes: &notes{}} }
+
+// Enough tells whether a policy that was asked over d finds the same in few
+// wherever it looked: then it says the same of few, for it sees nothing else.
+func (d *Data) Enough(few *Data) bool {
+	if d.notes == nil {
+		return false
+	}
+	for _, path := range d.notes.paths {
+		was, ok := d.at(path)
+		is, also := few.at(path)
+		if ok != also || ok && ast.Compare(was, is) != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // NewData takes values as they are in JSON.
@@ -31,7 +72,7 @@ var errReserved = errors.New("data may not be named policy or holdfast: rules ar
 func (d *Data) With(values map[string]any) (*Data, error) {
 	out := &Data{fields: maps.Clone(d.fields)}
 	if out.fields == nil {
-		out.fields = map[string]ast.Value{}
+		out.fields = map[string]field{}
 	}
 	for name, value := range values {
 		if name == "policy" || name == "holdfast" {
@@ -44,7 +85,7 @@ func (d *Data) With(values map[string]any) (*Data, error) {
 				return nil, err
 			}
 		}
-		out.fields[name] = v
+		out.fields[name] = newField(v)
 	}
 	return out, nil
 }
@@ -53,7 +94,7 @@ func (d *Data) With(values map[string]any) (*Data, error) {
 // members with these keys.
 func (d *Data) Only(name string, keys ...string) *Data {
 	few := ast.NewObject()
-	if all, ok := d.fields[name].(ast.Object); ok {
+	if all, ok := d.fields[name].value.(ast.Object); ok {
 		for _, key := range keys {
 			k := ast.StringTerm(key)
 			if v := all.Get(k); v != nil {
@@ -62,23 +103,34 @@ func (d *Data) Only(name string, keys ...string) *Data {
 		}
 	}
 	out := &Data{fields: maps.Clone(d.fields)}
-	out.fields[name] = few
+	out.fields[name] = newField(few)
 	return out
 }
 
 // MarshalJSON gives the values back.
 func (d *Data) MarshalJSON() ([]byte, error) {
-	plain, err := ast.JSON(d.object())
-	if err != nil {
-		return nil, err
+	out := []byte{'{'}
+	for _, name := range slices.Sorted(maps.Keys(d.fields)) {
+		value, err := d.fields[name].json()
+		if err != nil {
+			return nil, err
+		}
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		key, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(append(append(out, key...), ':'), value...)
 	}
-	return json.Marshal(plain)
+	return append(out, '}'), nil
 }
 
 func (d *Data) object() ast.Object {
 	o := ast.NewObject()
-	for name, v := range d.fields {
-		o.Insert(ast.StringTerm(name), ast.NewTerm(v))
+	for name, f := range d.fields {
+		o.Insert(ast.StringTerm(name), ast.NewTerm(f.value))
 	}
 	return o
 }
@@ -106,19 +158,28 @@ func (d *Data) Truncate(context.Context, storage.Transaction, storage.Transactio
 
 // Read implements storage.Store.
 func (d *Data) Read(_ context.Context, _ storage.Transaction, path storage.Path) (any, error) {
-	if len(path) == 0 {
-		return d.object(), nil
+	if d.notes != nil {
+		d.notes.paths = append(d.notes.paths, path)
 	}
-	v, ok := d.fields[path[0]]
+	v, ok := d.at(path)
+	if !ok {
+		return nil, &storage.Error{Code: storage.NotFoundErr}
+	}
+	return v, nil
+}
+
+func (d *Data) at(path storage.Path) (ast.Value, bool) {
+	if len(path) == 0 {
+		return d.object(), true
+	}
+	f, ok := d.fields[path[0]]
+	v := f.value
 	for _, key := range path[1:] {
 		if ok {
 			v, ok = member(v, key)
 		}
 	}
-	if !ok {
-		return nil, &storage.Error{Code: storage.NotFoundErr}
-	}
-	return v, nil
+	return v, ok
 }
 
 func member(v ast.Value, key string) (ast.Value, bool) {

@@ -74,7 +74,7 @@ type Envelope struct {
 type Signature struct {
 	KeyID       string `json:"keyid"` // sha256 of the SubjectPublicKeyInfo, in hex
 	Sig         []byte `json:"sig"`
-	Certificate []byte `json:"cert"` // DER
+	Certificate []byte `json:"cert,omitempty"` // DER
 }
 
 // A Signer holds an Ed25519 key and the root's certificate for it. Ed25519,

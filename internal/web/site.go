@@ -92,7 +92,8 @@ func (s *Site) page(name string, make func(*http.Request) (any, error)) http.Han
 }
 
 var templates = template.Must(template.New("site").Funcs(template.FuncMap{
-	"bytes": humanBytes, "since": humanSince, "short": shortDigest, "path": escapePath, "below": below,
+	"bytes": humanBytes, "since": humanSince, "short": shortDigest, "path": escapePath, "below": below, "when": humanTime,
+	"sections": sections, "outcome": outcomeClass, "mark": outcomeMark, "statemark": stateMark, "version": versionWords,
 }).ParseFS(pages, "pages/*.html"))
 
 // write renders before it answers, so that nobody sees half a page.

@@ -37,6 +37,17 @@ func humanSince(t time.Time) string {
 	return fmt.Sprintf("%d days", d/(24*time.Hour))
 }
 
+// humanTime is t to the second, in UTC: logs have it so.
+func humanTime(t any) string {
+	switch t := t.(type) {
+	case time.Time:
+		return t.UTC().Format("2006-01-02 15:04:05 UTC")
+	case *time.Time:
+		return humanTime(*t)
+	}
+	return ""
+}
+
 // shortDigest is enough of a digest to tell two apart by eye.
 func shortDigest(digest string) string {
 	algorithm, hex, ok := strings.Cut(digest, ":")

@@ -76,6 +76,9 @@ func (s *session) register(ctx context.Context) error {
 	if err := broker.Trust(ctx, reference); err != nil {
 		return fmt.Errorf("trust machine image %s: %w", s.guest.Name, err)
 	}
+	if err := loadContentsOnce(ctx, broker, s.guest); err != nil && s.Log != nil {
+		s.Log.Warn("broker cannot tell what the machine image is made of", "err", err)
+	}
 	for _, secret := range s.Secrets {
 		if !secret.isPlaced() {
 			continue

@@ -14,6 +14,8 @@ import (
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/transport"
 	"holdfast/internal/oci"
+	"holdfast/internal/rebuilt"
+	"holdfast/internal/sign"
 )
 
 // A Rebuild is an image compared with what its provenance gives when it is
@@ -29,6 +31,9 @@ type Rebuild struct {
 	Composer    []string     `json:"composer,omitempty"`    // in what the program that built it was another than this
 	Kept        string       `json:"kept,omitempty"`        // where the image that was built lies
 	Differences *diff.Report `json:"differences,omitempty"` // when the two are not equal
+	Statement   string       `json:"statement,omitempty"`   // file that tells others
+
+	same rebuilt.Rebuild // to be said of it when it is equal
 }
 
 // A Rebuilt part of an image.
@@ -74,6 +79,7 @@ func (b Builder) Rebuild(ctx context.Context, name, keep string, o transport.Opt
 	}
 	r := &Rebuild{Image: name, Format: p.BuildDefinition.External.Format, Equal: true,
 		SignedBy: stated.SignedBy, Certified: stated.Certified, Kept: keep, Composer: p.RunDetails.Builder.Other()}
+	r.same = rebuilt.Rebuild{Format: r.Format, Inputs: inputsOf(p, l), Version: provenance.Composer()}
 	out := or(keep, filepath.Join(tmp, "image"))
 	if r.Format == "machine" {
 		err = b.againMachine(ctx, s, l, out, r)
@@ -162,9 +168,11 @@ func (b Builder) againOCI(ctx context.Context, s *subject, l LockedRecipe, out s
 	have := s.container
 	r.Encrypted = have.Encrypted
 	r.compare("config", string(have.ConfigSum), string(made.Config))
+	r.same.Subjects = []sign.Subject{provenance.Subject("config", made.Config)}
 	if r.Encrypted {
 		return nil // whose digests of layers speak of what they hold
 	}
+	r.same.Subjects = append(r.same.Subjects, provenance.Subject(l.Recipe.Name, made.Digest))
 	r.compare("manifest", string(have.Digest), string(made.Digest))
 	for i := range max(len(have.Layers), len(made.Layers)) {
 		var a, b oci.Digest
@@ -199,6 +207,7 @@ func (b Builder) againMachine(ctx context.Context, s *subject, l LockedRecipe, o
 	if err != nil {
 		return err
 	}
+	r.same.Subjects, r.same.RootHash = made.Subjects(), made.RootHash
 	r.compare("root", string(s.machine.Root.Digest), string(made.Root.Digest))
 	r.compare("root hash", s.machine.RootHash, made.RootHash)
 	r.compare(filepath.Base(s.machine.UKIPath()), string(oci.SHA256(signed)), string(made.UKI.Digest))

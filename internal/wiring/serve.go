@@ -190,6 +190,9 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},
+		ReadContents: func(provenance, bill []byte) (*api.ImageContents, error) {
+			return readContents(provenance, bill, ring.RootPool(), time.Now())
+		},
 		Proofs: &broker.Proofs{
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
 			EndorsementChain: i.endorsementChain,

@@ -21,10 +21,10 @@ func smallDisk() Disk {
 //
 //fuzz:parser table.go:parseEntries,name
 func FuzzEntries(f *testing.F) {
-	f.Add(smallDisk().entries()[:384], uint16(0xffff))
-	f.Add(smallDisk().entries()[:256], uint16(2049))
+	f.Add(smallDisk().table().array()[:384], uint16(0xffff))
+	f.Add(smallDisk().table().array()[:256], uint16(2049))
 	f.Fuzz(func(t *testing.T, b []byte, sectors uint16) {
-		list, err := parseEntries(append(b, make([]byte, -len(b)&(entrySize-1))...), uint64(sectors))
+		list, err := parseEntries(append(b, make([]byte, -len(b)&(entrySize-1))...), SectorSize, int64(sectors))
 		if err != nil {
 			return
 		}

@@ -1,7 +1,10 @@
-// Package gpt writes and reads GUID partition tables (UEFI 2.10, chapter 5).
+// Package gpt reads, edits and writes GUID partition tables (UEFI 2.10,
+// chapter 5).
 //
-// The same partitions give the same disk, byte for byte, and blocks of zeros
-// are left as holes.
+// A Disk is an image that is made at once: the same partitions give the same
+// disk, byte for byte, and blocks of zeros are left as holes. A Table is that
+// of a disk in use: it is loaded from whichever copy is whole, edited with
+// sgdisk's rules, and saved so that no power cut leaves a disk without one.
 package gpt
 
 import (
@@ -12,7 +15,7 @@ import (
 	"holdfast/internal/boot/guid"
 )
 
-// SectorSize is the only logical block size written or read.
+// SectorSize is the logical block size of images.
 const SectorSize = 512
 
 // Align is where partitions start and what their sizes are rounded to.
@@ -63,17 +66,28 @@ func Write(w io.WriterAt, d Disk) error {
 	if err := d.check(); err != nil {
 		return err
 	}
-	if err := d.writeTables(w); err != nil {
+	t := d.table()
+	if err := t.write(w, func() error { return nil }); err != nil {
 		return err
 	}
-	at := int64(Align)
-	for _, p := range d.Partitions {
-		if err := p.write(w, at); err != nil {
+	for i, p := range d.Partitions {
+		if err := p.write(w, t.Partitions[i].Start); err != nil {
 			return fmt.Errorf("partition %q: %w", p.Name, err)
 		}
-		at += p.extent()
 	}
 	return nil
+}
+
+// table lays the partitions out, one behind the other.
+func (d Disk) table() *Table {
+	t := &Table{GUID: d.GUID, disk: newDisk(d.Size(), SectorSize)}
+	at := int64(Align)
+	for i, p := range d.Partitions {
+		t.Partitions = append(t.Partitions, Entry{Number: i + 1, Name: p.Name, Type: p.Type, GUID: p.GUID,
+			Start: at, Size: p.extent(), Attributes: p.Attributes})
+		at += p.extent()
+	}
+	return t
 }
 
 func (d Disk) check() error {

@@ -2,6 +2,8 @@ package gpt
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -83,18 +85,31 @@ func TestReadFindsWhatWasWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &Table{GUID: d.GUID, Partitions: []Entry{
-		{"esp", TypeESP, d.Partitions[0].GUID, 1 << 20, 3 << 20, 0},
-		{"root", TypeRootX86, d.Partitions[1].GUID, 4 << 20, 2 << 20, ReadOnly},
-		{"root-verity", TypeVerityX86, d.Partitions[2].GUID, 6 << 20, 1 << 20, 0},
-	}}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("got %+v, want %+v", got, want)
+	want := []Entry{
+		{1, "esp", TypeESP, d.Partitions[0].GUID, 1 << 20, 3 << 20, 0},
+		{2, "root", TypeRootX86, d.Partitions[1].GUID, 4 << 20, 2 << 20, ReadOnly},
+		{3, "root-verity", TypeVerityX86, d.Partitions[2].GUID, 6 << 20, 1 << 20, 0},
+	}
+	if got.GUID != d.GUID || !reflect.DeepEqual(got.Partitions, want) {
+		t.Errorf("got %v %+v, want %v %+v", got.GUID, got.Partitions, d.GUID, want)
 	}
 	root := bytes.Repeat([]byte("root"), 1<<19)
 	copy(root[8192:], make([]byte, 300_000))
 	if !bytes.Equal(b[4<<20:6<<20], root) {
 		t.Error("root partition's content differs")
+	}
+}
+
+// The digest is of what the first version of this writer made: images that
+// were signed since then must come out again.
+func TestImagesStayTheSame(t *testing.T) {
+	b, err := os.ReadFile(writeDisk(t, testDisk()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "ad32336ddb3618d8cfa239745351e98c338599aff18d9d59866064aa947df212"
+	if got := fmt.Sprintf("%x", sha256.Sum256(b)); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 

@@ -17,8 +17,6 @@ const (
 	nameUnits  = 36
 	headerSize = 92
 	arraySize  = maxEntries * entrySize
-	// arrayLBAs is how many sectors the entries take.
-	arrayLBAs = arraySize / SectorSize
 )
 
 // header is the GPT header: UEFI 2.10, table 5-5.
@@ -44,68 +42,9 @@ type entry struct {
 
 var magic = [8]byte{'E', 'F', 'I', ' ', 'P', 'A', 'R', 'T'}
 
-func (d Disk) writeTables(w io.WriterAt) error {
-	sectors := uint64(d.Size() / SectorSize)
-	array := d.entries()
-	primary := header{
-		Signature: magic, Revision: 0x10000, Size: headerSize,
-		Self: 1, Other: sectors - 1,
-		First: 2 + arrayLBAs, Last: sectors - 2 - arrayLBAs,
-		Disk: d.GUID.EFI(), Entries: 2,
-		Count: maxEntries, EntrySize: entrySize,
-		EntriesCRC: crc32.ChecksumIEEE(array),
-	}
-	backup := primary
-	backup.Self, backup.Other, backup.Entries = sectors-1, 1, sectors-1-arrayLBAs
-	for _, part := range []struct {
-		lba  uint64
-		data []byte
-	}{
-		{backup.Self, backup.sector()},
-		{backup.Entries, array},
-		{0, protectiveMBR(sectors)},
-		{primary.Self, primary.sector()},
-		{primary.Entries, array},
-	} {
-		if _, err := w.WriteAt(part.data, int64(part.lba)*SectorSize); err != nil {
-			return fmt.Errorf("partition table: %w", err)
-		}
-	}
-	return nil
-}
-
-func (h header) sector() []byte {
-	b := make([]byte, SectorSize)
-	_, _ = binary.Encode(b, binary.LittleEndian, h) // fixed size, cannot fail
-	binary.LittleEndian.PutUint32(b[16:], crc32.ChecksumIEEE(b[:headerSize]))
-	return b
-}
-
-func (d Disk) entries() []byte {
-	array := make([]byte, 0, arraySize)
-	lba := uint64(Align / SectorSize)
-	for _, p := range d.Partitions {
-		e := entry{Type: p.Type.EFI(), GUID: p.GUID.EFI(), First: lba, Attributes: p.Attributes}
-		lba += uint64(p.extent() / SectorSize)
-		e.Last = lba - 1
-		copy(e.Name[:], utf16.Encode([]rune(p.Name)))
-		array, _ = binary.Append(array, binary.LittleEndian, e)
-	}
-	return append(array, make([]byte, arraySize-len(array))...)
-}
-
-// protectiveMBR is section 5.2.3's: one partition over the whole disk.
-func protectiveMBR(sectors uint64) []byte {
-	b := make([]byte, SectorSize)
-	copy(b[446:], []byte{0, 0x00, 0x02, 0x00, 0xee, 0xff, 0xff, 0xff})
-	binary.LittleEndian.PutUint32(b[454:], 1)
-	binary.LittleEndian.PutUint32(b[458:], uint32(min(sectors-1, 0xffffffff)))
-	b[510], b[511] = 0x55, 0xaa
-	return b
-}
-
-// An Entry is a partition found on a disk.
+// An Entry is a partition of a table.
 type Entry struct {
+	Number     int // from 1: its place in the array of entries
 	Name       string
 	Type, GUID guid.GUID
 	Start      int64 // bytes
@@ -113,39 +52,91 @@ type Entry struct {
 	Attributes uint64
 }
 
-// A Table is what Read finds.
+// End is the first byte behind the partition.
+func (e Entry) End() int64 { return e.Start + e.Size }
+
+// A Table is what a disk says of its partitions.
 type Table struct {
 	GUID       guid.GUID
-	Partitions []Entry
+	Partitions []Entry // by number
+	Damage     Damage  // what Load found wrong and could do without
+	disk       disk
+	mbr        []byte // the first 512 bytes as found, nil on a new disk
+}
+
+// disk is where a table lies: in sectors, but for sector itself.
+type disk struct {
+	sector      int64 // bytes
+	sectors     int64
+	first, last int64 // that partitions may use
+	array       int64 // the primary's entries
+	count       int   // entries
+	align       int64
+	backup      int64 // the other header, as the primary names it
+}
+
+// newDisk is a disk without a table yet.
+func newDisk(size, sector int64) disk {
+	d := disk{sector: sector, sectors: size / sector, array: 2, count: maxEntries, align: Align / sector}
+	d.first = d.array + d.arrayLBAs()
+	d.last = d.sectors - d.first
+	d.backup = d.sectors - 1
+	return d
+}
+
+// arrayLBAs is how many sectors the entries take.
+func (d disk) arrayLBAs() int64 {
+	return (int64(d.count)*entrySize + d.sector - 1) / d.sector
 }
 
 // ErrNoTable says that a disk has no GUID partition table.
 var ErrNoTable = errors.New("no GUID partition table")
 
-// Read checks the primary table of a disk of size bytes. It never falls back
-// to the backup: a disk of ours is whole or wrong.
+// Read checks the primary table of a disk of size bytes with sectors of 512.
+// It never falls back to the backup: a disk of ours is whole or wrong.
 func Read(r io.ReaderAt, size int64) (*Table, error) {
-	var sector [SectorSize]byte
-	if _, err := r.ReadAt(sector[:], SectorSize); err != nil {
-		return nil, fmt.Errorf("partition table: %w", err)
-	}
-	h, err := parseHeader(sector[:])
+	d := newDisk(size, SectorSize)
+	c, err := d.read(r, 1)
 	if err != nil {
 		return nil, err
 	}
-	array := make([]byte, int(h.Count)*entrySize)
-	if _, err := r.ReadAt(array, int64(h.Entries)*SectorSize); err != nil {
-		return nil, fmt.Errorf("partition entries: %w", err)
+	if c.Entries < 2 {
+		return nil, fmt.Errorf("partition table: says that its entries are at %d", c.Entries)
 	}
-	if crc32.ChecksumIEEE(array) != h.EntriesCRC {
-		return nil, errors.New("partition entries: checksum does not match")
+	list, err := parseEntries(c.array, d.sector, d.sectors)
+	if err != nil {
+		return nil, err
 	}
-	t := &Table{GUID: guid.FromEFI(h.Disk)}
-	t.Partitions, err = parseEntries(array, uint64(size/SectorSize))
-	return t, err
+	return &Table{GUID: guid.FromEFI(c.Disk), Partitions: list, disk: d}, nil
 }
 
-func parseHeader(sector []byte) (header, error) {
+// copied is one of the two that a disk has.
+type copied struct {
+	header
+	array []byte
+}
+
+// read takes the copy whose header is in sector at.
+func (d disk) read(r io.ReaderAt, at int64) (copied, error) {
+	sector := make([]byte, d.sector)
+	if _, err := r.ReadAt(sector, at*d.sector); err != nil {
+		return copied{}, fmt.Errorf("partition table: %w", err)
+	}
+	h, err := parseHeader(sector, uint64(at))
+	if err != nil {
+		return copied{}, err
+	}
+	array := make([]byte, int(h.Count)*entrySize)
+	if _, err := r.ReadAt(array, int64(h.Entries)*d.sector); err != nil {
+		return copied{}, fmt.Errorf("partition entries: %w", err)
+	}
+	if crc32.ChecksumIEEE(array) != h.EntriesCRC {
+		return copied{}, errors.New("partition entries: checksum does not match")
+	}
+	return copied{h, array}, nil
+}
+
+func parseHeader(sector []byte, at uint64) (header, error) {
 	var h header
 	_, _ = binary.Decode(sector, binary.LittleEndian, &h)
 	if h.Signature != magic {
@@ -157,13 +148,13 @@ func parseHeader(sector []byte) (header, error) {
 		return h, fmt.Errorf("partition table: header of %d bytes, %d entries of %d", h.Size, h.Count, h.EntrySize)
 	case crc32.ChecksumIEEE(sector[:headerSize]) != h.CRC:
 		return h, errors.New("partition table: checksum does not match")
-	case h.Self != 1 || h.Entries < 2 || h.Entries > 1<<32:
+	case h.Self != at || h.Entries > 1<<40:
 		return h, fmt.Errorf("partition table: says it is at %d with entries at %d", h.Self, h.Entries)
 	}
 	return h, nil
 }
 
-func parseEntries(array []byte, sectors uint64) ([]Entry, error) {
+func parseEntries(array []byte, sector, sectors int64) ([]Entry, error) {
 	var list []Entry
 	for i := 0; i < len(array); i += entrySize {
 		var e entry
@@ -171,12 +162,13 @@ func parseEntries(array []byte, sectors uint64) ([]Entry, error) {
 		if e.Type == [16]byte{} {
 			continue
 		}
-		if e.First < 2 || e.Last < e.First || e.Last >= sectors {
+		if e.First < 2 || e.Last < e.First || e.Last >= uint64(sectors) {
 			return nil, fmt.Errorf("partition %d: sectors %d to %d on a disk of %d", i/entrySize+1, e.First, e.Last, sectors)
 		}
 		list = append(list, Entry{
-			Name: name(e.Name[:]), Type: guid.FromEFI(e.Type), GUID: guid.FromEFI(e.GUID),
-			Start: int64(e.First) * SectorSize, Size: int64(e.Last-e.First+1) * SectorSize,
+			Number: i/entrySize + 1,
+			Name:   name(e.Name[:]), Type: guid.FromEFI(e.Type), GUID: guid.FromEFI(e.GUID),
+			Start: int64(e.First) * sector, Size: int64(e.Last-e.First+1) * sector,
 			Attributes: e.Attributes,
 		})
 	}

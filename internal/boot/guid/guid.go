@@ -7,6 +7,7 @@ package guid
 import (
 	"encoding/hex"
 	"fmt"
+	"io"
 	"regexp"
 	"strings"
 )
@@ -47,3 +48,13 @@ func (g GUID) EFI() [16]byte {
 
 // FromEFI reads the form on disk.
 func FromEFI(b [16]byte) GUID { return GUID(GUID(b).EFI()) }
+
+// New is a random one: RFC 9562, section 5.4.
+func New(random io.Reader) (GUID, error) {
+	var g GUID
+	if _, err := io.ReadFull(random, g[:]); err != nil {
+		return g, fmt.Errorf("random GUID: %w", err)
+	}
+	g[6], g[8] = g[6]&0x0f|0x40, g[8]&0x3f|0x80
+	return g, nil
+}

@@ -50,7 +50,7 @@ const (
 var shipped = map[string][]rule{
 	Admin: {{path: whole(`^/kbs/v0/.+$`)}},
 	Operator: {
-		{path: whole(`^/kbs/v0/(resource|holdfast/configurations|reference-value)(/.+)?$`)},
+		{path: whole(`^/kbs/v0/(resource|holdfast/configurations|holdfast/contents|reference-value)(/.+)?$`)},
 		{methods: []string{"GET"}, path: whole(`^/kbs/v0/holdfast/.+$`)},
 	},
 	Auditor: {{methods: []string{"GET"}, path: whole(`^/kbs/v0/(holdfast|reference-value|resource-policy|attestation-policy)(/.*)?$`)}},

@@ -21,6 +21,9 @@ type Report struct {
 // resource opens.
 func (s *Store) Check(ctx context.Context) (Report, error) {
 	r := Report{Sealed: []string{}}
+	if err := s.flush(); err != nil {
+		return r, err
+	}
 	rows, err := s.read.QueryContext(ctx, "SELECT * FROM pragma_integrity_check")
 	found, err := list(rows, err, text)
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"time"
 
 	"holdfast/internal/api"
@@ -11,13 +13,13 @@ import (
 
 // KeepAttested keeps what a session proved until its time, and at most most
 // such records, the latest; with the decision that it stands on, if one is
-// given.
+// given. Both come to the disk a moment later.
 func (s *Store) KeepAttested(ctx context.Context, session string, record []byte, until time.Time, most int, d *api.RecordedDecision) error {
 	rows, err := s.decided(d)
 	if err != nil {
 		return err
 	}
-	return s.add(ctx, append(rows, row{attestedTable, []any{session, until.Unix(), record}, most})...)
+	return s.later(ctx, append(rows, row{attestedTable, []any{session, until.Unix(), record}, most})...)
 }
 
 func keepAttested(ctx context.Context, tx *sql.Tx, session string, record []byte, until int64) error {
@@ -25,8 +27,17 @@ func keepAttested(ctx context.Context, tx *sql.Tx, session string, record []byte
 }
 
 // Attested returns what a session proved; fs.ErrNotExist when it is not kept.
+// Another process may be about to write it, which is waited for.
 func (s *Store) Attested(ctx context.Context, session string) ([]byte, error) {
-	return one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
+	if record := s.behind.pending(session); record != nil {
+		return record, nil
+	}
+	record, err := one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
+	for until := time.Now().Add(2 * behindDelay); errors.Is(err, fs.ErrNotExist) && time.Now().Before(until) && ctx.Err() == nil; {
+		time.Sleep(behindDelay / 5)
+		record, err = one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
+	}
+	return record, err
 }
 
 // KeepProof keeps a proof, and at most most of them, the latest; with the
@@ -35,6 +46,11 @@ func (s *Store) KeepProof(ctx context.Context, name string, proof []byte, most i
 	rows, err := s.decided(d)
 	if err != nil {
 		return err
+	}
+	if d != nil && s.behind.pending(d.Session) != nil { // what it stands on comes first
+		if err := s.flush(); err != nil {
+			return err
+		}
 	}
 	return s.add(ctx, append(rows, row{proofsTable, []any{name, proof}, most})...)
 }
@@ -61,17 +77,21 @@ func (s *Store) DropProof(ctx context.Context, name string) error {
 	})
 }
 
-// KeepDecision keeps a decision that comes with no other record.
+// KeepDecision keeps a decision that comes with no other record. It comes to
+// the disk a moment later.
 func (s *Store) KeepDecision(ctx context.Context, d *api.RecordedDecision) error {
 	rows, err := s.decided(d)
 	if err != nil {
 		return err
 	}
-	return s.add(ctx, rows...)
+	return s.later(ctx, rows...)
 }
 
 // Decisions returns at most most decisions, from the one behind after on.
 func (s *Store) Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error) {
+	if err := s.flush(); err != nil {
+		return nil, err
+	}
 	rows, err := s.read.QueryContext(ctx, "SELECT id, record FROM decisions WHERE id > ? ORDER BY id LIMIT ?", after, most)
 	return list(rows, err, func(rows *sql.Rows) (d api.RecordedDecision, err error) {
 		var id int64

@@ -56,6 +56,7 @@ type Store struct {
 	lazy    *sql.DB // another, which does not wait for the disk
 	writes  *batch.Group[step]
 	seen    seen
+	behind  behind
 	trimmed trimmer
 	stmts   statements
 }
@@ -96,7 +97,7 @@ func open(ctx context.Context, cfg Config) (s *Store, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	s = &Store{cfg: cfg, dir: dir, trimmed: trimmer{}}
+	s = &Store{cfg: cfg, dir: dir, trimmed: trimmer{}, behind: behind{attested: map[string][]byte{}}}
 	if err = s.connect(ctx); err == nil {
 		err = s.prepare(ctx)
 	}
@@ -170,8 +171,7 @@ func source(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: q.Encode()}).String()
 }
 
-// Close lets the file go. The last one to do so leaves it without a log beside.
-func (s *Store) Close() error {
+func (s *Store) closeAll() error {
 	var problems []error
 	for _, db := range []*sql.DB{s.read, s.lazy, s.write} {
 		if db != nil {

@@ -112,3 +112,43 @@ func FuzzLicence(f *testing.F) {
 		}
 	})
 }
+
+func TestWhatWasWrittenIsRead(t *testing.T) {
+	c := contents(t)
+	raw, err := Write(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := Read(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	modules := map[Module]bool{} // and the program, its standard library and the one Debian package
+	for _, m := range Modules(c.Programs[0].Info) {
+		modules[m] = true
+	}
+	if b.Name != "redis" || len(b.Packages) != len(modules)+3 || b.Packages[0] != (Listed{"libstdc++6", "1:2-1~deb+b1", DebianPURL(c.Packages[0].Pin)}) {
+		t.Errorf("got %+v", b)
+	}
+}
+
+// A document that is accepted names no package without its purl.
+//
+//fuzz:parser read.go
+func FuzzRead(f *testing.F) {
+	raw, err := Write(contents(f))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Add([]byte(`{"spdxVersion":"SPDX-2.3","packages":[{"name":"a","externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:a"}]}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		b, err := Read(raw)
+		if err == nil != (b != nil) {
+			t.Errorf("got %v and %v", b, err)
+		}
+		if err == nil && strings.Count(string(raw), "{") < len(b.Packages) {
+			t.Errorf("%d packages of %q", len(b.Packages), raw)
+		}
+	})
+}

@@ -5,8 +5,8 @@ import "holdfast/internal/attest/tdx"
 // InstanceOf is the platform instance of a chain's first certificate.
 func InstanceOf(chain []byte) string {
 	list, err := certificates(chain)
-	if err != nil {
-		return err.Error()
+	if err != nil || len(list) == 0 {
+		return "no certificate"
 	}
 	p, err := newPlatform(list[0])
 	if err != nil {

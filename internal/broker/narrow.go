@@ -1,0 +1,105 @@
+package broker
+
+import (
+	"context"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"holdfast/internal/api"
+	"holdfast/internal/policy"
+)
+
+// narrowAppraisal leaves out images and configurations that are no matter to
+// this machine, unless the policy says that they are: a proof tells no more of
+// a broker than it must.
+func (b *Broker) narrowAppraisal(ctx context.Context, full appraisal, configuration string) appraisal {
+	narrow := full
+	var same bool
+	if narrow.question, narrow.references, same = b.narrow(ctx, full.question, full.claims, configuration); !same {
+		return full
+	}
+	return narrow
+}
+
+// narrow is the question with no more data than what is about a machine, where
+// the answer is the same: because the policy looked at nothing else, or because
+// it was asked again. If the answer is another, the question stays as it was.
+func (b *Broker) narrow(ctx context.Context, full question, claims map[string]any, configuration string) (question, references, bool) {
+	few := full.rules.only(claims, configuration)
+	data, err := few.data.With(full.about)
+	if err != nil {
+		return full, references{}, false
+	}
+	again := full
+	again.data = data
+	if full.data.Enough(data) {
+		return again, few.references, true
+	}
+	again.Decision, err = full.by.policy.Ask(ctx, full.input, data)
+	if err != nil || !reflect.DeepEqual(again.Decision, full.Decision) {
+		return full, references{}, false
+	}
+	return again, few.references, true
+}
+
+// few is a part of the rules.
+type few struct {
+	data       *policy.Data
+	references references
+}
+
+// only leaves out of the data what is no matter to a machine with these claims
+// and this configuration.
+func (r *rules) only(claims map[string]any, configuration string) few {
+	images := r.shown(claims)
+	key := configuration + " " + strings.Join(images, " ")
+	f, ok := r.narrowed.get(key)
+	if !ok {
+		f = r.narrow(images, configuration)
+		r.narrowed.put(key, f)
+	}
+	return f
+}
+
+func (r *rules) narrow(images []string, configuration string) few {
+	trusted := references{map[string]*api.ReferenceValues{}, r.trusted.envelopes}
+	for _, shown := range images {
+		for _, id := range r.images[shown].References {
+			if v, ok := r.trusted.values[id]; ok {
+				trusted.values[id] = v
+			}
+		}
+	}
+	ids := slices.Sorted(maps.Keys(trusted.values))
+	return few{r.data.Only("images", images...).Only("reference", ids...).Only("reference_values").Only("configurations", configuration), trusted}
+}
+
+// maxNarrowed bounds the parts that are remembered.
+const maxNarrowed = 1024
+
+// narrowed are parts of the rules, and go with them: what rules say is built
+// once for each change of them, and when one expires. Beside them a part
+// depends on its key, the configuration and the images that evidence shows.
+type narrowed struct {
+	mu    sync.Mutex
+	parts map[string]few // guarded by mu
+}
+
+func (n *narrowed) get(key string) (few, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f, ok := n.parts[key]
+	return f, ok
+}
+
+func (n *narrowed) put(key string, f few) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.parts == nil || len(n.parts) >= maxNarrowed {
+		n.parts = map[string]few{}
+	}
+	n.parts[key] = f
+}

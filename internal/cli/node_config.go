@@ -1,0 +1,110 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/ignition/spec"
+	"holdfast/internal/input"
+	"holdfast/internal/wiring"
+)
+
+func (a *app) nodeVerbs() *cobra.Command {
+	return group("node", "Say what a machine is from its first boot", a.nodeConfigVerbs())
+}
+
+func (a *app) nodeConfigVerbs() *cobra.Command {
+	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender())
+}
+
+// readNodeConfig reads FILE, or standard input for "-".
+func (a *app) readNodeConfig(path string) (name string, raw []byte, err error) {
+	if path == "-" {
+		raw, err = input.ReadAll(a.Stdin, spec.MaxSize)
+		return "standard input", raw, err
+	}
+	raw, err = input.ReadFile(path, spec.MaxSize)
+	return path, raw, err
+}
+
+// A checkedConfig is the answer of "node config check".
+type checkedConfig struct {
+	File     string         `json:"file"`
+	Valid    bool           `json:"valid"`
+	Version  string         `json:"version,omitempty"` // of Ignition, as written or translated to
+	Butane   bool           `json:"butane"`
+	Findings []spec.Finding `json:"findings"`
+}
+
+func (a *app) nodeConfigCheck() *cobra.Command {
+	var files string
+	c := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Say what is wrong in a config, and where",
+		Long: `Reads an Ignition config (3.0.0 to 3.6.0, and 3.7.0-experimental) or a Butane one
+and prints what is wrong or odd in it as FILE:LINE:COLUMN: PATH: problem. No
+value of the config is printed, for it may be a secret. FILE is - for standard
+input. Nothing is fetched.
+
+Exit codes: 0 valid, with or without warnings; 3 not valid; 1 it cannot be read;
+2 usage.`,
+		Example: "  holdfast node config check machine.bu\n  holdfast node config check machine.ign --json",
+		Args:    cobra.ExactArgs(1),
+	}
+	filesFlag(c, &files)
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		name, raw, err := a.readNodeConfig(args[0])
+		if err != nil {
+			return err
+		}
+		checked, err := checkNodeConfig(name, raw, files)
+		if err != nil {
+			return err
+		}
+		if err := a.answer(checked, checked.print); err != nil {
+			return err
+		}
+		if !checked.Valid {
+			return exitError(exitRefused)
+		}
+		return nil
+	}
+	return c
+}
+
+func filesFlag(c *cobra.Command, files *string) {
+	c.Flags().StringVar(files, "files-dir", "", "folder of the files that Butane's \"local\" names; without it they are refused")
+}
+
+func checkNodeConfig(name string, raw []byte, files string) (checkedConfig, error) {
+	checked := checkedConfig{File: name, Findings: []spec.Finding{}}
+	d, err := wiring.NodeConfig{Files: files}.Read(name, raw)
+	var bad *spec.InvalidError
+	switch {
+	case errors.As(err, &bad):
+		checked.Findings = bad.Findings
+		return checked, nil
+	case err != nil:
+		return checked, err
+	}
+	checked.Valid, checked.Version, checked.Butane = true, d.Version, d.Butane
+	checked.Findings = append(checked.Findings, d.Findings...)
+	return checked, nil
+}
+
+func (c checkedConfig) print(w io.Writer) {
+	for _, f := range c.Findings {
+		fmt.Fprintf(w, "%s: %s\n", f.Severity, printable(f.String()))
+	}
+	if !c.Valid {
+		return
+	}
+	kind := "Ignition "
+	if c.Butane {
+		kind = "Butane for Ignition "
+	}
+	fmt.Fprintf(w, "%s: valid, %s%s\n", printable(c.File), kind, c.Version)
+}

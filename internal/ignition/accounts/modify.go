@@ -1,0 +1,114 @@
+package accounts
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+
+	"github.com/coreos/ignition/v2/config/util"
+	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
+)
+
+// modifyUser sets what the config names and leaves the rest; files of the home
+// follow the user's ids.
+func (d *Database) modifyUser(u types.PasswdUser) error {
+	was, err := d.Lookup(u.Name)
+	if err != nil {
+		return err
+	}
+	if err := d.change(func() error { return d.modify(u) }); err != nil {
+		return err
+	}
+	is, err := d.Lookup(u.Name)
+	if err != nil {
+		return err
+	}
+	if is.Home != was.Home {
+		if err := d.moveHome(was.Home, is.Home); err != nil {
+			return fmt.Errorf("home: %w", err)
+		}
+	}
+	if is.UID == was.UID && is.GID == was.GID {
+		return nil
+	}
+	return d.chown(is, was)
+}
+
+func (d *Database) modify(u types.PasswdUser) error {
+	row := d.passwd.find(u.Name)
+	if u.UID != nil && row[2] != strconv.Itoa(*u.UID) {
+		if d.passwd.used(2)[*u.UID] {
+			return fmt.Errorf("uid %d is %s's", *u.UID, d.passwd.by(2, strconv.Itoa(*u.UID))[0])
+		}
+		row[2] = strconv.Itoa(*u.UID)
+	}
+	if util.NotEmpty(u.PrimaryGroup) {
+		gid, err := d.primary(*u.PrimaryGroup)
+		if err != nil {
+			return err
+		}
+		row[3] = strconv.Itoa(gid)
+	}
+	for field, value := range map[int]*string{4: u.Gecos, 5: u.HomeDir, 6: u.Shell} {
+		if util.NotEmpty(value) {
+			row[field] = *value
+		}
+	}
+	if u.PasswordHash != nil {
+		d.setPassword(row, *u.PasswordHash)
+	}
+	if len(u.Groups) == 0 {
+		return nil
+	}
+	return d.join(u.Name, groups(u), true)
+}
+
+func (d *Database) setPassword(row []string, hash string) {
+	if hash == "" {
+		hash = locked
+	}
+	shadow := d.shadow.find(row[0])
+	if shadow == nil {
+		row[1] = hash
+		return
+	}
+	row[1], shadow[1], shadow[2] = "x", hash, d.today()
+}
+
+// deleteUser also removes its own group, its home and its mail, where they are
+// its own.
+func (d *Database) deleteUser(name string) error {
+	was, err := d.Lookup(name)
+	if err != nil {
+		return err
+	}
+	if err := d.change(func() error {
+		for _, t := range []*table{d.passwd, d.shadow, d.subuid, d.subgid} {
+			t.remove(name)
+		}
+		if err := d.join(name, nil, true); err != nil {
+			return err
+		}
+		d.removeOwnGroup(was)
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, p := range []string{path.Join(d.defs.get("MAIL_DIR"), name), was.Home} {
+		if err := d.removeOwned(p, was.UID); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
+		}
+	}
+	return nil
+}
+
+// removeOwnGroup removes the group of a user's name, if it was its primary one
+// and is nobody else's.
+func (d *Database) removeOwnGroup(was User) {
+	row := d.group.find(was.Name)
+	if row == nil || row[2] != strconv.Itoa(was.GID) || row[3] != "" || d.defs.get("USERGROUPS_ENAB") != "yes" || d.passwd.by(3, row[2]) != nil {
+		return
+	}
+	d.group.remove(was.Name)
+	d.gshadow.remove(was.Name)
+}

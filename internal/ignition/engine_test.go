@@ -1,0 +1,157 @@
+package ignition
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	latest "github.com/coreos/ignition/v2/config/v3_7_experimental"
+	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
+)
+
+// A machine's files, and what its stages were given.
+type machine struct {
+	Config
+	dir string
+	ran []types.Config
+}
+
+func (m *machine) Name() string { return "files" }
+
+func (m *machine) Run(_ context.Context, c types.Config) error {
+	m.ran = append(m.ran, c)
+	return nil
+}
+
+func newMachine(t *testing.T, config string) *machine {
+	t.Helper()
+	m := &machine{dir: t.TempDir()}
+	at := func(name string) string { return filepath.Join(m.dir, name) }
+	m.Config = Config{Cache: at("cache"), NeedNet: at("net/needed"), State: at("state"), SystemDir: at("system"), Platform: "test",
+		Load: func(_ string, raw []byte) (types.Config, error) {
+			c, _, err := latest.Parse(raw)
+			return c, err
+		},
+		Render: func(_ context.Context, _ string, c types.Config, _ SettingsFetch) (types.Config, []string, error) {
+			return c, []string{"http://elsewhere/x"}, nil
+		},
+		Provide: func(context.Context, Fetch) ([]byte, error) { return []byte(config), nil },
+		Fetch: func(_ context.Context, _ types.Ignition, r types.Resource, w io.Writer) error {
+			_, err := io.WriteString(w, "fetched "+*r.Source)
+			return err
+		},
+		Stage: func(string, *State, Fetch) (Stage, error) { return m, nil },
+	}
+	return m
+}
+
+func (m *machine) run(t *testing.T, stages ...string) {
+	t.Helper()
+	for _, s := range stages {
+		check(t, Run(t.Context(), s, m.Config))
+	}
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const head = `{"ignition":{"version":"3.7.0-experimental"`
+
+func TestALaterStageAppliesWhatTheFetchStageKept(t *testing.T) {
+	m := newMachine(t, head+`},"storage":{"files":[{"path":"/own"}]}}`)
+	check(t, os.MkdirAll(filepath.Join(m.SystemDir, "base.d"), 0o755))
+	check(t, os.MkdirAll(filepath.Join(m.SystemDir, "base.platform.d/test"), 0o755))
+	check(t, os.WriteFile(filepath.Join(m.SystemDir, "base.d/1.ign"), []byte(head+`},"storage":{"files":[{"path":"/base"}]}}`), 0o600))
+	check(t, os.WriteFile(filepath.Join(m.SystemDir, "base.platform.d/test/1.ign"), []byte(head+`},"storage":{"files":[{"path":"/platform"}]}}`), 0o600))
+	m.run(t, "fetch", "files")
+	var paths []string
+	for _, f := range m.ran[0].Storage.Files {
+		paths = append(paths, f.Path)
+	}
+	if got := strings.Join(paths, " "); got != "/base /platform /own" {
+		t.Errorf("applied %s", got)
+	}
+	s, err := LoadState(m.Config.State)
+	check(t, err)
+	if len(s.FetchedConfigs) != 2 || !s.FetchedConfigs[1].Referenced {
+		t.Errorf("recorded %+v", s.FetchedConfigs)
+	}
+}
+
+func TestTheCommandLineComesFirstAndThenTheDistribution(t *testing.T) {
+	m := newMachine(t, head+`}}`)
+	var got []string
+	m.Load = func(name string, raw []byte) (types.Config, error) {
+		got = append(got, name+": "+string(raw))
+		return types.Config{}, nil
+	}
+	check(t, os.MkdirAll(m.SystemDir, 0o755))
+	check(t, os.WriteFile(filepath.Join(m.SystemDir, "user.ign"), []byte("of the distribution"), 0o600))
+	m.run(t, "fetch")
+	m.CommandLine = "quiet ignition.config.url=http://a ignition.config.url=http://b rw"
+	m.run(t, "fetch")
+	if want := "system: of the distribution|cmdline: fetched http://b"; strings.Join(got, "|") != want {
+		t.Errorf("got %q, want %q", strings.Join(got, "|"), want)
+	}
+}
+
+func TestFetchOfflineAsksForTheNetworkOnlyWhenItIsNeeded(t *testing.T) {
+	for config, needs := range map[string]bool{
+		head + `}}`: false,
+		head + `},"storage":{"files":[{"path":"/f","contents":{"source":"data:,x"}}]}}`:                                                                     false,
+		head + `},"storage":{"files":[{"path":"/f","contents":{"source":"https://x/y"}}]}}`:                                                                 true,
+		head + `},"storage":{"luks":[{"name":"v","device":"/dev/x","clevis":{"tang":[{"url":"http://t","thumbprint":"x"}]}}]}}`:                             true,
+		head + `},"storage":{"luks":[{"name":"v","device":"/dev/x","clevis":{"tang":[{"url":"http://t","thumbprint":"x","advertisement":"{\"a\":1}"}]}}]}}`: false,
+		head + `,"security":{"tls":{"certificateAuthorities":[{"source":"http://x/ca"}]}}}}`:                                                                true,
+	} {
+		m := newMachine(t, config)
+		m.run(t, "fetch-offline")
+		_, err := os.Stat(m.NeedNet)
+		if (err == nil) != needs {
+			t.Errorf("%s: asked is %v, want %v", config, err == nil, needs)
+		}
+	}
+}
+
+func TestAuthoritiesAreKeptWhereLaterStagesHaveNoNetwork(t *testing.T) {
+	m := newMachine(t, head+`,"security":{"tls":{"certificateAuthorities":[{"source":"http://x/ca","compression":"gzip"}]}}}}`)
+	m.run(t, "fetch", "files")
+	ca := m.ran[0].Ignition.Security.TLS.CertificateAuthorities[0]
+	if want := "data:;base64,ZmV0Y2hlZCBodHRwOi8veC9jYQ=="; *ca.Source != want || ca.Compression != nil {
+		t.Errorf("kept %s", *ca.Source)
+	}
+}
+
+func TestAnEmptyConfigIsOne(t *testing.T) {
+	m := newMachine(t, "")
+	m.run(t, "fetch", "files")
+	raw, err := json.Marshal(m.ran[0].Storage)
+	check(t, err)
+	if string(raw) != "{}" {
+		t.Errorf("applied %s", raw)
+	}
+}
+
+func TestAStageBeforeTheFetchStageSaysSo(t *testing.T) {
+	err := Run(t.Context(), "files", newMachine(t, head+`}}`).Config)
+	if err == nil || !strings.Contains(err.Error(), "run that first") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWithoutAnyConfigTheFetchStageFails(t *testing.T) {
+	m := newMachine(t, "")
+	m.Provide = func(context.Context, Fetch) ([]byte, error) { return nil, ErrNoConfig }
+	if err := Run(t.Context(), "fetch", m.Config); !errors.Is(err, ErrNoConfig) {
+		t.Errorf("got %v", err)
+	}
+}

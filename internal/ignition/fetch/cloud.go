@@ -1,0 +1,118 @@
+package fetch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// maxMetadata is far more than a metadata service says at once.
+const maxMetadata = 1 << 20
+
+// metadata asks a cloud's metadata service: no proxy, no redirect, and soon.
+func (f *Fetcher) metadata(ctx context.Context, method, address string, headers http.Header) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: 10 * time.Second}}
+	var b bytes.Buffer
+	err := f.get(ctx, noRedirects(client), question{method: method, url: address, headers: headers, retry: true}, &sink{w: &b, limit: maxMetadata})
+	return b.String(), err
+}
+
+// imds asks for a path with a session token (Amazon EC2 User Guide, "Use
+// IMDSv2").
+func (f *Fetcher) imds(ctx context.Context, path string) (string, error) {
+	token, err := f.metadata(ctx, http.MethodPut, f.AWS+"/latest/api/token", http.Header{"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": {"21600"}})
+	if err != nil {
+		return "", fmt.Errorf("metadata service: session token: %w", err)
+	}
+	text, err := f.metadata(ctx, http.MethodGet, f.AWS+path, http.Header{"X-Aws-Ec2-Metadata-Token": {strings.TrimSpace(token)}})
+	if err != nil {
+		return "", fmt.Errorf("metadata service: %s: %w", path, err)
+	}
+	return strings.TrimSpace(text), nil
+}
+
+// awsCredentials are those of the instance's role; nil when it has none.
+func (f *Fetcher) awsCredentials(ctx context.Context) (*credentials, error) {
+	const path = "/latest/meta-data/iam/security-credentials/"
+	if f.AWS == "" {
+		return nil, nil
+	}
+	role, err := f.imds(ctx, path)
+	if errors.Is(err, ErrNotFound) || err == nil && role == "" {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	role, _, _ = strings.Cut(role, "\n")
+	text, err := f.imds(ctx, path+url.PathEscape(role))
+	if err != nil {
+		return nil, err
+	}
+	var c credentials
+	if err := json.Unmarshal([]byte(text), &c); err != nil || c.ID == "" || c.Secret == "" {
+		return nil, errors.New("metadata service: the role's credentials do not parse")
+	}
+	return &c, nil
+}
+
+// awsRegion is the instance's own, or one that every account has.
+func (f *Fetcher) awsRegion(ctx context.Context) string {
+	if f.AWS != "" {
+		if region, err := f.imds(ctx, "/latest/meta-data/placement/region"); err == nil && region != "" && isHost(region) {
+			return region
+		}
+	}
+	return regions["aws"]
+}
+
+// gcs reads gs://BUCKET/OBJECT over the XML API.
+func (f *Fetcher) gcs(ctx context.Context, client *http.Client, u *url.URL, sink *sink) error {
+	base := f.GCS
+	if base == "" {
+		base = "https://storage.googleapis.com"
+	}
+	name := strings.TrimLeft(u.Path, "/")
+	if name == "" || u.Host == "" || !isHost(u.Host) {
+		return errors.New("want gs://BUCKET/OBJECT")
+	}
+	q := question{url: base + "/" + u.Host + "/" + awsEscape(name, false), retry: true}
+	token, err := f.gcpToken(ctx)
+	if err != nil {
+		return err
+	}
+	if token != "" {
+		q.headers = http.Header{"Authorization": {"Bearer " + token}}
+	}
+	return f.get(ctx, client, q, sink)
+}
+
+// gcpToken is the access token of the instance's service account; empty when it
+// has none (Compute Engine, "Authenticate workloads to Google Cloud APIs").
+func (f *Fetcher) gcpToken(ctx context.Context) (string, error) {
+	if f.GCP == "" {
+		return "", nil
+	}
+	text, err := f.metadata(ctx, http.MethodGet, f.GCP+"/computeMetadata/v1/instance/service-accounts/default/token", http.Header{"Metadata-Flavor": {"Google"}})
+	if errors.Is(err, ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("metadata service: access token: %w", err)
+	}
+	var t struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.Unmarshal([]byte(text), &t); err != nil || t.AccessToken == "" {
+		return "", errors.New("metadata service: the access token does not parse")
+	}
+	return t.AccessToken, nil
+}

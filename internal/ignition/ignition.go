@@ -1,0 +1,54 @@
+// Package ignition applies a machine's description, an Ignition config, to a
+// root folder, once and before the system in it first runs.
+//
+// The engine fetches and merges the config in its first stage, keeps it, and
+// each later call runs one stage of it. Called with upstream's flags it does
+// what upstream's engine does; what it prints names files and fields of the
+// config, never their contents.
+package ignition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
+)
+
+// A Stage applies its part of a config.
+type Stage interface {
+	Name() string
+	Run(ctx context.Context, c types.Config) error
+}
+
+// Fetch writes to w what a resource names: decompressed and verified.
+type Fetch func(ctx context.Context, r types.Resource, w io.Writer) error
+
+// Stages in the order in which a boot runs them.
+var Stages = []string{"fetch-offline", "fetch", "kargs", "disks", "mount", "files", "umount"}
+
+// Errors to branch on.
+var (
+	// ErrNeedNet says that something can be had from the network only.
+	ErrNeedNet = errors.New("needs the network")
+	// ErrNoConfig says that a source has nothing to say; others may.
+	ErrNoConfig = errors.New("no config there")
+)
+
+// An Error is what went wrong with a field of the config.
+type Error struct {
+	Path string // RFC 9535, as $.storage.files[0]
+	Err  error
+}
+
+func (e *Error) Error() string { return e.Path + ": " + e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// At names the field of the config that err is about.
+func At(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &Error{fmt.Sprintf(format, args...), err}
+}

@@ -1,0 +1,83 @@
+package provision
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
+
+	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/disks"
+	"holdfast/internal/ignition/files"
+	"holdfast/internal/ignition/kargs"
+	"holdfast/internal/ignition/mount"
+	"holdfast/internal/ignition/platform"
+	"holdfast/internal/ignition/spec"
+)
+
+func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) ignition.Config {
+	reader := reader{log}
+	return ignition.Config{
+		Cache: f.cache, NeedNet: f.needNet, State: f.state, Platform: f.platform, Timeout: f.timeout, Log: log,
+		SystemDir: c.variable("SYSTEM_CONFIG_DIR", "/usr/lib/ignition"), CommandLine: firstLine("/proc/cmdline"),
+		Load: reader.load, Render: reader.render, Fetch: c.fetch(f.platform, log),
+		Provide: func(ctx context.Context, fetch ignition.Fetch) ([]byte, error) {
+			return provide(ctx, platform.Config{File: c.variable("CONFIG_FILE", "")}, fetch)
+		},
+		Stage: func(name string, s *ignition.State, fetch ignition.Fetch) (ignition.Stage, error) {
+			return c.stage(name, f.root, s, fetch, log)
+		},
+	}
+}
+
+func (c Command) stage(name, root string, s *ignition.State, fetch ignition.Fetch, log *slog.Logger) (ignition.Stage, error) {
+	switch name {
+	case "kargs":
+		return kargs.New(kargs.Config{Helper: c.variable("KARGS_HELPER", ""), Log: log}), nil
+	case "disks":
+		return disks.New(disks.Config{State: s, Fetch: fetch, Log: log}), nil
+	case "mount":
+		return mount.New(mount.Config{Root: root, State: s, Resolve: disks.Resolve, Log: log}), nil
+	case "umount":
+		return mount.NewUmount(mount.Config{Root: root, State: s, Log: log}), nil
+	case "files":
+		return files.New(files.Config{Root: root, State: s, Fetch: fetch, KeyFragments: c.variable("WRITE_AUTHORIZED_KEYS_FRAGMENT", "true") == "true",
+			BootID: firstLine("/proc/sys/kernel/random/boot_id"), Now: c.now(), Log: log}), nil
+	}
+	return nil, fmt.Errorf("stage %s is not one of the engine's", name)
+}
+
+// A reader loads configs and logs what is odd in them.
+type reader struct{ log *slog.Logger }
+
+func (r reader) load(name string, raw []byte) (types.Config, error) {
+	d, err := spec.Loader{}.Load(name, raw)
+	if err != nil {
+		return types.Config{}, err
+	}
+	r.warn(d.Findings)
+	return d.Config, nil
+}
+
+func (r reader) warn(findings []spec.Finding) {
+	for _, f := range findings {
+		r.log.Warn(f.String())
+	}
+}
+
+func (r reader) render(ctx context.Context, name string, c types.Config, fetch ignition.SettingsFetch) (types.Config, []string, error) {
+	get := func(ctx context.Context, settings types.Ignition, res types.Resource) ([]byte, error) {
+		var b bytes.Buffer
+		err := fetch(ctx, settings, res, &b)
+		return b.Bytes(), err
+	}
+	whole, err := spec.Renderer{Fetch: get}.Render(ctx, name, c)
+	if err != nil {
+		return types.Config{}, nil, err
+	}
+	r.warn(whole.Findings)
+	return whole.Config, whole.Sources, nil
+}
+

@@ -1,0 +1,140 @@
+package blackbox
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/machine/machinetest"
+)
+
+// failing are upstream's tests that ours does not pass, and why. One that
+// passes is an error too: it belongs no longer here.
+var failing = map[string]string{
+	"users.add":                            "its stub gives uid 1020 the gid 1001, useradd gives 1020",
+	"groups.add":                           "its stub gives a system group the first free gid, groupadd the last",
+	"groups.delete":                        "its stub deletes a user's primary group, groupdel refuses",
+	"luks.formattedDevice.wipeVolume.tpm2": "the guest has no TPM",
+}
+
+// A verdict is what the tests say of one.
+var verdict = regexp.MustCompile(`--- (PASS|FAIL|SKIP): TestIgnitionBlackBox(?:Negative)?/(\S+) `)
+
+func TestUpstreamsOwnTestsPassInAMachine(t *testing.T) {
+	args := os.Getenv("HOLDFAST_BLACKBOX")
+	if args == "" {
+		t.Skip("boots a machine that upstream's tests run in, for a quarter of an hour: run make blackbox")
+	}
+	image, modules := machinetest.Kernel(t)
+	judge(t, boot(t, image, initramfs(t, modules, program(t), strings.Fields(args))))
+}
+
+// program is upstream's tests.
+func program(t *testing.T) string {
+	t.Helper()
+	engine := os.Getenv("HOLDFAST_TEST_IGNITION")
+	if engine == "" {
+		t.Skip("runs the tests of upstream's engine: run make test")
+	}
+	return filepath.Join(filepath.Dir(engine), "blackbox.test")
+}
+
+func judge(t *testing.T, results map[string]string) {
+	t.Helper()
+	count := map[string]int{}
+	for name, result := range results {
+		count[result]++
+		_, known := failing[family(name)]
+		switch {
+		case result == "FAIL" && !known:
+			t.Errorf("%s failed", name)
+		case result == "PASS" && known:
+			t.Errorf("%s passed, and is listed as failing", name)
+		}
+	}
+	t.Logf("%d passed, %d failed, %d skipped", count["PASS"], count["FAIL"], count["SKIP"])
+	if count["PASS"] == 0 {
+		t.Fatal("no test ran")
+	}
+}
+
+// family is a test's name without the version of the config.
+func family(name string) string {
+	at := strings.LastIndexByte(name, '_')
+	return name[:max(at, 0)]
+}
+
+func initramfs(t *testing.T, modules, tests string, args []string) string {
+	t.Helper()
+	dir := t.TempDir()
+	g, err := compose(modules, engine(t, dir), tests, args)
+	check(t, err)
+	init, err := os.ReadFile("testdata/init")
+	check(t, err)
+	packed, err := machinetest.Initrd(init, g.entries()...)
+	check(t, err)
+	at := filepath.Join(dir, "initrd")
+	check(t, os.WriteFile(at, packed, 0o600))
+	return at
+}
+
+// engine is ours, under upstream's name.
+func engine(t *testing.T, dir string) string {
+	t.Helper()
+	program, err := machinetest.Program("holdfast/cmd/holdfast-node")
+	check(t, err)
+	at := filepath.Join(dir, "ignition")
+	check(t, os.WriteFile(at, program, 0o755))
+	return at
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// boot runs the machine until it is off, and tells each test's result.
+func boot(t *testing.T, image, initrd string) map[string]string {
+	t.Helper()
+	ctx, end := context.WithTimeout(t.Context(), 6*time.Hour)
+	defer end()
+	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "6G", "-nodefaults", "-no-reboot",
+		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd, "-append", "console=ttyS0 quiet loop.max_part=15 loop.max_loop=8 panic=-1")
+	out, err := qemu.StdoutPipe()
+	check(t, err)
+	qemu.Stderr = os.Stderr
+	check(t, qemu.Start())
+	results := read(t, out)
+	check(t, qemu.Wait())
+	return results
+}
+
+// read also keeps all that was said, where somebody asked for it.
+func read(t *testing.T, out io.Reader) map[string]string {
+	t.Helper()
+	if path := os.Getenv("HOLDFAST_BLACKBOX_LOG"); path != "" {
+		f, err := os.Create(path)
+		check(t, err)
+		defer func() { check(t, f.Close()) }()
+		out = io.TeeReader(out, f)
+	}
+	results := map[string]string{}
+	scan := bufio.NewScanner(out)
+	scan.Buffer(nil, 1<<20)
+	for scan.Scan() {
+		if m := verdict.FindStringSubmatch(scan.Text()); m != nil {
+			results[m[2]] = m[1]
+		}
+	}
+	check(t, scan.Err())
+	return results
+}
