@@ -30,7 +30,8 @@ type Runner func(context.Context, Command) ([]byte, error)
 // ErrNoProgram says that the image lacks a program that the config needs.
 var ErrNoProgram = errors.New("no such program in this image")
 
-func runProgram(ctx context.Context, c Command) ([]byte, error) {
+// Program runs programs of the PATH.
+func Program(ctx context.Context, c Command) ([]byte, error) {
 	path, err := exec.LookPath(c.Name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, ErrNoProgram)
