@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/deb"
 	"holdfast/internal/enc"
+	"holdfast/internal/ignition/spec"
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/transport"
@@ -125,6 +126,10 @@ func isRefusal(err error) bool {
 	if errors.As(err, &answer) && answer.Status < http.StatusInternalServerError { // above, it could not
 		return true
 	}
+	var config *spec.InvalidError
+	if errors.As(err, &config) {
+		return true
+	}
 	var mismatch *blob.MismatchError
 	var lie *wiring.StatementError
 	var unsigned *wiring.UnsignedError
@@ -218,7 +223,7 @@ func (e refusedError) code() int {
 
 // hint says where to look after a machine that did not run its workload.
 func (e refusedError) hint() string {
-	if o := e.outcome; o.Reason == machine.Refused && o.Refusal.InitDataDigest != "" {
+	if o := e.outcome; o.Reason == machine.Refused && o.Refusal.InitDataDigest != "" && strings.Contains(o.Refusal.Reason, "configuration") {
 		allow := "holdfast broker allow " + e.report.Configuration
 		for _, r := range e.report.Resources {
 			allow += " --resource " + r

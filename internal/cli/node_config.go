@@ -17,7 +17,7 @@ func (a *app) nodeVerbs() *cobra.Command {
 }
 
 func (a *app) nodeConfigVerbs() *cobra.Command {
-	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck())
+	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender())
 }
 
 // readNodeConfig reads FILE, or standard input for "-".
@@ -81,7 +81,7 @@ func filesFlag(c *cobra.Command, files *string) {
 
 func checkNodeConfig(name string, raw []byte, files string) (checkedConfig, error) {
 	checked := checkedConfig{File: name, Findings: []spec.Finding{}}
-	d, err := wiring.ReadNodeConfig(name, raw, files)
+	d, err := wiring.NodeConfig{Files: files}.Read(name, raw)
 	var bad *spec.InvalidError
 	switch {
 	case errors.As(err, &bad):

@@ -1,21 +1,42 @@
 package wiring
 
 import (
-	"path/filepath"
+	"bytes"
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition/butane"
+	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/spec"
 )
 
-// ReadNodeConfig reads an Ignition or Butane config. Files that Butane names
-// are those below files.
-func ReadNodeConfig(name string, raw []byte, files string) (*spec.Document, error) {
-	return nodeLoader(files).Load(name, raw)
+// A NodeConfig says how configs of machines are read on the host.
+type NodeConfig struct {
+	Files   string        // folder of the files that Butane names; "": it may name none
+	Timeout time.Duration // for each thing that is fetched, where the config says nothing
+	Log     *slog.Logger
 }
 
-func nodeLoader(files string) spec.Loader {
-	if files != "" {
-		files = filepath.Clean(files)
+func (n NodeConfig) loader() spec.Loader {
+	return spec.Loader{Butane: butane.Config{Files: n.Files}.Translate}
+}
+
+// Read reads an Ignition or Butane config.
+func (n NodeConfig) Read(name string, raw []byte) (*spec.Document, error) {
+	return n.loader().Load(name, raw)
+}
+
+// Render fetches all that a config merges or is replaced by. A machine reads
+// Ignition only, so what is fetched must be that.
+func (n NodeConfig) Render(ctx context.Context, name string, d *spec.Document) (*spec.Rendered, error) {
+	f := fetch.New(fetch.Config{Limit: spec.MaxSize, Total: n.Timeout, Log: n.Log})
+	get := func(ctx context.Context, settings types.Ignition, r types.Resource) ([]byte, error) {
+		var b bytes.Buffer
+		err := f.Fetch(ctx, settings, r, &b)
+		return b.Bytes(), err
 	}
-	return spec.Loader{Butane: butane.Config{Files: files}.Translate}
+	return spec.Renderer{Fetch: get}.Render(ctx, name, d.Config)
 }

@@ -83,6 +83,7 @@ func (f *Fetcher) get(ctx context.Context, client *http.Client, q question, sink
 // ask tries until there is an answer that trying again would not change.
 func (f *Fetcher) ask(ctx context.Context, client *http.Client, q question) (*http.Response, error) {
 	wait := firstWait
+	var last error
 	for attempt := 1; ; attempt++ {
 		r, err := q.request(ctx)
 		if err != nil {
@@ -100,9 +101,12 @@ func (f *Fetcher) ask(ctx context.Context, client *http.Client, q question) (*ht
 		if !q.retry || final(err) {
 			return nil, err
 		}
+		if ctx.Err() == nil || last == nil {
+			last = err // not the deadline's own
+		}
 		f.Log.Info("again", "url", spec.PublicURL(q.url), "attempt", attempt, "wait", wait, "because", public(err))
 		if ctx.Err() != nil || f.Wait(ctx, wait) != nil {
-			return nil, gaveUp(ctx, attempt, err)
+			return nil, gaveUp(ctx, attempt, last)
 		}
 		wait = min(2*wait, lastWait)
 	}

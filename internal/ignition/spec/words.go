@@ -58,7 +58,7 @@ var wanted = map[error]string{
 	ign.ErrUnrecognizedRaidLevel:           "linear, raid0, raid1, raid4, raid5, raid6 or raid10",
 	ign.ErrRaidDevicesRequired:             "devices",
 	ign.ErrShouldNotExistWithOthers:        "shouldExist false with nothing but number or label beside it",
-	ign.ErrZeroesWithShouldNotExist:        "start and size of the others, above 0",
+	ign.ErrZeroesWithShouldNotExist:        "number of the others, above 0",
 	ign.ErrNeedLabelOrNumber:               "number or label",
 	ign.ErrDuplicateLabels:                 "each label once",
 	ign.ErrInvalidProxy:                    "a URL of http or https",

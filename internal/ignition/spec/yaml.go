@@ -28,10 +28,14 @@ var (
 	quoted = regexp.MustCompile("(?s)`.*`|\".*\"|'.*'")
 )
 
+// decoding are words of what does not decode.
+var decoding = regexp.MustCompile(`(?i)base64|rfc2396|data ?url|data character|mime`)
+
 // tellYAML keeps the words of Butane's own errors, without what they quote.
 func tellYAML(message, path string) (problem, want string) {
 	problem, want = tell(message, path)
-	if problem != "the value is refused" {
+	switch {
+	case byMessage[message] != "", want == "", decoding.MatchString(message), strings.HasPrefix(message, "invalid unit content"):
 		return problem, want
 	}
 	return quoted.ReplaceAllString(message, "…"), ""

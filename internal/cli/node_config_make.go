@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/atomicfile"
+	"holdfast/internal/ignition/spec"
+	"holdfast/internal/wiring"
+)
+
+// A madeConfig is the answer of the verbs that write a config.
+type madeConfig struct {
+	Config   json.RawMessage `json:"config"`
+	Sources  []string        `json:"sources,omitempty"` // what was fetched
+	Findings []spec.Finding  `json:"findings,omitempty"`
+	Output   string          `json:"output,omitempty"`
+}
+
+// A configMaker is a verb that makes a config of others.
+type configMaker struct {
+	files, output string
+	timeout       time.Duration
+}
+
+func (m *configMaker) flags(c *cobra.Command) {
+	filesFlag(c, &m.files)
+	c.Flags().StringVarP(&m.output, "output", "o", "", "file to write the config to, mode 0600; standard output when absent")
+}
+
+func (a *app) nodeConfigConvert() *cobra.Command {
+	var m configMaker
+	var version string
+	c := &cobra.Command{
+		Use:   "convert FILE",
+		Short: "Translate Butane, or an older Ignition config, to Ignition",
+		Long: `Prints a config as Ignition of --to, or of the version that a Butane config is
+for. A config is translated to newer versions only. FILE is - for standard input.
+
+Exit codes: 0 printed, 3 not valid, 1 cannot be read or translated, 2 usage.`,
+		Example: "  holdfast node config convert machine.bu > machine.ign\n  holdfast node config convert old.ign --to 3.6.0",
+		Args:    cobra.ExactArgs(1),
+	}
+	m.flags(c)
+	c.Flags().StringVar(&version, "to", "", "version of Ignition (default: that of the Butane config, or "+spec.Stable+")")
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		d, err := a.loadNodeConfig(args[0], m.files)
+		if err != nil {
+			return err
+		}
+		if version == "" {
+			version = max(spec.Stable, d.Version)
+			if d.Butane {
+				version = d.Version
+			}
+		}
+		raw, err := spec.Convert(d, version)
+		if err != nil {
+			return err
+		}
+		return a.writeNodeConfig(m.output, madeConfig{Config: raw, Findings: d.Findings})
+	}
+	return c
+}
+
+func (a *app) nodeConfigMerge() *cobra.Command {
+	var m configMaker
+	c := &cobra.Command{
+		Use:   "merge FILE…",
+		Short: "Merge configs, each over those before it",
+		Long: `Prints what configs in Ignition or Butane are together, by the rules of
+ignition.config.merge: a later one counts. Nothing is fetched.
+
+Exit codes: 0 printed, 3 not valid, 1 cannot be read, 2 usage.`,
+		Example: "  holdfast node config merge base.bu machine.ign -o merged.ign",
+		Args:    cobra.MinimumNArgs(1),
+	}
+	m.flags(c)
+	c.RunE = func(_ *cobra.Command, args []string) error {
+		var configs []spec.Config
+		var findings []spec.Finding
+		for _, path := range args {
+			d, err := a.loadNodeConfig(path, m.files)
+			if err != nil {
+				return err
+			}
+			configs, findings = append(configs, d.Config), append(findings, d.Findings...)
+		}
+		raw, err := spec.Marshal(spec.Merge(configs...))
+		if err != nil {
+			return err
+		}
+		return a.writeNodeConfig(m.output, madeConfig{Config: raw, Findings: findings})
+	}
+	return c
+}
+
+func (a *app) nodeConfigRender() *cobra.Command {
+	var m configMaker
+	c := &cobra.Command{
+		Use:   "render FILE",
+		Short: "Print the whole config that a machine would have",
+		Long: `Fetches all configs that FILE merges or is replaced by, as the machine would, and
+prints what they are together. FILE is - for standard input.
+
+Exit codes: 0 printed, 3 one is not valid, 1 cannot be read or fetched, 2 usage.`,
+		Example: "  holdfast node config render machine.bu --timeout 30s",
+		Args:    cobra.ExactArgs(1),
+	}
+	m.flags(c)
+	c.Flags().DurationVar(&m.timeout, "timeout", 2*time.Minute, "for each config, with its retries, where the config has no timeouts")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		d, err := a.loadNodeConfig(args[0], m.files)
+		if err != nil {
+			return err
+		}
+		n := wiring.NodeConfig{Files: m.files, Timeout: m.timeout, Log: a.logger()}
+		whole, err := n.Render(cmd.Context(), args[0], d)
+		if err != nil {
+			return err
+		}
+		raw, err := spec.Marshal(whole.Config)
+		if err != nil {
+			return err
+		}
+		return a.writeNodeConfig(m.output, madeConfig{Config: raw, Sources: whole.Sources, Findings: append(d.Findings, whole.Findings...)})
+	}
+	return c
+}
+
+func (a *app) loadNodeConfig(path, files string) (*spec.Document, error) {
+	name, raw, err := a.readNodeConfig(path)
+	if err != nil {
+		return nil, err
+	}
+	return wiring.NodeConfig{Files: files}.Read(name, raw)
+}
+
+// writeNodeConfig prints a config, or writes it where only its owner reads it.
+func (a *app) writeNodeConfig(path string, made madeConfig) error {
+	if path != "" {
+		if err := atomicfile.WriteFile(path, made.Config, os.FileMode(0o600)); err != nil {
+			return err
+		}
+		made.Output = path
+	}
+	return a.answer(made, func(w io.Writer) {
+		for _, f := range made.Findings {
+			fmt.Fprintf(a.Stderr, "%s: %s\n", f.Severity, printable(f.String()))
+		}
+		if path == "" {
+			fmt.Fprint(w, string(made.Config))
+		}
+	})
+}

@@ -1,0 +1,75 @@
+package fetch
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
+)
+
+func TestAnExpiredCertificateIsTold(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := time.Now().Add(-time.Hour)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: past.Add(-time.Hour), NotAfter: past,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(nil)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	with := types.Ignition{Security: types.Security{TLS: types.TLS{CertificateAuthorities: []types.Resource{authority(s)}}}}
+	_, err = get(t, Config{Total: time.Second, Wait: sleep}, with, resource(s.URL+"/a?CANARY"))
+	if err == nil || !strings.HasPrefix(err.Error(), "fetch "+s.URL+"/a: not done in 1s, after ") || !strings.Contains(err.Error(), "certificate has expired") {
+		t.Errorf("got %v, want the expiry told", err)
+	}
+}
+
+//fuzz:parser s3.go:parseObject,parseARN,isHost
+func FuzzObject(f *testing.F) {
+	for _, s := range []string{"s3://b/k?versionId=1", "arn:aws:s3:::b/k", "arn:aws:s3:eu-west-1:1:accesspoint/p/object/k"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, source string) {
+		u, err := url.Parse(source)
+		if err != nil || u.Scheme != "s3" && u.Scheme != "arn" {
+			return
+		}
+		o, err := parseObject(u)
+		if err != nil {
+			return
+		}
+		got, err := url.Parse(New(Config{}).objectURL(o, "us-east-1"))
+		if err != nil || !strings.HasSuffix(got.Hostname(), ".amazonaws.com") || got.User != nil {
+			t.Errorf("%q leads to %v, %v, want Amazon", source, got, err)
+		}
+	})
+}
+
+func FuzzSource(f *testing.F) {
+	f.Add("data:;base64,aGVsbG8=")
+	f.Add("data:text/plain;charset=utf-8,a%20b")
+	f.Fuzz(func(t *testing.T, source string) {
+		if strings.HasPrefix(source, "data:") {
+			_, _ = get(t, Config{Limit: 1 << 16}, types.Ignition{}, resource(source))
+		}
+	})
+}
