@@ -18,10 +18,10 @@ import (
 	"holdfast/internal/swtpm"
 )
 
-var guestModules = []string{"virtio_pci", "virtio_blk", "ext4", "xfs", "raid1", "dm-mod", "dm-crypt", "af_alg", "algif_skcipher", "algif_hash",
+var guestModules = []string{"virtio_pci", "virtio_blk", "ext4", "raid1", "dm-mod", "dm-crypt", "af_alg", "algif_skcipher", "algif_hash",
 	"xts", "sha256_generic", "ecb", "tpm_tis", "tpm_crb"}
 
-var guestPrograms = []string{"mkfs.ext4", "mkfs.xfs", "mdadm", "cryptsetup"}
+var guestPrograms = []string{"mkfs.ext4", "mdadm", "cryptsetup"}
 
 // The stage meets a kernel that reads partition tables and has md and dm, in a
 // machine with a software TPM and without udev.

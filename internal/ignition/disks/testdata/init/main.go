@@ -36,7 +36,7 @@ const config = `{
   "filesystems": [
     {"device": "/dev/md/mirror", "format": "ext4", "label": "MIRROR", "path": "/var"},
     {"device": "/dev/mapper/vault", "format": "ext4", "path": "/var/lib/vault"},
-    {"device": "/dev/disk/by-partlabel/plain\\x20data", "format": "xfs", "label": "xdata", "path": "/data", "mountOptions": ["noatime"]},
+    {"device": "/dev/disk/by-partlabel/plain\\x20data", "format": "ext4", "label": "xdata", "path": "/data", "mountOptions": ["noatime"]},
     {"device": "/dev/disk/by-partlabel/r1", "path": ""}]
 }`
 
