@@ -237,7 +237,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 		return "", err
 	}
 	token, err := b.tokens.issueBy(key, ear.Result{
-		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Claims: claims,
+		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Extensions: judged.Named(), Claims: claims,
 		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: devices,
 	})
 	if err != nil {
