@@ -44,10 +44,10 @@ func (a *app) nodeConfigCheck() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say what is wrong in a config, and where",
-		Long: `Reads an Ignition config (3.0.0 to 3.6.0, and 3.7.0-experimental) or a Butane one
-and prints what is wrong or odd in it as FILE:LINE:COLUMN: PATH: problem. No
-value of the config is printed, for it may be a secret. FILE is - for standard
-input. Nothing is fetched.
+		Long: `Reads an Ignition config (3.0.0 to 3.6.0, and 3.7.0-experimental) or a Butane
+one and prints what is wrong or odd in it as FILE:LINE:COLUMN: PATH: problem.
+No value of the config is printed, for it may be a secret. FILE is - for
+standard input. Nothing is fetched.
 
 Exit codes: 0 valid, with or without warnings; 3 not valid; 1 it cannot be read;
 2 usage.`,

@@ -40,7 +40,8 @@ func (a *app) nodeConfigConvert() *cobra.Command {
 		Use:   "convert FILE",
 		Short: "Translate Butane, or an older Ignition config, to Ignition",
 		Long: `Prints a config as Ignition of --to, or of the version that a Butane config is
-for. A config is translated to newer versions only. FILE is - for standard input.
+for. A config is translated to newer versions only. FILE is - for standard
+input.
 
 Exit codes: 0 printed, 3 not valid, 1 cannot be read or translated, 2 usage.`,
 		Example: "  holdfast node config convert machine.bu > machine.ign\n  holdfast node config convert old.ign --to 3.6.0",
@@ -105,8 +106,8 @@ func (a *app) nodeConfigRender() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "render FILE",
 		Short: "Print the whole config that a machine would have",
-		Long: `Fetches all configs that FILE merges or is replaced by, as the machine would, and
-prints what they are together. FILE is - for standard input.
+		Long: `Fetches all configs that FILE merges or is replaced by, as the machine would,
+and prints what they are together. FILE is - for standard input.
 
 Exit codes: 0 printed, 3 one is not valid, 1 cannot be read or fetched, 2 usage.`,
 		Example: "  holdfast node config render machine.bu --timeout 30s",

@@ -29,7 +29,7 @@ const root = "../.."
 
 var chapters = []string{
 	"image", "registry", "sign", "blob", "peers", "run", "broker", "secrets", "policy", "evidence", "confidential-containers",
-	"attack", "verify", "rebuilt", "keep",
+	"attack", "verify", "rebuilt", "keep", "node",
 }
 
 // A step is a command of a chapter, or a file that its reader saves.

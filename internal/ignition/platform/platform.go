@@ -18,6 +18,9 @@ type Config struct {
 	// File is where the platform file has its config; the default is config.ign
 	// in the working folder.
 	File string
+	// FwCfg and GCP stand in for QEMU's firmware folder and Google's metadata
+	// service.
+	FwCfg, GCP string
 }
 
 // A Provider gets a platform's config, or ignition.ErrNoConfig.
@@ -26,6 +29,8 @@ type Provider func(ctx context.Context, c Config, fetch ignition.Fetch) ([]byte,
 // All of them by name.
 var All = map[string]Provider{
 	"file": file,
+	"gcp":  gcp,
+	"qemu": qemu,
 }
 
 // Find is the provider of a name.
