@@ -85,4 +85,3 @@ func (r reader) render(ctx context.Context, name string, c types.Config, fetch i
 	r.warn(whole.Findings)
 	return whole.Config, whole.Sources, nil
 }
-
