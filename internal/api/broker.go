@@ -36,6 +36,8 @@ type TrustedImage struct {
 	Status  string           `json:"status"`
 	Until   *time.Time       `json:"until,omitempty"`
 	Revoked *ImageRevocation `json:"revoked,omitempty"`
+	// RebuiltBy are those whose statements about it hold now.
+	RebuiltBy []Rebuilder `json:"rebuilt_by,omitempty"`
 }
 
 // The decisions of an AuditEntry.

@@ -65,6 +65,8 @@ type ProofDecision struct {
 	Data   json.RawMessage `json:"data"`
 	Allow  bool            `json:"allow"`
 	Trust  map[string]int8 `json:"trust_claims,omitempty"`
+	// Extensions are what the policy adds to the token, by name.
+	Extensions map[string]any `json:"extensions,omitempty"`
 }
 
 // A ProofEntry is one line of a broker's list of proofs.

@@ -45,16 +45,19 @@ func secretAttacks() []Attack {
 				return s.get(ctx, otherKey, altered)
 			}),
 		asking("token-unsigned", ownToken, "a token says that it needs no signature (alg none)",
-			"it is no ES256 token", func(ctx context.Context, s *site, token string) ([]byte, error) {
+			"it is no token signed by a public key", func(ctx context.Context, s *site, token string) ([]byte, error) {
 				header := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"none","typ":"JWT"}`))
 				return s.get(ctx, ownKey, header+"."+strings.Split(token, ".")[1]+".")
 			}),
+		asking("token-key-confusion", ownToken, "a token is signed by HMAC with the broker's public key for the secret",
+			"it is no token signed by a public key", confusedToken),
 		asking("token-of-another-broker", ownToken, "another broker signs the token, and brings its key along",
 			"it was not signed by this broker", foreignToken),
 		asking("token-expired", ownToken, "the broker's own token is used when its time is over",
 			"it expired at", expiredToken),
 		stolenToken(),
 		administering("administrator-forged", "somebody without the administrator's key has a configuration authorised"),
+		administratorAgain(),
 	)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -106,6 +107,31 @@ func signedAgain(key crypto.Signer, token string, change func(map[string]any)) (
 		return "", err
 	}
 	return again.CompactSerialize()
+}
+
+// confusedToken is signed with what everybody knows of the broker's key.
+func confusedToken(ctx context.Context, s *site, token string) ([]byte, error) {
+	payload, err := base64.RawURLEncoding.DecodeString(strings.Split(token, ".")[1])
+	if err != nil {
+		return nil, err
+	}
+	public, err := x509.MarshalPKIXPublicKey(s.ring.Pair(keys.Token).Key.Public())
+	if err != nil {
+		return nil, err
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: public}, (&jose.SignerOptions{}).WithType("JWT"))
+	if err != nil {
+		return nil, err
+	}
+	signed, err := signer.Sign(payload)
+	if err != nil {
+		return nil, err
+	}
+	confused, err := signed.CompactSerialize()
+	if err != nil {
+		return nil, err
+	}
+	return s.get(ctx, ownKey, confused)
 }
 
 // stolenToken has a machine of the same broker use the token of another.

@@ -93,6 +93,10 @@ func TestAPathIsNotReadAsAURIAgain(t *testing.T) {
 			t.Errorf("%s: got %d %s, want no such path", path, status, body)
 		}
 	}
+	status, body := m.call("GET", "/kbs/v0/resource/default/key/x%2F..", nil)
+	wantProblem(t, status, body, http.StatusNotFound, kindPath, "expected REPOSITORY/TYPE/TAG")
+	status, body = m.call("GET", "/kbs/v0/resource/default/key/%2Ex", nil)
+	wantProblem(t, status, body, http.StatusNotFound, kindPath, "must be 1 to")
 	if status, body := m.call("GET", "/kbs/v0/resource/default/key/x", nil); status != http.StatusOK {
 		t.Errorf("got %d %s", status, body)
 	}

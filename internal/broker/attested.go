@@ -74,7 +74,7 @@ func (q question) proof() (api.ProofDecision, error) {
 		return api.ProofDecision{}, err
 	}
 	data, err := json.Marshal(q.data)
-	return api.ProofDecision{Policy: q.by.source, Input: input, Data: data, Allow: q.Allow, Trust: q.Trust}, err
+	return api.ProofDecision{Policy: q.by.source, Input: input, Data: data, Allow: q.Allow, Trust: q.Trust, Extensions: q.Named()}, err
 }
 
 func (b *Broker) readAttested(ctx context.Context, session string) (*api.ProofAttestation, error) {

@@ -92,6 +92,7 @@ type Broker struct {
 	brakes    brakes
 	adminIDs  answered
 	book      ruleBook
+	documents documents
 	counts    counters
 	mux       *http.ServeMux
 }
@@ -125,7 +126,7 @@ func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, log: cfg.Log, state: cfg.State, audit: audit,
 		verifiers: map[string]attest.Verifier{},
-		tokens:    &tokenMaker{keys: cfg.TokenKeys, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now, issuers: cfg.Issuers},
+		tokens:    &tokenMaker{keys: cfg.TokenKeys, issuer: cfg.Issuer, life: cfg.TokenLife, now: cfg.Now, issuers: cfg.Issuers, clock: ratchet{life: cfg.TokenLife}},
 		sessions:  newSessions(cfg.MaxSessions, cmp.Or(cfg.Limits.SessionsPerDevice, 16), cfg.SessionLife, cfg.Now),
 		begun:     newChallenges(cfg.SessionLife, cfg.Now),
 		brakes:    cfg.Limits.brakes(),

@@ -13,12 +13,8 @@ import (
 // recorded is the question as decisions are kept, so that another policy can
 // be asked the same.
 func (q question) recorded(d api.ProofDecision, action, session, tee string, at time.Time) *api.RecordedDecision {
-	r := &api.RecordedDecision{Time: at, Session: session, Action: action, TEE: tee, Kind: q.kind, Policy: q.by.version,
-		Input: d.Input, Data: d.Data, Allow: q.Allow, Reasons: q.Reasons}
-	if q.by.policy != nil {
-		r.Engine = q.by.policy.Languages()
-	}
-	return r
+	return &api.RecordedDecision{Time: at, Session: session, Action: action, TEE: tee, Kind: q.kind, Policy: q.by.version,
+		Input: d.Input, Data: d.Data, Allow: q.Allow, Reasons: q.Reasons, Engine: q.by.engine}
 }
 
 // keepDecision keeps one that leaves no other record. That it cannot be kept

@@ -83,7 +83,7 @@ func (b *Broker) judgeDevice(ctx context.Context, params api.RequestParams, tee 
 	if !answer.Allow {
 		return d, &denial{answer.Reasons}
 	}
-	d.Trust = answer.Trust
+	d.Trust, d.Extensions = answer.Trust, answer.Named()
 	return d, nil
 }
 

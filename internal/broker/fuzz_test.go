@@ -201,7 +201,7 @@ func FuzzParseAttestation(f *testing.F) {
 	f.Add(good)
 	f.Add([]byte("{}"))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		a, err := parseAttestation(body, "n")
+		a, err := parseAttestation(body, "n", &documents{})
 		if err != nil {
 			return
 		}

@@ -203,7 +203,7 @@ func (b *Broker) conclude(ctx context.Context, entry api.AuditEntry, err error) 
 
 // judge goes from an attestation to a token, noting in entry what it learns.
 func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.AuditEntry) (string, error) {
-	a, err := parseAttestation(body, s.nonce)
+	a, err := parseAttestation(body, s.nonce, &b.documents)
 	if err != nil {
 		return "", attestRefusal("%w", err)
 	}
@@ -237,7 +237,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 		return "", err
 	}
 	token, err := b.tokens.issueBy(key, ear.Result{
-		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Claims: claims,
+		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Extensions: judged.Named(), Claims: claims,
 		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: devices,
 	})
 	if err != nil {
@@ -254,7 +254,7 @@ type attestation struct {
 	devices  map[string]json.RawMessage // evidence of additional ones, by kind
 }
 
-func parseAttestation(body []byte, nonce string) (*attestation, error) {
+func parseAttestation(body []byte, nonce string, known *documents) (*attestation, error) {
 	var a attestation
 	if err := exactly(body, &a.KBSAttestation); err != nil {
 		return nil, fmt.Errorf("deserialize Attestation: %w", err)
@@ -269,7 +269,7 @@ func parseAttestation(body []byte, nonce string) (*attestation, error) {
 	if a.devices, err = parseDevices(a.TEEEvidence.Additional); err != nil {
 		return nil, err
 	}
-	if a.initData, err = initdata.Parse(a.InitData); err != nil {
+	if a.initData, err = known.parse(a.InitData); err != nil {
 		return nil, err
 	}
 	a.digest, err = attest.RuntimeDigest(a.RuntimeData, a.TEEEvidence.Additional)

@@ -37,12 +37,15 @@ func TestOversizedAndMalformedIsRefusedEverywhere(t *testing.T) {
 				m.token = b.adminToken()
 			}
 			status, answer := m.call(method, "/kbs/v0"+path, []byte(body))
-			want := status >= 400 && status < 500
-			if name == "too much" {
-				want = status == http.StatusRequestEntityTooLarge
+			want, words := status >= 400 && status < 500, ""
+			switch {
+			case name == "too much":
+				want, words = status == http.StatusRequestEntityTooLarge, "the body is larger than"
+			case name == "a tower within" && path == "/attest":
+				words = "it is nested more than"
 			}
 			var p api.ErrorInformation
-			if err := json.Unmarshal(answer, &p); err != nil || !want || p.Detail == "" || len(p.Detail) > 4<<10 {
+			if err := json.Unmarshal(answer, &p); err != nil || !want || p.Detail == "" || len(p.Detail) > 4<<10 || !strings.Contains(p.Detail, words) {
 				t.Errorf("%s, %s: got %d %.300s", endpoint, name, status, answer)
 			}
 		}
@@ -105,11 +108,23 @@ func TestAPolicyStaysInItsPackage(t *testing.T) {
 		}
 	}
 	b.furnish()
-	status, body := b.attested().call("GET", "/kbs/v0/resource/default/key/x", nil)
-	wantProblem(t, status, body, http.StatusForbidden, kindDenied, "rule data.policy.allow produced conflicting values")
+	m := b.attested()
+	for text, want := range map[string]string{
+		"":                                 "rule data.policy.allow produced conflicting values",
+		"package policy\nallow := \"yes\"": "its result is not as documented",
+		"package policy\nimport rego.v1\nallow if 1 / input.exp == 1 / 0": "divide by zero",
+	} {
+		if text != "" {
+			check(t, b.admin.SetResourcePolicy(t.Context(), []byte(text)))
+		} else {
+			check(t, b.admin.SetResourcePolicy(t.Context(), []byte(begin+"# module: b\npackage policy\nallow := true")))
+		}
+		status, body := m.call("GET", "/kbs/v0/resource/default/key/x", nil)
+		wantProblem(t, status, body, http.StatusForbidden, kindDenied, want)
+	}
 }
 
-// The clock jumps: only what is of its present time counts.
+// The clock jumps; what it ends has ended, and nothing that ended comes back.
 func TestClockJumpsReleaseNothing(t *testing.T) {
 	ring, prove := proving(t)
 	b := newBench(t, prove)
@@ -133,6 +148,12 @@ func TestClockJumpsReleaseNothing(t *testing.T) {
 	*b.now = start
 	status, body = get(&machine{b: b, key: ahead.key, token: ahead.token})
 	wantProblem(t, status, body, http.StatusUnauthorized, kindToken, "which is yet to come")
+	status, body = get(bearing) // whose time was over
+	wantProblem(t, status, body, http.StatusUnauthorized, kindToken, "made before this broker's clock was set back")
+	if status, body := get(b.attested()); status != http.StatusOK {
+		t.Errorf("who attests again: got %d %s", status, body)
+	}
+
 	*b.now = start.Add(-time.Hour)
 	status, body = get(&machine{b: b, key: m.key, token: m.token})
 	wantProblem(t, status, body, http.StatusUnauthorized, kindToken, "which is yet to come")

@@ -388,3 +388,15 @@ func TestNobodyElseSaysWhoRebuilds(t *testing.T) {
 		}
 	}
 }
+
+// A rollback of one name can bring its key back after another was given it.
+func TestAKeyWithTwoNamesCountsOnce(t *testing.T) {
+	g := newGuild(t)
+	check(t, g.load(aRebuild(t, g.keys["alice"], nil)))
+	g.wantCount(1)
+	_, err := g.state.SetDocument(t.Context(), api.Version{Kind: api.RebuilderKind, Name: "bob", Content: publicPEM(t, g.keys["alice"])})
+	check(t, err)
+	g.wantCount(1)
+	check(t, g.load(aRebuild(t, g.keys["carol"], nil)))
+	g.wantCount(2)
+}

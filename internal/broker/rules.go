@@ -41,6 +41,7 @@ type compiledPolicy struct {
 	source  string
 	digest  string // of the source
 	version int64
+	engine  string // what decides, and the language of the policy
 	policy  *policy.Policy
 	err     error
 }
@@ -147,7 +148,9 @@ func readPolicies(documents []api.Version) map[string]compiledPolicy {
 	}
 	for kind, p := range all {
 		p.digest = digestOf([]byte(p.source))
-		p.policy, p.err = policy.Compile(kind+".rego", p.source)
+		if p.policy, p.err = policy.Compile(kind+".rego", p.source); p.err == nil {
+			p.engine = p.policy.Languages()
+		}
 		all[kind] = p
 	}
 	return all

@@ -1,12 +1,9 @@
 package broker
 
 import (
-	"bytes"
-	"compress/flate"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -165,11 +162,11 @@ func (t *sessions) count() int {
 	return len(t.all)
 }
 
-// A keptToken is a token as small as it gets: its header is that of many, and
-// its payload is mostly digits.
+// A keptToken is a token as small as it gets quickly: its header is that of
+// many, and its payload is mostly digits.
 type keptToken struct {
 	header    string
-	payload   []byte // deflated
+	payload   []byte // packed
 	signature []byte
 }
 
@@ -182,27 +179,11 @@ func keepToken(token, header string) keptToken {
 		header = strings.Clone(head)
 	}
 	payload, signature, _ := strings.Cut(rest, ".")
-	return keptToken{header: header, payload: deflate(unbase64url(payload)), signature: unbase64url(signature)}
+	return keptToken{header: header, payload: pack(unbase64url(payload)), signature: unbase64url(signature)}
 }
 
 func (t *keptToken) String() string {
-	payload, _ := io.ReadAll(flate.NewReader(bytes.NewReader(t.payload))) // our own, from memory
-	return t.header + "." + base64url(payload) + "." + base64url(t.signature)
-}
-
-var deflaters = sync.Pool{New: func() any {
-	w, _ := flate.NewWriter(nil, flate.HuffmanOnly) // digits repeat no words: quicker, and small enough
-	return w
-}}
-
-func deflate(raw []byte) []byte {
-	var out bytes.Buffer
-	w := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
-	w.Reset(&out)
-	_, _ = w.Write(raw)
-	_ = w.Close()
-	return bytes.Clone(out.Bytes())
+	return t.header + "." + base64url(unpack(t.payload)) + "." + base64url(t.signature)
 }
 
 func randomBytes(n int) []byte {

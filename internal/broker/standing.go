@@ -86,5 +86,6 @@ func (r *rules) refuseRevoked(id string, v *api.ReferenceValues) error {
 // trustedImage tells of reference values and how far they are trusted.
 func (r *rules) trustedImage(id string, now time.Time) api.TrustedImage {
 	s := r.standing(id)
-	return api.TrustedImage{ID: id, Values: *r.references.values[id], Status: judged(s, now).Status, Until: s.Until, Revoked: s.Revoked}
+	who, _ := r.rebuilds.of(r.references.values[id], now)
+	return api.TrustedImage{ID: id, Values: *r.references.values[id], Status: judged(s, now).Status, Until: s.Until, Revoked: s.Revoked, RebuiltBy: who}
 }

@@ -51,6 +51,7 @@ type tokenMaker struct {
 	now     func() time.Time
 	issuers func() []Issuer
 
+	clock   ratchet
 	mu      sync.Mutex
 	current *signingKey // guarded by mu
 }
@@ -137,6 +138,7 @@ func (m *tokenMaker) issue(r ear.Result) (string, error) {
 
 func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
 	now := m.now()
+	m.clock.issued(r.Session, now)
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
 	payload, err := json.Marshal(ear.Claims(r))
 	if err != nil {
@@ -219,8 +221,14 @@ func (m *tokenMaker) verify(token string) (*verified, error) {
 		}
 		v.issuer, v.session = t.claims.Issuer, sessionReference(t.payload)
 	}
-	if err := t.timely(m.now(), v.issuer != ""); err != nil {
+	now := m.now()
+	if err := t.timely(now, v.issuer != ""); err != nil {
 		return nil, err
+	}
+	if v.issuer == "" {
+		if err := m.clock.check(v.session, now); err != nil {
+			return nil, err
+		}
 	}
 	if v.key, err = parseTEEKey(t.claims.Submods[ear.Primary].Evidence.Runtime.Key); err != nil {
 		return nil, err

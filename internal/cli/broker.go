@@ -136,10 +136,16 @@ func (a *app) brokerTrust() *cobra.Command {
 		if err := limit(ctx, b, path, end); err != nil {
 			return fmt.Errorf("trust %s: %w", args[0], err)
 		}
-		if err := wiring.LoadContents(ctx, b, args[0]); err != nil {
-			return fmt.Errorf("trust %s: it is trusted, but %w", args[0], err)
+		answer := map[string]string{"trusted": path}
+		if err := wiring.LoadContents(ctx, b, args[0]); err != nil { // which decides nothing
+			answer["unknown_contents"] = err.Error()
 		}
-		return a.answer(map[string]string{"trusted": path}, func(w io.Writer) { fmt.Fprintf(w, "trusted %s\n", path) })
+		return a.answer(answer, func(w io.Writer) {
+			fmt.Fprintf(w, "trusted %s\n", path)
+			if why, ok := answer["unknown_contents"]; ok {
+				fmt.Fprintf(w, "  not known to \"broker where\": %s\n", printable(why))
+			}
+		})
 	})
 }
 

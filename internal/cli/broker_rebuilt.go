@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"holdfast/internal/api"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/input"
 	"holdfast/internal/wiring"
@@ -95,10 +93,7 @@ are listed.`,
 			if len(args) > 0 {
 				return usageError{errors.New("--forget takes one ID, and nothing beside")}
 			}
-			if err := b.ForgetRebuild(ctx, forget); err != nil {
-				return fmt.Errorf("forget %.80s: %w", forget, err)
-			}
-			return a.answer(map[string]string{"forgotten": forget}, func(w io.Writer) { fmt.Fprintf(w, "forgot %s\n", forget) })
+			return a.forgetRebuild(ctx, b, forget)
 		}
 		if len(args) == 0 {
 			return a.listRebuilds(ctx, b)
@@ -122,6 +117,13 @@ are listed.`,
 			}
 		})
 	})
+}
+
+func (a *app) forgetRebuild(ctx context.Context, b *admin.Client, id string) error {
+	if err := b.ForgetRebuild(ctx, id); err != nil {
+		return fmt.Errorf("forget %.80s: %w", id, err)
+	}
+	return a.answer(map[string]string{"forgotten": id}, func(w io.Writer) { fmt.Fprintf(w, "forgot %s\n", id) })
 }
 
 // statementFiles are the files that words mean: themselves, or those in a
@@ -161,46 +163,5 @@ func (a *app) listRebuilds(ctx context.Context, b *admin.Client) error {
 			}
 			fmt.Fprintf(w, "%s\n  image  %s\n  by     %s\n", r.ID, printable(r.UKI), by)
 		}
-	})
-}
-
-func (a *app) brokerRequire() *cobra.Command {
-	var count int
-	var by []string
-	c := &cobra.Command{
-		Use:   "require",
-		Short: "Say how many must have rebuilt an image before it is trusted",
-		Long: `Requires that images were rebuilt, byte for byte, by the keys of so many of the
-named rebuilders, beside all else. It holds at once, tokens that are out
-included. With --rebuilt 0 nothing is required; without flags it is told what is.`,
-		Example: "  holdfast broker require --rebuilt 2 --by alice,bob,carol",
-		Args:    cobra.NoArgs,
-	}
-	c.Flags().IntVar(&count, "rebuilt", 0, "how many must have")
-	c.Flags().StringSliceVar(&by, "by", nil, "names of rebuilders, with commas between")
-	return a.brokerVerb(c, func(ctx context.Context, b *admin.Client, _ []string) error {
-		var r api.Requirements
-		var err error
-		switch {
-		case !c.Flags().Changed("rebuilt") && len(by) > 0, count > 0 && len(by) == 0, count == 0 && len(by) > 0, count < 0:
-			return usageError{errors.New("want --rebuilt N with --by NAME,NAME…, or --rebuilt 0")}
-		case !c.Flags().Changed("rebuilt"):
-			r, err = b.Requirements(ctx)
-		case count > 0:
-			r.Rebuilders = &api.RebuildersRequired{Of: slices.Clone(by), AtLeast: count}
-			fallthrough
-		default:
-			err = b.Require(ctx, r)
-		}
-		if err != nil {
-			return fmt.Errorf("require: %w", err)
-		}
-		return a.answer(r, func(w io.Writer) {
-			if n := r.Rebuilders; n != nil {
-				fmt.Fprintf(w, "images must be rebuilt by %d of %s\n", n.AtLeast, strings.Join(n.Of, ", "))
-				return
-			}
-			fmt.Fprintln(w, "images need not be rebuilt by anybody")
-		})
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,6 +120,17 @@ func limit(ctx context.Context, b *admin.Client, path string, end *time.Time) er
 
 // howTrusted says in words what is not plain trust.
 func howTrusted(i api.TrustedImage) string {
+	var by []string
+	for _, who := range i.RebuiltBy {
+		by = append(by, who.Name)
+	}
+	if len(by) > 0 {
+		return howLong(i) + "  rebuilt by " + strings.Join(by, ", ")
+	}
+	return howLong(i)
+}
+
+func howLong(i api.TrustedImage) string {
 	switch {
 	case i.Revoked != nil:
 		return fmt.Sprintf("  revoked at %s: %s", i.Revoked.At.Format(time.RFC3339), printable(i.Revoked.Reason))

@@ -50,9 +50,9 @@ func printWhere(w io.Writer, r *wiring.Whereabouts) {
 		}
 	}
 	unknown := r.Unknown()
-	fmt.Fprintf(w, "%d of %s: its image contains %s%s%s\n", len(r.Machines)-unknown, count(r.Asked, "machine"), r.Name, r.Op, r.Version)
+	fmt.Fprintf(w, "%d of %s run an image that contains %s%s%s\n", len(r.Machines)-unknown, count(r.Asked, "machine"), r.Name, r.Op, r.Version)
 	if unknown > 0 {
-		fmt.Fprintf(w, "%d of them: nobody told what the image contains (\"holdfast broker trust IMAGE\" does)\n", unknown)
+		fmt.Fprintf(w, "%d more run an image of which nobody told what it contains; \"broker trust\" does\n", unknown)
 	}
 }
 

@@ -223,7 +223,7 @@ func (e refusedError) code() int {
 
 // hint says where to look after a machine that did not run its workload.
 func (e refusedError) hint() string {
-	if o := e.outcome; o.Reason == machine.Refused && o.Refusal.InitDataDigest != "" {
+	if o := e.outcome; o.Reason == machine.Refused && o.Refusal.InitDataDigest != "" && strings.Contains(o.Refusal.Reason, "configuration") {
 		allow := "holdfast broker allow " + e.report.Configuration
 		for _, r := range e.report.Resources {
 			allow += " --resource " + r

@@ -91,20 +91,24 @@ installed.`,
 		if err != nil {
 			return err
 		}
-		if sign != nil && r.Equal {
-			if err := sign.Sign(r); err != nil {
-				return fmt.Errorf("sign: %w", err)
-			}
-		}
-		if err := a.answer(r, func(w io.Writer) { printRebuild(w, r) }); err != nil {
-			return err
-		}
-		if (*check || sign != nil) && !r.Equal {
-			return exitError(exitRefused)
-		}
-		return nil
+		return a.tellRebuild(r, sign, *check)
 	}
 	return c
+}
+
+func (a *app) tellRebuild(r *wiring.Rebuild, sign *wiring.RebuildSigner, check bool) error {
+	if sign != nil && r.Equal {
+		if err := sign.Sign(r); err != nil {
+			return fmt.Errorf("sign: %w", err)
+		}
+	}
+	if err := a.answer(r, func(w io.Writer) { printRebuild(w, r) }); err != nil {
+		return err
+	}
+	if (check || sign != nil) && !r.Equal {
+		return exitError(exitRefused)
+	}
+	return nil
 }
 
 // rebuildSigner gives who is to sign, or nil.

@@ -12,6 +12,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/machine"
+	"holdfast/internal/seal"
 	"holdfast/internal/wiring"
 )
 
@@ -53,6 +54,9 @@ refused because it did not verify, 2 usage.`,
 		r, err := a.understand(f, args)
 		if err != nil {
 			return usageError{err}
+		}
+		if err := seal.NoDumps(); err != nil {
+			return fmt.Errorf("keep secrets out of core dumps: %w", err)
 		}
 		if r.Transport, err = transport(); err != nil {
 			return usageError{fmt.Errorf("--ca: %w", err)}

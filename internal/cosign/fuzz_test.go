@@ -35,7 +35,7 @@ func recordedBlobs(t testing.TB) (all [][]byte) {
 // Whatever a bundle looks like, it is a good signature by a key only if the
 // key signed that image: here it has signed one image alone.
 //
-//fuzz:parser bundle.go:ParseBundle,takeStatement key.go:verify,verifyEd25519,anyHash cosign.go:Check,checkImage
+//fuzz:parser bundle.go:ParseBundle,takeStatement key.go:Verify,verifyEd25519,anyHash cosign.go:Check,checkImage
 func FuzzBundle(f *testing.F) {
 	private := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
 	key, err := NewKey(private.Public())

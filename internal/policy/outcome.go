@@ -31,7 +31,9 @@ func readOutcome(said ast.Object) (outcome, error) {
 		case "trust_claims":
 			out.trust, err = readTrust(value.Value)
 		case "extensions":
-			err = decode(value.Value, &out.extensions)
+			if err = decode(value.Value, &out.extensions); err == nil {
+				err = checkExtensions(out.extensions)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("%s: %w", string(name), err)
@@ -87,6 +89,24 @@ func readTrust(v ast.Value) (map[string]int8, error) {
 		trust[string(name)] = int8(n)
 		return nil
 	})
+}
+
+// reserved are the claims that an appraisal has by itself, of which a policy may
+// not say something else.
+var reserved = []string{"ear.status", "ear.trustworthiness-vector", "ear.appraisal-policy-id",
+	"ear.veraison.annotated-evidence", "ear.veraison.policy-claims", "ear.veraison.key-attestation"}
+
+// checkExtensions refuses what the token could not hold, as Trustee does
+// (ear::Extensions::register): each name and each key once.
+func checkExtensions(all []Extension) error {
+	names, keys := map[string]bool{}, map[int32]bool{}
+	for _, e := range all {
+		if e.Name == "" || slices.Contains(reserved, e.Name) || names[e.Name] || keys[e.Key] {
+			return fmt.Errorf("%.80q, %d: want a name and a key that nothing else has", e.Name, e.Key)
+		}
+		names[e.Name], keys[e.Key] = true, true
+	}
+	return nil
 }
 
 func decode(v ast.Value, into any) error {

@@ -54,6 +54,19 @@ type Extension struct {
 	Value any    `json:"value"`
 }
 
+// Named are the extensions by name, as they stand in a token; nil when there is
+// none.
+func (d Decision) Named() map[string]any {
+	if len(d.Extensions) == 0 {
+		return nil
+	}
+	all := map[string]any{}
+	for _, e := range d.Extensions {
+		all[e.Name] = e.Value
+	}
+	return all
+}
+
 // Decide is Ask with data that is converted first, as is the input: both are
 // what they are as JSON.
 func (p *Policy) Decide(ctx context.Context, input any, data map[string]any) (Decision, error) {

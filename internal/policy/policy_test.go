@@ -20,7 +20,7 @@ const configuration = "sha256:" + zeroPCR
 
 // machine is an input that the shipped policy allows, changed by edit.
 func machine(edit func(claims, initData map[string]any)) map[string]any {
-	claims := map[string]any{}
+	claims := map[string]any{"activated": true}
 	for n := range 24 {
 		claims[fmt.Sprintf("pcr%02d", n)] = zeroPCR
 	}
@@ -63,6 +63,38 @@ func TestMachineThatShowsReferenceValuesIsAllowed(t *testing.T) {
 	}
 	if got.Trust["executables"] != 3 || got.Trust["hardware"] != 2 {
 		t.Fatalf("got trust %v, want an affirming vector", got.Trust)
+	}
+}
+
+func TestAKeyThatNoTPMWasShownToHoldAffirmsNoInstance(t *testing.T) {
+	p := compile(t, Attestation)
+	for _, edit := range []func(claims, _ map[string]any){
+		func(c, _ map[string]any) { c["activated"] = false },
+		func(c, _ map[string]any) { delete(c, "activated") },
+		func(c, _ map[string]any) { c["activated"] = "true" },
+	} {
+		got, err := p.Decide(context.Background(), machine(edit), trusted(boot(true, pcr("4"), pcr("7"))))
+		if err != nil || !got.Allow || got.Trust["instance-identity"] != 0 || got.Trust["hardware"] != 0 || got.Trust["executables"] != 3 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	}
+}
+
+func TestExtensionsThatATokenCannotHoldDeny(t *testing.T) {
+	const source = "package policy\nimport rego.v1\nallow := true\nextensions := "
+	for text, good := range map[string]bool{
+		`[{"name": "site", "key": -70001, "value": {"row": 7}}]`: true,
+		`[]`: true,
+		`[{"name": "ear.status", "key": 1, "value": 2}]`:                             false,
+		`[{"name": "", "key": 1, "value": 2}]`:                                       false,
+		`[{"name": "a", "key": 1, "value": 2}, {"name": "a", "key": 2, "value": 2}]`: false,
+		`[{"name": "a", "key": 1, "value": 2}, {"name": "b", "key": 1, "value": 2}]`: false,
+		`[{"name": "a", "key": "one", "value": 2}]`:                                  false,
+	} {
+		got, err := compile(t, source+text).Decide(context.Background(), map[string]any{}, nil)
+		if (err == nil && got.Allow) != good {
+			t.Errorf("%s: got %+v, %v", text, got, err)
+		}
 	}
 }
 

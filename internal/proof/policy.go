@@ -98,6 +98,8 @@ func same(ctx context.Context, good []goodPolicy, d api.ProofDecision, input, da
 		return "", errors.New("the proof says that it refused, and asked again it allows")
 	case !reflect.DeepEqual(plain(again.Trust), plain(d.Trust)):
 		return "", fmt.Errorf("asked again, it says %v of the machine's trustworthiness, and the proof %v", again.Trust, d.Trust)
+	case !reflect.DeepEqual(plain(again.Named()), plain(d.Extensions)):
+		return "", fmt.Errorf("asked again, it adds %v to the token, and the proof says %v", again.Named(), d.Extensions)
 	}
 	return "asked again, " + good[i].whose + " allows it", nil
 }

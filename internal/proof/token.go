@@ -63,7 +63,7 @@ func (c *checker) sameClaims(payload map[string]any) error {
 	from, until := seconds(payload["iat"]), seconds(payload["exp"])
 	issuer, _ := payload["iss"].(string)
 	want := ear.Claims(ear.Result{
-		Issuer: issuer, From: from, Until: until, Session: a.Session, TEE: a.TEE, Trust: a.Policy.Trust,
+		Issuer: issuer, From: from, Until: until, Session: a.Session, TEE: a.TEE, Trust: a.Policy.Trust, Extensions: a.Policy.Extensions,
 		Claims: c.review.Claims, InitData: c.config, Runtime: a.Message.RuntimeData, Additional: a.Message.TEEEvidence.Additional,
 	})
 	if where := difference(plain(want), payload, "token"); where != "" {

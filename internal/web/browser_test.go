@@ -15,7 +15,7 @@ import (
 
 // browser starts a headless Chromium. It fails the test for anything that a
 // page asks of another host, and for anything that the browser complains of.
-func browser(t *testing.T, s *shelf) context.Context {
+func browser(t *testing.T, url string) context.Context {
 	t.Helper()
 	if _, err := exec.LookPath("chromium"); err != nil {
 		t.Skip("looks at pages in Chromium: apt-get install chromium")
@@ -30,7 +30,7 @@ func browser(t *testing.T, s *shelf) context.Context {
 	chromedp.ListenTarget(ctx, func(event any) {
 		switch e := event.(type) {
 		case *network.EventRequestWillBeSent:
-			if !strings.HasPrefix(e.Request.URL, s.url) {
+			if !strings.HasPrefix(e.Request.URL, url) {
 				t.Errorf("a page asks for %s", e.Request.URL)
 			}
 		case *log.EventEntryAdded:
@@ -48,7 +48,7 @@ func browser(t *testing.T, s *shelf) context.Context {
 func TestAPersonWithAKeyboardFindsAnImage(t *testing.T) {
 	s := newShelf(t, nil)
 	s.image("team/app", "1.0", nil)
-	ctx := browser(t, s)
+	ctx := browser(t, s.url)
 	var focused, heading, at string
 	err := chromedp.Run(ctx,
 		chromedp.Navigate(s.url),
@@ -74,7 +74,7 @@ func TestAPersonWithAKeyboardFindsAnImage(t *testing.T) {
 
 func TestAPersonSeesWhatIsPinned(t *testing.T) {
 	s := newShelf(t, nil)
-	ctx := browser(t, s)
+	ctx := browser(t, s.url)
 	var rows []string
 	err := chromedp.Run(ctx, chromedp.Navigate(s.url), chromedp.WaitVisible(`.kept`),
 		chromedp.Evaluate(`Array.from(document.querySelectorAll(".kept tbody tr"), r => r.innerText)`, &rows))
@@ -90,7 +90,7 @@ func TestNoPageIsWiderThanAPhone(t *testing.T) {
 	s := newShelf(t, nil)
 	digest := s.image(strings.Repeat("long-name/", 8)+"app", "a-tag-"+strings.Repeat("x", 100), object{"annotations": object{strings.Repeat("k", 200): "v"}})
 	name := strings.Repeat("long-name/", 8) + "app"
-	ctx := browser(t, s)
+	ctx := browser(t, s.url)
 	for _, path := range []string{"/", "/repository/" + name, "/image/" + name + "@" + digest} {
 		var wide, has int
 		err := chromedp.Run(ctx,

@@ -212,7 +212,7 @@ func evidenceLink(a *asking) link {
 	case a.Foreign:
 		l.State, l.Words = notShown, unknownWords(a)
 	case a.Proven:
-		l.State, l.Words = held, []string{"Signed by hardware whose maker is trusted, for this very session and key."}
+		l.State, l.Words = held, []string{"Signed by a device whose maker this broker trusts, for this very session and key."}
 		if a.Evidence.Chip != "" {
 			l.Words = append(l.Words, fmt.Sprintf("TPM of %s, %s.", a.Evidence.Maker, a.Evidence.Chip))
 		}

@@ -153,10 +153,12 @@ func (c *census) images(ctx context.Context, b *admin.Client) error {
 	if err != nil {
 		return err
 	}
+	read := map[string]bool{} // names are digests
 	for _, v := range list {
-		if v.Removed() {
+		if v.Removed() || read[v.Name] {
 			continue
 		}
+		read[v.Name] = true
 		full, err := b.Version(ctx, api.ReferenceKind, v.Number)
 		if err != nil {
 			return err

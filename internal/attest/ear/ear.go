@@ -6,6 +6,7 @@
 package ear
 
 import (
+	"maps"
 	"strconv"
 
 	"holdfast/internal/api"
@@ -29,6 +30,7 @@ type Result struct {
 	Session     string // reference of the session, the token's jti
 	TEE         string
 	Trust       map[string]int8 // AR4SI claims by name
+	Extensions  map[string]any  // what policy adds to the appraisal, by name
 	Claims      attest.Claims
 	InitData    *initdata.Document // nil when none was sent
 	Runtime     api.RuntimeData
@@ -40,6 +42,7 @@ type Result struct {
 type Device struct {
 	TEE, Class string
 	Trust      map[string]int8
+	Extensions map[string]any
 	Claims     attest.Claims
 }
 
@@ -59,26 +62,31 @@ func Claims(r Result) map[string]any {
 // submods names each device by its class and a number, the machine itself cpu0
 // (EarAttestationTokenBroker::issue).
 func submods(r Result) map[string]any {
-	out := map[string]any{Primary: submod(r.Trust, annotated(r))}
+	out := map[string]any{Primary: submod(r.Trust, r.Extensions, annotated(r))}
 	next := map[string]int{"cpu": 1}
 	for _, d := range r.Devices {
 		one := r
 		one.TEE, one.Claims, one.InitData = d.TEE, d.Claims, nil
 		evidence := annotated(one)
 		delete(evidence["runtime_data_claims"].(map[string]any), "additional-evidence")
-		out[d.Class+strconv.Itoa(next[d.Class])] = submod(d.Trust, evidence)
+		out[d.Class+strconv.Itoa(next[d.Class])] = submod(d.Trust, d.Extensions, evidence)
 		next[d.Class]++
 	}
 	return out
 }
 
-func submod(trust map[string]int8, evidence map[string]any) map[string]any {
-	return map[string]any{
+// submod is an appraisal. Its own claims are what they are, whatever extensions
+// say.
+func submod(trust map[string]int8, extensions, evidence map[string]any) map[string]any {
+	out := map[string]any{}
+	maps.Copy(out, extensions)
+	maps.Copy(out, map[string]any{
 		Status:                       status(trust),
 		"ear.trustworthiness-vector": vector(trust),
 		"ear.appraisal-policy-id":    "default",
 		Evidence:                     evidence,
-	}
+	})
+	return out
 }
 
 // annotated has the shape of Trustee's transform_claims: init and report data

@@ -110,12 +110,18 @@ expected(id, n) := concat(" or ", sort({boot.pcrs[sprintf("%d", [n])] | some boo
 # A software TPM is run by the host, so nothing is claimed about memory
 # (runtime-opaque) or storage.
 affirmed["tpm"] := {
-	"instance-identity": 2, # the endorsement key is certified and was challenged
+	"instance-identity": endorsed, # the endorsement key is certified and was challenged
 	"configuration": 2, # a known and approved configuration
 	"executables": 3, # only approved programs, since boot
 	"file-system": 2, # the root's hash is part of PCR 11
-	"hardware": 2, # a genuine TPM of a trusted maker
+	"hardware": endorsed, # a genuine TPM of a trusted maker
 	"runtime-opaque": 0,
 	"storage-opaque": 0,
 	"sourced-data": 0,
 }
+
+# An attestation key that an administrator listed was not shown to live in any
+# TPM: nothing is claimed of the instance or its hardware.
+default endorsed := 0
+
+endorsed := 2 if input.claims.activated == true

@@ -13,6 +13,7 @@
 #   resource-path    ["default", "key", "x"]
 #   query            the URL's query: name → value
 #   images           what is known of images, as of now, as in the attestation policy
+#   requirements     of images, as of now: rebuilt.rego tells
 #   configurations   authorised ones, as of now: "sha256:…" → {resources: ["default/key/x", …]}
 #
 # output
