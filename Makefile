@@ -5,11 +5,12 @@ STATE ?= $(CURDIR)/.holdfast
 GO    ?= go
 
 RUN_TOOLS  = qemu-system-x86 ovmf swtpm swtpm-tools
-TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool tpm2-tools \
+TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools sbsigntool \
              systemd systemd-boot-efi cpio binutils openssl squashfs-tools python3-jsonschema faketime \
              bash-completion zsh fish chromium curl podman buildah containerd apache2-utils docker-registry \
              xz-utils e2fsprogs gcc libc6-dev softhsm2 libsofthsm2 libblkid-dev \
-             busybox-static udev dmsetup mdadm xfsprogs btrfs-progs tftpd-hpa
+             busybox-static udev dmsetup mdadm xfsprogs btrfs-progs tftpd-hpa \
+             genisoimage clevis-tpm2 clevis-luks tpm2-tools
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel

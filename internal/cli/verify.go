@@ -25,7 +25,9 @@ func (a *app) verifyVerb() *cobra.Command {
 RUN, with your own roots and nobody's help: the broker's signature, the TPM's
 certificate, the quote, the event log, the reference values, both policies and
 the token. Then it says in words what each PCR holds, which events made it, and
-what was expected. At last it names what no reader can check.
+what was expected. At last it names what no reader can check. Reports of AMD
+SEV-SNP and quotes of Intel TDX, also under Azure's TPM, are judged by their
+makers' roots; proofs of machines with additional devices are not verified.
 
 Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
 		Example: "  holdfast verify proof.json\n" +
@@ -34,6 +36,7 @@ Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
 	}
 	c.Flags().StringVar(&v.Root, "root", "", "PEM file of the root that certifies broker and images (default: this installation's)")
 	c.Flags().StringArrayVar(&v.EKRoots, "ek-root", nil, "PEM file of an authority of TPMs; may be repeated (default: this installation's)")
+	c.Flags().StringVar(&v.Collateral, "collateral", "", "folder of what makers of processors publish, as of \"holdfast serve\": for proofs of SNP, TDX and Azure machines")
 	for kind, paths := range map[string]*[]string{"attestation": &v.AttestationPolicies, "resource": &v.ResourcePolicies} {
 		c.Flags().StringArrayVar(paths, kind+"-policy", nil, "Rego file of a policy of this kind that you take for good, beside the shipped one; may be repeated")
 	}

@@ -24,6 +24,8 @@ import (
 type Reader struct {
 	Roots   *x509.CertPool // certify the keys of broker and images
 	EKRoots []byte         // PEM: certify endorsement keys of TPMs
+	// Hardware judges evidence of other kinds than a TPM's, as of At.
+	Hardware []attest.Verifier
 	// Rego sources that the reader takes for good, beside the one of either kind
 	// that this program ships.
 	AttestationPolicies, ResourcePolicies []string
@@ -36,10 +38,10 @@ const clockSkew = 5 * time.Minute
 // Verify checks the proof in raw, offline. That something is bad is in the
 // report; an error is a reader's without roots.
 func Verify(ctx context.Context, raw []byte, r Reader) (*Report, error) {
-	if r.Roots == nil || len(r.EKRoots) == 0 {
+	if r.Roots == nil || len(r.EKRoots) == 0 && len(r.Hardware) == 0 {
 		return nil, errors.New("proof: no root is given to check it with")
 	}
-	c := &checker{Reader: r, report: &Report{Checks: []Check{}}}
+	c := &checker{Reader: r, report: &Report{Checks: []Check{}, without: []string{checkHardware}}}
 	c.run(ctx, raw)
 	return c.report.finish(), nil
 }
@@ -140,6 +142,10 @@ func (c *checker) evidence() {
 	if !c.report.check(checkEvidence, "well-formed, and of a kind that can be judged here", err) {
 		return
 	}
+	if a.TEE != tpm.TEE {
+		c.hardware(*bound)
+		return
+	}
 	chain, err := c.chain()
 	if !c.report.check(checkChain, "every certificate of it is under the reader's authorities of TPMs", err) {
 		return
@@ -173,7 +179,7 @@ var stepWords = map[string]string{
 // binding is what the evidence must be bound to.
 func (c *checker) binding() (*attest.Binding, error) {
 	m := c.proof.Attestation.Message
-	if tee := c.proof.Attestation.TEE; tee != tpm.TEE {
+	if tee := c.proof.Attestation.TEE; tee != tpm.TEE && c.verifier(tee) == nil {
 		return nil, fmt.Errorf("evidence of TEE %.40q cannot be judged by this program", tee)
 	}
 	if nonce, err := base64.StdEncoding.DecodeString(m.RuntimeData.Nonce); err != nil || len(nonce) < 16 {
@@ -188,7 +194,7 @@ func (c *checker) binding() (*attest.Binding, error) {
 	}
 	bound := &attest.Binding{}
 	if init != nil {
-		bound.InitDataDigest = init.Sum
+		bound.InitDataDigest, bound.InitDataAlgorithm = init.Sum, init.Algorithm
 	}
 	bound.RuntimeDigest, err = attest.RuntimeDigest(m.RuntimeData, m.TEEEvidence.Additional)
 	return bound, err

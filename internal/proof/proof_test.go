@@ -44,7 +44,7 @@ func TestTheProofOfARealBootVerifies(t *testing.T) {
 			t.Errorf("%s is %s: %s", c.Name, c.Verdict, c.Text)
 		}
 	}
-	if !report.Verified || len(report.Checks) != len(names) {
-		t.Errorf("got verified %v by %d checks, want all %d good", report.Verified, len(report.Checks), len(names))
+	if !report.Verified || len(report.Checks) != len(names)-1 {
+		t.Errorf("got verified %v by %d checks, want all %d good", report.Verified, len(report.Checks), len(names)-1)
 	}
 }

@@ -14,6 +14,8 @@ type Report struct {
 	Release  Summary `json:"release"`
 	Checks   []Check `json:"checks"`
 	PCRs     []PCR   `json:"pcrs,omitempty"`
+
+	without []string // checks that the kind of evidence has not
 }
 
 // A Summary tells what the proof says. It is to be believed when the report is
@@ -101,7 +103,7 @@ func (r *Report) finish() *Report {
 		r.Verified = r.Verified && c.Verdict == Good
 	}
 	for _, name := range names {
-		if !seen[name] {
+		if !seen[name] && !slices.Contains(r.without, name) {
 			r.Checks = append(r.Checks, Check{name, Skipped, "something that it rests on is bad"})
 			r.Verified = false
 		}
@@ -119,6 +121,7 @@ const (
 	checkTime        = "time"
 	checkEvidence    = "evidence"
 	checkChain       = "endorsement chain"
+	checkHardware    = "hardware"
 	checkReferences  = "reference values' signatures"
 	checkPCRs        = "reference values"
 	checkAttestation = "attestation policy"
@@ -129,7 +132,7 @@ const (
 
 // names are all checks, in their order.
 var names = []string{
-	checkForm, checkBroker, checkSubjects, checkTime, checkEvidence, checkChain,
+	checkForm, checkBroker, checkSubjects, checkTime, checkEvidence, checkChain, checkHardware,
 	verify.StepEndorsement, verify.StepAttestationKey, verify.StepQuote, verify.StepPCRs, verify.StepHandshake,
 	verify.StepInitData, verify.StepEventLog,
 	checkReferences, checkPCRs, checkAttestation, checkToken, checkClaims, checkResource,

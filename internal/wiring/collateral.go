@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
@@ -37,7 +38,7 @@ type EvidenceConfig struct {
 
 // verifiers are those of the kinds that need no authority of this installation.
 func (c EvidenceConfig) verifiers(log *slog.Logger) ([]attest.Verifier, error) {
-	followed, err := follow.Open(follow.Config[hardware]{Read: func() (hardware, []string, error) { return readCollateral(c.Collateral) }, Log: log})
+	followed, err := follow.Open(follow.Config[hardware]{Read: func() (hardware, []string, error) { return readCollateral(c.Collateral, time.Now) }, Log: log})
 	if err != nil {
 		return nil, fmt.Errorf("collateral: %w", err)
 	}
@@ -78,7 +79,7 @@ type collateral struct {
 	revoked [][]byte
 }
 
-func readCollateral(dir string) (hardware, []string, error) {
+func readCollateral(dir string, clock func() time.Time) (hardware, []string, error) {
 	var c collateral
 	files := []string{}
 	if dir != "" {
@@ -101,7 +102,7 @@ func readCollateral(dir string) (hardware, []string, error) {
 			}
 		}
 	}
-	h, err := c.hardware(dir)
+	h, err := c.hardware(dir, clock)
 	return h, files, err
 }
 
@@ -126,12 +127,12 @@ func (c *collateral) add(raw []byte) error {
 	return nil
 }
 
-func (c *collateral) hardware(dir string) (hardware, error) {
-	amd, err := snpverify.New(snpverify.Config{Revoked: c.revoked, Endorsement: chips(dir)})
+func (c *collateral) hardware(dir string, clock func() time.Time) (hardware, error) {
+	amd, err := snpverify.New(snpverify.Config{Clock: clock, Revoked: c.revoked, Endorsement: chips(dir)})
 	if err != nil {
 		return nil, err
 	}
-	intel, err := tdxverify.New(tdxverify.Config{Collateral: tdxverify.Collateral{Signed: c.signed, Signers: c.pem, Revoked: c.revoked}})
+	intel, err := tdxverify.New(tdxverify.Config{Clock: clock, Collateral: tdxverify.Collateral{Signed: c.signed, Signers: c.pem, Revoked: c.revoked}})
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
@@ -56,7 +57,7 @@ func TestChipsCertificateComesFromTheFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	bound := attest.Binding{RuntimeDigest: report.ReportData()}
-	h, _, err := readCollateral(dir)
+	h, _, err := readCollateral(dir, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +82,7 @@ func TestFolderOfIntelsAnswersIsRead(t *testing.T) {
 		layDown(t, filepath.Join(dir, name), recordedFile(t, "tdx/verify/testdata/go-tdx-guest/"+name))
 	}
 	layDown(t, filepath.Join(dir, "README.md"), []byte("where these come from"))
-	h, files, err := readCollateral(dir)
+	h, files, err := readCollateral(dir, time.Now)
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%q, %v", files, err)
 	}
@@ -108,11 +109,11 @@ func TestBadCollateralIsNamed(t *testing.T) {
 	} {
 		dir := t.TempDir()
 		layDown(t, filepath.Join(dir, name), []byte(c.data))
-		if _, _, err := readCollateral(dir); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := readCollateral(dir, time.Now); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want it to say %q", name, err, c.want)
 		}
 	}
-	if _, _, err := readCollateral(filepath.Join(t.TempDir(), "absent")); !errors.Is(err, os.ErrNotExist) {
+	if _, _, err := readCollateral(filepath.Join(t.TempDir(), "absent"), time.Now); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("absent folder: %v", err)
 	}
 }

@@ -6,11 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"holdfast/internal/api"
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/broker/state"
 	"holdfast/internal/input"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
@@ -27,6 +31,7 @@ type Verification struct {
 	AttestationPolicies, ResourcePolicies []string
 	At                                    time.Time
 	Stdin                                 io.Reader
+	Collateral                            string // folder of what makers of processors say of them; none when empty
 }
 
 // Verified is what became of a verification.
@@ -77,6 +82,11 @@ func (i Installation) reader(v Verification) (proof.Reader, error) {
 	if r.EKRoots, err = i.ekRoots(v.EKRoots); err != nil {
 		return r, err
 	}
+	all, _, err := readCollateral(v.Collateral, func() time.Time { return v.At })
+	if err != nil {
+		return r, fmt.Errorf("collateral: %w", err)
+	}
+	r.Hardware = slices.Collect(maps.Values(all))
 	if r.AttestationPolicies, err = i.policies(v, v.AttestationPolicies, "attestation"); err != nil {
 		return r, err
 	}
@@ -86,7 +96,11 @@ func (i Installation) reader(v Verification) (proof.Reader, error) {
 
 func (i Installation) ekRoots(paths []string) ([]byte, error) {
 	if len(paths) == 0 {
-		return swtpm.CA(i.TPMAuthority())
+		own, err := swtpm.CA(i.TPMAuthority())
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, nil // none was made here yet: a proof of other hardware needs none
+		}
+		return own, err
 	}
 	var all []byte
 	for _, path := range paths {
@@ -102,14 +116,32 @@ func (i Installation) ekRoots(paths []string) ([]byte, error) {
 	return all, nil
 }
 
+// ownPolicies is the one in force at this installation's broker, if it has one.
+func (i Installation) ownPolicies(v Verification, kind string) (sources []string, err error) {
+	if _, err := os.Stat(filepath.Join(i.Broker(), state.File)); v.Root != "" || err != nil {
+		return nil, nil
+	}
+	kept, err := i.openState(nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, kept.Close()) }()
+	all, _, err := kept.Documents(context.Background(), api.PolicyKind)
+	for _, p := range all {
+		if p.Name == kind {
+			sources = append(sources, string(p.Content))
+		}
+	}
+	return sources, err
+}
+
 // policies are those of a kind that the reader names. The one that is in force
 // here counts when the root is this installation's, too.
 func (i Installation) policies(v Verification, paths []string, kind string) ([]string, error) {
-	if v.Root == "" {
-		own, _ := filepath.Glob(filepath.Join(i.Broker(), "policies", kind+".rego"))
-		paths = append(paths[:len(paths):len(paths)], own...)
+	sources, err := i.ownPolicies(v, kind)
+	if err != nil {
+		return nil, err
 	}
-	var sources []string
 	for _, path := range paths {
 		raw, err := input.ReadFile(path, input.Document)
 		if err != nil {

@@ -182,10 +182,11 @@ func (r *reader) endServers() {
 	}
 }
 
-// isOurs says whether a process still is a holdfast.
+// isOurs says whether a process still is a holdfast that serves.
 func isOurs(pid int) bool {
 	words, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && strings.Contains(string(words), "holdfast\x00serve")
+	text := string(words)
+	return err == nil && (strings.Contains(text, "holdfast\x00serve") || strings.Contains(text, "broker\x00page"))
 }
 
 // cache is the package cache that all booted tests share.

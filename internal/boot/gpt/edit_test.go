@@ -340,3 +340,43 @@ func TestAWipedDiskIsAsSgdiskLeavesIt(t *testing.T) {
 		t.Error("disks differ")
 	}
 }
+
+// Disks with sectors of 4096 bytes, as sgdisk sees them on a loop device.
+func TestLargeSectorsAreThoseOfSgdisk(t *testing.T) {
+	f := blank(t, 64<<20)
+	out, err := exec.Command("losetup", "-f", "--show", "--sector-size", "4096", f.Name()).CombinedOutput()
+	if err != nil {
+		t.Skipf("needs root and loop devices, as in a virtual machine: %s", out)
+	}
+	dev := strings.TrimSpace(string(out))
+	t.Cleanup(func() { _ = exec.Command("losetup", "-d", dev).Run() })
+	disk, err := os.OpenFile(dev, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close()
+	table, err := New(64<<20, 4096, guid.GUID{7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []Entry{{Size: 5 << 20, Name: "one"}, {Start: 20<<20 + 4096, Size: 4096}, {}} {
+		e.GUID = guid.GUID{byte(len(table.Partitions) + 1)}
+		if _, err := table.Create(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := table.Save(disk); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := sgdisk(t, "-v", dev); err != nil || !strings.Contains(out, "No problems found") {
+		t.Errorf("sgdisk -v: %v: %s", err, out)
+	}
+	for _, e := range table.Partitions {
+		out, err := sgdisk(t, "-i", fmt.Sprint(e.Number), dev)
+		for _, want := range []string{fmt.Sprintf("First sector: %d (", e.Start/4096), fmt.Sprintf("Last sector: %d (", e.End()/4096-1)} {
+			if err != nil || !strings.Contains(out, want) {
+				t.Errorf("partition %d: want %q, sgdisk -i: %v: %s", e.Number, want, err, out)
+			}
+		}
+	}
+}

@@ -22,6 +22,9 @@ func (s *Store) DecisionsOf(ctx context.Context, sessions []string, tell func(ap
 	if len(sessions) > mostSessions {
 		return fmt.Errorf("broker's state: decisions of %d sessions at once: want at most %d", len(sessions), mostSessions)
 	}
+	if err := s.flush(); err != nil {
+		return err
+	}
 	asked := make([]any, len(sessions))
 	for i, session := range sessions {
 		asked[i] = session

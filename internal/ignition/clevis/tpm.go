@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
+	"github.com/google/go-tpm/tpm2/transport/linuxtpm"
 )
 
 // A chip is an open TPM with the primary key that clevis works under: the
@@ -50,6 +52,19 @@ func (t TPM2) with(ctx context.Context, do func(chip) error) (err error) {
 		return err
 	}
 	return do(chip{tpm, tpm2.NamedHandle{Handle: made.ObjectHandle, Name: made.Name}, public})
+}
+
+// Device is the chip that Linux found, by its resource manager.
+func Device() TPM2 {
+	return TPM2{Chip: func(context.Context) (transport.TPMCloser, error) { return linuxtpm.Open(device) }}
+}
+
+const device = "/dev/tpmrm0"
+
+// HasDevice says whether Linux found one.
+func HasDevice() bool {
+	_, err := os.Stat(device)
+	return err == nil
 }
 
 // retrying sends again what a TPM was not ready for: it notes in NV memory

@@ -1,6 +1,7 @@
 package disks
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +39,9 @@ func (d *device) geometry() error {
 	if err != nil || info.Mode()&os.ModeDevice == 0 {
 		return err
 	}
-	d.block = true
+	if d.block = true; d.size == 0 {
+		return errors.New("a device of no size: nothing is behind it")
+	}
 	sector, err := unix.IoctlGetInt(int(d.Fd()), unix.BLKSSZGET)
 	d.sector = int64(sector)
 	return err

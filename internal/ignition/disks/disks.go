@@ -41,7 +41,7 @@ type Config struct {
 // New is the stage; it does nothing until it runs.
 func New(c Config) ignition.Stage {
 	if c.Exec == nil {
-		c.Exec = runProgram
+		c.Exec = Program
 	}
 	if c.Aliases == "" {
 		c.Aliases = "/run/ignition/dev_aliases"

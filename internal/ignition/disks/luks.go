@@ -203,7 +203,8 @@ func (v volume) cryptsetup(ctx context.Context, args []string, secrets ...[]byte
 }
 
 // bind adds a key that the TPM holds, proves that it opens the volume, and only
-// then takes the generated one away.
+// then takes the generated one away. The key is random: a slow derivation from
+// it would keep nobody out.
 func (v volume) bind(ctx context.Context) error {
 	passphrase, err := v.passphrase()
 	if err != nil {
@@ -219,7 +220,8 @@ func (v volume) bind(ctx context.Context) error {
 		return err
 	}
 	slot := freeSlot(before.Keyslots)
-	if err := v.cryptsetup(ctx, []string{"luksAddKey", "--batch-mode", "--key-file", SecretPath(0), "--key-slot", slot, v.dev, SecretPath(1)}, v.key, passphrase); err != nil {
+	if err := v.cryptsetup(ctx, []string{"luksAddKey", "--batch-mode", "--key-file", SecretPath(0), "--key-slot", slot,
+		"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", v.dev, SecretPath(1)}, v.key, passphrase); err != nil {
 		return err
 	}
 	token, err := json.Marshal(map[string]any{"type": "clevis", "keyslots": []string{slot}, "jwe": jwe})

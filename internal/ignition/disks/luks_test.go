@@ -30,7 +30,7 @@ func withoutMapper(t *testing.T, log *[]string) Runner {
 		if c.Args[0] == "luksOpen" {
 			c.Args = []string{"luksOpen", "--test-passphrase", c.Args[slices.IndexFunc(c.Args, func(a string) bool { return strings.HasPrefix(a, "/") && !strings.HasPrefix(a, "/proc") })], "--key-file", SecretPath(0)}
 		}
-		return runProgram(ctx, c)
+		return Program(ctx, c)
 	}
 }
 
@@ -158,7 +158,7 @@ func TestABoundVolumeOpensByTheTPM(t *testing.T) {
 		t.Fatal(err)
 	}
 	try := func(key []byte) error {
-		_, err := runProgram(t.Context(), Command{Name: "cryptsetup", Args: []string{"luksOpen", "--test-passphrase", path, "--key-file", SecretPath(0)}, Secrets: [][]byte{key}})
+		_, err := Program(t.Context(), Command{Name: "cryptsetup", Args: []string{"luksOpen", "--test-passphrase", path, "--key-file", SecretPath(0)}, Secrets: [][]byte{key}})
 		return err
 	}
 	if err := errors.Join(try(key)); err != nil {

@@ -30,7 +30,8 @@ type Runner func(context.Context, Command) ([]byte, error)
 // ErrNoProgram says that the image lacks a program that the config needs.
 var ErrNoProgram = errors.New("no such program in this image")
 
-func runProgram(ctx context.Context, c Command) ([]byte, error) {
+// Program runs programs of the PATH.
+func Program(ctx context.Context, c Command) ([]byte, error) {
 	path, err := exec.LookPath(c.Name)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, ErrNoProgram)
@@ -48,7 +49,7 @@ func runProgram(ctx context.Context, c Command) ([]byte, error) {
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 	}
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", c.Name, err, lastLines(stderr.String()+stdout.String()))
+		return nil, fmt.Errorf("%s: %w: %s", c.Name, err, excerpt(stderr.String()+stdout.String()))
 	}
 	return stdout.Bytes(), nil
 }
@@ -67,8 +68,12 @@ func secretFile(secret []byte) (*os.File, error) {
 	return f, nil
 }
 
-// lastLines is what a program says before it gives up.
-func lastLines(said string) string {
+// excerpt is the first and the last of what a program says: one of them is why
+// it gave up, between them may be pages of usage.
+func excerpt(said string) string {
 	lines := strings.Split(strings.TrimSpace(said), "\n")
-	return strings.Join(lines[max(0, len(lines)-3):], "; ")
+	if len(lines) > 4 {
+		lines = append(lines[:2:2], lines[len(lines)-2:]...)
+	}
+	return strings.Join(lines, "; ")
 }

@@ -3,6 +3,7 @@ package disks
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -40,7 +41,7 @@ func (s *stage) raid(ctx context.Context, r types.Raid) error {
 	command := Command{Name: "mdadm", Args: s.raidArgs(r)}
 	if members == len(r.Devices) {
 		s.Log.Info("array exists", "name", r.Name)
-		if _, err := Resolve(arrayPath(r.Name)); err == nil {
+		if isRunning(arrayPath(r.Name)) {
 			return nil
 		}
 		command.Args = append([]string{"--assemble", arrayPath(r.Name), "--run"}, s.aliases(r)...)
@@ -50,6 +51,16 @@ func (s *stage) raid(ctx context.Context, r types.Raid) error {
 	}
 	_, err = s.wait(ctx, arrayPath(r.Name))
 	return err
+}
+
+// isRunning is false for the node that a stopped array leaves behind.
+func isRunning(path string) bool {
+	d, err := openDevice(path, os.O_RDONLY)
+	if err != nil {
+		return false
+	}
+	defer d.Close()
+	return true
 }
 
 // members counts devices that are of this array already, and refuses what is

@@ -9,6 +9,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/clevis"
 	"holdfast/internal/ignition/disks"
 	"holdfast/internal/ignition/files"
 	"holdfast/internal/ignition/kargs"
@@ -37,7 +38,11 @@ func (c Command) stage(name, root string, s *ignition.State, fetch ignition.Fetc
 	case "kargs":
 		return kargs.New(kargs.Config{Helper: c.variable("KARGS_HELPER", ""), Log: log}), nil
 	case "disks":
-		return disks.New(disks.Config{State: s, Fetch: fetch, Log: log}), nil
+		conf := disks.Config{State: s, Fetch: fetch, Log: log}
+		if clevis.HasDevice() {
+			conf.Bind = clevis.Device()
+		}
+		return disks.New(conf), nil
 	case "mount":
 		return mount.New(mount.Config{Root: root, State: s, Resolve: disks.Resolve, Log: log}), nil
 	case "umount":
