@@ -27,7 +27,7 @@ import (
 )
 
 const (
-	secret        = "the key"
+	secret        = "canary-of-a-value"
 	configuration = "version = \"0.1.0\"\nalgorithm = \"sha256\"\n\n[data]\n\"holdfast.json\" = '{}'\n"
 	refuseAll     = "package policy\n\ndefault allow := false\n"
 )
