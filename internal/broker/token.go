@@ -121,6 +121,12 @@ func (b *Broker) RecordRotation(ctx context.Context, actor, key string) error {
 	return b.record(ctx, api.AuditEntry{Action: "rotate-key", Decision: api.AuditAllow, Actor: actor, Subject: key})
 }
 
+// RecordOpenedPage tells the audit log that actor opened pages about the broker
+// at an address.
+func (b *Broker) RecordOpenedPage(ctx context.Context, actor, address string) error {
+	return b.record(ctx, api.AuditEntry{Action: "open-page", Decision: api.AuditAllow, Actor: actor, Subject: "pages at " + address})
+}
+
 // KeyID names a key in tokens: its thumbprint, RFC 7638.
 func KeyID(public crypto.PublicKey) (string, error) {
 	sum, err := (&jose.JSONWebKey{Key: public}).Thumbprint(crypto.SHA256)

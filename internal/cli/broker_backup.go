@@ -45,6 +45,9 @@ func printBroker(w io.Writer, r wiring.BrokerReport) {
 	if n := len(r.State.Sealed); n > 0 {
 		fmt.Fprintf(w, "%d resources do not open with the keys at hand: %s first\n", n, r.State.Sealed[0])
 	}
+	for _, m := range r.Needs {
+		fmt.Fprintf(w, "master %s is needed for %d of them\n", m.ID, m.Resources)
+	}
 	printAudit(w, r.Audit)
 }
 
@@ -77,7 +80,7 @@ func (a *app) brokerRestore() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "restore FILE",
 		Short:   "Make a backup what the broker keeps",
-		Long:    "Checks the backup in FILE, whole, and makes it what this installation's broker\nkeeps, which must be nothing yet. --check only checks it. Serve the broker\nafterwards, not meanwhile.\n\nExit codes: 0 done, 1 the backup is bad or something is there, 2 usage.",
+		Long:    "Checks the backup in FILE, whole, and makes it what this installation's broker\nkeeps, which must be nothing yet. The master keys that its resources rest on\nmust be in it or here already. --check only checks it. Serve the broker\nafterwards, not meanwhile.\n\nExit codes: 0 done, 1 the backup is bad or something is there, 2 usage.",
 		Example: "  holdfast broker restore broker-monday.tar --check\n  holdfast broker restore broker-monday.tar --state elsewhere",
 		Args:    cobra.ExactArgs(1),
 	}

@@ -46,8 +46,11 @@ type get struct {
 	Allowed  bool
 	Reasons  []string
 	Proof    string
-	Policy   int64
+	Policy   int64 // version of the policy that decided, or notKept
 }
+
+// notKept stands for a version when no decision tells of it.
+const notKept = -1
 
 // HasSession says that it got as far as a session.
 func (a *asking) HasSession() bool { return a.entry.Session != "" }
@@ -200,7 +203,7 @@ func askingOf(e api.AuditEntry, at audit.Mark) *asking {
 }
 
 func getOf(e api.AuditEntry) get {
-	return get{At: e.Time, Resource: word(e.Resource), Allowed: e.Decision == api.AuditAllow, Reasons: plainAll(e.Reasons, maxReason), Proof: word(e.Proof)}
+	return get{At: e.Time, Resource: word(e.Resource), Allowed: e.Decision == api.AuditAllow, Reasons: plainAll(e.Reasons, maxReason), Proof: word(e.Proof), Policy: notKept}
 }
 
 // explain adds what decisions tell of the rows, and rows for machines that

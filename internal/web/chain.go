@@ -247,7 +247,10 @@ func policyLink(a *asking) link {
 }
 
 func versionWords(n int64) string {
-	if n == 0 {
+	switch n {
+	case notKept:
+		return "version not kept"
+	case 0:
 		return "as shipped"
 	}
 	return fmt.Sprintf("version %d", n)

@@ -159,7 +159,7 @@ func (a *asking) decided(d api.RecordedDecision) {
 	_ = json.Unmarshal(d.Data, &data)
 	path := strings.Join(data.Path, "/")
 	for i, g := range a.Gets {
-		if g.Allowed == d.Allow && g.Policy == 0 && (g.Resource == path || g.Resource == data.Plugin+"/"+path) {
+		if g.Allowed == d.Allow && g.Policy == notKept && (g.Resource == path || g.Resource == data.Plugin+"/"+path) {
 			a.Gets[i].Policy = d.Policy
 		}
 	}

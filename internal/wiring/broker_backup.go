@@ -27,7 +27,8 @@ type BrokerReport struct {
 	State state.Report     `json:"state"`
 	Audit audit.Report     `json:"audit"`
 	Made  *backup.Manifest `json:"backup,omitempty"`
-	Keys  bool             `json:"keys,omitempty"` // the backup has the installation's
+	Keys  bool             `json:"keys,omitempty"`  // the backup has the installation's
+	Needs []MasterNeed     `json:"needs,omitempty"` // masters of resources in the backup that are not at hand
 }
 
 // Err tells what of it is not as it should be; resources that do not open may
@@ -87,18 +88,13 @@ func (i Installation) BackUp(ctx context.Context, path string, withKeys bool) (m
 }
 
 // rest adds what is in files anyway: the audit log and its key, and the keys.
-// Links to the log's files keep what they are while one is put away.
 func (i Installation) rest(files map[string]string, temp string, withKeys bool) error {
-	logs, err := audit.Files(i.Broker())
+	logs, err := i.linkLog(temp)
 	if err != nil {
 		return err
 	}
-	for _, path := range append(logs, filepath.Join(i.Broker(), "audit.key")) {
-		link := filepath.Join(temp, filepath.Base(path))
-		if err := os.Link(path, link); err != nil {
-			return err
-		}
-		files["broker/"+filepath.Base(path)] = link
+	for _, path := range logs {
+		files["broker/"+filepath.Base(path)] = path
 	}
 	if !withKeys {
 		return nil
@@ -111,6 +107,31 @@ func (i Installation) rest(files map[string]string, temp string, withKeys bool) 
 		files[filepath.ToSlash(rel)] = path
 		return err
 	})
+}
+
+// linkLog links the audit log and its key into a folder: links keep what they
+// are while a file is put away. One that was put away between looking and
+// linking would be missing, so it looks again.
+func (i Installation) linkLog(temp string) (links []string, err error) {
+	for {
+		logs, err := audit.Files(i.Broker())
+		if err != nil {
+			return nil, err
+		}
+		dir, err := os.MkdirTemp(temp, "log-")
+		if err != nil {
+			return nil, err
+		}
+		links = nil
+		for _, path := range append(slices.Clone(logs), filepath.Join(i.Broker(), "audit.key")) {
+			link := filepath.Join(dir, filepath.Base(path))
+			links, err = append(links, link), errors.Join(err, os.Link(path, link))
+		}
+		again, err2 := audit.Files(i.Broker())
+		if err2 != nil || slices.Equal(logs, again) {
+			return links, errors.Join(err, err2)
+		}
+	}
 }
 
 // Restore checks a backup and, unless checkOnly, makes it what the
@@ -135,7 +156,7 @@ func (i Installation) Restore(ctx context.Context, path string, checkOnly bool) 
 	r, err = from.judge(ctx, i)
 	r.Made = &m
 	if err == nil {
-		err = r.Err()
+		err = errors.Join(i.mustOpen(r, checkOnly), r.Err())
 	}
 	if err != nil || checkOnly {
 		return r, err
@@ -163,6 +184,9 @@ func (i Installation) judge(ctx context.Context, target Installation) (r BrokerR
 	}
 	defer func() { err = errors.Join(err, kept.Close()) }()
 	if r.State, err = kept.Check(ctx); err != nil {
+		return r, err
+	}
+	if r.Needs, err = lacking(ctx, kept, sealer); err != nil {
 		return r, err
 	}
 	var head api.AuditHead

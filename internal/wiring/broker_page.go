@@ -82,6 +82,10 @@ func (i Installation) ServeBrokerPages(ring *keys.Ring, address string, pages fu
 	if err != nil {
 		return nil, err
 	}
+	// Whoever looks at what machines proved is told of, as who changes something.
+	if err := b.RecordOpenedPage(context.Background(), "cli", address); err != nil {
+		return nil, errors.Join(err, kept.Close())
+	}
 	served, err := i.listen(ring, "broker's pages", address, pages(i.watch(ring, b, kept)), false, nil)
 	if err != nil {
 		return nil, errors.Join(err, kept.Close())

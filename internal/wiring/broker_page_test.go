@@ -45,6 +45,9 @@ func TestAWatchTellsWhatTheBrokerHasAndNoSecret(t *testing.T) {
 	if all := strings.Join(lines, "\n"); !strings.Contains(all, "set-resource") || strings.Contains(all, canary) {
 		t.Errorf("the log is %q", all)
 	}
+	if n := strings.Count(strings.Join(lines, "\n"), `"action":"open-page","decision":"allow","actor":"cli","subject":"pages at 127.0.0.1:0"`); n != 1 {
+		t.Errorf("that the page was opened is told %d times in %q", n, lines)
+	}
 	report, err := watch.Verify(t.Context())
 	if err != nil || len(report.Problems) > 0 || report.Head.Seq == 0 {
 		t.Errorf("got %+v, %v", report, err)

@@ -76,3 +76,94 @@ func TestMarksAreReadAsTheyAreWritten(t *testing.T) {
 		}
 	}
 }
+
+// A place is spelled in one way: what is read is what would be written.
+//
+//fuzz:parser back.go:ParseMark,String
+func FuzzParseMark(f *testing.F) {
+	for _, text := range []string{"", "1.0", "7.1048576", "2147483647.4611686018427387903", "0.1", "1.-1", "+1.2", "1", "1.2.3", " 1.2"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := ParseMark(text)
+		if err != nil {
+			if m != (Mark{}) {
+				t.Errorf("%q was refused, and is %v", text, m)
+			}
+			return
+		}
+		if text == "" {
+			return
+		}
+		if m.File < 1 || m.Offset < 0 {
+			t.Errorf("%q is the place %+v", text, m)
+		}
+		if again, err := ParseMark(m.String()); err != nil || again != m {
+			t.Errorf("%q is %v, which is read as %v, %v", text, m, again, err)
+		}
+	})
+}
+
+// Whatever files hold, and wherever reading begins, lines come whole, from the
+// last to the first, each with the place at which it stands.
+//
+//fuzz:parser back.go:Back,backFile
+func FuzzBack(f *testing.F) {
+	f.Add("a\nb\n", "\nd\ne", uint16(0), 0, int64(0))
+	f.Add("", "{}\n", uint16(9), 2, int64(1))
+	f.Add("xxxxxxxx", "\nc", uint16(3*backChunk/8), 1, int64(2*backChunk))
+	f.Add("a\n\n\nb", "\n", uint16(1), 9, int64(1<<40))
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, full, last string, times uint16, file int, offset int64) {
+		if file < 0 || offset < 0 {
+			return // ParseMark makes none
+		}
+		full = strings.Repeat(full, min(1+int(times), 4*backChunk/max(1, len(full))))
+		texts := map[int]string{1: full, 2: last}
+		for name, text := range map[string]string{"audit-1.jsonl": full, File: last} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		from, end := Mark{file, offset}, 0
+		err := Back(dir, from, func(line []byte, at Mark) bool {
+			text, ok := texts[at.File]
+			if !ok || !strings.HasPrefix(text[at.Offset:], string(line)) || strings.Contains(string(line), "\n") || len(line) == 0 {
+				t.Fatalf("%v holds no line %.80q", at, line)
+			}
+			if at.Offset > 0 && text[at.Offset-1] != '\n' {
+				t.Fatalf("no line begins at %v", at)
+			}
+			if from != (Mark{}) && !at.Before(from) {
+				t.Fatalf("%v does not stand before %v", at, from)
+			}
+			from, end = at, end+1
+			return true
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := linesBefore(full, last, Mark{file, offset}); end != want {
+			t.Fatalf("%d lines were told, there are %d", end, want)
+		}
+	})
+}
+
+// linesBefore counts them in another way: forwards.
+func linesBefore(full, last string, from Mark) (n int) {
+	if (from == Mark{}) || from.File > 2 {
+		from = Mark{2, int64(len(last))}
+	}
+	texts := []string{full, last}[:from.File]
+	for i, text := range texts {
+		if i == len(texts)-1 {
+			text = text[:min(from.Offset, int64(len(text)))]
+		}
+		for line := range strings.Lines(text) {
+			if body := strings.TrimSuffix(line, "\n"); body != "" && len(body) <= backLine {
+				n++
+			}
+		}
+	}
+	return n
+}
