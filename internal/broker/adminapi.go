@@ -36,6 +36,13 @@ func (b *Broker) set(ctx context.Context, v api.Version) error {
 	return err
 }
 
+// remove takes away what entry is about; missing says of a name that nothing has it.
+func (b *Broker) remove(w http.ResponseWriter, r *http.Request, entry api.AuditEntry, kind, missing string) error {
+	return b.change(w, r, entry, func(ctx context.Context) error {
+		return absent(b.set(ctx, api.Version{Kind: kind, Name: entry.Subject, Actor: entry.Actor, Comment: comment(r)}), missing, entry.Subject)
+	})
+}
+
 // — policies: kbs/docs/kbs_attestation_protocol.md, "Set Attestation Policy" —
 
 type policyMessage struct {
@@ -160,9 +167,7 @@ func (b *Broker) distrustImage(w http.ResponseWriter, r *http.Request, actor str
 		return refuse(http.StatusBadRequest, kindReference, "%w", err)
 	}
 	entry := api.AuditEntry{Action: "distrust-image", Actor: actor, Peer: r.RemoteAddr, Subject: r.PathValue("id")}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.set(ctx, api.Version{Kind: api.ReferenceKind, Name: r.PathValue("id"), Actor: actor, Comment: comment(r)}), "no reference value found for the given id: %s", r.PathValue("id"))
-	})
+	return b.remove(w, r, entry, api.ReferenceKind, "no reference value found for the given id: %s")
 }
 
 // — configurations —
@@ -210,9 +215,7 @@ func (b *Broker) withdrawConfiguration(w http.ResponseWriter, r *http.Request, a
 		return refuse(http.StatusBadRequest, kindSerde, "%w", err)
 	}
 	entry := api.AuditEntry{Action: "withdraw-configuration", Actor: actor, Peer: r.RemoteAddr, Subject: digest}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.set(ctx, api.Version{Kind: api.ConfigurationKind, Name: digest, Actor: actor, Comment: comment(r)}), "configuration %s is not authorised", digest)
-	})
+	return b.remove(w, r, entry, api.ConfigurationKind, "configuration %s is not authorised")
 }
 
 // — audit —

@@ -112,7 +112,7 @@ func FuzzStranger(f *testing.F) {
 // An administrator's requests are done or refused with a reason, and leave a
 // store that can be read.
 //
-//fuzz:parser adminapi.go:readJSON,setPolicy,trustImage,authoriseConfiguration,withdrawConfiguration,distrustImage state.go:parseDigest,sortedResources rules.go:readConfigurations,readReferences,readPolicies
+//fuzz:parser adminapi.go:readJSON,setPolicy,trustImage,authoriseConfiguration,withdrawConfiguration,distrustImage state.go:parseDigest,sortedResources rules.go:readConfigurations,readEach,readReferences,readPolicies
 func FuzzAdministrator(f *testing.F) {
 	b := fuzzBroker(f)
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: fuzzAdmin}, nil)

@@ -73,11 +73,8 @@ func (r *rebuilds) checkNew(name string, key cosign.Key) error {
 }
 
 func (b *Broker) removeRebuilder(w http.ResponseWriter, r *http.Request, actor string) error {
-	name := r.PathValue("name")
-	entry := api.AuditEntry{Action: "remove-rebuilder", Actor: actor, Peer: r.RemoteAddr, Subject: name}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.set(ctx, api.Version{Kind: api.RebuilderKind, Name: name, Actor: actor, Comment: comment(r)}), "no rebuilder is called %.80q here", name)
-	})
+	entry := api.AuditEntry{Action: "remove-rebuilder", Actor: actor, Peer: r.RemoteAddr, Subject: r.PathValue("name")}
+	return b.remove(w, r, entry, api.RebuilderKind, "no rebuilder is called %.80q here")
 }
 
 // — what was said —
@@ -131,11 +128,8 @@ func (b *Broker) loadRebuild(w http.ResponseWriter, r *http.Request, actor strin
 }
 
 func (b *Broker) forgetRebuild(w http.ResponseWriter, r *http.Request, actor string) error {
-	id := r.PathValue("id")
-	entry := api.AuditEntry{Action: "forget-rebuild", Actor: actor, Peer: r.RemoteAddr, Subject: id}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		return absent(b.set(ctx, api.Version{Kind: api.RebuildKind, Name: id, Actor: actor, Comment: comment(r)}), "no statement of a rebuild is here by %.80q", id)
-	})
+	entry := api.AuditEntry{Action: "forget-rebuild", Actor: actor, Peer: r.RemoteAddr, Subject: r.PathValue("id")}
+	return b.remove(w, r, entry, api.RebuildKind, "no statement of a rebuild is here by %.80q")
 }
 
 // — how many have to —

@@ -175,33 +175,26 @@ func (b *Broker) readReferences(documents []api.Version) references {
 }
 
 func readConfigurations(documents []api.Version) (map[string]api.Configuration, error) {
-	all := map[string]api.Configuration{}
-	for _, d := range documents {
-		var c api.Configuration
-		err := input.JSON(d.Content, &c)
-		if err == nil && c.Digest != d.Name {
-			err = fmt.Errorf("it is about %s", c.Digest)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("configuration %s: %w", d.Name, err)
-		}
-		all[d.Name] = c
-	}
-	return all, nil
+	return readEach(documents, "configuration", func(c api.Configuration) string { return c.Digest })
 }
 
 func readStandings(documents []api.Version) (map[string]api.ImageStanding, error) {
-	all := map[string]api.ImageStanding{}
+	return readEach(documents, "standing of image", func(s api.ImageStanding) string { return s.UKI })
+}
+
+// readEach reads documents of JSON, each of which has to be about its name.
+func readEach[T any](documents []api.Version, what string, about func(T) string) (map[string]T, error) {
+	all := map[string]T{}
 	for _, d := range documents {
-		var s api.ImageStanding
-		err := input.JSON(d.Content, &s)
-		if err == nil && s.UKI != d.Name {
-			err = fmt.Errorf("it is about %s", s.UKI)
+		var v T
+		err := input.JSON(d.Content, &v)
+		if err == nil && about(v) != d.Name {
+			err = fmt.Errorf("it is about %s", about(v))
 		}
 		if err != nil {
-			return nil, fmt.Errorf("standing of image %s: %w", d.Name, err)
+			return nil, fmt.Errorf("%s %s: %w", what, d.Name, err)
 		}
-		all[d.Name] = s
+		all[d.Name] = v
 	}
 	return all, nil
 }

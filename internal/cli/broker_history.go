@@ -31,7 +31,7 @@ func (a *app) brokerHistory() *cobra.Command {
 	return a.brokerVerb(&cobra.Command{
 		Use:     "history [KIND [VERSION]]",
 		Short:   "List who changed what the broker decides by, or print a version",
-		Long:    "Lists the versions of policies, reference values and configurations (KIND is\npolicy, reference or configuration; without it, all), the latest first. With\nVERSION, prints what that version was.",
+		Long:    "Lists the versions of what the broker decides by, the latest first. KIND is one\nof policy, reference (values of images), configuration, standing (images that\nare limited or revoked), value, rebuilder, rebuild, requirement, contents;\nwithout it, all. With VERSION, prints what that version was.",
 		Example: "  holdfast broker history policy\n  holdfast broker history policy 3 > before.rego",
 		Args:    cobra.MaximumNArgs(2),
 	}, func(ctx context.Context, b *admin.Client, args []string) error {
@@ -86,7 +86,7 @@ func (a *app) brokerRollback() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "rollback KIND VERSION",
 		Short:   "Make policies, images or configurations as they were",
-		Long:    "Makes all that is of KIND (policy, reference or configuration) as it was right\nafter VERSION, as \"holdfast broker history\" has it. What that changes becomes\nnew versions: nothing is forgotten, and a rollback can be rolled back.",
+		Long:    "Makes all that is of KIND as it was right after VERSION, both as \"holdfast\nbroker history\" has them; of policies both, unless --name says which. What that\nchanges becomes new versions: nothing is forgotten, and a rollback can be rolled\nback. \"holdfast broker policy rollback\" does one policy, shows what changes\nfirst, and goes back to the shipped one as well.",
 		Example: "  holdfast broker rollback policy 3\n  holdfast broker rollback policy 3 --name resource --comment 'the new one let nobody in'",
 		Args:    cobra.ExactArgs(2),
 	}

@@ -163,6 +163,12 @@ func TestKeyOfAnotherTPMIsToldFromASelfMadeOne(t *testing.T) {
 // binding of the handshake that it was for.
 func trusteeRound(t *testing.T) (json.RawMessage, *api.TPMEvidence, attest.Binding) {
 	t.Helper()
+	data, e, q := trusteesQuote(t)
+	return data, e, attest.Binding{RuntimeDigest: q.Nonce}
+}
+
+func trusteesQuote(t *testing.T) (json.RawMessage, *api.TPMEvidence, *verify.Quote) {
+	t.Helper()
 	data, err := os.ReadFile("testdata/trustee/tpm_evidence.json")
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +185,7 @@ func trusteeRound(t *testing.T) (json.RawMessage, *api.TPMEvidence, attest.Bindi
 	if err != nil {
 		t.Fatal(err)
 	}
-	return data, e, attest.Binding{RuntimeDigest: q.Nonce}
+	return data, e, q
 }
 
 func listing(t *testing.T, keys ...string) *verify.Verifier {
