@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,8 +135,9 @@ func (b *Broker) permit(ctx context.Context, v *verified, want wanted, query url
 	}
 	b.keepDecision(ctx, q, "get-resource", v.session, "")
 	err = &denial{q.Reasons}
-	if c, ok := rules.configurations[v.initData()]; ok {
-		return q, forbid("%w (to allow it: %s)", err, allowCommand(c.Digest, append(c.Resources, want.resource())))
+	// What it has already, it is refused for another reason.
+	if c, ok := rules.configurations[v.initData()]; ok && !slices.Contains(c.Resources, want.resource()) {
+		return q, forbid("%w (to allow it: %s)", err, allowCommand(c.Digest, slices.Concat(c.Resources, []string{want.resource()})))
 	}
 	return q, forbid("%w", err)
 }

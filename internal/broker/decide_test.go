@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"holdfast/internal/api"
@@ -27,6 +28,13 @@ func TestResourcePolicyIsAskedEachTime(t *testing.T) {
 		status, body = m.call("GET", "/kbs/v0/resource/"+path, nil)
 		wantProblem(t, status, body, http.StatusNotFound, kindPath, "resource")
 	}
+	check(t, b.admin.SetResourcePolicy(t.Context(), []byte("package policy\n\ndefault allow := false\n")))
+	status, body = m.call("GET", "/kbs/v0/resource/default/key/x", nil)
+	wantProblem(t, status, body, http.StatusForbidden, kindDenied, "policy resource.rego does not allow it")
+	if strings.Contains(string(body), "to allow it") {
+		t.Errorf("%s: to allow again what is allowed changes nothing", body)
+	}
+	check(t, b.admin.ChangePolicy(t.Context(), "resource", api.PolicyChange{Version: new(int64)}))
 	check(t, b.admin.Withdraw(t.Context(), initDataDigest))
 	status, body = m.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	wantProblem(t, status, body, http.StatusForbidden, kindDenied, "is not authorised any more")

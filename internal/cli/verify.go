@@ -124,6 +124,9 @@ func printVerified(w io.Writer, v *wiring.Verified) {
 		}
 		printProof(w, r)
 	}
+	for _, r := range v.Revoked {
+		fmt.Fprintf(w, "\nimage %s (%s) is revoked since %s: %s\n", printable(r.Image), printable(r.UKI), r.At.Format(time.RFC3339), printable(r.Reason))
+	}
 	fmt.Fprintf(w, "\nNobody but the broker and the machine can know\n")
 	for _, word := range v.Word {
 		fmt.Fprintf(w, "  - %s\n", word)

@@ -28,7 +28,7 @@ func page(t *testing.T, v *wiring.Verified) string {
 // attack on its reader.
 func hostile() *wiring.Verified {
 	const text = `</td><script>alert(1)</script><img src=https://example.org/x onerror=alert(1)>"'&`
-	return &wiring.Verified{Subject: text, At: time.Unix(0, 0).UTC(), Word: []string{text}, Proofs: []*proof.Report{{
+	return &wiring.Verified{Subject: text, At: time.Unix(0, 0).UTC(), Word: []string{text}, Revoked: []wiring.Revocation{{Image: text, UKI: text, Reason: text}}, Proofs: []*proof.Report{{
 		Release: proof.Summary{Resource: text, Workload: text, Configuration: text, Image: text, UKI: text, RootHash: text, Endorsement: text,
 			BrokerKey: text, Value: text, TPM: map[string]string{text: text}},
 		Checks: []proof.Check{{Name: text, Verdict: proof.Bad, Text: text}, {Name: "time", Verdict: proof.Good, Text: "in order"}},
@@ -47,7 +47,7 @@ func TestThePageIsOneFileWithoutScripts(t *testing.T) {
 	if m := regexp.MustCompile(`(src|href)\s*=`).FindString(html); strings.Contains(m, "href") {
 		t.Errorf("the page links outside: %q", m)
 	}
-	for _, want := range []string{"Not verified: do not rely on this", "&lt;script&gt;", "differs", `class="v bad"`, "color-scheme", "@media print"} {
+	for _, want := range []string{"Not verified: do not rely on this", "&lt;script&gt;", "differs", "revoked</span> image", `class="v bad"`, "color-scheme", "@media print"} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page lacks %q", want)
 		}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast/internal/api"
@@ -40,7 +41,8 @@ type Verified struct {
 	Subject  string          `json:"subject"`
 	At       time.Time       `json:"at"`
 	Proofs   []*proof.Report `json:"proofs"`
-	Word     []string        `json:"word"` // what no reader can check
+	Revoked  []Revocation    `json:"revoked,omitempty"` // since, at this installation
+	Word     []string        `json:"word"`              // what no reader can check
 }
 
 // Verify checks proofs offline. That one is bad is in the result.
@@ -53,6 +55,10 @@ func (i Installation) Verify(ctx context.Context, v Verification) (*Verified, er
 	if err != nil {
 		return nil, err
 	}
+	recalled, err := i.recall(ctx, v)
+	if err != nil {
+		return nil, err
+	}
 	result := &Verified{Verified: true, Subject: v.Subject, At: v.At.UTC(), Word: proof.Word()}
 	for _, raw := range proofs {
 		report, err := proof.Verify(ctx, raw, reader)
@@ -61,7 +67,12 @@ func (i Installation) Verify(ctx context.Context, v Verification) (*Verified, er
 		}
 		result.Proofs = append(result.Proofs, report)
 		result.Verified = result.Verified && report.Verified
+		if report.Verified {
+			result.Revoked = append(result.Revoked, recalled.of(raw, reader)...)
+		}
 	}
+	slices.SortFunc(result.Revoked, func(a, b Revocation) int { return strings.Compare(a.UKI, b.UKI) })
+	result.Revoked = slices.Compact(result.Revoked)
 	return result, nil
 }
 

@@ -1,0 +1,148 @@
+package wiring
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/atomicfile"
+	"holdfast/internal/ca"
+	"holdfast/internal/enc"
+	"holdfast/internal/keys"
+	"holdfast/internal/proof"
+)
+
+// proofFile has the proof of the one release whose path ends so.
+func (d *desk) proofFile(resource string) string {
+	d.t.Helper()
+	list, err := d.admin.Proofs(d.t.Context())
+	check(d.t, err)
+	var all []byte
+	for _, e := range list {
+		if e.Resource == resource {
+			raw, err := d.admin.Proof(d.t.Context(), e.ID)
+			check(d.t, err)
+			all = append(all, raw...)
+		}
+	}
+	path := filepath.Join(d.t.TempDir(), "proof.json")
+	check(d.t, atomicfile.WriteFile(path, all, 0o600))
+	return path
+}
+
+// verifies wants that a proof's every check is good, and that it is of path.
+func (d *desk) verifies(file, path string) *Verified {
+	d.t.Helper()
+	v, err := d.Verify(d.t.Context(), Verification{Subject: file, At: time.Now()})
+	check(d.t, err)
+	if len(v.Proofs) != 1 || !v.Verified || v.Proofs[0].Release.Resource != path {
+		for _, p := range v.Proofs {
+			d.t.Errorf("%s: got a proof of %s, bad: %+v", path, p.Release.Resource, p.Failures())
+		}
+		d.t.Fatalf("%s: %d proofs, verified %v", path, len(v.Proofs), v.Verified)
+	}
+	return v
+}
+
+func (d *desk) certified(resource string) {
+	d.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(d.t, err)
+	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	check(d.t, err)
+	_, err = d.client.Certify(d.t.Context(), "kbs:///"+resource, request)
+	check(d.t, err)
+}
+
+func TestTheProofOfACertificateVerifies(t *testing.T) {
+	d := newDesk(t, nil, "default/workload/web")
+	_, err := d.RotateCA(t.Context(), ca.Rotation{Domain: "machines.example.org"})
+	check(t, err)
+	d.certified("default/workload/web")
+	file := d.proofFile("spiffe/svid/default/workload/web")
+	d.verifies(file, "svid/default/workload/web")
+
+	// A broker that says it was another plugin, or another's path, is found out.
+	raw, err := os.ReadFile(file)
+	check(t, err)
+	for _, lie := range []func(*api.ProofRelease){
+		func(r *api.ProofRelease) { r.Plugin = "pkcs11" },
+		func(r *api.ProofRelease) { r.Plugin = "" },
+		func(r *api.ProofRelease) { r.Resource = "svid/default/workload/bank" },
+	} {
+		p, err := proof.Peek(raw)
+		check(t, err)
+		lie(&p.Release)
+		forged, err := proof.Seal(*p, d.ring.Releases())
+		check(t, err)
+		check(t, os.WriteFile(file, forged, 0o600))
+		v, err := d.Verify(t.Context(), Verification{Subject: file, At: time.Now()})
+		check(t, err)
+		if bad := v.Proofs[0].Failures(); v.Verified || len(bad) != 1 || bad[0].Name != "resource policy" {
+			t.Errorf("%s of %q: got verified %v, %+v", p.Release.Resource, p.Release.Plugin, v.Verified, bad)
+		}
+	}
+}
+
+func TestTheProofOfAPacketOpenedInTheHSMVerifies(t *testing.T) {
+	d := newDesk(t, useHSM, "default/key/redis")
+	check(t, d.admin.MakeKept(t.Context(), "default/key/redis"))
+	r, _, err := recipient(t.Context(), d.admin, "hsm:///default/key/redis")
+	check(t, err)
+	e, err := enc.Encrypt(strings.NewReader("the layer"), enc.Config{Recipients: []enc.Recipient{r}})
+	check(t, err)
+	_, err = new(bytes.Buffer).ReadFrom(e)
+	check(t, err)
+	annotations, err := e.Annotations()
+	check(t, err)
+	_, err = enc.Unwrap(t.Context(), annotations, enc.BrokerKey(d.client.Resource))
+	check(t, err)
+	d.verifies(d.proofFile("pkcs11/unwrap-key/default/key/redis"), "unwrap-key/default/key/redis")
+}
+
+// A release happened, whatever became of its image: its proof stays good, and
+// whoever asks at the broker's own installation is told what it knows since.
+func TestTheProofOfAReleaseOutlivesItsImage(t *testing.T) {
+	d := newDesk(t, nil, "default/key/x")
+	check(t, d.admin.CreateResource(t.Context(), "default/key/x", []byte("the key")))
+	_, err := d.client.Resource(t.Context(), "kbs:///default/key/x")
+	check(t, err)
+	file := d.proofFile("default/key/x")
+	if v := d.verifies(file, "default/key/x"); len(v.Revoked) > 0 {
+		t.Errorf("before: got %+v", v.Revoked)
+	}
+	images, err := d.admin.Images(t.Context())
+	check(t, err)
+	id := images[0].ID // it names no UKI
+	check(t, d.admin.SetStanding(t.Context(), api.ImageStanding{UKI: id, Revoked: &api.ImageRevocation{Reason: "its key leaked"}}))
+	if _, err := d.client.Resource(t.Context(), "kbs:///default/key/x"); err == nil {
+		t.Error("the revoked image is given its key")
+	}
+	for _, state := range []string{"trusted", "forgotten"} {
+		v := d.verifies(file, "default/key/x")
+		if len(v.Revoked) != 1 || v.Revoked[0].Image != "guest" || v.Revoked[0].UKI != id || v.Revoked[0].Reason != "its key leaked" || time.Since(v.Revoked[0].At) > time.Minute {
+			t.Errorf("with reference values %s: got %+v", state, v.Revoked)
+		}
+		if state == "trusted" {
+			check(t, d.admin.Distrust(t.Context(), id))
+		}
+	}
+	// Under a root that the reader names, this broker's opinion does not count.
+	v, err := d.Verify(t.Context(), Verification{Subject: file, At: time.Now(), Root: filepath.Join(d.Keys(), keys.Root+".crt")})
+	check(t, err)
+	if !v.Verified || len(v.Revoked) > 0 {
+		t.Errorf("by a named root: got verified %v, %+v", v.Verified, v.Revoked)
+	}
+	check(t, d.admin.SetStanding(t.Context(), api.ImageStanding{UKI: id}))
+	if v := d.verifies(file, "default/key/x"); len(v.Revoked) > 0 {
+		t.Errorf("lifted: got %+v", v.Revoked)
+	}
+}
