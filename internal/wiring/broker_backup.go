@@ -18,8 +18,10 @@ import (
 	"holdfast/internal/broker/audit"
 	"holdfast/internal/broker/backup"
 	"holdfast/internal/broker/state"
+	"holdfast/internal/hsm"
 	"holdfast/internal/input"
 	"holdfast/internal/keys"
+	"holdfast/internal/seal"
 )
 
 // A BrokerReport is what a broker's state, or a backup of one, was found to be.
@@ -28,6 +30,8 @@ type BrokerReport struct {
 	Audit audit.Report     `json:"audit"`
 	Made  *backup.Manifest `json:"backup,omitempty"`
 	Keys  bool             `json:"keys,omitempty"` // the backup has the installation's
+
+	NeedsHSM bool `json:"needs_hsm,omitempty"` // masters are in one, and none is named here
 }
 
 // Err tells what of it is not as it should be; resources that do not open may
@@ -56,7 +60,8 @@ func (i Installation) CheckBroker(ctx context.Context) (r BrokerReport, err erro
 // BackUp writes what the installation's broker keeps to a file, while it may be
 // served: the state as it was at one moment, and at least all of the audit log
 // until then. Values stay sealed; the keys that open them, and all others, are
-// in it only if withKeys.
+// in it only if withKeys. How to reach the HSM is this machine's own affair and
+// never is.
 func (i Installation) BackUp(ctx context.Context, path string, withKeys bool) (m backup.Manifest, err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return m, fmt.Errorf("%s: %w", path, fs.ErrExist)
@@ -104,7 +109,7 @@ func (i Installation) rest(files map[string]string, temp string, withKeys bool) 
 		return nil
 	}
 	return filepath.WalkDir(i.Keys(), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
+		if err != nil || !entry.Type().IsRegular() || path == i.hsmFile() {
 			return err
 		}
 		rel, err := filepath.Rel(i.dir, path)
@@ -132,6 +137,9 @@ func (i Installation) Restore(ctx context.Context, path string, checkOnly bool) 
 		return r, fmt.Errorf("%s: %w", path, err)
 	}
 	from := Installation{temp}
+	if err := from.takeHSM(i); err != nil {
+		return r, err
+	}
 	r, err = from.judge(ctx, i)
 	r.Made = &m
 	if err == nil {
@@ -143,6 +151,26 @@ func (i Installation) Restore(ctx context.Context, path string, checkOnly bool) 
 	return r, i.adopt(from, r.Keys)
 }
 
+// takeHSM has an unpacked backup use the HSM of the installation that it is
+// for, or none: hsm.json names a program and a library that are run, and no
+// backup may choose those.
+func (i Installation) takeHSM(target Installation) error {
+	if err := os.RemoveAll(i.hsmFile()); err != nil {
+		return err
+	}
+	if _, err := os.Stat(i.Keys()); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	raw, err := input.ReadFile(target.hsmFile(), input.Key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(i.hsmFile(), raw, 0o600)
+}
+
 // judge checks an unpacked backup, by its own keys or, where it has none, by
 // those of the installation that it is for.
 func (i Installation) judge(ctx context.Context, target Installation) (r BrokerReport, err error) {
@@ -152,10 +180,11 @@ func (i Installation) judge(ctx context.Context, target Installation) (r BrokerR
 	} else {
 		by = target
 	}
-	sealer, done, err := by.sealerIfAny(ctx)
+	sealer, needs, done, err := by.sealerIfAny(ctx)
 	if err != nil {
 		return r, err
 	}
+	r.NeedsHSM = needs
 	defer func() { err = errors.Join(err, done()) }()
 	kept, err := state.Open(ctx, state.Config{Dir: i.Broker(), Sealer: sealer})
 	if err != nil {
@@ -187,15 +216,20 @@ func (i Installation) judge(ctx context.Context, target Installation) (r BrokerR
 
 // sealerIfAny opens what seals resources, but makes no key: without one,
 // nothing opens.
-func (i Installation) sealerIfAny(ctx context.Context) (state.Sealer, func() error, error) {
+func (i Installation) sealerIfAny(ctx context.Context) (_ state.Sealer, needsHSM bool, done func() error, err error) {
 	if _, err := os.Stat(i.Masters()); errors.Is(err, fs.ErrNotExist) {
-		return noSealer{}, func() error { return nil }, nil
+		return noSealer{}, false, func() error { return nil }, nil
 	}
 	v, err := i.openVault(ctx, nil)
 	if err != nil {
-		return nil, nil, err
+		return nil, false, nil, err
 	}
-	return v.sealer, v.Close, nil
+	records, err := v.ring.Records()
+	if err != nil {
+		return nil, false, nil, errors.Join(err, v.Close())
+	}
+	inHSM := slices.ContainsFunc(records, func(r seal.Record) bool { return r.Kind == hsm.MasterKind })
+	return v.sealer, inHSM && v.hsm == nil, v.Close, nil
 }
 
 // noSealer stands for keys that are not at hand.
@@ -226,14 +260,15 @@ func (i Installation) adopt(from Installation, withKeys bool) error {
 	return atomicfile.SyncDir(i.dir)
 }
 
-// vacate makes way where there are no more than locks.
+// vacate makes way where there are no more than locks, and the HSM's settings,
+// which takeHSM copied.
 func vacate(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() != "lock" && !strings.HasSuffix(e.Name(), ".lock") {
+		if e.Name() != "lock" && e.Name() != hsmName && !strings.HasSuffix(e.Name(), ".lock") {
 			return fmt.Errorf("%s holds %s: %w", dir, e.Name(), ErrNotEmpty)
 		}
 	}
@@ -241,6 +276,9 @@ func vacate(dir string) error {
 		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
 			return err
 		}
+	}
+	if err := os.Remove(dir); !errors.Is(err, fs.ErrNotExist) { // os.Rename replaces no folder
+		return err
 	}
 	return nil
 }
