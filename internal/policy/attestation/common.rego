@@ -15,7 +15,9 @@
 #   time             seconds since 1970
 # and under the names that Trustee's policies read:
 #   input[input.tee] the claims once more
-#   init_data_claims, report_data
+#   init_data_claims as init_data.data, but cdh.toml and aa.toml as objects, and
+#                    the data of policy.rego as agent_policy_claims in its place
+#   report_data
 #
 # data
 #   reference        trusted images: id → reference values
