@@ -27,6 +27,8 @@
 #                    image, uki, references: [id, …], at, reason}
 #   requirements     of images: rebuilt.rego tells
 #   configurations   authorised ones: "sha256:…" → {resources: ["default/key/x", …]}
+#   attestation_keys the operator's list of TPM keys that count without activation
+#                    (tpm-trust/NAME.pub): ak_public → NAME
 #   reference_values other values by name: query_reference_value(name) gives one,
 #                    or null
 #
