@@ -188,14 +188,20 @@ func (b *Broker) bound(w http.ResponseWriter, r *http.Request, c *adminClaims) e
 		return errors.New("the token is for another body")
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	return b.once(r.Context(), c.ID, c.Expiry.Time().Add(adminLeeway))
+	return b.once(r, c.ID, c.Expiry.Time().Add(adminLeeway))
 }
 
 var errUsed = errors.New("the token was used before")
 
 // once takes a token's ID, which nobody can do twice: not here, whatever the
 // clock does, and not at a broker that shares the state or is started later.
-func (b *Broker) once(ctx context.Context, id string, until time.Time) error {
+//
+// Only while the disk is full, a request that reads is content with this
+// process's memory: who administers a full disk has to see. What another
+// process was shown, or this one before it was started again, it may be shown
+// once more then, by the same administrator's token, which lives for minutes.
+// Changes want their ID written.
+func (b *Broker) once(r *http.Request, id string, until time.Time) error {
 	if len(id) < 16 {
 		return errors.New("the token has no ID of 16 characters or more (jti)")
 	}
@@ -207,11 +213,14 @@ func (b *Broker) once(ctx context.Context, id string, until time.Time) error {
 	if err != nil {
 		return err
 	}
-	err = b.state.Once(ctx, hex.EncodeToString(sum[:]), until)
-	if errors.Is(err, fs.ErrExist) {
+	err = b.state.Once(r.Context(), hex.EncodeToString(sum[:]), until)
+	switch {
+	case errors.Is(err, fs.ErrExist):
 		return errUsed
-	}
-	if err != nil {
+	case errors.Is(err, syscall.ENOSPC) && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+		b.log.Warn("broker: no space left: an administrator's token was good for reading without being written down", "path", r.URL.Path)
+		return nil
+	case err != nil:
 		return told(err)
 	}
 	return nil

@@ -53,6 +53,9 @@ type Config struct {
 	PlainAdminTokens bool
 
 	Verifiers []attest.Verifier // of the kinds of evidence that are accepted
+	// AttestationKeys gives the keys that policies find in data. It is asked for
+	// each decision: the same pointer means the same keys. Optional.
+	AttestationKeys func() *AttestationKeys
 
 	// VerifyReference checks the signatures of an envelope of reference values
 	// and returns its content. Without it no image can be trusted.

@@ -138,12 +138,12 @@ func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
 	entry := api.AuditEntry{Action: "attest", Session: s.reference(), Peer: r.RemoteAddr, Offered: s.offered}
 	var token string
 	if err == nil {
-		token, err = b.judge(r.Context(), *s, body, &entry)
+		token, err = b.judge(r.Context(), s, body, &entry)
 	}
 	if err := b.conclude(r.Context(), entry, err); err != nil {
 		return err
 	}
-	cookie, err := b.sessions.add(s.offered, token)
+	cookie, err := b.sessions.add(s.device, token)
 	if err != nil {
 		return err
 	}
@@ -201,8 +201,9 @@ func (b *Broker) conclude(ctx context.Context, entry api.AuditEntry, err error) 
 	return err
 }
 
-// judge goes from an attestation to a token, noting in entry what it learns.
-func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.AuditEntry) (string, error) {
+// judge goes from an attestation to a token, noting in entry and s what it
+// learns.
+func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.AuditEntry) (string, error) {
 	a, err := parseAttestation(body, s.nonce, &b.documents)
 	if err != nil {
 		return "", attestRefusal("%w", err)
@@ -220,15 +221,16 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	}
 	entry.Claims = auditClaims(claims)
 	entry.Warning, _ = claims["warning"].(string)
-	if err := b.brakes.device.check(s.offered, "device", b.cfg.Now()); err != nil {
+	s.device = deviceOf(claims)
+	if err := b.brakes.attested(s.device, b.cfg.Now()); err != nil {
 		return "", err
 	}
-	judged, err := b.appraise(ctx, s, claims, a.initData)
+	judged, err := b.appraise(ctx, *s, claims, a.initData)
 	if err != nil {
 		return "", err
 	}
 	entry.Image = judged.image()
-	devices, err := b.judgeDevices(ctx, s, a)
+	devices, err := b.judgeDevices(ctx, *s, a)
 	if err != nil {
 		return "", err
 	}
@@ -243,7 +245,7 @@ func (b *Broker) judge(ctx context.Context, s session, body []byte, entry *api.A
 	if err != nil {
 		return "", err
 	}
-	return token, b.keepAttested(ctx, s, a, judged, token, key.certificate())
+	return token, b.keepAttested(ctx, *s, a, judged, token, key.certificate())
 }
 
 // An attestation is a message that is well-formed and answers our nonce.

@@ -125,6 +125,7 @@ func (r *rules) build(now time.Time) error {
 	r.data, err = policy.NewData(map[string]any{
 		"reference": r.trusted.values, "images": images, "configurations": r.configurations,
 		"reference_values": r.named(), "requirements": r.rebuilds.required,
+		"attestation_keys": r.keys.names(),
 	})
 	return err
 }
@@ -176,16 +177,21 @@ func named(values map[string]*api.ReferenceValues) map[string][]string {
 // shown are the images that claims show: whatever kind of evidence they come
 // from, one of their values is the image's.
 func (r *rules) shown(claims map[string]any) (images []string) {
+	return among(claims, func(v string) bool { _, ok := r.images[v]; return ok })
+}
+
+// among are the claims, of whatever depth, that are one of those.
+func among(claims map[string]any, those func(string) bool) (found []string) {
 	for _, v := range claims {
 		switch v := v.(type) {
 		case string:
-			if _, ok := r.images[v]; ok {
-				images = append(images, v)
+			if those(v) {
+				found = append(found, v)
 			}
 		case map[string]any:
-			images = append(images, r.shown(v)...)
+			found = append(found, among(v, those)...)
 		}
 	}
-	slices.Sort(images)
-	return slices.Compact(images)
+	slices.Sort(found)
+	return slices.Compact(found)
 }

@@ -20,10 +20,10 @@ type Rate struct {
 // Limits bound what one party may ask of the broker.
 type Limits struct {
 	Source Rate // handshakes of one address (of 64 bits, of IPv6): 5 ms, 1000
-	Device Rate // attestations of one endorsed device: 1 s, 60
+	Device Rate // attestations of one device: 1 s, 60; a processor counts as 64
 	Token  Rate // resources by one attestation: 5 ms, 1000
 
-	SessionsPerDevice int // 16: the oldest ends for the newest
+	SessionsPerDevice int // 16, and 64 times as many of a processor: the oldest ends for the newest
 }
 
 func (r Rate) or(every time.Duration, burst int) Rate {
@@ -33,13 +33,14 @@ func (r Rate) or(every time.Duration, burst int) Rate {
 	return r
 }
 
-type brakes struct{ source, device, token *brake }
+type brakes struct{ source, device, processor, token *brake }
 
 func (l Limits) brakes() brakes {
+	device := l.Device.or(time.Second, 60)
 	return brakes{
 		source: newBrake(l.Source.or(5*time.Millisecond, 1000)),
-		device: newBrake(l.Device.or(time.Second, 60)),
-		token:  newBrake(l.Token.or(5*time.Millisecond, 1000)),
+		device: newBrake(device), processor: newBrake(device.times(perProcessor)),
+		token: newBrake(l.Token.or(5*time.Millisecond, 1000)),
 	}
 }
 

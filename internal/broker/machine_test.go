@@ -22,6 +22,7 @@ type machine struct {
 	token    string
 	initData string
 	pcrs     map[string]string
+	offer    []byte      // an endorsement certificate
 	header   http.Header // of the last answer
 }
 
@@ -62,7 +63,7 @@ func (m *machine) auth() {
 	m.b.t.Helper()
 	status, body := m.call("POST", "/kbs/v0/auth", map[string]any{
 		"version": "0.4.0", "tee": "tpm",
-		"extra-params": map[string]any{"supported-hash-algorithms": []string{"sha384"}, "tpm-activation": map[string]any{}},
+		"extra-params": map[string]any{"supported-hash-algorithms": []string{"sha384"}, "tpm-activation": api.ActivationOffer{EKCertificate: m.offer}},
 	})
 	var c api.KBSChallenge
 	if err := json.Unmarshal(body, &c); err != nil || status != http.StatusOK {

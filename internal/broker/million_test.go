@@ -96,7 +96,7 @@ func measureRest(t testing.TB, n int) float64 {
 	before := heap()
 	s := newSessions(2*n, 16, time.Hour, time.Now)
 	for i := range n {
-		if _, err := s.add(digestOf([]byte(strconv.Itoa(i))), tokens[i%len(tokens)]); err != nil {
+		if _, err := s.add(device{name: digestOf([]byte(strconv.Itoa(i)))}, tokens[i%len(tokens)]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -130,13 +130,13 @@ func BenchmarkSessionAtRest(b *testing.B) {
 func TestALargeTokenCountsAsSeveralSessions(t *testing.T) {
 	s := newSessions(4, 16, time.Hour, time.Now)
 	large := "e30." + base64url(randomBytes(10_000)) + ".e30"
-	if _, err := s.add("a", large); err != nil {
+	if _, err := s.add(device{name: "a"}, large); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.add("b", large); err == nil {
+	if _, err := s.add(device{name: "b"}, large); err == nil {
 		t.Error("two tokens of 10000 bytes fit into 16 KiB")
 	}
-	if _, err := s.add("c", "e30.e30.e30"); err != nil {
+	if _, err := s.add(device{name: "c"}, "e30.e30.e30"); err != nil {
 		t.Error(err)
 	}
 }

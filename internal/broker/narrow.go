@@ -55,16 +55,17 @@ type few struct {
 // and this configuration.
 func (r *rules) only(claims map[string]any, configuration string) few {
 	images := r.shown(claims)
-	key := configuration + " " + strings.Join(images, " ")
+	keys := r.keys.among(claims)
+	key := configuration + " " + strings.Join(images, " ") + " " + strings.Join(keys, " ")
 	f, ok := r.narrowed.get(key)
 	if !ok {
-		f = r.narrow(images, configuration)
+		f = r.narrow(images, keys, configuration)
 		r.narrowed.put(key, f)
 	}
 	return f
 }
 
-func (r *rules) narrow(images []string, configuration string) few {
+func (r *rules) narrow(images, keys []string, configuration string) few {
 	trusted := references{map[string]*api.ReferenceValues{}, r.trusted.envelopes}
 	for _, shown := range images {
 		for _, id := range r.images[shown].References {
@@ -74,7 +75,8 @@ func (r *rules) narrow(images []string, configuration string) few {
 		}
 	}
 	ids := slices.Sorted(maps.Keys(trusted.values))
-	return few{r.data.Only("images", images...).Only("reference", ids...).Only("reference_values").Only("configurations", configuration), trusted}
+	return few{r.data.Only("images", images...).Only("reference", ids...).Only("reference_values").Only("configurations", configuration).
+		Only("attestation_keys", keys...), trusted}
 }
 
 // maxNarrowed bounds the parts that are remembered.
@@ -82,7 +84,8 @@ const maxNarrowed = 1024
 
 // narrowed are parts of the rules, and go with them: what rules say is built
 // once for each change of them, and when one expires. Beside them a part
-// depends on its key, the configuration and the images that evidence shows.
+// depends on its key: the configuration, and the images and the listed key that
+// evidence shows.
 type narrowed struct {
 	mu    sync.Mutex
 	parts map[string]few // guarded by mu

@@ -23,6 +23,7 @@ type rules struct {
 	configurations map[string]api.Configuration
 	standings      map[string]api.ImageStanding // by UKI
 	rebuilds       rebuilds
+	keys           *AttestationKeys
 
 	// What follows of these at a time.
 	data         *policy.Data
@@ -76,10 +77,12 @@ func (b *Broker) rules(ctx context.Context) (*rules, error) {
 			return nil, err
 		}
 	}
-	if at := b.cfg.Now(); fresh != b.book.last || fresh.stale(at) {
+	keys := b.attestationKeys()
+	if at := b.cfg.Now(); fresh != b.book.last || fresh.stale(at) || fresh.keys != keys {
 		if fresh == b.book.last {
 			fresh = b.book.last.copied()
 		}
+		fresh.keys = keys
 		if err := fresh.build(at); err != nil {
 			return nil, err
 		}

@@ -24,7 +24,8 @@ type session struct {
 	nonce   string // base64 of 32 bytes
 	params  api.RequestParams
 	proof   attest.Session // waits for the evidence
-	offered string         // digest of the offered endorsement certificate
+	offered string         // digest of the offered endorsement certificate, which nobody has verified
+	device  device         // that the evidence came from
 	offer   *api.ActivationOffer
 	expires time.Time
 }
@@ -67,7 +68,7 @@ type sessions struct {
 
 type attestedSession struct {
 	token   keptToken
-	key     string // of the device
+	key     string // name of the device
 	expires time.Time
 }
 
@@ -77,17 +78,20 @@ func newSessions(max, perKey int, life time.Duration, now func() time.Time) *ses
 	return &sessions{max: max, perKey: perKey, life: life, now: now, all: map[sessionID]*attestedSession{}, keys: map[string][]sessionID{}}
 }
 
-// add keeps the token that the device with key earned. Its id is a new one:
+// add keeps the token that a device earned. Its id is a new one:
 // who saw the handshake's cookie has nothing of the session.
-func (t *sessions) add(key, token string) (*http.Cookie, error) {
-	now := t.now()
+func (t *sessions) add(d device, token string) (*http.Cookie, error) {
+	now, key, most := t.now(), d.name, t.perKey
+	if d.shared {
+		most *= perProcessor
+	}
 	id := newSessionID()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := &attestedSession{token: keepToken(token, t.header), key: key, expires: now.Add(t.life)}
 	t.header = s.token.header
 	t.expire(now)
-	if ids := t.keys[key]; key != "" && len(ids) >= t.perKey {
+	if ids := t.keys[key]; key != "" && len(ids) >= most {
 		t.drop(ids[0])
 	}
 	if t.room+s.weight() > t.max {

@@ -80,7 +80,7 @@ func (a *app) brokerRestore() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "restore FILE",
 		Short:   "Make a backup what the broker keeps",
-		Long:    "Checks the backup in FILE, whole, and makes it what this installation's broker\nkeeps, which must be nothing yet. The master keys that its resources rest on\nmust be in it or here already. --check only checks it. Serve the broker\nafterwards, not meanwhile.\n\nExit codes: 0 done, 1 the backup is bad or something is there, 2 usage.",
+		Long:    "Checks the backup in FILE, whole, and makes it what this installation's broker\nkeeps, which must be nothing yet. The master keys that its resources rest on\nmust be in it or here already; an HSM is reached as this installation does\n(holdfast broker hsm), whatever the backup says. --check only checks it. Serve\nthe broker afterwards, not meanwhile.\n\nExit codes: 0 done, 1 the backup is bad or something is there, 2 usage.",
 		Example: "  holdfast broker restore broker-monday.tar --check\n  holdfast broker restore broker-monday.tar --state elsewhere",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -94,7 +94,12 @@ func (a *app) brokerRestore() *cobra.Command {
 		if err != nil {
 			return fmt.Errorf("restore %s: %w", args[0], err)
 		}
-		return a.answer(report, func(w io.Writer) { printBroker(w, report) })
+		return a.answer(report, func(w io.Writer) {
+			printBroker(w, report)
+			if report.NeedsHSM {
+				fmt.Fprintln(w, "some of its keys are in an HSM, and this installation names none: holdfast broker hsm does")
+			}
+		})
 	}
 	return c
 }

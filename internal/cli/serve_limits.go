@@ -16,9 +16,9 @@ import (
 // its broker.
 func brokerLimitFlags(c *cobra.Command, l *wiring.BrokerLimits) {
 	c.Flags().IntVar(&l.Sessions, "max-sessions", 16384, "attested sessions that the broker holds, 4 KiB each; more are told to come again")
-	c.Flags().IntVar(&l.SessionsPerDevice, "device-sessions", 16, "sessions of one endorsed device: the oldest ends for the newest")
+	c.Flags().IntVar(&l.SessionsPerDevice, "device-sessions", 16, "sessions of one device (a processor counts as 64): the oldest ends for the newest")
 	c.Flags().Var((*rate)(&l.Source), "source-rate", "requests of handshakes (two each) of one address, and how many at once; off: no bound (default 200/s,1000)")
-	c.Flags().Var((*rate)(&l.Device), "device-rate", "attestations of one endorsed device (default 1/s,60)")
+	c.Flags().Var((*rate)(&l.Device), "device-rate", "attestations of one device (a processor counts as 64; default 1/s,60)")
 	c.Flags().Var((*rate)(&l.Token), "token-rate", "resources by one attestation (default 200/s,1000)")
 }
 

@@ -10,16 +10,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
-	"holdfast/internal/api"
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/broker/audit"
 	"holdfast/internal/broker/backup"
 	"holdfast/internal/broker/state"
-	"holdfast/internal/input"
-	"holdfast/internal/keys"
 )
 
 // A BrokerReport is what a broker's state, or a backup of one, was found to be.
@@ -29,6 +25,8 @@ type BrokerReport struct {
 	Made  *backup.Manifest `json:"backup,omitempty"`
 	Keys  bool             `json:"keys,omitempty"`  // the backup has the installation's
 	Needs []MasterNeed     `json:"needs,omitempty"` // masters of resources in the backup that are not at hand
+
+	NeedsHSM bool `json:"needs_hsm,omitempty"` // masters are in one, and none is named here
 }
 
 // Err tells what of it is not as it should be; resources that do not open may
@@ -57,7 +55,8 @@ func (i Installation) CheckBroker(ctx context.Context) (r BrokerReport, err erro
 // BackUp writes what the installation's broker keeps to a file, while it may be
 // served: the state as it was at one moment, and at least all of the audit log
 // until then. Values stay sealed; the keys that open them, and all others, are
-// in it only if withKeys.
+// in it only if withKeys. How to reach the HSM is this machine's own affair and
+// never is.
 func (i Installation) BackUp(ctx context.Context, path string, withKeys bool) (m backup.Manifest, err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return m, fmt.Errorf("%s: %w", path, fs.ErrExist)
@@ -100,7 +99,7 @@ func (i Installation) rest(files map[string]string, temp string, withKeys bool) 
 		return nil
 	}
 	return filepath.WalkDir(i.Keys(), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.Type().IsRegular() {
+		if err != nil || !entry.Type().IsRegular() || path == i.hsmFile() {
 			return err
 		}
 		rel, err := filepath.Rel(i.dir, path)
@@ -133,141 +132,3 @@ func (i Installation) linkLog(temp string) (links []string, err error) {
 		}
 	}
 }
-
-// Restore checks a backup and, unless checkOnly, makes it what the
-// installation's broker keeps. A broker that keeps anything is left alone, and
-// so are keys that are there.
-func (i Installation) Restore(ctx context.Context, path string, checkOnly bool) (r BrokerReport, err error) {
-	in, err := input.Open(path)
-	if err != nil {
-		return r, err
-	}
-	defer in.Close()
-	temp, err := os.MkdirTemp(i.dir, ".restore-")
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	m, err := backup.Unpack(in, temp)
-	if err != nil {
-		return r, fmt.Errorf("%s: %w", path, err)
-	}
-	from := Installation{temp}
-	r, err = from.judge(ctx, i)
-	r.Made = &m
-	if err == nil {
-		err = errors.Join(i.mustOpen(r, checkOnly), r.Err())
-	}
-	if err != nil || checkOnly {
-		return r, err
-	}
-	return r, i.adopt(from, r.Keys)
-}
-
-// judge checks an unpacked backup, by its own keys or, where it has none, by
-// those of the installation that it is for.
-func (i Installation) judge(ctx context.Context, target Installation) (r BrokerReport, err error) {
-	by := i
-	if _, err := os.Stat(i.Keys()); err == nil {
-		r.Keys = true
-	} else {
-		by = target
-	}
-	sealer, done, err := by.sealerIfAny(ctx)
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, done()) }()
-	kept, err := state.Open(ctx, state.Config{Dir: i.Broker(), Sealer: sealer})
-	if err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, kept.Close()) }()
-	if r.State, err = kept.Check(ctx); err != nil {
-		return r, err
-	}
-	if r.Needs, err = lacking(ctx, kept, sealer); err != nil {
-		return r, err
-	}
-	var head api.AuditHead
-	if head, err = kept.AuditHead(ctx); err != nil {
-		return r, err
-	}
-	logs, err := audit.Files(i.Broker())
-	if err != nil {
-		return r, err
-	}
-	ring, err := keys.Open(ctx, by.Keys(), time.Now())
-	if errors.Is(err, keys.ErrNotExist) {
-		r.Audit, err = audit.Verify(logs, &head, nil)
-		return r, err
-	}
-	if err != nil {
-		return r, err
-	}
-	r.Audit, err = audit.Verify(logs, &head, ring.RootPool())
-	return r, err
-}
-
-// sealerIfAny opens what seals resources, but makes no key: without one,
-// nothing opens.
-func (i Installation) sealerIfAny(ctx context.Context) (state.Sealer, func() error, error) {
-	if _, err := os.Stat(i.Masters()); errors.Is(err, fs.ErrNotExist) {
-		return noSealer{}, func() error { return nil }, nil
-	}
-	v, err := i.openVault(ctx, nil)
-	if err != nil {
-		return nil, nil, err
-	}
-	return v.sealer, v.Close, nil
-}
-
-// noSealer stands for keys that are not at hand.
-type noSealer struct{}
-
-var errNoSealer = errors.New("the keys that seal resources are not here")
-
-func (noSealer) Seal(context.Context, string, []byte) ([]byte, error) { return nil, errNoSealer }
-func (noSealer) Open(context.Context, string, []byte) ([]byte, error) { return nil, errNoSealer }
-
-// adopt makes the folders of a backup the installation's, the keys first: a
-// broker without its keys could be mistaken for one that has new ones.
-func (i Installation) adopt(from Installation, withKeys bool) error {
-	folders := [][2]string{{from.Broker(), i.Broker()}}
-	if withKeys {
-		folders = slices.Insert(folders, 0, [2]string{from.Keys(), i.Keys()})
-	}
-	for _, f := range folders {
-		if err := vacate(f[1]); err != nil {
-			return err
-		}
-	}
-	for _, f := range folders {
-		if err := errors.Join(atomicfile.SyncDir(f[0]), os.Rename(f[0], f[1])); err != nil {
-			return err
-		}
-	}
-	return atomicfile.SyncDir(i.dir)
-}
-
-// vacate makes way where there are no more than locks.
-func vacate(dir string) error {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	for _, e := range entries {
-		if e.Name() != "lock" && !strings.HasSuffix(e.Name(), ".lock") {
-			return fmt.Errorf("%s holds %s: %w", dir, e.Name(), ErrNotEmpty)
-		}
-	}
-	for _, e := range entries {
-		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// ErrNotEmpty is matched when a backup would replace what is there.
-var ErrNotEmpty = errors.New("a backup is restored only where nothing is")

@@ -35,7 +35,9 @@ type HSM struct {
 	PINFile string `json:"pin_file"` // only the program reads it
 }
 
-func (i Installation) hsmFile() string { return filepath.Join(i.Keys(), "hsm.json") }
+const hsmName = "hsm.json"
+
+func (i Installation) hsmFile() string { return filepath.Join(i.Keys(), hsmName) }
 
 // openHSM is nil when there is none. Nothing is started yet.
 func (i Installation) openHSM(log *slog.Logger) (*hsm.Client, error) {

@@ -182,11 +182,12 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 	if err != nil {
 		return nil, nil, err
 	}
+	tpms := &tpmVerifier{installation: i, trust: trust}
 	config := broker.Config{
 		Administrators: admins.Get, Audience: BrokerAudience(ring), Issuer: BrokerAudience(ring),
 		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,
 		AdminKeys: []crypto.PublicKey{ring.Pair(keys.Admin).Key.Public()},
-		Verifiers: append(verifiers, &tpmVerifier{installation: i, trust: trust}),
+		Verifiers: append(verifiers, tpms), AttestationKeys: tpms.listed,
 		VerifyReference: func(raw []byte) (*api.ReferenceValues, error) {
 			return proof.OpenReference(raw, ring.RootPool(), time.Now())
 		},

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"holdfast/internal/attest/tpm"
 	"holdfast/internal/attest/tpm/makers"
 	"holdfast/internal/attest/tpm/verify"
+	"holdfast/internal/broker"
 	"holdfast/internal/input"
 	"holdfast/internal/swtpm"
 )
@@ -43,8 +45,9 @@ type tpmVerifier struct {
 
 	mu      sync.Mutex // guards all below
 	current *verify.Verifier
-	stamp   string    // of the files that current was made of
-	looked  time.Time // when they were last looked at
+	keys    *broker.AttestationKeys // that current trusts
+	stamp   string                  // of the files that current was made of
+	looked  time.Time               // when they were last looked at
 }
 
 const trustAge = 500 * time.Millisecond
@@ -83,16 +86,33 @@ func (v *tpmVerifier) verifier() (*verify.Verifier, error) {
 	if v.current != nil && stamp == v.stamp {
 		return v.current, nil
 	}
-	v.current = nil // what cannot be read any more is not believed either
-	config, err := v.installation.tpmConfig(v.trust)
+	v.current, v.keys = nil, nil // what cannot be read any more is not believed either
+	config, keys, err := v.installation.tpmConfig(v.trust)
 	if err != nil {
 		return nil, err
 	}
 	if v.current, err = verify.New(*config); err != nil {
 		return nil, err
 	}
-	v.stamp = stamp
+	v.stamp, v.keys = stamp, &broker.AttestationKeys{Names: keys}
 	return v.current, nil
+}
+
+// listed are the keys that the operator vouches for; none when it cannot be
+// told, which whoever shows one hears from Begin.
+func (v *tpmVerifier) listed() *broker.AttestationKeys {
+	v.mu.Lock()
+	keys, recent := v.keys, time.Since(v.looked) < trustAge
+	v.mu.Unlock()
+	if recent {
+		return keys
+	}
+	if _, err := v.verifier(); err != nil {
+		return nil
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.keys
 }
 
 var trustFiles = []string{".pem", ".crl", ".pub"}
@@ -114,63 +134,66 @@ func (i Installation) stampTPMs() (string, error) {
 	return stamp.String(), nil
 }
 
-func (i Installation) tpmConfig(trust TPMTrust) (*verify.Config, error) {
+// tpmConfig comes with the names of the keys in it.
+func (i Installation) tpmConfig(trust TPMTrust) (*verify.Config, map[string]string, error) {
 	roots, err := swtpm.CA(i.TPMAuthority())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, nil, err
 	}
 	c := &verify.Config{Roots: roots}
 	if trust.Makers {
 		c.Roots = append(append(c.Roots, '\n'), makers.Roots()...)
 		if c.Intermediates, err = makers.Intermediates(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	own, err := i.trusted(".pem")
+	_, own, err := i.trusted(".pem")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, data := range own {
 		c.Roots = append(append(c.Roots, '\n'), data...)
 	}
-	if c.Revocations, err = i.trusted(".crl"); err != nil {
-		return nil, err
+	if _, c.Revocations, err = i.trusted(".crl"); err != nil {
+		return nil, nil, err
 	}
-	if c.TrustedKeys, err = i.trustedTPMKeys(); err != nil {
-		return nil, err
+	keys, err := i.trustedTPMKeys()
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(keys) > 0 { // else a machine is told at once that it has to activate
+		c.TrustedKeys = func(key string) (bool, error) { _, ok := keys[key]; return ok, nil }
 	}
 	if len(bytes.TrimSpace(c.Roots)) == 0 {
-		return nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
+		return nil, nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
 	}
-	return c, nil
+	return c, keys, nil
 }
 
-// trusted reads the files of a kind in the operator's folder.
-func (i Installation) trusted(extension string) ([][]byte, error) {
+// trusted reads the files of a kind in the operator's folder, with their names.
+func (i Installation) trusted(extension string) (names []string, all [][]byte, err error) {
 	paths, err := filepath.Glob(filepath.Join(i.TPMTrust(), "*"+extension))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var all [][]byte
 	for _, path := range paths {
 		data, err := input.ReadFile(path, input.Document)
 		if err != nil {
-			return nil, fmt.Errorf("trust in TPMs: %w", err)
+			return nil, nil, fmt.Errorf("trust in TPMs: %w", err)
 		}
-		all = append(all, data)
+		names, all = append(names, strings.TrimSuffix(filepath.Base(path), extension)), append(all, data)
 	}
-	return all, nil
+	return names, all, nil
 }
 
-// trustedTPMKeys is nil when there are none: then a machine is told at once that
-// it has to activate.
-func (i Installation) trustedTPMKeys() (func(string) (bool, error), error) {
-	files, err := i.trusted(".pub")
-	if err != nil || len(files) == 0 {
+// trustedTPMKeys are the names of files by the keys in them.
+func (i Installation) trustedTPMKeys() (map[string]string, error) {
+	names, files, err := i.trusted(".pub")
+	if err != nil {
 		return nil, err
 	}
-	known := map[string]bool{}
-	for _, data := range files {
+	known := map[string]string{}
+	for at, data := range files {
 		block, rest := pem.Decode(data)
 		if block == nil || block.Type != "PUBLIC KEY" || len(bytes.TrimSpace(rest)) > 0 {
 			return nil, fmt.Errorf("trust in TPMs: %s: want one PEM public key in each .pub file", i.TPMTrust())
@@ -178,7 +201,7 @@ func (i Installation) trustedTPMKeys() (func(string) (bool, error), error) {
 		if _, err := x509.ParsePKIXPublicKey(block.Bytes); err != nil {
 			return nil, fmt.Errorf("trust in TPMs: %s: %w", i.TPMTrust(), err)
 		}
-		known[base64.StdEncoding.EncodeToString(block.Bytes)] = true
+		known[base64.StdEncoding.EncodeToString(block.Bytes)] = names[at]
 	}
-	return func(key string) (bool, error) { return known[key], nil }, nil
+	return known, nil
 }

@@ -48,6 +48,9 @@ func TestOperatorsFolderSaysWhichTPMsAreTrusted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if keys := v.listed(); keys == nil || keys.Names[e.AKPublic] != "node" || v.listed() != keys {
+		t.Errorf("got %v for policies, want node's key", keys)
+	}
 	bound := attest.Binding{RuntimeDigest: make([]byte, 48)}
 	if _, err := s.Verify(evidence, bound); !errors.Is(err, attest.ErrNonce) { // the key is good, the handshake is another
 		t.Errorf("listed: got %v, want %v", err, attest.ErrNonce)
@@ -59,6 +62,9 @@ func TestOperatorsFolderSaysWhichTPMsAreTrusted(t *testing.T) {
 	// The broker begins anew when the evidence comes.
 	if _, err := v.Begin(api.RequestParams{}); !errors.Is(err, attest.ErrActivation) {
 		t.Errorf("taken off the list: got %v, want %v", err, attest.ErrActivation)
+	}
+	if keys := v.listed(); keys == nil || len(keys.Names) != 0 {
+		t.Errorf("taken off the list: got %v for policies", keys)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"holdfast/internal/api"
+	"holdfast/internal/policy/claims"
 )
 
 // A Document is the configuration that a machine measured before it used any
@@ -68,30 +69,8 @@ var algorithms = map[string]crypto.Hash{
 	"sha512": crypto.SHA512, "sha-512": crypto.SHA512,
 }
 
-// Claims are the document's data as a token has them: Trustee turns two files
-// of TOML into objects, and of the agent's policy keeps the data that follows
-// its rules (attestation-service/src/lib.rs, parse_init_data).
-func (d *Document) Claims() map[string]any {
-	claims := map[string]any{}
-	for name, text := range d.Data {
-		claims[name] = text
-	}
-	for _, name := range []string{"cdh.toml", "aa.toml"} {
-		var object map[string]any
-		if text, has := d.Data[name]; has {
-			if _, err := toml.Decode(text, &object); err == nil {
-				claims[name] = object
-			}
-		}
-	}
-	_, data, has := strings.Cut(d.Data["policy.rego"], "policy_data := ")
-	var object map[string]any
-	if has && json.Unmarshal([]byte(data), &object) == nil {
-		delete(claims, "policy.rego")
-		claims["agent_policy_claims"] = object
-	}
-	return claims
-}
+// Claims are the document's data as a token has them.
+func (d *Document) Claims() map[string]any { return claims.OfInitData(d.Data) }
 
 // Config is the configuration of a guest of ours; its fields are empty in
 // somebody else's document, which has no such key.

@@ -33,7 +33,7 @@ func TestADocumentIsKnownByItsDigest(t *testing.T) {
 
 // What is accepted is named by the digest of every byte of it.
 //
-//fuzz:parser initdata.go
+//fuzz:parser initdata.go ../../policy/claims/claims.go
 func FuzzParse(f *testing.F) {
 	f.Add(good)
 	f.Add("version = \"0.1.0\"\nalgorithm = \"sha512\"\n[data]\n\"policy.rego\" = 'policy_data := {}'\n\"aa.toml\" = 'a = 1'\n")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -178,6 +179,9 @@ func fillUp(dir string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.Once(ctx, "taken", time.Now().Add(time.Hour)); err != nil {
+		return err
+	}
 	n := 0
 	for ; err == nil && n < 10_000; n++ {
 		err = s.SetResource(ctx, fmt.Sprintf("a/b/%d", n), bytes.Repeat([]byte("x"), 20<<10), true)
@@ -197,6 +201,9 @@ func fillUp(dir string) error {
 	}
 	if _, err := s.Generations(ctx); err != nil {
 		return err
+	}
+	if err := s.Once(ctx, "taken", time.Now().Add(time.Hour)); !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("an ID that was taken before: got %w", err)
 	}
 	fmt.Println(n)
 	return s.Close()

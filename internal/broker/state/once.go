@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"io/fs"
+	"syscall"
 	"time"
 
 	"modernc.org/sqlite"
@@ -15,10 +16,11 @@ import (
 // clock that went ahead and was set back makes none of them good again.
 const keptIDs = 1000
 
-// Once takes an ID until its time is over; fs.ErrExist when it was taken.
+// Once takes an ID until its time is over; fs.ErrExist when it was taken, also
+// while the disk is full.
 func (s *Store) Once(ctx context.Context, id string, until time.Time) error {
 	now := s.cfg.Now().Unix()
-	return s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err := s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "INSERT INTO used (name, until) VALUES (?, ?)", id, until.Unix())
 		var clash *sqlite.Error
 		if errors.As(err, &clash) && clash.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE {
@@ -30,4 +32,10 @@ func (s *Store) Once(ctx context.Context, id string, until time.Time) error {
 		_, err = tx.ExecContext(ctx, "DELETE FROM used WHERE until < ? AND id <= (SELECT max(id) FROM used) - ?", now, keptIDs)
 		return err
 	})
+	if errors.Is(err, syscall.ENOSPC) {
+		if _, taken := one(s.read.QueryRowContext(ctx, "SELECT name FROM used WHERE name = ?", id)); taken == nil {
+			return fs.ErrExist
+		}
+	}
+	return err
 }

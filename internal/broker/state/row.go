@@ -61,28 +61,35 @@ type trimmer map[*table]trimmed
 
 type trimmed struct {
 	added int
+	bytes int64 // of decisions
 	at    int64 // Unix seconds
 }
 
-// trim forgets the oldest rows where there are too many: once in a second, or
-// when a hundredth more is there than should be.
+// trim forgets the oldest rows where there are too many, or too much: once in a
+// second, or when a hundredth more is there than should be.
 func (s *Store) trim(ctx context.Context, tx *sql.Tx, all []step) error {
 	most := map[*table]int{}
 	for _, c := range all {
 		for _, r := range c.rows {
 			if r.most > 0 {
 				most[r.table] = r.most
-				s.trimmed[r.table] = trimmed{s.trimmed[r.table].added + 1, s.trimmed[r.table].at}
+				last := s.trimmed[r.table]
+				s.trimmed[r.table] = trimmed{last.added + 1, last.bytes + r.size(), last.at}
 			}
 		}
 	}
 	now := s.cfg.Now().Unix()
 	for t, most := range most {
-		if last := s.trimmed[t]; last.added <= most/100 && now == last.at {
+		if last := s.trimmed[t]; last.added <= most/100 && last.bytes <= s.cfg.KeepDecisionBytes/100 && now == last.at {
 			continue
 		}
 		if err := t.trim(ctx, tx, most, now); err != nil {
 			return err
+		}
+		if t == decisionsTable {
+			if err := s.tally.fit(ctx, tx, s.cfg.KeepDecisionBytes); err != nil {
+				return err
+			}
 		}
 		s.trimmed[t] = trimmed{at: now}
 	}

@@ -43,6 +43,8 @@ type Config struct {
 	KeepVersions  int // superseded versions of each kind; 10000 when 0
 	KeepDecisions int // 10000 when 0
 
+	KeepDecisionBytes int64 // of all of them; 256 MiB when 0
+
 	Now func() time.Time // time.Now when nil
 	Log *slog.Logger     // discards when nil
 }
@@ -58,6 +60,7 @@ type Store struct {
 	seen    seen
 	behind  behind
 	trimmed trimmer
+	tally   tally
 	stmts   statements
 }
 
@@ -71,6 +74,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		return nil, errors.New("broker's state: nothing is set to seal resources with")
 	}
 	cfg.KeepVersions, cfg.KeepDecisions = cmp.Or(cfg.KeepVersions, 10000), cmp.Or(cfg.KeepDecisions, 10000)
+	cfg.KeepDecisionBytes = cmp.Or(cfg.KeepDecisionBytes, 256<<20)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

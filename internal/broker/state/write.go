@@ -89,7 +89,11 @@ func (s *Store) transact(all []step, do change) error {
 	if err := s.trim(ctx, tx, all); err != nil {
 		return err
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		s.tally.known = false // it counted what is not there
+		return err
+	}
+	return nil
 }
 
 func (c *step) make(ctx context.Context, tx *sql.Tx) error {

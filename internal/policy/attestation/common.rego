@@ -15,7 +15,9 @@
 #   time             seconds since 1970
 # and under the names that Trustee's policies read:
 #   input[input.tee] the claims once more
-#   init_data_claims, report_data
+#   init_data_claims as init_data.data, but cdh.toml and aa.toml as objects, and
+#                    the data of policy.rego as agent_policy_claims in its place
+#   report_data
 #
 # data
 #   reference        trusted images: id → reference values
@@ -25,6 +27,8 @@
 #                    image, uki, references: [id, …], at, reason}
 #   requirements     of images: rebuilt.rego tells
 #   configurations   authorised ones: "sha256:…" → {resources: ["default/key/x", …]}
+#   attestation_keys the operator's list of TPM keys that count without activation
+#                    (tpm-trust/NAME.pub): ak_public → NAME
 #   reference_values other values by name: query_reference_value(name) gives one,
 #                    or null
 #

@@ -30,7 +30,7 @@ func (l *listed) Verify(evidence json.RawMessage, bound attest.Binding) (attest.
 	if err != nil {
 		return nil, err
 	}
-	if err := l.trusts(key); err != nil {
+	if e.AKPublic, err = l.trusts(key); err != nil {
 		return nil, err
 	}
 	quote, err := l.verifier.quote(e.Quote, key)
@@ -53,17 +53,19 @@ func (l *listed) Verify(evidence json.RawMessage, bound attest.Binding) (attest.
 	return claims, nil
 }
 
-func (l *listed) trusts(key publicKey) error {
+// trusts returns the one spelling of a trusted key, by which its device is known.
+func (l *listed) trusts(key publicKey) (string, error) {
 	der, err := x509.MarshalPKIXPublicKey(key)
 	if err != nil {
-		return err
+		return "", err
 	}
-	ok, err := l.verifier.trusted(base64.StdEncoding.EncodeToString(der))
+	text := base64.StdEncoding.EncodeToString(der)
+	ok, err := l.verifier.trusted(text)
 	if err != nil {
-		return fmt.Errorf("list of trusted attestation keys: %w", err)
+		return "", fmt.Errorf("list of trusted attestation keys: %w", err)
 	}
 	if !ok {
-		return attest.ErrUnlisted
+		return "", attest.ErrUnlisted
 	}
-	return nil
+	return text, nil
 }
