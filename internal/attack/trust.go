@@ -5,11 +5,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
+	"time"
 
+	"holdfast/internal/api"
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/broker/state"
 	"holdfast/internal/oci"
 	"holdfast/internal/sign"
 )
@@ -95,28 +95,46 @@ func foreignReferences(ctx context.Context, s *site) ([]byte, error) {
 	return references("an image of another installation", ring.Statements())
 }
 
-// plantedReferences puts reference values where the broker keeps those that it accepted.
+// plantedReferences writes reference values into the state where the broker
+// keeps those that it accepted, as whoever can write its folder could.
 func plantedReferences(ctx context.Context, s *site) (*suspect, error) {
 	envelope, err := foreignReferences(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	accepted, err := filepath.Glob(filepath.Join(s.installation.Broker(), "references", "*"))
-	if err != nil || len(accepted) == 0 {
-		return nil, errors.Join(fmt.Errorf("no reference values in %s", s.installation.Broker()), err)
-	}
-	name := oci.SHA256(envelope).Hex() + filepath.Ext(accepted[0])
-	path := filepath.Join(filepath.Dir(accepted[0]), name)
-	if err := os.WriteFile(path, envelope, 0o600); err != nil {
+	kept, err := state.Open(ctx, state.Config{Dir: s.installation.Broker(), Sealer: noSealer{}})
+	if err != nil {
 		return nil, err
 	}
+	planted := api.Version{Kind: api.ReferenceKind, Name: string(oci.SHA256(envelope)), Actor: "the adversary"}
+	undo := func() error {
+		planted.Content = nil
+		_, err := kept.SetDocument(context.WithoutCancel(ctx), planted)
+		return errors.Join(err, kept.Close())
+	}
+	planted.Content = envelope
+	if _, err := kept.SetDocument(ctx, planted); err != nil {
+		return nil, errors.Join(err, kept.Close())
+	}
+	time.Sleep(sawChanges) // or it would be refused for not being seen yet
 	g, err := s.booting(ctx, "an image of another installation")
 	if err != nil {
-		return nil, errors.Join(err, os.Remove(path))
+		return nil, errors.Join(err, undo())
 	}
-	g.undo = func() error { return os.Remove(path) }
+	g.undo = undo
 	return g, nil
 }
+
+// sawChanges is longer than a broker takes to see what another process wrote.
+const sawChanges = 500 * time.Millisecond
+
+// noSealer is for those who have no key of the broker's secrets.
+type noSealer struct{}
+
+func (noSealer) Seal(context.Context, string, []byte) ([]byte, error) { return nil, errNoKey }
+func (noSealer) Open(context.Context, string, []byte) ([]byte, error) { return nil, errNoKey }
+
+var errNoKey = errors.New("the adversary has no key of secrets")
 
 // trusting is an attack that asks an administrator to trust something.
 func trusting(name, change string, want error, make func(context.Context, *site) ([]byte, error)) Attack {
