@@ -286,7 +286,7 @@ func TestALogIsLinkedWholeWhileItsFilesArePutAway(t *testing.T) {
 				t.Error(err)
 			}
 			written.Store(n)
-				runtime.Gosched()
+			runtime.Gosched()
 		}
 	})
 	defer work.Wait()
