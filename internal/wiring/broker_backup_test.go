@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -262,4 +263,49 @@ func TestABackupIsNotRestoredUnderAnotherHSM(t *testing.T) {
 	check(t, os.Remove(other.hsmFile()))
 	useHSM(t, other)
 	refusesToRestore(t, other, file, needed)
+}
+
+// Files of the log are put away while they are linked: none is missing, and none
+// is there that was begun after one that is missing.
+func TestALogIsLinkedWholeWhileItsFilesArePutAway(t *testing.T) {
+	i, err := Open(t.TempDir())
+	check(t, err)
+	check(t, os.MkdirAll(i.Broker(), 0o700))
+	check(t, os.WriteFile(filepath.Join(i.Broker(), "audit.key"), nil, 0o600))
+	current := filepath.Join(i.Broker(), "audit.jsonl")
+	check(t, os.WriteFile(current, []byte("1\n"), 0o600))
+	var work sync.WaitGroup
+	var written atomic.Int64
+	written.Store(1)
+	work.Go(func() {
+		for n := int64(2); n < 1500 && !t.Failed(); n++ {
+			if err := os.Rename(current, filepath.Join(i.Broker(), fmt.Sprintf("audit-%d.jsonl", n-1))); err != nil {
+				t.Error(err)
+			}
+			if err := os.WriteFile(current, fmt.Append(nil, n, "\n"), 0o600); err != nil {
+				t.Error(err)
+			}
+			written.Store(n)
+			runtime.Gosched()
+		}
+	})
+	defer work.Wait()
+	for range 20 {
+		least := written.Load()
+		links, err := i.linkLog(t.TempDir())
+		check(t, err)
+		last := int64(0)
+		for _, path := range links[:len(links)-1] { // the last is the key
+			var n int64
+			raw, err := os.ReadFile(path)
+			check(t, err)
+			if _, err := fmt.Sscan(string(raw), &n); len(raw) > 0 && (err != nil || n != last+1) {
+				t.Fatalf("%s has line %q, want line %d", filepath.Base(path), raw, last+1)
+			}
+			last = max(last, n)
+		}
+		if last < least {
+			t.Fatalf("the log ends with line %d, but %d was written before", last, least)
+		}
+	}
 }
