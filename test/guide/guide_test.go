@@ -28,8 +28,8 @@ import (
 const root = "../.."
 
 var chapters = []string{
-	"image", "registry", "sign", "blob", "peers", "run", "broker", "secrets", "policy", "evidence", "confidential-containers",
-	"attack", "verify", "rebuilt", "keep", "node",
+	"image", "registry", "sign", "blob", "peers", "run", "broker", "secrets", "evidence", "confidential-containers", "attack",
+	"verify", "policy", "rebuilt", "keep", "node",
 }
 
 // A step is a command of a chapter, or a file that its reader saves.
