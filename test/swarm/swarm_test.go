@@ -155,7 +155,8 @@ func TestNodesOfOneNetworkFindEachOtherWhenTheyAreToldTo(t *testing.T) {
 	a := l.node().join().serve("--mdns")
 	b := l.node().join().serve("--mdns")
 	c := l.node().join().serve()
-	l.soon(30*time.Second, "found by mDNS", func() bool { return b.connected(a.where()) })
+	// Who is missed asks again after a while that doubles (RFC 6762, 5.2).
+	l.soon(3*time.Minute, "found by mDNS", func() bool { return b.connected(a.where()) })
 	if len(c.peers()) > 0 {
 		t.Error("a node that was not told to is known")
 	}
