@@ -31,6 +31,17 @@ func policyKind(word string) (string, error) {
 	return word, nil
 }
 
+// policyVerb makes a command of the broker whose first word is a kind of policy.
+func (a *app) policyVerb(c *cobra.Command, do func(ctx context.Context, b *admin.Client, kind string, rest []string) error) *cobra.Command {
+	return a.brokerVerb(c, func(ctx context.Context, b *admin.Client, args []string) error {
+		kind, err := policyKind(args[0])
+		if err != nil {
+			return err
+		}
+		return do(ctx, b, kind, args[1:])
+	})
+}
+
 func (a *app) brokerPolicySet() *cobra.Command {
 	var comment string
 	var try bool
@@ -43,12 +54,8 @@ func (a *app) brokerPolicySet() *cobra.Command {
 	}
 	c.Flags().StringVar(&comment, "comment", "", "why, for the history")
 	c.Flags().BoolVar(&try, "dry-run", false, "show what would change, and set nothing")
-	return a.brokerVerb(c, func(ctx context.Context, b *admin.Client, args []string) error {
-		kind, err := policyKind(args[0])
-		if err != nil {
-			return err
-		}
-		modules, _, err := wiring.ReadRego(args[1:])
+	return a.policyVerb(c, func(ctx context.Context, b *admin.Client, kind string, rest []string) error {
+		modules, _, err := wiring.ReadRego(rest)
 		if err != nil {
 			return fmt.Errorf("policy set %s: %w", kind, err)
 		}
@@ -93,18 +100,14 @@ func (a *app) changePolicy(ctx context.Context, b *admin.Client, kind, after str
 }
 
 func (a *app) brokerPolicyShow() *cobra.Command {
-	return a.brokerVerb(&cobra.Command{
+	return a.policyVerb(&cobra.Command{
 		Use:       "show KIND",
 		Short:     "Print the attestation or resource policy in force",
 		Long:      "Prints the policy that decides now.",
 		Example:   "  holdfast broker policy show attestation > attestation.rego",
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: wiring.PolicyKinds,
-	}, func(ctx context.Context, b *admin.Client, args []string) error {
-		kind, err := policyKind(args[0])
-		if err != nil {
-			return err
-		}
+	}, func(ctx context.Context, b *admin.Client, kind string, _ []string) error {
 		p, err := b.Policy(ctx, kind)
 		if err != nil {
 			return err
@@ -143,18 +146,14 @@ func (a *app) brokerPolicyList() *cobra.Command {
 }
 
 func (a *app) brokerPolicyHistory() *cobra.Command {
-	return a.brokerVerb(&cobra.Command{
+	return a.policyVerb(&cobra.Command{
 		Use:       "history KIND",
 		Short:     "List the versions of a policy, the latest first, and who set them",
 		Long:      "Lists the versions of the attestation or resource policy that the broker keeps.",
 		Example:   "  holdfast broker policy history attestation",
 		Args:      cobra.ExactArgs(1),
 		ValidArgs: wiring.PolicyKinds,
-	}, func(ctx context.Context, b *admin.Client, args []string) error {
-		kind, err := policyKind(args[0])
-		if err != nil {
-			return err
-		}
+	}, func(ctx context.Context, b *admin.Client, kind string, _ []string) error {
 		list, err := b.PolicyHistory(ctx, kind)
 		if err != nil {
 			return err
@@ -177,14 +176,10 @@ func (a *app) brokerPolicyRollback() *cobra.Command {
 		Args:    cobra.ExactArgs(2),
 	}
 	c.Flags().BoolVar(&try, "dry-run", false, "show what would change, and set nothing")
-	return a.brokerVerb(c, func(ctx context.Context, b *admin.Client, args []string) error {
-		kind, err := policyKind(args[0])
-		if err != nil {
-			return err
-		}
-		number, err := strconv.ParseInt(args[1], 10, 64)
+	return a.policyVerb(c, func(ctx context.Context, b *admin.Client, kind string, rest []string) error {
+		number, err := strconv.ParseInt(rest[0], 10, 64)
 		if err != nil || number < 0 {
-			return usageError{fmt.Errorf("version %.40q: want a number", args[1])}
+			return usageError{fmt.Errorf("version %.40q: want a number", rest[0])}
 		}
 		text, err := b.PolicyVersion(ctx, kind, number)
 		if err != nil {
