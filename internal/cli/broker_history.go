@@ -55,7 +55,7 @@ func (a *app) brokerHistory() *cobra.Command {
 		}
 		return a.answer(list, func(w io.Writer) {
 			for _, v := range list {
-				fmt.Fprintf(w, "%-13s  %4d  %s  %-8s  %s  %s  %s\n", v.Kind, v.Number, v.Time.Format(time.RFC3339), v.Actor, v.Name, what(v), v.Comment)
+				fmt.Fprintf(w, "%-13s  %4d  %s  %-8s  %s  %s  %s\n", v.Kind, v.Number, v.Time.Format(time.RFC3339), printable(v.Actor), printable(v.Name), what(v), printable(v.Comment))
 			}
 		})
 	})
