@@ -57,6 +57,15 @@ func (b *Broker) getVersion(w http.ResponseWriter, r *http.Request, _ string) er
 	return nil
 }
 
+// acceptable refuses a version that could not be set today: a policy that was
+// imported, or that an earlier version of this program took.
+func acceptable(v api.Version) error {
+	if v.Kind != api.PolicyKind || v.Removed() {
+		return nil
+	}
+	return compiles(v.Name, v.Content)
+}
+
 func (b *Broker) rollBack(w http.ResponseWriter, r *http.Request, actor string) error {
 	var ask api.Rollback
 	if err := readJSON(w, r, kindSerde, &ask); err != nil {
@@ -72,7 +81,7 @@ func (b *Broker) rollBack(w http.ResponseWriter, r *http.Request, actor string) 
 	entry := api.AuditEntry{Action: "rollback", Actor: actor, Peer: r.RemoteAddr, Subject: fmt.Sprintf("%s %d %s", ask.Kind, ask.Version, ask.Name)}
 	var made []int64
 	err := b.change(w, r, entry, func(ctx context.Context) (err error) {
-		made, err = b.state.Rollback(ctx, ask.Kind, ask.Name, ask.Version, by)
+		made, err = b.state.Rollback(ctx, ask.Kind, ask.Name, ask.Version, by, acceptable)
 		return absent(err, "version %d of kind %s is not kept", ask.Version, ask.Kind)
 	})
 	if err != nil {

@@ -91,13 +91,20 @@ func (b *Broker) shipPolicy(w http.ResponseWriter, r *http.Request, actor, kind,
 
 // putPolicy makes a policy that compiles the one in force.
 func (b *Broker) putPolicy(w http.ResponseWriter, r *http.Request, actor, kind string, source []byte, comment string) error {
-	if _, err := policy.Compile(kind+".rego", string(source)); err != nil {
-		return refuse(http.StatusBadRequest, kindPolicy, "%w", err)
+	if err := compiles(kind, source); err != nil {
+		return err
 	}
 	entry := api.AuditEntry{Action: "set-policy", Actor: actor, Peer: r.RemoteAddr, Subject: kind + " " + digestOf(source)}
 	return b.change(w, r, entry, func(ctx context.Context) error {
 		return b.set(ctx, api.Version{Kind: api.PolicyKind, Name: kind, Actor: actor, Comment: comment, Content: source})
 	})
+}
+
+func compiles(kind string, source []byte) error {
+	if _, err := policy.Compile(kind+".rego", string(source)); err != nil {
+		return refuse(http.StatusBadRequest, kindPolicy, "%w", err)
+	}
+	return nil
 }
 
 // policyOf is the source of a version of a kind; 0 is the shipped one.

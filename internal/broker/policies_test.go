@@ -58,6 +58,21 @@ func TestBadPolicyChangesAreRefused(t *testing.T) {
 	}
 }
 
+func TestARollbackDoesNotBringBackAPolicyThatDoesNotCompile(t *testing.T) {
+	b := newBench(t, nil)
+	b.furnish()
+	imported := openTestState(t, b.cfg.Dir, b.cfg.Now)
+	_, err := imported.SetDocument(t.Context(), api.Version{Kind: api.PolicyKind, Name: "resource", Time: *b.now, Content: []byte("no policy")})
+	check(t, err)
+	check(t, b.admin.SetResourcePolicy(t.Context(), []byte(policy.Resource)))
+	if _, err := b.admin.Rollback(t.Context(), api.Rollback{Kind: api.PolicyKind, Version: 1}); err == nil || !strings.Contains(err.Error(), "policy resource.rego") {
+		t.Errorf("got %v, want a refusal that names the policy", err)
+	}
+	if in, err := b.admin.Policy(t.Context(), "resource"); err != nil || in.Version != 2 || in.Policy != policy.Resource {
+		t.Errorf("got version %d, %v", in.Version, err)
+	}
+}
+
 func TestDecisionsAreKeptWithWhatWasAsked(t *testing.T) {
 	b := newBench(t, nil)
 	b.furnish()

@@ -48,8 +48,9 @@ type Documents interface {
 	History(ctx context.Context, kind string) ([]api.Version, error)
 	Version(ctx context.Context, kind string, number int64) (api.Version, error)
 	// Rollback makes a kind, or only what is called name, as it was after a
-	// version, by new versions that say what by says.
-	Rollback(ctx context.Context, kind, name string, number int64, by api.Version) (made []int64, err error)
+	// version, by new versions that say what by says. Nothing is changed when
+	// check refuses one of these.
+	Rollback(ctx context.Context, kind, name string, number int64, by api.Version, check func(api.Version) error) (made []int64, err error)
 }
 
 // Records keeps what came of requests, bounded in number and time. A decision

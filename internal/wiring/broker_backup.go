@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -78,9 +77,8 @@ func (i Installation) BackUp(ctx context.Context, path string, withKeys bool) (m
 	if err := i.rest(files, temp, withKeys); err != nil {
 		return m, err
 	}
-	order := slices.Sorted(maps.Keys(files))
 	err = atomicfile.Write(path, 0o600, func(w io.Writer) error {
-		m, err = backup.Write(w, time.Now(), files, order)
+		m, err = backup.Write(w, time.Now(), files)
 		return err
 	})
 	return m, err

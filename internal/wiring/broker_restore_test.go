@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -65,7 +63,7 @@ func rewrite(t *testing.T, path string, change func(dir string)) string {
 		return err
 	}))
 	var out bytes.Buffer
-	_, err = backup.Write(&out, time.Now(), files, slices.Sorted(maps.Keys(files)))
+	_, err = backup.Write(&out, time.Now(), files)
 	check(t, err)
 	other := filepath.Join(t.TempDir(), "hostile.tar")
 	check(t, os.WriteFile(other, out.Bytes(), 0o600))

@@ -15,8 +15,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"holdfast/internal/input"
@@ -45,11 +47,11 @@ type File struct {
 // maxFile bounds what a member may have.
 const maxFile = 1 << 40
 
-// Write makes a backup of files, by their names in it. What is appended to them
+// Write makes a backup of files, by their names in it, in order of these. What is appended to them
 // meanwhile is not in it.
-func Write(w io.Writer, at time.Time, paths map[string]string, order []string) (Manifest, error) {
+func Write(w io.Writer, at time.Time, paths map[string]string) (Manifest, error) {
 	m := Manifest{Version: Version, Time: at.UTC()}
-	for _, name := range order {
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
 		f, err := measure(name, paths[name])
 		if err != nil {
 			return m, err

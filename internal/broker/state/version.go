@@ -177,8 +177,9 @@ func (s *Store) Version(ctx context.Context, kind string, number int64) (api.Ver
 
 // Rollback makes a kind, or if name is not empty only what is called so, as it
 // was after version number. What that changes becomes new versions by whom by
-// says, which it returns; none when all is so already.
-func (s *Store) Rollback(ctx context.Context, kind, name string, number int64, by api.Version) (made []int64, err error) {
+// says, which it returns; none when all is so already, and none when check
+// refuses one of them.
+func (s *Store) Rollback(ctx context.Context, kind, name string, number int64, by api.Version, check func(api.Version) error) (made []int64, err error) {
 	err = s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
 		now, err := generation(ctx, tx, kind)
 		if err != nil {
@@ -196,6 +197,9 @@ func (s *Store) Rollback(ctx context.Context, kind, name string, number int64, b
 			}
 			if !v.Removed() && v.Content == nil {
 				v.Content = []byte{} // what was there was empty
+			}
+			if err := check(v); err != nil {
+				return err
 			}
 			v.Time, v.Actor, v.Comment = by.Time, by.Actor, by.Comment
 			var n int64

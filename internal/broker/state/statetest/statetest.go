@@ -183,22 +183,32 @@ func rollback(t *testing.T, one, two broker.State) {
 		return names
 	}
 	by := api.Version{Time: at, Actor: "bert", Comment: "it was better before"}
-	made, err := two.Rollback(ctx, api.PolicyKind, "a", 2, by)
+	refused, all := errors.New("not this one"), func(api.Version) error { return nil }
+	_, err := two.Rollback(ctx, api.PolicyKind, "", 2, by, func(v api.Version) error {
+		if v.Name != "b" {
+			return nil
+		}
+		return refused
+	})
+	if !errors.Is(err, refused) || inForce() != "a=a2 c=c1 " {
+		t.Errorf("got %v, %s, want nothing changed", err, inForce())
+	}
+	made, err := two.Rollback(ctx, api.PolicyKind, "a", 2, by, all)
 	if err != nil || len(made) != 1 || inForce() != "a=a1 c=c1 " {
 		t.Fatalf("got %v, %v, %s", made, err, inForce())
 	}
-	made, err = two.Rollback(ctx, api.PolicyKind, "", 3, by)
+	made, err = two.Rollback(ctx, api.PolicyKind, "", 3, by, all)
 	if err != nil || len(made) != 3 || inForce() != "a=a2 b=b1 " {
 		t.Fatalf("got %v, %v, %s", made, err, inForce())
 	}
 	if v, err := one.Version(ctx, api.PolicyKind, made[0]); err != nil || v.Actor != "bert" || v.Comment != by.Comment || v.Name != "a" {
 		t.Errorf("got %+v, %v", v, err)
 	}
-	if made, err = two.Rollback(ctx, api.PolicyKind, "", 9, by); err != nil || len(made) != 0 {
+	if made, err = two.Rollback(ctx, api.PolicyKind, "", 9, by, all); err != nil || len(made) != 0 {
 		t.Errorf("got %v, %v, want nothing to do", made, err)
 	}
 	for _, n := range []int64{0, -1, 10} {
-		if _, err := two.Rollback(ctx, api.PolicyKind, "", n, by); !errors.Is(err, fs.ErrNotExist) {
+		if _, err := two.Rollback(ctx, api.PolicyKind, "", n, by, all); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("%d: got %v, want fs.ErrNotExist", n, err)
 		}
 	}
