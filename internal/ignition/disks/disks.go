@@ -87,7 +87,7 @@ func (s *stage) Run(ctx context.Context, c types.Config) error {
 func (s *stage) check(c types.Config) error {
 	for i, l := range c.Storage.Luks {
 		if err := checkVolume(l, s.Bind != nil); err != nil {
-			return ignition.At(fmt.Errorf("volume %s: %w", l.Name, err), "$.storage.luks.%d", i)
+			return ignition.At(fmt.Errorf("volume %s: %w", l.Name, err), "$.storage.luks[%d]", i)
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ func (s *stage) filesystems(ctx context.Context, c types.Config) error {
 	list := c.Storage.Filesystems
 	for i, f := range list {
 		if err := s.await(ctx, f.Device); err != nil {
-			return ignition.At(err, "$.storage.filesystems.%d", i)
+			return ignition.At(err, "$.storage.filesystems[%d]", i)
 		}
 	}
 	errs := make([]error, len(list))
@@ -31,7 +31,7 @@ func (s *stage) filesystems(ctx context.Context, c types.Config) error {
 	for i, f := range list {
 		work.Go(func() error {
 			if err := s.filesystem(ctx, f); err != nil {
-				errs[i] = ignition.At(fmt.Errorf("filesystem on %s: %w", f.Device, err), "$.storage.filesystems.%d", i)
+				errs[i] = ignition.At(fmt.Errorf("filesystem on %s: %w", f.Device, err), "$.storage.filesystems[%d]", i)
 			}
 			return nil
 		})

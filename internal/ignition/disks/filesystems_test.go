@@ -108,7 +108,7 @@ func TestOfSeveralSignaturesTheFirstCounts(t *testing.T) {
 func TestAFailingMkfsIsQuoted(t *testing.T) {
 	path := makeDisk(t, 16, nil)
 	err := newStage(t).Run(context.Background(), storage(t, `{"filesystems":[{"device":%q,"format":"ext4","options":["--no-such-option"]}]}`, path))
-	if err == nil || !strings.Contains(err.Error(), "$.storage.filesystems.0") || !strings.Contains(err.Error(), "mkfs.ext4") {
+	if err == nil || !strings.Contains(err.Error(), "$.storage.filesystems[0]") || !strings.Contains(err.Error(), "mkfs.ext4") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -36,8 +36,8 @@ func TestAMachineGetsItsDisks(t *testing.T) {
 	}
 	said := bootGuest(t, image, initrd, makeDisk(t, 260, nil), startTPM(t))
 	for _, want := range []string{"ok: disks", "ok: mount", "ok: again, file is kept", "ok: late has 32768 sectors", "ok: late has 40960 sectors",
-		"ok: refused: $.storage.disks.0: disk /dev/vda: partition 4 is in use", "wipeTable is set, but partitions are in use",
-		"ok: refused: $.storage.filesystems.0: filesystem on /dev/vda4: wipe:", "ok: bound"} {
+		"ok: refused: $.storage.disks[0]: disk /dev/vda: partition 4 is in use", "wipeTable is set, but partitions are in use",
+		"ok: refused: $.storage.filesystems[0]: filesystem on /dev/vda4: wipe:", "ok: bound"} {
 		if !strings.Contains(said, want) {
 			t.Errorf("want %q", want)
 		}

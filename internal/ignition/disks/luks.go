@@ -49,13 +49,13 @@ func (s *stage) volumes(ctx context.Context, c types.Config) error {
 	}
 	for i, l := range c.Storage.Luks {
 		if err := s.await(ctx, *l.Device); err != nil {
-			return ignition.At(err, "$.storage.luks.%d", i)
+			return ignition.At(err, "$.storage.luks[%d]", i)
 		}
 	}
 	s.State.LuksPersistKeyFiles = map[string]string{}
 	for i, l := range c.Storage.Luks {
 		if err := s.volume(ctx, l); err != nil {
-			return ignition.At(fmt.Errorf("volume %s: %w", l.Name, err), "$.storage.luks.%d", i)
+			return ignition.At(fmt.Errorf("volume %s: %w", l.Name, err), "$.storage.luks[%d]", i)
 		}
 	}
 	return nil

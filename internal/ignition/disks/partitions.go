@@ -20,12 +20,12 @@ import (
 func (s *stage) partitions(ctx context.Context, c types.Config) error {
 	for i, d := range c.Storage.Disks {
 		if err := s.await(ctx, d.Device); err != nil {
-			return ignition.At(err, "$.storage.disks.%d", i)
+			return ignition.At(err, "$.storage.disks[%d]", i)
 		}
 	}
 	for i, d := range c.Storage.Disks {
 		if err := s.partition(d); err != nil {
-			return ignition.At(fmt.Errorf("disk %s: %w", d.Device, err), "$.storage.disks.%d", i)
+			return ignition.At(fmt.Errorf("disk %s: %w", d.Device, err), "$.storage.disks[%d]", i)
 		}
 	}
 	return nil

@@ -326,7 +326,7 @@ func TestARunAfterAPowerCutRepairsTheTable(t *testing.T) {
 
 func TestAnAbsentDeviceIsNamed(t *testing.T) {
 	err := newStage(t).Run(context.Background(), storage(t, `{"disks":[{"device":"/dev/nowhere"}]}`))
-	if !errors.Is(err, ErrNoDevice) || !strings.Contains(err.Error(), "$.storage.disks.0: /dev/nowhere") {
+	if !errors.Is(err, ErrNoDevice) || !strings.Contains(err.Error(), "$.storage.disks[0]: /dev/nowhere") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -17,13 +17,13 @@ func (s *stage) raids(ctx context.Context, c types.Config) error {
 	for i, r := range c.Storage.Raid {
 		for _, d := range r.Devices {
 			if err := s.await(ctx, string(d)); err != nil {
-				return ignition.At(err, "$.storage.raid.%d", i)
+				return ignition.At(err, "$.storage.raid[%d]", i)
 			}
 		}
 	}
 	for i, r := range c.Storage.Raid {
 		if err := s.raid(ctx, r); err != nil {
-			return ignition.At(fmt.Errorf("array %s: %w", r.Name, err), "$.storage.raid.%d", i)
+			return ignition.At(fmt.Errorf("array %s: %w", r.Name, err), "$.storage.raid[%d]", i)
 		}
 	}
 	return nil

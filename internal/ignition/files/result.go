@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
+
+	"holdfast/internal/ignition"
 )
 
 const (
@@ -39,7 +41,7 @@ func (s *stage) crypttab(ctx context.Context, c types.Config) error {
 	for i, l := range c.Storage.Luks {
 		line, err := s.volume(ctx, l)
 		if err != nil {
-			return fmt.Errorf("$.storage.luks[%d]: %s: %w", i, l.Name, err)
+			return ignition.At(fmt.Errorf("volume %s: %w", l.Name, err), "$.storage.luks[%d]", i)
 		}
 		lines.WriteString(line)
 	}

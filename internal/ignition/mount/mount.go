@@ -71,7 +71,7 @@ func (p place) at(err error) error {
 	if err == nil {
 		return nil
 	}
-	return ignition.At(fmt.Errorf("%s at %s: %w", p.Device, *p.Path, err), "$.storage.filesystems.%d", p.index)
+	return ignition.At(fmt.Errorf("%s at %s: %w", p.Device, *p.Path, err), "$.storage.filesystems[%d]", p.index)
 }
 
 // places are what has a path and can be mounted, the shallowest first.

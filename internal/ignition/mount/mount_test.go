@@ -81,7 +81,7 @@ func TestNoLinkLeadsToAMountPoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := New(Config{Root: root}).Run(context.Background(), config(t, `[{"device":"/dev/null","path":"/var/lib","format":"ext4"}]`))
-	if err == nil || !strings.Contains(err.Error(), "$.storage.filesystems.0") || !strings.Contains(err.Error(), "links are not followed") {
+	if err == nil || !strings.Contains(err.Error(), "$.storage.filesystems[0]") || !strings.Contains(err.Error(), "links are not followed") {
 		t.Errorf("got %v", err)
 	}
 	if left, _ := os.ReadDir(outside); len(left) > 0 {
