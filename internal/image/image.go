@@ -17,6 +17,7 @@ import (
 	"holdfast/internal/blob"
 	"holdfast/internal/blob/derived"
 	"holdfast/internal/deb"
+	"holdfast/internal/gocmd"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
@@ -51,14 +52,6 @@ type Options struct {
 	Progress progress.Reporter // by default silent
 }
 
-// A MissingToolError tells that a program is needed, and how to get it.
-type MissingToolError struct{ Tool, Install string }
-
-func (e *MissingToolError) Error() string { return fmt.Sprintf("%s: no such program here", e.Tool) }
-
-// Hint says what a person can do.
-func (e *MissingToolError) Hint() string { return e.Install }
-
 // A build is what all images have in common while they are made.
 type build struct {
 	Options
@@ -89,7 +82,7 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 		return nil, err
 	}
 	b := &build{Options: o, spool: spool, kept: &kept{}, compiler: compiler{
-		tool: cmp.Or(o.Go, "go"), arch: o.Lock.Architecture, dir: o.Recipe.Dir(), temp: o.TempDir, version: o.Lock.Go,
+		Go: gocmd.Go{Tool: cmp.Or(o.Go, "go"), Arch: o.Lock.Architecture}, dir: o.Recipe.Dir(), temp: o.TempDir, version: o.Lock.Go,
 	}}
 	if len(o.Recipe.Programs) > 0 || o.Recipe.Machine != nil {
 		err = b.compiler.check(ctx, o.Lock.Go)

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"holdfast/internal/gocmd"
 )
 
 // goProxy serves one module from files: https://go.dev/ref/mod#goproxy-protocol
@@ -49,7 +51,7 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 	t.Setenv("GONOSUMDB", "example.org")
 	t.Setenv("GOMODCACHE", t.TempDir())
 	t.Cleanup(func() { run(t, "go", "clean", "-modcache") }) // its files are read-only
-	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
+	c := compiler{Go: gocmd.Go{Tool: "go", Arch: "amd64"}, dir: t.TempDir(), temp: t.TempDir()}
 	out := filepath.Join(t.TempDir(), "x")
 	check(t, compileTo(t, c, "example.org/tool@v1.2.3", out))
 	listed := string(run(t, "go", "version", "-m", out))
@@ -66,7 +68,7 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 }
 
 func TestProgramWithoutAModuleIsExplained(t *testing.T) {
-	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir()}
+	c := compiler{Go: gocmd.Go{Tool: "go", Arch: "amd64"}, dir: t.TempDir()}
 	err := compileTo(t, c, ".", filepath.Join(t.TempDir(), "x"))
 	if err == nil || !strings.Contains(err.Error(), "no go.mod") {
 		t.Fatalf("got %v, want the missing go.mod named", err)
@@ -78,7 +80,7 @@ func TestExperimentsOfTheGoToolchainDoNotReachPrograms(t *testing.T) {
 	t.Setenv("GONOSUMDB", "example.org")
 	t.Setenv("GOMODCACHE", t.TempDir())
 	t.Cleanup(func() { run(t, "go", "clean", "-modcache") })
-	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
+	c := compiler{Go: gocmd.Go{Tool: "go", Arch: "amd64"}, dir: t.TempDir(), temp: t.TempDir()}
 	out := filepath.Join(t.TempDir(), "x")
 	t.Setenv("GOEXPERIMENT", "nogreenteagc")
 	check(t, compileTo(t, c, "example.org/tool@v1.2.3", out))
