@@ -34,6 +34,7 @@ type Network struct {
 	Subnet  netip.Prefix `json:"subnet"`
 	Gateway netip.Addr   `json:"gateway"`
 	MTU     int          `json:"mtu"`
+	Tree    string       `json:"tree,omitempty"` // of a node: what makes its rules
 }
 
 // A Handle names a machine that was started. Only Machines know what is in it.
@@ -61,9 +62,9 @@ type Machines interface {
 type Components struct {
 	Version string // of Kubernetes
 	Tree    string // folder: the root of a node
-	Bin     string // folder: kube, containerd, containerd-shim-runc-v2, ctr
-	CNI     string // folder: plugins for pod networks
-	Images  string // folder: OCI archives that every node has
+	// Files are programs and images by where nodes have them: bin/kube,
+	// bin/containerd, cni/bridge, images/pause.tar.
+	Files   map[string]string
 	Pause   string // names of images in there
 	CoreDNS string
 }

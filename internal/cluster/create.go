@@ -87,6 +87,10 @@ func (f *Fleet) bringUp(ctx context.Context, s *Spec) error {
 	if err != nil {
 		return err
 	}
+	s.Network.Tree = c.Tree
+	if err := f.save(s); err != nil {
+		return err
+	}
 	if err := f.Machines.Connect(s.Network); err != nil {
 		return err
 	}

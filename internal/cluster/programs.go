@@ -15,22 +15,18 @@ func netipPrefix(a netip.Addr, in netip.Prefix) netip.Prefix { return netip.Pref
 // keepPrograms gives the cluster links to the programs and images of this build:
 // a newer build, or a collector, takes nothing from under nodes that run.
 func (f *Fleet) keepPrograms(name string, c *Components) error {
-	for part, from := range map[string]string{"bin": c.Bin, "cni": c.CNI, "images": c.Images} {
-		to := filepath.Join(f.programs(name), part)
-		if err := errors.Join(os.RemoveAll(to), os.MkdirAll(to, 0o755)); err != nil {
+	dir := f.programs(name)
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	for _, part := range []string{"bin", "cni", "images"} {
+		if err := os.MkdirAll(filepath.Join(dir, part), 0o755); err != nil {
 			return err
 		}
-		entries, err := os.ReadDir(from)
-		if err != nil {
+	}
+	for to, from := range c.Files {
+		if err := linkOrCopy(from, filepath.Join(dir, to)); err != nil {
 			return err
-		}
-		for _, e := range entries {
-			if e.IsDir() {
-				continue
-			}
-			if err := linkOrCopy(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())); err != nil {
-				return err
-			}
 		}
 	}
 	return nil

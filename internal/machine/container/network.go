@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -19,7 +20,8 @@ import (
 type Network struct {
 	ID     string       // 8 hexadecimal digits: all names are made of it
 	Subnet netip.Prefix // the host has its first address
-	Tree   string       // of a node image: its nft, so that the host needs none
+	MTU    int
+	Tree   string // of a node image: its nft, so that the host needs none; "": there never were rules
 }
 
 // insideLink is what a machine calls its link.
@@ -46,7 +48,7 @@ func (n Network) outside(i int) string { return fmt.Sprintf("hf%s.%d", n.ID, i) 
 func (n Network) Up() error {
 	link, err := netlink.LinkByName(n.bridge())
 	if isAbsent(err) {
-		link = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: n.bridge()}}
+		link = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: n.bridge(), MTU: n.MTU}}
 		err = netlink.LinkAdd(link)
 	}
 	if err != nil {
@@ -115,6 +117,9 @@ table inet TABLE {
 
 // nft runs the node image's nft on the host's network.
 func (n Network) nft(rules string) error {
+	if n.Tree == "" {
+		return nil
+	}
 	cmd := exec.Command("/usr/sbin/nft", "-f", "-")
 	cmd.Dir, cmd.Env = "/", []string{"LC_ALL=C"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: n.Tree}
@@ -141,7 +146,7 @@ func (n Network) plug(index, pid int) error {
 		}
 	}
 	veth := &netlink.Veth{
-		LinkAttrs: netlink.LinkAttrs{Name: name, MTU: bridge.Attrs().MTU, MasterIndex: bridge.Attrs().Index},
+		LinkAttrs: netlink.LinkAttrs{Name: name, MTU: n.MTU, MasterIndex: bridge.Attrs().Index},
 		PeerName:  insideLink, PeerNamespace: netlink.NsPid(pid),
 	}
 	if err := netlink.LinkAdd(veth); err != nil {
@@ -179,3 +184,33 @@ func Taken() ([]netip.Prefix, error) {
 	}
 	return taken, nil
 }
+
+// OutsideMTU is that of the link which the host's default route takes.
+func OutsideMTU() (int, error) {
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range routes {
+		if r.Dst != nil && !r.Dst.IP.IsUnspecified() {
+			continue
+		}
+		if l, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
+			return l.Attrs().MTU, nil
+		}
+	}
+	return 1500, nil // there is no outside
+}
+
+// Bridges counts the networks of container machines that are up.
+func Bridges() (n int, err error) {
+	links, err := netlink.LinkList()
+	for _, l := range links {
+		if name := l.Attrs().Name; l.Type() == "bridge" && bridgeForm.MatchString(name) {
+			n++
+		}
+	}
+	return n, err
+}
+
+var bridgeForm = regexp.MustCompile(`^hf[0-9a-f]{8}$`)
