@@ -129,7 +129,7 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 
 // program compiles and spools a Go program that will lie at path.
 func (b *build) program(ctx context.Context, module, pkg, path string) (tree.Content, error) {
-	step := b.Progress.Start("compile "+pkg, 0, progress.None)
+	step := b.Progress.Start("compile "+nameOf(module, pkg), 0, progress.None)
 	content, err := b.compile(ctx, module, pkg)
 	if err != nil {
 		err = fmt.Errorf("program %s: %w", pkg, err)
@@ -142,4 +142,12 @@ func (b *build) program(ctx context.Context, module, pkg, path string) (tree.Con
 	}
 	step.Done("")
 	return content, nil
+}
+
+// nameOf is what a program is called while it is compiled.
+func nameOf(module, pkg string) string {
+	if pkg == "." {
+		return module
+	}
+	return pkg
 }

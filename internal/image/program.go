@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"holdfast/internal/gocmd"
+	"holdfast/internal/image/recipe"
 )
 
 // A ToolchainError tells that Go here is not the Go of the lock, so that the
@@ -42,12 +43,12 @@ func (c compiler) check(ctx context.Context, want string) error {
 }
 
 // module is the folder to build in: for the module ".", the one that holds the
-// recipe's folder; for any other, which is module@version, one made for it.
-// Done removes that again.
+// recipe's folder; for "./folder", that in it; for any other, which is
+// module@version, one made for it. Done removes that again.
 func (c compiler) module(ctx context.Context, module string) (dir string, done func(), err error) {
-	if module == "." {
+	if recipe.IsLocal(module) {
 		dir, err = moduleRoot(c.dir)
-		return dir, func() {}, err
+		return filepath.Join(dir, module), func() {}, err
 	}
 	dir, err = c.require(ctx, module)
 	return dir, func() { _ = os.RemoveAll(dir) }, err

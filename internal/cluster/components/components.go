@@ -1,5 +1,5 @@
-// Package components builds the programs of a cluster: Kubernetes, etcd,
-// containerd, CNI plugins and CoreDNS.
+// Package components builds the programs of a cluster's nodes: Kubernetes,
+// etcd, containerd and CNI plugins. What runs in pods is built by its recipe.
 //
 // Each comes from a Go module below kube/ that pins it by version and hash,
 // and is built here, once: what it was built from names the folder that it is
@@ -41,7 +41,7 @@ type Config struct {
 type Program struct {
 	Name    string // of the file
 	Path    string
-	Module  string // "kube", "containerd", "cni", "coredns"
+	Module  string // "kube", "containerd" or "cni"
 	Version string // upstream's, as "v1.36.3"
 }
 

@@ -41,7 +41,6 @@ var modules = []module{
 			return map[string]string{plugins + "/pkg/utils/buildversion.BuildVersion": version}
 		},
 	},
-	{name: "coredns", dir: "coredns", upstream: "github.com/coredns/coredns", packages: []string{"."}},
 }
 
 func below(prefix string, names ...string) []string {
