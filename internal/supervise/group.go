@@ -1,8 +1,10 @@
 package supervise
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,8 +15,8 @@ import (
 
 // A group is all processes of a service.
 type group interface {
-	enter(*syscall.SysProcAttr) // before a process is started
-	add(pid int)                // after it
+	// start calls what starts a process, so that it is one of the group.
+	start(attr *syscall.SysProcAttr, process func() (pid int, err error)) error
 	has(pid int) bool
 	signal(unix.Signal)
 	empty() bool
@@ -47,19 +49,27 @@ type cgroup struct {
 	unified bool
 }
 
-func (c *cgroup) enter(attr *syscall.SysProcAttr) {
-	attr.UseCgroupFD, attr.CgroupFD = c.unified, int(c.dir.Fd())
-}
-
-// add moves a process where it could not be started in its group: version 1 has
-// no such call.
-func (c *cgroup) add(pid int) {
-	if !c.unified {
-		_ = os.WriteFile(c.file(), []byte(strconv.Itoa(pid)), 0) // it may have ended
+// start has the kernel make the process in the group. Version 1 has no such
+// call, but there a thread alone may join, and what it forks is where it is.
+func (c *cgroup) start(attr *syscall.SysProcAttr, process func() (int, error)) error {
+	if c.unified {
+		attr.UseCgroupFD, attr.CgroupFD = true, int(c.dir.Fd())
+		_, err := process()
+		return err
 	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with its goroutine
+		self := []byte(strconv.Itoa(unix.Gettid()))
+		err := os.WriteFile(filepath.Join(c.dir.Name(), "tasks"), self, 0)
+		if err == nil {
+			_, err = process()
+			err = errors.Join(err, os.WriteFile(filepath.Join(filepath.Dir(c.dir.Name()), "tasks"), self, 0))
+		}
+		done <- err
+	}()
+	return <-done
 }
-
-func (c *cgroup) file() string { return filepath.Join(c.dir.Name(), "cgroup.procs") }
 
 // members includes those of groups below: services may make them.
 func (c *cgroup) members() []int {
@@ -70,7 +80,7 @@ func (c *cgroup) members() []int {
 		}
 		raw, _ := os.ReadFile(filepath.Join(path, "cgroup.procs"))
 		for word := range strings.FieldsSeq(string(raw)) {
-			if pid, err := strconv.Atoi(word); err == nil {
+			if pid, err := strconv.Atoi(word); err == nil && pid != os.Getpid() {
 				pids = append(pids, pid)
 			}
 		}
@@ -107,9 +117,13 @@ func (c *cgroup) remove() {
 // in.
 type sessions struct{ leaders []int }
 
-func (s *sessions) enter(*syscall.SysProcAttr) {}
-
-func (s *sessions) add(pid int) { s.leaders = append(s.leaders, pid) }
+func (s *sessions) start(_ *syscall.SysProcAttr, process func() (int, error)) error {
+	pid, err := process()
+	if err == nil {
+		s.leaders = append(s.leaders, pid)
+	}
+	return err
+}
 
 func (s *sessions) has(pid int) bool {
 	sid, err := unix.Getsid(pid)

@@ -102,11 +102,11 @@ func (r *run) launch(c Command, more ...string) (pid int, end <-chan unix.WaitSt
 	} else {
 		attr.Sys.Credential = credential
 	}
-	r.group.enter(attr.Sys)
-	pid, end, err = r.s.Processes.StartAs(path, argv, attr)
-	if err == nil {
-		r.group.add(pid)
-	}
+	err = r.group.start(attr.Sys, func() (int, error) {
+		var err error
+		pid, end, err = r.s.Processes.StartAs(path, argv, attr)
+		return pid, err
+	})
 	return pid, end, err
 }
 

@@ -113,7 +113,9 @@ func (b *bench) says(line string) {
 	b.t.Fatalf("got %q, want %q", b.wrote(), line)
 }
 
-func sh(script string) []Command { return []Command{{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Verbatim: true}} }
+func sh(script string) []Command {
+	return []Command{{Path: "/bin/sh", Args: []string{"sh", "-c", script}, Verbatim: true}}
+}
 
 const forever = "exec sleep 1000"
 
