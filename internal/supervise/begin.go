@@ -12,7 +12,7 @@ import (
 
 // begin brings a service up.
 func (r *run) begin(ctx context.Context) outcome {
-	if r.u.Kind == Target {
+	if r.u.processless() {
 		return outcome{}
 	}
 	if o := r.commands(ctx, r.u.StartIf, r.u.StartTimeout); !o.ok() {
@@ -134,6 +134,9 @@ func (r *run) follow(text string) {
 
 // hold is the time in which a service is up.
 func (r *run) hold(ctx context.Context) (o outcome) {
+	if r.u.Kind == Timed {
+		return r.tick(ctx)
+	}
 	stays := r.u.Kind == Target || r.u.RemainAfter
 	if r.death == nil && !stays {
 		return outcome{}

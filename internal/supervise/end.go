@@ -11,7 +11,7 @@ import (
 
 // end takes a service down; up says that it had started.
 func (r *run) end(o outcome, up bool) outcome {
-	if r.u.Kind == Target {
+	if r.u.processless() {
 		return o
 	}
 	ctx := context.Background()

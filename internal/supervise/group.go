@@ -142,3 +142,18 @@ func (s *sessions) empty() bool {
 }
 
 func (s *sessions) remove() {}
+
+// FindCgroup makes the folder for Config.Cgroup where this system has a cgroup
+// hierarchy that it may write to, and returns "" where not.
+func FindCgroup(name string) string {
+	for _, hierarchy := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/unified"} {
+		if _, err := os.Stat(filepath.Join(hierarchy, "cgroup.procs")); err != nil {
+			continue
+		}
+		dir := filepath.Join(hierarchy, name)
+		if os.MkdirAll(dir, 0o755) == nil {
+			return dir
+		}
+	}
+	return ""
+}

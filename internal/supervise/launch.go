@@ -35,6 +35,10 @@ func (p Process) launcher(words []string, path string, argv []string, c *syscall
 	return slices.Concat(words, []string{string(raw)}, argv)
 }
 
+// ExitLaunch is the code of a launcher that could not become the program
+// (systemd.exec(5), EXIT_EXEC).
+const ExitLaunch = 203
+
 // Launch is what the launcher does with the words behind its own: it never
 // returns when all goes well.
 func Launch(words []string) error {

@@ -54,12 +54,18 @@ func (s *Supervisor) rest(u *unit, o outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u.status.told(o)
+	u.ended = time.Now()
 	u.stop()
 	u.live = false
 	s.note(u, state)
 	for _, other := range s.units {
 		if other.live && slices.Contains(other.BindsTo, u.Name) {
 			s.cancel(other)
+		}
+	}
+	for _, name := range u.OnFailure {
+		if state == Failed && !s.ending {
+			s.start(name)
 		}
 	}
 	if u.again && !s.ending {

@@ -66,6 +66,7 @@ type Folder struct {
 	Mode     os.FileMode
 	Remove   bool // when the service has stopped
 	Keep     bool // over restarts
+	Root     bool // it stays root's
 }
 
 // searchPath is systemd's for programs and for PATH.
@@ -184,7 +185,11 @@ func (p Process) prepare(id identity) error {
 		if err := os.MkdirAll(f.Path, 0o755); err != nil {
 			return err
 		}
-		if err := errors.Join(os.Chmod(f.Path, f.Mode), os.Lchown(f.Path, int(id.UID), int(id.GID))); err != nil {
+		uid, gid := int(id.UID), int(id.GID)
+		if f.Root {
+			uid, gid = 0, 0
+		}
+		if err := errors.Join(os.Chmod(f.Path, f.Mode), os.Lchown(f.Path, uid, gid)); err != nil {
 			return err
 		}
 	}

@@ -35,7 +35,7 @@ func (s *Supervisor) newRun(u *unit) (r *run, err error) {
 			r.close()
 		}
 	}()
-	if u.Kind == Target {
+	if u.processless() {
 		return r, nil
 	}
 	if r.id, err = u.Process.identify(); err != nil {

@@ -21,6 +21,7 @@ const (
 	Exec    = "exec"    // once the program was found and runs
 	Notify  = "notify"  // once it said READY=1
 	Oneshot = "oneshot" // once all of its commands ended well
+	Timed   = "timer"   // once its Timer runs
 )
 
 // A Service is what is supervised. Names of others that are not in the
@@ -36,6 +37,8 @@ type Service struct {
 	Requires, BindsTo []string
 	Wants             []string // started with it, whatever comes of them
 	PartOf            []string // stopped and restarted with them
+	OnFailure         []string // started when it has failed for good
+	Timer             *Timer   // of one that starts another
 	// Condition and Assert say why it is not to be started, "" to go on. Unmet
 	// conditions count as success.
 	Condition, Assert func() string
@@ -67,6 +70,9 @@ type Command struct {
 	Verbatim      bool
 	Privileged    bool // as root, whatever the service's user
 }
+
+// processless says that a service has no programs of its own.
+func (s *Service) processless() bool { return s.Kind == Target || s.Kind == Timed }
 
 func (s *Service) defaults() {
 	s.Kind = cmp.Or(s.Kind, Simple)

@@ -60,6 +60,8 @@ type unit struct {
 	status Status
 	starts []time.Time
 	live   bool
+	begun  time.Time // when it became active last, for timers
+	ended  time.Time // when it was active last
 	stop   context.CancelFunc
 	ending bool // it was asked to stop
 	again  bool // it is to be started again when it has stopped
@@ -305,6 +307,9 @@ func (s *Supervisor) await(ctx context.Context, holds func() bool) error {
 func (s *Supervisor) note(u *unit, state string) {
 	if state != "" && u.status.State != state {
 		u.status.State, u.status.Since = state, time.Now()
+		if state == Activating {
+			u.begun = u.status.Since
+		}
 	}
 	close(s.changed)
 	s.changed = make(chan struct{})
