@@ -177,6 +177,16 @@ func (v volume) flags(ctx context.Context) ([]string, error) {
 	return m.Config.Flags, err
 }
 
+// quick is for keys that are random: a slow derivation would keep nobody out.
+var quick = []string{"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}
+
+// isTemporary says that the key is random and taken away again; it is derived
+// as the config wants where that says how.
+func (v volume) isTemporary() bool {
+	says := func(o types.LuksOption) bool { return strings.HasPrefix(string(o), "--pbkdf") || strings.HasPrefix(string(o), "-i") || strings.HasPrefix(string(o), "--iter-time") }
+	return v.luks.Clevis.IsPresent() && isEmpty(v.luks.KeyFile.Source) && !slices.ContainsFunc(v.luks.Options, says)
+}
+
 func (v volume) format(ctx context.Context) error {
 	if err := wipeDevice(v.dev); err != nil {
 		return fmt.Errorf("wipe: %w", err)
@@ -187,6 +197,9 @@ func (v volume) format(ctx context.Context) error {
 	}
 	if !isEmpty(v.luks.UUID) {
 		args = append(args, "--uuid", *v.luks.UUID)
+	}
+	if v.isTemporary() {
+		args = append(args, quick...)
 	}
 	for _, o := range v.luks.Options {
 		args = append(args, string(o))
@@ -211,9 +224,8 @@ func (v volume) cryptsetup(ctx context.Context, args []string, secrets ...[]byte
 	return err
 }
 
-// bind adds a key that the TPM holds, proves that it opens the volume, and only
-// then takes the generated one away. The key is random: a slow derivation from
-// it would keep nobody out.
+// bind adds a random key that the TPM holds, proves that it opens the volume,
+// and only then takes the generated one away.
 func (v volume) bind(ctx context.Context) error {
 	passphrase, err := v.passphrase()
 	if err != nil {
@@ -229,8 +241,8 @@ func (v volume) bind(ctx context.Context) error {
 		return err
 	}
 	slot := freeSlot(before.Keyslots)
-	if err := v.cryptsetup(ctx, []string{"luksAddKey", "--batch-mode", "--key-file", SecretPath(0), "--key-slot", slot,
-		"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", v.dev, SecretPath(1)}, v.key, passphrase); err != nil {
+	args := append([]string{"luksAddKey", "--batch-mode", "--key-file", SecretPath(0), "--key-slot", slot}, quick...)
+	if err := v.cryptsetup(ctx, append(args, v.dev, SecretPath(1)), v.key, passphrase); err != nil {
 		return err
 	}
 	token, err := json.Marshal(map[string]any{"type": "clevis", "keyslots": []string{slot}, "jwe": jwe})
