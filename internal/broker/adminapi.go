@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -216,8 +217,16 @@ func (b *Broker) withdrawConfiguration(w http.ResponseWriter, r *http.Request, a
 
 // — audit —
 
-func (b *Broker) getAudit(w http.ResponseWriter, _ *http.Request, _ string) error {
-	log, err := b.audit.open()
+// getAudit is GET /kbs/v0/holdfast/audit?from=N, all but the log's first N bytes.
+func (b *Broker) getAudit(w http.ResponseWriter, r *http.Request, _ string) error {
+	from, err := number(r, "from", 0)
+	if err != nil {
+		return err
+	}
+	log, err := b.audit.open(from)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return refuse(http.StatusRequestedRangeNotSatisfiable, kindSerde, "the log has fewer than %d bytes", from)
+	}
 	if err != nil {
 		return err
 	}

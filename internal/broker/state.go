@@ -67,6 +67,8 @@ type Records interface {
 	KeepDecision(ctx context.Context, d *api.RecordedDecision) error
 	// Decisions returns at most most of them, those behind after, in order.
 	Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error)
+	// DecisionsOf tells of those about at most 500 sessions, in order.
+	DecisionsOf(ctx context.Context, sessions []string, tell func(api.RecordedDecision)) error
 	// Once takes an ID that nobody can take again until its time is over;
 	// fs.ErrExist when somebody did.
 	Once(ctx context.Context, id string, until time.Time) error
