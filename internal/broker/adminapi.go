@@ -29,10 +29,12 @@ func readJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error 
 	return nil
 }
 
-// set makes a new version of what v names.
-func (b *Broker) set(ctx context.Context, v api.Version) error {
-	v.Time = b.cfg.Now()
-	_, err := b.state.SetDocument(ctx, v)
+// set makes a new version of what each of all names, or none.
+func (b *Broker) set(ctx context.Context, all ...api.Version) error {
+	for i := range all {
+		all[i].Time = b.cfg.Now()
+	}
+	_, err := b.state.SetDocument(ctx, all...)
 	return err
 }
 

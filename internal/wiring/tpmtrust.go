@@ -72,6 +72,16 @@ func (v *tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Ses
 	return verifier.Resume(request, kept)
 }
 
+// above is what stands between a TPM's certificate and a root that is trusted
+// now.
+func (v *tpmVerifier) above(certificate []byte) ([][]byte, error) {
+	verifier, err := v.verifier()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Above(certificate)
+}
+
 func (v *tpmVerifier) verifier() (*verify.Verifier, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
