@@ -251,13 +251,14 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 // An attestation is a message that is well-formed and answers our nonce.
 type attestation struct {
 	api.KBSAttestation
+	body     []byte // of the request, which all else here was read from
 	initData *initdata.Document
 	digest   []byte                     // of the canonical runtime data
 	devices  map[string]json.RawMessage // evidence of additional ones, by kind
 }
 
 func parseAttestation(body []byte, nonce string, known *documents) (*attestation, error) {
-	var a attestation
+	a := attestation{body: body}
 	if err := exactly(body, &a.KBSAttestation); err != nil {
 		return nil, fmt.Errorf("deserialize Attestation: %w", err)
 	}

@@ -22,6 +22,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/ear"
+	"holdfast/internal/plainjson"
 )
 
 // A TokenKey signs attestation results.
@@ -146,7 +147,7 @@ func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
 	now := m.now()
 	m.clock.issued(r.Session, now)
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
-	payload, err := json.Marshal(ear.Claims(r))
+	payload, err := plainjson.Marshal(ear.Claims(r))
 	if err != nil {
 		return "", err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/plainjson"
 )
 
 // KeepAttested keeps what a session proved until its time, and at most most
@@ -109,6 +110,17 @@ func (s *Store) decided(d *api.RecordedDecision) ([]row, error) {
 	if d == nil {
 		return nil, nil
 	}
-	record, err := json.Marshal(d)
+	record, err := plainjson.Marshal(map[string]any{
+		"time": d.Time, "session": d.Session, "action": d.Action, "tee": d.TEE, "kind": d.Kind, "policy": d.Policy,
+		"input": compact(d.Input), "data": compact(d.Data), "allow": d.Allow, "reasons": d.Reasons, "engine": d.Engine,
+	})
 	return []row{{decisionsTable, []any{d.Session, d.Action, record}, s.cfg.KeepDecisions}}, err
+}
+
+// compact is JSON that its maker left no space in.
+func compact(raw json.RawMessage) any {
+	if raw == nil {
+		return nil
+	}
+	return plainjson.Ready(raw)
 }
