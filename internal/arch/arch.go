@@ -29,7 +29,7 @@ var Layers = []Layer{
 		"deb", "blob", "attest", "boot", "ignition", "enc", "swtpm", "devmapper", "egress", "keys", "proof", "journal", "resume",
 		"access", "form", "login", "upstream", "cosign", "rebuilt", "seal", "hsm", "ca", "keyprovider", "supervise"}},
 	{Name: "vocabulary", Pure: true, Packages: []string{"oci", "did", "sign", "policy", "api"}},
-	{Name: "ground", Plain: true, Packages: []string{"ahead", "atomicfile", "input", "progress", "nearest", "arch", "follow"}},
+	{Name: "ground", Plain: true, Packages: []string{"ahead", "atomicfile", "input", "progress", "nearest", "arch", "follow", "plainjson"}},
 }
 
 // layerOf finds the layer of a package path below internal/.
