@@ -9,6 +9,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/node/container"
+	"holdfast/internal/supervise"
 	"holdfast/internal/wiring/approve"
 	"holdfast/internal/wiring/machine"
 	"holdfast/internal/wiring/provision"
@@ -18,6 +19,10 @@ func main() {
 	if words, ok := provision.Words(os.Args); ok {
 		c := provision.Command{Args: words, Env: os.Getenv, Stdout: os.Stdout, Stderr: os.Stderr}
 		os.Exit(c.Run(context.Background()))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "launch" { // a service, which the supervisor has set up so
+		fmt.Fprintln(os.Stderr, "holdfast-node: launch:", supervise.Launch(os.Args[2:]))
+		os.Exit(supervise.ExitLaunch)
 	}
 	if words, ok := container.Words(os.Args); ok {
 		os.Exit(container.Main(words))
