@@ -85,7 +85,9 @@ func TestAPIServerIsReadyOverItsEtcd(t *testing.T) {
 		time.Sleep(200 * time.Millisecond)
 	}
 	t.Logf("ready %v after its start", time.Since(begun).Round(100*time.Millisecond))
-	var version struct{ ClientVersion, ServerVersion struct{ GitVersion, Minor string } }
+	var version struct {
+		ClientVersion, ServerVersion struct{ GitVersion, Minor string }
+	}
 	out, err := kubectl("version", "-o", "json")
 	check(t, err)
 	check(t, json.Unmarshal([]byte(out), &version))
