@@ -58,6 +58,9 @@ func explainCause(err error) (code int, hint string) {
 	if code, hint, ok := explainMissing(err); ok {
 		return code, hint
 	}
+	if hint, ok := explainCluster(err); ok {
+		return exitFailed, hint
+	}
 	if code, hint, ok := explainLock(err); ok {
 		return code, hint
 	}
