@@ -54,8 +54,8 @@ func (b *Broker) keepSession(ctx context.Context, s session, a *attestation, jud
 		k.references = append(k.references, judged.references.envelopes[id])
 	}
 	var err error
-	if chain := b.cfg.Proofs.EndorsementChain; chain != nil {
-		if k.chain, err = chain(); err != nil {
+	if chain := b.cfg.Proofs.EndorsementChain; chain != nil && s.offer != nil {
+		if k.chain, err = chain(s.offer.EKCertificate); err != nil {
 			return err
 		}
 	}
