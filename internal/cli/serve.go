@@ -74,6 +74,7 @@ func serveFlags(c *cobra.Command) func() (*wiring.ServeConfig, error) {
 	c.Flags().BoolVar(&cfg.TLS, "tls", false, "speak TLS on loopback, too")
 	c.Flags().BoolVar(&cfg.TPMs.Makers, "trust-tpm-makers", false, "believe the TPMs of all makers whose certificates this program holds")
 	c.Flags().StringVar(&cfg.Issuers, "issuers", "", "file that lists other brokers and verifiers whose tokens this broker takes; read again when it changes")
+	c.Flags().BoolVar(&cfg.PlainAdminTokens, "plain-admin-tokens", false, "take administrators' tokens as Trustee's kbs-client makes them, too: who sees one can use it again until it expires")
 	limits := limitFlags(c)
 	gatewayFlags(c, &cfg.Gateway)
 	peerFlags(c, &cfg.Peer)
