@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"holdfast/internal/supervise"
 	"holdfast/internal/wiring/machine"
 	"holdfast/internal/wiring/provision"
 )
@@ -15,6 +16,10 @@ func main() {
 	if words, ok := provision.Words(os.Args); ok {
 		c := provision.Command{Args: words, Env: os.Getenv, Stdout: os.Stdout, Stderr: os.Stderr}
 		os.Exit(c.Run(context.Background()))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "launch" { // a service, which the supervisor has set up so
+		fmt.Fprintln(os.Stderr, "holdfast-node: launch:", supervise.Launch(os.Args[2:]))
+		os.Exit(supervise.ExitLaunch)
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "holdfast-node: runs as process 1 of a machine image, or as ignition")
