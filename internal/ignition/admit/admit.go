@@ -96,6 +96,9 @@ func (k Key) IsZero() bool { return k.id == "" && k.roots == nil }
 // A Gate admits configs by a key.
 type Gate struct {
 	Key Key
+	// Strict admits without a key only what is named by its hash: for what a
+	// config brings in that was authorised itself.
+	Strict bool
 	Now func() time.Time // by which certificates hold; time.Now when nil
 }
 
@@ -107,8 +110,10 @@ func (g Gate) Admit(_ context.Context, source string, raw []byte, hashed bool) (
 	switch {
 	case g.Key.IsZero() && isSigned:
 		return nil, refuse(source, "it is signed, and no key is named to check it by: want -config-key, or ignition.config.key on the kernel's command line")
-	case g.Key.IsZero(), !isSigned && hashed:
+	case !isSigned && hashed, g.Key.IsZero() && !g.Strict:
 		return raw, nil
+	case g.Key.IsZero():
+		return nil, refuse(source, "it is not named by its hash, so whoever authorised what names it did not authorise it: want verification.hash")
 	case !isSigned && len(bytes.TrimSpace(raw)) == 0:
 		return nil, refuse(source, "there is none, and a key must have signed it")
 	case !isSigned:

@@ -67,6 +67,16 @@ func TestASignedConfigIsItsBytes(t *testing.T) {
 	}
 }
 
+func TestAStrictGateAdmitsWhatIsNamedByItsHashAlone(t *testing.T) {
+	g := Gate{Strict: true}
+	if got, err := g.Admit(t.Context(), "http://h/a", []byte(config), true); err != nil || string(got) != config {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := g.Admit(t.Context(), "http://h/a", []byte(config), false); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "want verification.hash") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestWhatTheKeyDidNotSignIsRefusedWithTheReason(t *testing.T) {
 	ours, other := ring(t), ring(t)
 	mine := signed(t, ours)
