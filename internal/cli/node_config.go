@@ -49,7 +49,7 @@ type checkedConfig struct {
 }
 
 func (a *app) nodeConfigCheck() *cobra.Command {
-	var files string
+	var files, key string
 	c := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say what is wrong in a config, and where",
@@ -64,12 +64,17 @@ Exit codes: 0 valid, with or without warnings; 3 not valid; 1 it cannot be read;
 		Args:    cobra.ExactArgs(1),
 	}
 	filesFlag(c, &files)
+	configKeyFlag(c, &key)
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		name, raw, err := a.readNodeConfig(args[0])
 		if err != nil {
 			return err
 		}
-		checked, err := checkNodeConfig(name, raw, files)
+		by, err := configKey(key)
+		if err != nil {
+			return err
+		}
+		checked, err := checkNodeConfig(name, raw, wiring.NodeConfig{Files: files, Root: rootOf(name), Key: by})
 		if err != nil {
 			return err
 		}
@@ -88,9 +93,9 @@ func filesFlag(c *cobra.Command, files *string) {
 	c.Flags().StringVar(files, "files-dir", "", "folder of the files that Butane's \"local\" names; without it they are refused")
 }
 
-func checkNodeConfig(name string, raw []byte, files string) (checkedConfig, error) {
+func checkNodeConfig(name string, raw []byte, n wiring.NodeConfig) (checkedConfig, error) {
 	checked := checkedConfig{File: name, Findings: []spec.Finding{}}
-	d, err := wiring.NodeConfig{Files: files, Root: rootOf(name)}.Read(name, raw)
+	d, err := n.Read(name, raw)
 	var bad *spec.InvalidError
 	switch {
 	case errors.As(err, &bad):

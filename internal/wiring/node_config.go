@@ -9,6 +9,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/admit"
 	"holdfast/internal/ignition/butane"
 	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/spec"
@@ -20,6 +21,7 @@ import (
 type NodeConfig struct {
 	Files   string        // folder of the files that Butane names; "": it may name none
 	Root    string        // folder that file URLs of the config lead into; "": it may have none
+	Key     admit.Key     // that must have signed the config; the zero value: nobody
 	Timeout time.Duration // for each thing that is fetched, where the config says nothing
 	Log     *slog.Logger
 }
@@ -30,6 +32,10 @@ func (n NodeConfig) loader() spec.Loader {
 
 // Read reads an Ignition or Butane config.
 func (n NodeConfig) Read(name string, raw []byte) (*spec.Document, error) {
+	raw, err := admit.Gate{Key: n.Key}.Admit(context.Background(), name, raw, false)
+	if err != nil {
+		return nil, err
+	}
 	return n.loader().Load(name, raw)
 }
 
@@ -55,5 +61,5 @@ func (n NodeConfig) Render(ctx context.Context, name string, d *spec.Document) (
 		err := f.Fetch(ctx, settings, r, &b)
 		return b.Bytes(), err
 	}
-	return spec.Renderer{Loader: spec.Loader{Files: n.Root != ""}, Fetch: get}.Render(ctx, name, d.Config)
+	return spec.Renderer{Loader: spec.Loader{Files: n.Root != ""}, Fetch: get, Admit: admit.Gate{Key: n.Key}.Admit}.Render(ctx, name, d.Config)
 }
