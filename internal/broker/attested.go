@@ -61,8 +61,8 @@ func (b *Broker) attested(s session, a *attestation, judged appraisal, token str
 	for _, id := range slices.Sorted(maps.Keys(judged.references.values)) {
 		record.References = append(record.References, judged.references.envelopes[id])
 	}
-	if chain := b.cfg.Proofs.EndorsementChain; chain != nil {
-		record.EndorsementChain, err = chain()
+	if chain := b.cfg.Proofs.EndorsementChain; chain != nil && s.offer != nil {
+		record.EndorsementChain, err = chain(s.offer.EKCertificate)
 	}
 	return record, err
 }

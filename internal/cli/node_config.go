@@ -17,7 +17,7 @@ func (a *app) nodeVerbs() *cobra.Command {
 }
 
 func (a *app) nodeConfigVerbs() *cobra.Command {
-	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender())
+	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender(), a.nodeConfigPlan())
 }
 
 // readNodeConfig reads FILE, or standard input for "-".

@@ -28,6 +28,9 @@ type Config struct {
 	// Prepare does ahead what takes long and needs neither network nor
 	// configuration: making keys in the TPM.
 	Prepare func(ctx context.Context) error
+	// Provision applies the Ignition config of the configuration, once the root
+	// is there. An image without it takes no such configuration.
+	Provision func(ctx context.Context, p Provision) (text string, err error)
 	// Workload is what the machine is for. An error that has a method
 	// Refused() api.RefusedDetail says itself at which stage it was refused.
 	Workload func(ctx context.Context, j Job) (api.ExitDetail, error)
@@ -55,9 +58,8 @@ type machine struct {
 	*reporter
 	processes  *supervise.Reaper
 	background sync.WaitGroup
-	document   []byte
-	guest      api.GuestConfig
-	link       Link
+	configuration
+	link Link
 }
 
 // patience is how long the host may take to read the last words.

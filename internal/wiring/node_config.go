@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/ignition/butane"
 	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/spec"
+	"holdfast/internal/wiring/provision"
 )
 
 // A NodeConfig says how configs of machines are read on the host.
@@ -27,6 +28,16 @@ func (n NodeConfig) loader() spec.Loader {
 // Read reads an Ignition or Butane config.
 func (n NodeConfig) Read(name string, raw []byte) (*spec.Document, error) {
 	return n.loader().Load(name, raw)
+}
+
+// ForMachine reads a config that a machine image is to apply, and gives it as
+// Ignition.
+func (n NodeConfig) ForMachine(name string, raw []byte) ([]byte, error) {
+	d, err := n.Read(name, raw)
+	if err != nil {
+		return nil, err
+	}
+	return d.JSON, provision.Check(name, d.Config)
 }
 
 // Render fetches all that a config merges or is replaced by. A machine reads

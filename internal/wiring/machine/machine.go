@@ -29,8 +29,9 @@ func Run() {
 	debug.SetMemoryLimit(frugal)
 	hardware := new(lateTPM)
 	node.Run(context.Background(), node.Config{
-		Measurer: hardware,
-		Prepare:  hardware.Prepare,
+		Measurer:  hardware,
+		Prepare:   hardware.Prepare,
+		Provision: applyIgnition,
 		Workload: func(ctx context.Context, j node.Job) (api.ExitDetail, error) {
 			exit, err := runGuest(ctx, hardware, j)
 			return exit, refusal(err, j.Document)
