@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -90,12 +91,13 @@ func compareIn(t *testing.T, image, initrd string) map[string][]string {
 	t.Helper()
 	ctx, end := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer end()
-	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "4G", "-nodefaults", "-no-reboot",
+	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "4G", "-nodefaults", "-no-reboot",
 		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd,
-		"-append", "console=ttyS0 quiet loop.max_part=15 loop.max_loop=8 panic=-1 cryptomgr.notests").Output()
-	if path := os.Getenv("HOLDFAST_BLACKBOX_LOG"); path != "" {
-		check(t, os.WriteFile(path, out, 0o600))
-	}
+		"-append", "console=ttyS0 quiet loop.max_part=15 loop.max_loop=8 panic=-1 cryptomgr.notests")
+	var console bytes.Buffer
+	qemu.Stdout = io.MultiWriter(&console, kept(t))
+	err := qemu.Run()
+	out := console.Bytes()
 	if err != nil || !bytes.Contains(out, []byte("beside: done")) {
 		t.Fatalf("the machine did not come to its end: %v\n%s", err, out[max(0, len(out)-4000):])
 	}
@@ -112,6 +114,19 @@ func compareIn(t *testing.T, image, initrd string) map[string][]string {
 		}
 	}
 	return said
+}
+
+// kept is where somebody asked for all that is said.
+func kept(t *testing.T) io.Writer {
+	t.Helper()
+	path := os.Getenv("HOLDFAST_BLACKBOX_LOG")
+	if path == "" {
+		return io.Discard
+	}
+	f, err := os.Create(path)
+	check(t, err)
+	t.Cleanup(func() { check(t, f.Close()) })
+	return f
 }
 
 var (

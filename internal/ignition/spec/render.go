@@ -46,6 +46,9 @@ func (r Renderer) Render(ctx context.Context, name string, cfg Config) (*Rendere
 	}
 	run.out.Config = whole
 	run.use(whole)
+	if len(run.out.Sources) == 0 {
+		return &run.out, nil // it is as it was read, and was validated then
+	}
 	s := newSource("the merged config", nil)
 	findings := s.findings(validate.Validate(whole, "json"))
 	if hasErrors(findings) {
