@@ -183,11 +183,17 @@ func TestPodsOfThreeNodesTalkAndClustersDoNotMeet(t *testing.T) {
 			}
 		}
 	}
-	server := strings.TrimPrefix(beside.Server, "https://")
-	host, port, _ := strings.Cut(server, ":")
-	if out, err := l.try(filepath.Join(l.dir(name), "programs/bin/kube"), "kubectl", "--context", "holdfast-"+name, "exec", pods[0], "--",
-		"busybox", "timeout", "3", "busybox", "nc", host, port, "-e", "/bin/busybox", "true"); err == nil {
-		t.Errorf("a pod reaches the API server of another cluster: %q", out)
+	reach := func(server string) error {
+		host, port, _ := strings.Cut(strings.TrimPrefix(server, "https://"), ":")
+		_, err := l.try(filepath.Join(l.dir(name), "programs/bin/kube"), "kubectl", "--context", "holdfast-"+name, "exec", pods[0], "--",
+			"sh", "-c", "busybox nc -w 3 "+host+" "+port+" </dev/null")
+		return err
+	}
+	if err := reach(st.Server); err != nil {
+		t.Errorf("a pod does not reach its own API server: %v", err)
+	}
+	if reach(beside.Server) == nil {
+		t.Error("a pod reaches the API server of another cluster")
 	}
 	l.run(l.holdfast, "cluster", "delete", name)
 	l.run(l.holdfast, "cluster", "delete", other)
