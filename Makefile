@@ -56,6 +56,7 @@ kube:
 
 test-cluster: kube build
 	$(KUBE) -p 1 ./test/kube ./test/cluster
+	$(KUBE) -run Clusters ./test/guide
 
 # The HSM's helper holds a vendor's C library: it alone needs a C compiler.
 pkcs11:
