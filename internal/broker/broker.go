@@ -97,6 +97,7 @@ type Broker struct {
 	book      ruleBook
 	documents documents
 	counts    counters
+	rooms     rooms
 	mux       *http.ServeMux
 }
 
