@@ -18,7 +18,7 @@ func (a *app) nodeVerbs() *cobra.Command {
 }
 
 func (a *app) nodeConfigVerbs() *cobra.Command {
-	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender(), a.nodeConfigPlan())
+	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender(), a.nodeConfigPlan(), a.nodeConfigSign())
 }
 
 // readNodeConfig reads FILE, or standard input for "-".
@@ -58,8 +58,8 @@ one and prints what is wrong or odd in it as FILE:LINE:COLUMN: PATH: problem.
 No value of the config is printed, for it may be a secret. FILE is - for
 standard input. Nothing is fetched.
 
-Exit codes: 0 valid, with or without warnings; 3 not valid; 1 it cannot be read;
-2 usage.`,
+Exit codes: 0 valid, with or without warnings; 3 not valid, or not signed by the
+key; 1 it cannot be read; 2 usage.`,
 		Example: "  holdfast node config check machine.bu\n  holdfast node config check machine.ign --json",
 		Args:    cobra.ExactArgs(1),
 	}
