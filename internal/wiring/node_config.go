@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
@@ -14,7 +15,6 @@ import (
 	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/spec"
 	"holdfast/internal/ignition/volume"
-	"holdfast/internal/wiring/provision"
 )
 
 // A NodeConfig says how configs of machines are read on the host.
@@ -46,7 +46,11 @@ func (n NodeConfig) ForMachine(name string, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.JSON, provision.Check(name, d.Config)
+	list, err := n.Minimal(name, raw, d)
+	if err != nil || !slices.ContainsFunc(list, spec.Finding.IsError) {
+		return d.JSON, err
+	}
+	return nil, &spec.InvalidError{Findings: list}
 }
 
 // fetcher takes files of the folder that the config came from.
