@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,14 @@ func (a *app) readNodeConfig(path string) (name string, raw []byte, err error) {
 	return path, raw, err
 }
 
+// rootOf is the folder of a config in a file: its file URLs lead into it.
+func rootOf(path string) string {
+	if path == "-" || path == "standard input" {
+		return ""
+	}
+	return filepath.Dir(path)
+}
+
 // A checkedConfig is the answer of "node config check".
 type checkedConfig struct {
 	File     string         `json:"file"`
@@ -42,7 +51,7 @@ type checkedConfig struct {
 }
 
 func (a *app) nodeConfigCheck() *cobra.Command {
-	var files, image string
+	var files, key, image string
 	c := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say what is wrong in a config, and where",
@@ -62,6 +71,7 @@ Exit codes: 0 valid, with or without warnings; 3 not valid; 1 it cannot be read;
 		Args:    cobra.ExactArgs(1),
 	}
 	filesFlag(c, &files)
+	configKeyFlag(c, &key)
 	c.Flags().StringVar(&image, "for", "", "what is to apply it: minimal, a machine image of Holdfast, or any (default any; minimal for the variant holdfast)")
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		if image != "" && image != "minimal" && image != "any" {
@@ -71,7 +81,11 @@ Exit codes: 0 valid, with or without warnings; 3 not valid; 1 it cannot be read;
 		if err != nil {
 			return err
 		}
-		checked, err := checkNodeConfig(name, raw, files, image)
+		by, err := configKey(key)
+		if err != nil {
+			return err
+		}
+		checked, err := checkNodeConfig(name, raw, image, wiring.NodeConfig{Files: files, Root: rootOf(name), Key: by})
 		if err != nil {
 			return err
 		}
@@ -90,9 +104,8 @@ func filesFlag(c *cobra.Command, files *string) {
 	c.Flags().StringVar(files, "files-dir", "", "folder of the files that Butane's \"local\" names; without it they are refused")
 }
 
-func checkNodeConfig(name string, raw []byte, files, image string) (checkedConfig, error) {
+func checkNodeConfig(name string, raw []byte, image string, n wiring.NodeConfig) (checkedConfig, error) {
 	checked := checkedConfig{File: name, Findings: []spec.Finding{}}
-	n := wiring.NodeConfig{Files: files}
 	d, err := n.Read(name, raw)
 	var bad *spec.InvalidError
 	switch {

@@ -18,7 +18,7 @@ func (n NodeConfig) Minimal(name string, raw []byte, d *spec.Document) ([]spec.F
 		if d.Butane {
 			list[i], issue.Line = butane.Place(name, raw, issue.Path, issue.Line)
 		} else {
-			list[i] = spec.Place(name, raw, issue.Path)
+			list[i] = spec.Place(name, d.JSON, issue.Path)
 		}
 		list[i].Problem = issue.Text()
 		if issue.Warning {
