@@ -19,7 +19,7 @@ func (a *app) nodeVerbs() *cobra.Command {
 }
 
 func (a *app) nodeConfigVerbs() *cobra.Command {
-	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender(), a.nodeConfigPlan())
+	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender(), a.nodeConfigInitData(), a.nodeConfigPlan())
 }
 
 // readNodeConfig reads FILE, or standard input for "-".
