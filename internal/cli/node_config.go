@@ -85,7 +85,7 @@ Exit codes: 0 valid, with or without warnings; 3 not valid; 1 it cannot be read;
 		if err != nil {
 			return err
 		}
-		checked, err := checkNodeConfig(name, raw, image, wiring.NodeConfig{Files: files, Root: rootOf(name), Key: by})
+		checked, err := checkNodeConfig(name, raw, wiring.NodeConfig{Files: files, Root: rootOf(name), Key: by}, image)
 		if err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func filesFlag(c *cobra.Command, files *string) {
 	c.Flags().StringVar(files, "files-dir", "", "folder of the files that Butane's \"local\" names; without it they are refused")
 }
 
-func checkNodeConfig(name string, raw []byte, image string, n wiring.NodeConfig) (checkedConfig, error) {
+func checkNodeConfig(name string, raw []byte, n wiring.NodeConfig, image string) (checkedConfig, error) {
 	checked := checkedConfig{File: name, Findings: []spec.Finding{}}
 	d, err := n.Read(name, raw)
 	var bad *spec.InvalidError

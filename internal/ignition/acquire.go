@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -183,17 +185,35 @@ func Argument(line, name string) (value string, ok bool) {
 }
 
 // keepAuthorities puts certificates into the config where it names them, for
-// stages that have no network.
+// stages that have no network. What is none is refused, also where nothing
+// would ask for it.
 func (e *engine) keepAuthorities(ctx context.Context, settings types.Ignition) error {
 	for i, ca := range settings.Security.TLS.CertificateAuthorities {
-		if ca.Source == nil || strings.HasPrefix(*ca.Source, "data:") {
+		if ca.Source == nil {
 			continue
 		}
 		var b bytes.Buffer
-		if err := e.Fetch(ctx, settings, ca, &b); err != nil {
+		err := e.Fetch(ctx, settings, ca, &b)
+		if err == nil {
+			err = checkAuthority(b.Bytes())
+		}
+		if err != nil {
 			return At(err, "$.ignition.security.tls.certificateAuthorities[%d]", i)
 		}
-		settings.Security.TLS.CertificateAuthorities[i] = types.Resource{Source: dataURL(b.Bytes())}
+		if !strings.HasPrefix(*ca.Source, "data:") {
+			settings.Security.TLS.CertificateAuthorities[i] = types.Resource{Source: dataURL(b.Bytes())}
+		}
+	}
+	return nil
+}
+
+func checkAuthority(raw []byte) error {
+	block, _ := pem.Decode(raw)
+	if block == nil {
+		return errors.New("has no PEM block, want a certificate")
+	}
+	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+		return fmt.Errorf("is no certificate: %w", err)
 	}
 	return nil
 }

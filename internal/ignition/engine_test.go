@@ -3,8 +3,10 @@ package ignition
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -123,11 +125,26 @@ func TestFetchOfflineAsksForTheNetworkOnlyWhenItIsNeeded(t *testing.T) {
 }
 
 func TestAuthoritiesAreKeptWhereLaterStagesHaveNoNetwork(t *testing.T) {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	m := newMachine(t, head+`,"security":{"tls":{"certificateAuthorities":[{"source":"http://x/ca","compression":"gzip"}]}}}}`)
+	m.Fetch = func(_ context.Context, _ types.Ignition, _ types.Resource, w io.Writer) error {
+		_, err := w.Write(ca)
+		return err
+	}
 	m.run(t, "fetch", "files")
-	ca := m.ran[0].Ignition.Security.TLS.CertificateAuthorities[0]
-	if want := "data:;base64,ZmV0Y2hlZCBodHRwOi8veC9jYQ=="; *ca.Source != want || ca.Compression != nil {
-		t.Errorf("kept %s", *ca.Source)
+	kept := m.ran[0].Ignition.Security.TLS.CertificateAuthorities[0]
+	if want := *dataURL(ca); *kept.Source != want || kept.Compression != nil {
+		t.Errorf("kept %s", *kept.Source)
+	}
+}
+
+func TestAnAuthorityThatIsNoneIsRefusedByItsPlace(t *testing.T) {
+	m := newMachine(t, head+`,"security":{"tls":{"certificateAuthorities":[{"source":"data:,CANARY"}]}}}}`)
+	err := Run(t.Context(), "fetch", m.Config)
+	if err == nil || !strings.Contains(err.Error(), "$.ignition.security.tls.certificateAuthorities[0]: has no PEM block") || strings.Contains(err.Error(), "CANARY") {
+		t.Errorf("got %v", err)
 	}
 }
 

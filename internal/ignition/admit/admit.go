@@ -99,7 +99,7 @@ type Gate struct {
 	// Strict admits without a key only what is named by its hash: for what a
 	// config brings in that was authorised itself.
 	Strict bool
-	Now func() time.Time // by which certificates hold; time.Now when nil
+	Now    func() time.Time // by which certificates hold; time.Now when nil
 }
 
 // Admit gives the config to be parsed. Hashed says that a config that was

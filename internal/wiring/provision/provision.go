@@ -127,7 +127,7 @@ func (c Command) Run(ctx context.Context) int {
 		_, _ = fmt.Fprintln(c.Stdout, Version)
 		return 0
 	}
-	debug.SetGCPercent(25) // a boot has little memory yet, and waits for disks and servers
+	debug.SetGCPercent(50) // a boot has little memory yet, and waits for disks and servers
 	log := newLog(f.toStdout, c.Stdout)
 	provide, err := platform.Find(f.platform)
 	if err != nil {
