@@ -31,8 +31,8 @@ const (
 	maxLog     = 32 << 20
 )
 
-// supervise keeps the machine's services until it is told to end.
-func supervise(answer *os.File) error {
+// runServices keeps the machine's services until it is told to end.
+func runServices(answer *os.File) error {
 	raw, err := os.ReadFile(keptIn)
 	if err != nil {
 		return err
