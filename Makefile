@@ -55,6 +55,8 @@ kube:
 	$(KUBE) -run 'Tell' ./test/kube
 
 test-cluster: kube
+	@$(call install,iproute2 nftables)
+	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
 	$(KUBE) ./test/kube
 
 # The HSM's helper holds a vendor's C library: it alone needs a C compiler.
