@@ -55,6 +55,8 @@ kube:
 	$(KUBE) -run 'Tell' ./test/kube
 
 test-cluster: kube build
+	@$(call install,iproute2 nftables)
+	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
 	$(KUBE) -p 1 ./test/kube ./test/cluster
 	$(KUBE) -run Clusters ./test/guide
 
