@@ -183,7 +183,9 @@ var quick = []string{"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}
 // isTemporary says that the key is random and taken away again; it is derived
 // as the config wants where that says how.
 func (v volume) isTemporary() bool {
-	says := func(o types.LuksOption) bool { return strings.HasPrefix(string(o), "--pbkdf") || strings.HasPrefix(string(o), "-i") || strings.HasPrefix(string(o), "--iter-time") }
+	says := func(o types.LuksOption) bool {
+		return strings.HasPrefix(string(o), "--pbkdf") || strings.HasPrefix(string(o), "-i") || strings.HasPrefix(string(o), "--iter-time")
+	}
 	return v.luks.Clevis.IsPresent() && isEmpty(v.luks.KeyFile.Source) && !slices.ContainsFunc(v.luks.Options, says)
 }
 
