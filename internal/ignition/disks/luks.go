@@ -125,6 +125,8 @@ func (v volume) reusable(ctx context.Context) (bool, error) {
 	switch {
 	case err != nil || found.Type == "":
 		return false, err
+	case v.s.isCutOff(v.dev):
+		return false, nil
 	case found.Type != "crypto_LUKS":
 		return false, fmt.Errorf("%w: %s, label %q", ErrOther, found.Type, found.Label)
 	case v.luks.Clevis.IsPresent():
@@ -179,6 +181,12 @@ func (v volume) format(ctx context.Context) error {
 	if !isEmpty(v.luks.UUID) {
 		args = append(args, "--uuid", *v.luks.UUID)
 	}
+	if v.s.Mark != nil {
+		args = append(args, "--subsystem", v.s.Mark.subsystem())
+	}
+	if v.isTemporary() && !hasDerivation(v.luks) {
+		args = append(args, weakDerivation...)
+	}
 	for _, o := range v.luks.Options {
 		args = append(args, string(o))
 	}
@@ -220,8 +228,8 @@ func (v volume) bind(ctx context.Context) error {
 		return err
 	}
 	slot := freeSlot(before.Keyslots)
-	if err := v.cryptsetup(ctx, []string{"luksAddKey", "--batch-mode", "--key-file", SecretPath(0), "--key-slot", slot,
-		"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000", v.dev, SecretPath(1)}, v.key, passphrase); err != nil {
+	if err := v.cryptsetup(ctx, append(append([]string{"luksAddKey", "--batch-mode", "--key-file", SecretPath(0), "--key-slot", slot},
+		weakDerivation...), v.dev, SecretPath(1)), v.key, passphrase); err != nil {
 		return err
 	}
 	token, err := json.Marshal(map[string]any{"type": "clevis", "keyslots": []string{slot}, "jwe": jwe})
@@ -234,10 +242,26 @@ func (v volume) bind(ctx context.Context) error {
 	if err := v.prove(ctx, jwe); err != nil {
 		return fmt.Errorf("clevis: the volume does not open by the TPM: %w", err)
 	}
-	if !isEmpty(v.luks.KeyFile.Source) {
-		return nil
+	if v.isTemporary() {
+		err = v.cryptsetup(ctx, []string{"luksRemoveKey", "--batch-mode", v.dev, SecretPath(0)}, v.key)
 	}
-	return v.cryptsetup(ctx, []string{"luksRemoveKey", "--batch-mode", v.dev, SecretPath(0)}, v.key)
+	if err != nil || v.s.Mark == nil {
+		return err
+	}
+	return v.seal(ctx)
+}
+
+// isTemporary says whether the key is random and goes as soon as the TPM has
+// another.
+func (v volume) isTemporary() bool {
+	return v.luks.Clevis.IsPresent() && isEmpty(v.luks.KeyFile.Source)
+}
+
+// weakDerivation is strong enough for a key that is random.
+var weakDerivation = []string{"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}
+
+func hasDerivation(l types.Luks) bool {
+	return slices.ContainsFunc(l.Options, func(o types.LuksOption) bool { return strings.HasPrefix(string(o), "--pbkdf") })
 }
 
 func (v volume) prove(ctx context.Context, jwe json.RawMessage) error {
@@ -253,6 +277,9 @@ func (v volume) prove(ctx context.Context, jwe json.RawMessage) error {
 func (v volume) pin() json.RawMessage {
 	if raw := strings.TrimSpace(text(v.luks.Clevis.Custom.Config)); raw != "" {
 		return json.RawMessage(raw)
+	}
+	if v.s.Pin != nil {
+		return v.s.Pin
 	}
 	return json.RawMessage("{}")
 }

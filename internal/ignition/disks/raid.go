@@ -73,10 +73,7 @@ func (s *stage) members(r types.Raid) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		_, name, _ := strings.Cut(":"+found.Label, ":")
-		if i := strings.LastIndexByte(name, ':'); i >= 0 {
-			name = name[i+1:]
-		}
+		name := memberOf(found.Label)
 		switch {
 		case found.Type == "" || s.isCreated(s.alias(string(d))):
 		case found.Type == "linux_raid_member" && name == filepath.Base(r.Name) && (id == "" || id == found.UUID):
@@ -91,6 +88,9 @@ func (s *stage) members(r types.Raid) (int, error) {
 	}
 	return n, nil
 }
+
+// memberOf is the name of a member's array, without the host's before it.
+func memberOf(label string) string { return label[strings.LastIndexByte(label, ':')+1:] }
 
 func (s *stage) isCreated(dev string) bool {
 	target, err := filepath.EvalSymlinks(dev)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,7 @@ func (start Starter) Run(ctx context.Context, c Command) ([]byte, error) {
 		}
 		files = append(files, f)
 	}
-	pid, end, err := start(append([]string{path}, c.Args...), &os.ProcAttr{Dir: "/", Files: files, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}})
+	pid, end, err := start(append([]string{path}, c.Args...), &os.ProcAttr{Dir: "/", Files: slices.Concat(files, c.Files), Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)
 	}

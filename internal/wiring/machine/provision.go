@@ -19,7 +19,7 @@ func applyIgnition(ctx context.Context, p node.Provision) (string, error) {
 		Exec: disks.Starter(p.Processes.Start).Run, Log: slog.New(&consoleLog{say: p.Log}),
 	}
 	if clevis.HasDevice() {
-		b.Bind = clevis.Device()
+		b.TPM = clevis.Device()
 	}
 	return b.Run(ctx)
 }

@@ -27,7 +27,7 @@ type Boot struct {
 	Ignition []byte
 	Digest   string       // of the configuration that it is part of: sha256:…
 	Exec     disks.Runner // nil: programs of PATH
-	Bind     disks.Binder // the TPM; nil: there is none
+	TPM      TPM          // nil: there is none
 	Stage    func(name, text, digest string)
 	Log      *slog.Logger
 	Dir      string // in memory, where nobody else looks; empty: /run/provision
@@ -90,10 +90,24 @@ func (a *application) get(ctx context.Context, r types.Resource, w io.Writer) er
 }
 
 func (a *application) run(ctx context.Context) (string, error) {
-	if err := a.overlays(""); err != nil {
+	if stateIndex(a.config) < 0 {
+		if err := a.overlays(""); err != nil {
+			return "", err
+		}
+		return "applied, in memory", a.stages(ctx, a.files())
+	}
+	k := disks.NewKept(a.disksConfig(false), a.config)
+	found, err := a.look(ctx, k)
+	if err != nil {
 		return "", err
 	}
-	return "applied", a.stages(ctx, a.files())
+	switch found {
+	case done:
+		return "was applied by an earlier boot", a.goOn(ctx, k)
+	case cut:
+		return "applied, after a run that was cut off", a.begin(ctx, k, true)
+	}
+	return "applied", a.begin(ctx, k, false)
 }
 
 // stages runs them in turn and says so.
