@@ -22,6 +22,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/ear"
+	"holdfast/internal/plainjson"
 )
 
 // A TokenKey signs attestation results.
@@ -51,6 +52,7 @@ type tokenMaker struct {
 	now     func() time.Time
 	issuers func() []Issuer
 
+	rooms   sync.Pool // for payloads
 	clock   ratchet
 	mu      sync.Mutex
 	current *signingKey // guarded by mu
@@ -146,18 +148,25 @@ func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
 	now := m.now()
 	m.clock.issued(r.Session, now)
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
-	payload, err := json.Marshal(ear.Claims(r))
+	room, _ := m.rooms.Get().(*[]byte)
+	if room == nil {
+		room = new([]byte)
+	}
+	defer m.rooms.Put(room)
+	payload, err := plainjson.Append((*room)[:0], ear.Claims(r))
 	if err != nil {
 		return "", err
 	}
+	*room = payload
 	return key.sign(payload)
 }
 
 // sign makes a JWS in compact form. RFC 7518, section 3.4: the signature is R
 // and S, of 32 bytes each.
 func (k *signingKey) sign(payload []byte) (string, error) {
-	input := k.header + "." + base64url(payload)
-	sum := sha256.Sum256([]byte(input))
+	token := make([]byte, 0, len(k.header)+base64.RawURLEncoding.EncodedLen(len(payload))+len("..")+base64.RawURLEncoding.EncodedLen(64))
+	token = base64.RawURLEncoding.AppendEncode(append(append(token, k.header...), '.'), payload)
+	sum := sha256.Sum256(token)
 	der, err := k.Signer.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {
 		return "", err
@@ -166,10 +175,10 @@ func (k *signingKey) sign(payload []byte) (string, error) {
 	if _, err := asn1.Unmarshal(der, &points); err != nil {
 		return "", fmt.Errorf("the token key's signature: %w", err)
 	}
-	signature := make([]byte, 64)
+	var signature [64]byte
 	points.R.FillBytes(signature[:32])
 	points.S.FillBytes(signature[32:])
-	return input + "." + base64url(signature), nil
+	return string(base64.RawURLEncoding.AppendEncode(append(token, '.'), signature[:])), nil
 }
 
 // own are the keys whose tokens are good now, by ID.

@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/deb"
 	"holdfast/internal/enc"
+	"holdfast/internal/gocmd"
 	"holdfast/internal/ignition/spec"
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
@@ -57,6 +58,9 @@ func explainCause(err error) (code int, hint string) {
 	if code, hint, ok := explainMissing(err); ok {
 		return code, hint
 	}
+	if hint, ok := explainCluster(err); ok {
+		return exitFailed, hint
+	}
 	if code, hint, ok := explainLock(err); ok {
 		return code, hint
 	}
@@ -68,12 +72,12 @@ func explainCause(err error) (code int, hint string) {
 
 // explainMissing knows what is not installed.
 func explainMissing(err error) (code int, hint string, ok bool) {
-	var tool *image.MissingToolError
+	var golang *gocmd.MissingError
 	var machinery *qemu.MissingError
 	var tpm *swtpm.MissingError
 	switch {
-	case errors.As(err, &tool):
-		return exitMissing, tool.Hint(), true
+	case errors.As(err, &golang):
+		return exitMissing, golang.Hint(), true
 	case errors.As(err, &machinery):
 		return exitMissing, "apt-get install " + machinery.Package, true
 	case errors.As(err, &tpm):

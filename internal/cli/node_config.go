@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -17,7 +18,7 @@ func (a *app) nodeVerbs() *cobra.Command {
 }
 
 func (a *app) nodeConfigVerbs() *cobra.Command {
-	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender())
+	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender(), a.nodeConfigPlan())
 }
 
 // readNodeConfig reads FILE, or standard input for "-".
@@ -28,6 +29,14 @@ func (a *app) readNodeConfig(path string) (name string, raw []byte, err error) {
 	}
 	raw, err = input.ReadFile(path, spec.MaxSize)
 	return path, raw, err
+}
+
+// rootOf is the folder of a config in a file: its file URLs lead into it.
+func rootOf(path string) string {
+	if path == "-" || path == "standard input" {
+		return ""
+	}
+	return filepath.Dir(path)
 }
 
 // A checkedConfig is the answer of "node config check".
@@ -81,7 +90,7 @@ func filesFlag(c *cobra.Command, files *string) {
 
 func checkNodeConfig(name string, raw []byte, files string) (checkedConfig, error) {
 	checked := checkedConfig{File: name, Findings: []spec.Finding{}}
-	d, err := wiring.NodeConfig{Files: files}.Read(name, raw)
+	d, err := wiring.NodeConfig{Files: files, Root: rootOf(name)}.Read(name, raw)
 	var bad *spec.InvalidError
 	switch {
 	case errors.As(err, &bad):

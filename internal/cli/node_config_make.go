@@ -120,7 +120,7 @@ Exit codes: 0 printed, 3 one is not valid, 1 cannot be read or fetched, 2 usage.
 		if err != nil {
 			return err
 		}
-		n := wiring.NodeConfig{Files: m.files, Timeout: m.timeout, Log: a.logger()}
+		n := wiring.NodeConfig{Files: m.files, Root: rootOf(args[0]), Timeout: m.timeout, Log: a.logger()}
 		whole, err := n.Render(cmd.Context(), args[0], d)
 		if err != nil {
 			return err
@@ -139,7 +139,7 @@ func (a *app) loadNodeConfig(path, files string) (*spec.Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wiring.NodeConfig{Files: files}.Read(name, raw)
+	return wiring.NodeConfig{Files: files, Root: rootOf(name)}.Read(name, raw)
 }
 
 // writeNodeConfig prints a config, or writes it where only its owner reads it.

@@ -33,12 +33,21 @@ type Config struct {
 	Platform    string        // its name
 	Timeout     time.Duration // for the first config
 
-	// Load reads a config of any version; the name is for errors.
-	Load func(name string, raw []byte) (types.Config, error)
+	// Load reads a config of any version; the name is for errors. Local ones may
+	// name files.
+	Load func(name string, raw []byte, local bool) (types.Config, error)
 	// Render follows what a config merges or is replaced by; it tells the sources.
-	Render func(ctx context.Context, name string, c types.Config, fetch SettingsFetch) (types.Config, []string, error)
+	Render func(ctx context.Context, name string, c types.Config, local bool, fetch SettingsFetch) (types.Config, []string, error)
 	// Provide gets the platform's config, or ErrNoConfig.
-	Provide func(ctx context.Context, fetch Fetch) ([]byte, error)
+	Provide func(ctx context.Context, ask Ask) (Provided, error)
+	// Ask is what platforms ask with.
+	Ask Ask
+	// Admit is asked for each config of the user's, what it merges included
+	// (by Render); nil admits all.
+	Admit Admit
+	// Root is told where a config lay before files are fetched from there; nil
+	// when no config may name files.
+	Root func(o Origin)
 	// Fetch gets what a resource names, by the settings of a config.
 	Fetch SettingsFetch
 	// Stage makes one by name, with the fetcher that the config asks for.
@@ -64,8 +73,12 @@ func Run(ctx context.Context, stage string, c Config) error {
 		return err
 	}
 	e := &engine{Config: c, state: state}
+	if state.Origin != nil && c.Root != nil && !strings.HasPrefix(stage, "fetch") {
+		c.Root(*state.Origin)
+	}
 	if stage == "fetch-offline" {
 		e.Fetch = offline(c.Fetch)
+		e.Ask = func(context.Context, Request) ([]byte, error) { return nil, ErrNeedNet }
 	}
 	err = e.run(ctx, stage)
 	if stage == "fetch-offline" && errors.Is(err, ErrNeedNet) {

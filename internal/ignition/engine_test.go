@@ -33,14 +33,14 @@ func newMachine(t *testing.T, config string) *machine {
 	m := &machine{dir: t.TempDir()}
 	at := func(name string) string { return filepath.Join(m.dir, name) }
 	m.Config = Config{Cache: at("cache"), NeedNet: at("net/needed"), State: at("state"), SystemDir: at("system"), Platform: "test",
-		Load: func(_ string, raw []byte) (types.Config, error) {
+		Load: func(_ string, raw []byte, _ bool) (types.Config, error) {
 			c, _, err := latest.Parse(raw)
 			return c, err
 		},
-		Render: func(_ context.Context, _ string, c types.Config, _ SettingsFetch) (types.Config, []string, error) {
+		Render: func(_ context.Context, _ string, c types.Config, _ bool, _ SettingsFetch) (types.Config, []string, error) {
 			return c, []string{"http://elsewhere/x"}, nil
 		},
-		Provide: func(context.Context, Fetch) ([]byte, error) { return []byte(config), nil },
+		Provide: func(context.Context, Ask) (Provided, error) { return Provided{Raw: []byte(config)}, nil },
 		Fetch: func(_ context.Context, _ types.Ignition, r types.Resource, w io.Writer) error {
 			_, err := io.WriteString(w, "fetched "+*r.Source)
 			return err
@@ -90,7 +90,7 @@ func TestALaterStageAppliesWhatTheFetchStageKept(t *testing.T) {
 func TestTheCommandLineComesFirstAndThenTheDistribution(t *testing.T) {
 	m := newMachine(t, head+`}}`)
 	var got []string
-	m.Load = func(name string, raw []byte) (types.Config, error) {
+	m.Load = func(name string, raw []byte, _ bool) (types.Config, error) {
 		got = append(got, name+": "+string(raw))
 		return types.Config{}, nil
 	}
@@ -150,7 +150,7 @@ func TestAStageBeforeTheFetchStageSaysSo(t *testing.T) {
 
 func TestWithoutAnyConfigTheFetchStageFails(t *testing.T) {
 	m := newMachine(t, "")
-	m.Provide = func(context.Context, Fetch) ([]byte, error) { return nil, ErrNoConfig }
+	m.Provide = func(context.Context, Ask) (Provided, error) { return Provided{}, ErrNoConfig }
 	if err := Run(t.Context(), "fetch", m.Config); !errors.Is(err, ErrNoConfig) {
 		t.Errorf("got %v", err)
 	}

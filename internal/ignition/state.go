@@ -25,6 +25,8 @@ type State struct {
 	ProviderOutputFiles []types.File `json:"providerOutputFiles"`
 	// LuksPersistSecureKeyRepoFiles keeps what an engine for other hardware wrote.
 	LuksPersistSecureKeyRepoFiles map[string]string `json:"luksPersistVolumeKeyFiles"`
+	// Origin is ours alone, as are those below: upstream's ignores them.
+	Origin *Origin `json:"holdfastOrigin,omitempty"`
 }
 
 // A FetchedConfig says where a config came from.

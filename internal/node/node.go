@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
+	"holdfast/internal/supervise"
 )
 
 // A Config holds what a machine is made of.
@@ -41,7 +42,7 @@ type Job struct {
 	Document  []byte // the measured configuration, as the host handed it over
 	Stage     func(name, text, digest string)
 	Started   func() // to be called when the workload runs
-	Processes *Reaper
+	Processes *supervise.Reaper
 	Stdio     [3]*os.File
 	Signals   <-chan unix.Signal // for the workload, from the host
 	Stop      <-chan struct{}    // closed when the host asks for the end
@@ -55,7 +56,7 @@ type Job struct {
 type machine struct {
 	Config
 	*reporter
-	processes  *Reaper
+	processes  *supervise.Reaper
 	background sync.WaitGroup
 	configuration
 	link Link
@@ -92,7 +93,7 @@ func powerOff() {
 // live runs the stages and then the workload.
 func live(ctx context.Context, c Config, r *reporter) (exit api.ExitDetail, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	m := &machine{Config: c, reporter: r, processes: NewReaper()}
+	m := &machine{Config: c, reporter: r, processes: supervise.NewReaper()}
 	defer m.background.Wait()
 	defer cancel()
 	err = safely(func() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"holdfast/internal/oci"
+	"holdfast/internal/supervise"
 )
 
 // A Provision is what an Ignition config is applied with: the root is switched
@@ -12,7 +13,7 @@ import (
 type Provision struct {
 	Ignition  []byte // as it was measured
 	Digest    string // of the configuration that it is part of: sha256:…
-	Processes *Reaper
+	Processes *supervise.Reaper
 	Stage     func(name, text, digest string)
 	Log       func(line string) // to the console
 }

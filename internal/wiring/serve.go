@@ -1,16 +1,13 @@
 package wiring
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,7 +24,6 @@ import (
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
 	"holdfast/internal/registry"
-	"holdfast/internal/swtpm"
 )
 
 // guestGateway is where a machine on QEMU's user network finds its host.
@@ -196,7 +192,7 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 		},
 		Proofs: &broker.Proofs{
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
-			EndorsementChain: i.endorsementChain,
+			EndorsementChain: tpms.above,
 		},
 		Plugins: kept.vault.plugins(),
 		Log:     log,
@@ -209,27 +205,4 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 		return nil, nil, errors.Join(err, kept.Close())
 	}
 	return b, kept, nil
-}
-
-// endorsementChain is what stands between the certificates of TPMs made here
-// and their authority's root.
-func (i Installation) endorsementChain() ([][]byte, error) {
-	bundle, err := swtpm.CA(i.TPMAuthority())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // none was made here yet, and other evidence needs none
-	}
-	if err != nil {
-		return nil, err
-	}
-	chain := [][]byte{}
-	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		if !bytes.Equal(cert.RawSubject, cert.RawIssuer) {
-			chain = append(chain, block.Bytes)
-		}
-	}
-	return chain, nil
 }

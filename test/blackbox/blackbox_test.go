@@ -18,10 +18,9 @@ import (
 // failing are upstream's tests that ours does not pass, and why. One that
 // passes is an error too: it belongs no longer here.
 var failing = map[string]string{
-	"users.add":                            "its stub gives uid 1020 the gid 1001, useradd gives 1020",
-	"groups.add":                           "its stub gives a system group the first free gid, groupadd the last",
-	"groups.delete":                        "its stub deletes a user's primary group, groupdel refuses",
-	"luks.formattedDevice.wipeVolume.tpm2": "the guest has no TPM",
+	"users.add":     "its stub gives uid 1020 the gid 1001, useradd gives 1020",
+	"groups.add":    "its stub gives a system group the first free gid, groupadd the last",
+	"groups.delete": "its stub deletes a user's primary group, groupdel refuses",
 }
 
 // A verdict is what the tests say of one.
@@ -108,8 +107,9 @@ func boot(t *testing.T, image, initrd string) map[string]string {
 	t.Helper()
 	ctx, end := context.WithTimeout(t.Context(), 6*time.Hour)
 	defer end()
-	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "6G", "-nodefaults", "-no-reboot",
-		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd, "-append", "console=ttyS0 quiet loop.max_part=15 loop.max_loop=8 panic=-1")
+	words := []string{"-M", "q35", "-cpu", "max", "-smp", "2", "-m", "6G", "-nodefaults", "-no-reboot",
+		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd, "-append", "console=ttyS0 quiet loop.max_part=15 loop.max_loop=8 panic=-1"}
+	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", append(words, machinetest.TPM(t)...)...)
 	out, err := qemu.StdoutPipe()
 	check(t, err)
 	qemu.Stderr = os.Stderr

@@ -28,7 +28,7 @@ var tools = []string{"sgdisk", "losetup", "mount", "umount", "udevadm", "blkid",
 	"/usr/lib/systemd/systemd-udevd", "/usr/lib/udev/scsi_id", "/usr/lib/udev/ata_id"}
 
 var modules = []string{"loop", "ext4", "vfat", "nls_iso8859-1", "nls_cp437", "nls_ascii", "xfs", "btrfs", "raid0", "raid1", "raid456", "raid10",
-	"dm-mod", "dm-crypt", "af_alg", "algif_skcipher", "algif_hash", "xts", "sha256_generic"}
+	"dm-mod", "dm-crypt", "af_alg", "algif_skcipher", "algif_hash", "xts", "ecb", "sha256_generic", "tpm_tis", "tpm_crb"}
 
 // A guest is the files of its initramfs by their names.
 type guest struct {

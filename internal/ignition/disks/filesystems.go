@@ -52,14 +52,9 @@ func (s *stage) filesystem(ctx context.Context, f types.Filesystem) error {
 	if err != nil {
 		return err
 	}
-	if !isTrue(f.WipeFilesystem) {
-		switch {
-		case fits(f, found):
-			s.Log.Info("filesystem is as it should be", "device", f.Device, "type", found.Type)
-			return nil
-		case found.Type != "":
-			return fmt.Errorf("%w: %s, label %q, UUID %s", ErrOther, found.Type, found.Label, found.UUID)
-		}
+	if kept, err := KeepsFilesystem(f, found); kept || err != nil {
+		s.Log.Info("filesystem is looked at", "device", f.Device, "type", found.Type, "kept", kept)
+		return err
 	}
 	if err := wipeDevice(dev); err != nil {
 		return fmt.Errorf("wipe: %w", err)
@@ -70,6 +65,20 @@ func (s *stage) filesystem(ctx context.Context, f types.Filesystem) error {
 	mkfs.Args = append(mkfs.Args, dev)
 	_, err = s.Exec(ctx, mkfs)
 	return err
+}
+
+// KeepsFilesystem says whether what a device has is what the config wants. It
+// is ErrOther where neither that nor a wipe is allowed.
+func KeepsFilesystem(f types.Filesystem, found probe.Found) (bool, error) {
+	switch {
+	case isTrue(f.WipeFilesystem):
+		return false, nil
+	case fits(f, found):
+		return true, nil
+	case found.Type != "":
+		return false, fmt.Errorf("%w: %s, label %q, UUID %s", ErrOther, found.Type, found.Label, found.UUID)
+	}
+	return false, nil
 }
 
 // look tells what a device has: of several signatures the first, with a

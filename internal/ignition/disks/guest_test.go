@@ -15,7 +15,6 @@ import (
 	"holdfast/internal/boot/cpio"
 	"holdfast/internal/boot/kmod"
 	"holdfast/internal/machine/machinetest"
-	"holdfast/internal/swtpm"
 )
 
 var guestModules = []string{"virtio_pci", "virtio_blk", "ext4", "raid1", "dm-mod", "dm-crypt", "af_alg", "algif_skcipher", "algif_hash",
@@ -27,14 +26,11 @@ var guestPrograms = []string{"mkfs.ext4", "mdadm", "cryptsetup"}
 // machine with a software TPM and without udev.
 func TestAMachineGetsItsDisks(t *testing.T) {
 	image, folder := machinetest.Kernel(t)
-	if err := swtpm.Installed(); err != nil {
-		t.Skip(err)
-	}
 	initrd := filepath.Join(t.TempDir(), "initrd")
 	if err := os.WriteFile(initrd, guestInitrd(t, folder), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	said := bootGuest(t, image, initrd, makeDisk(t, 260, nil), startTPM(t))
+	said := bootGuest(t, image, initrd, makeDisk(t, 260, nil), machinetest.TPM(t))
 	for _, want := range []string{"ok: disks", "ok: mount", "ok: again, file is kept", "ok: late has 32768 sectors", "ok: late has 40960 sectors",
 		"ok: refused: $.storage.disks[0]: disk /dev/vda: partition 4 is in use", "wipeTable is set, but partitions are in use",
 		"ok: refused: $.storage.filesystems[0]: filesystem on /dev/vda4: wipe:", "ok: bound"} {
@@ -47,30 +43,16 @@ func TestAMachineGetsItsDisks(t *testing.T) {
 	}
 }
 
-func startTPM(t *testing.T) (socket string) {
-	t.Helper()
-	home := t.TempDir()
-	if err := swtpm.Manufacture(t.Context(), swtpm.Config{Dir: filepath.Join(home, "tpm"), CADir: filepath.Join(home, "ca")}); err != nil {
-		t.Fatal(err)
-	}
-	p, err := swtpm.Start(t.Context(), filepath.Join(home, "tpm"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Close() })
-	return p.ControlSocket()
-}
-
-func bootGuest(t *testing.T, image, initrd, disk, tpm string) string {
+func bootGuest(t *testing.T, image, initrd, disk string, tpm []string) string {
 	t.Helper()
 	tool, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
 		t.Skip("needs QEMU: apt-get install qemu-system-x86")
 	}
-	cmd := exec.CommandContext(t.Context(), tool, "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-nodefaults", "-no-reboot",
+	args := []string{"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-nodefaults", "-no-reboot",
 		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet cryptomgr.notests no_timer_check",
-		"-drive", "file="+disk+",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d",
-		"-chardev", "socket,id=c,path="+tpm, "-tpmdev", "emulator,id=t,chardev=c", "-device", "tpm-crb,tpmdev=t")
+		"-drive", "file=" + disk + ",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d"}
+	cmd := exec.CommandContext(t.Context(), tool, append(args, tpm...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {

@@ -71,7 +71,7 @@ func (k *Kept) assemble(ctx context.Context, r types.Raid) error {
 		if err != nil {
 			return err
 		}
-		if found.Type == "linux_raid_member" && memberOf(found.Label) == filepath.Base(r.Name) {
+		if found.Type == "linux_raid_member" && arrayName(found.Label) == filepath.Base(r.Name) {
 			members = append(members, path)
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/probe"
 )
 
 // A Binder seals passphrases in the machine's TPM, in the form in which clevis
@@ -70,13 +71,8 @@ func (s *stage) volume(ctx context.Context, l types.Luks) error {
 		return err
 	}
 	defer clear(v.key)
-	reuse := false
-	if !isTrue(l.WipeVolume) {
-		if reuse, err = v.reusable(ctx); err != nil {
-			return err
-		}
-	}
-	if !reuse {
+	reuse, err := v.reusable(ctx)
+	if err == nil && !reuse {
 		err = v.format(ctx)
 	}
 	if err == nil {
@@ -122,21 +118,11 @@ type volume struct {
 // anything else on it is refused.
 func (v volume) reusable(ctx context.Context) (bool, error) {
 	found, err := v.s.look(v.dev)
-	switch {
-	case err != nil || found.Type == "":
+	if err != nil || v.s.isCutOff(v.dev) {
 		return false, err
-	case v.s.isCutOff(v.dev):
-		return false, nil
-	case found.Type != "crypto_LUKS":
-		return false, fmt.Errorf("%w: %s, label %q", ErrOther, found.Type, found.Label)
-	case v.luks.Clevis.IsPresent():
-		return false, fmt.Errorf("%w: a volume, which can't be used again with clevis", ErrOther)
-	case isEmpty(v.luks.KeyFile.Source):
-		return false, fmt.Errorf("%w: a volume, which can be used again with a keyFile only", ErrOther)
-	case v.luks.Label != nil && *v.luks.Label != found.Label:
-		return false, fmt.Errorf("%w: a volume with label %q instead of %q", ErrOther, found.Label, *v.luks.Label)
-	case v.luks.UUID != nil && *v.luks.UUID != found.UUID:
-		return false, fmt.Errorf("%w: a volume with UUID %s instead of %s", ErrOther, found.UUID, *v.luks.UUID)
+	}
+	if kept, err := KeepsVolume(v.luks, found); !kept || err != nil {
+		return false, err
 	}
 	flags, err := v.flags(ctx)
 	if err != nil {
@@ -144,6 +130,27 @@ func (v volume) reusable(ctx context.Context) (bool, error) {
 	}
 	if got, want := slices.Contains(flags, "allow-discards"), isTrue(v.luks.Discard); got != want {
 		return false, fmt.Errorf("%w: a volume whose discard is %v instead of %v", ErrOther, got, want)
+	}
+	return true, nil
+}
+
+// KeepsVolume says whether what a device has may be the volume that the config
+// wants, as far as its label and UUID tell. It is ErrOther where neither that
+// nor a wipe is allowed.
+func KeepsVolume(l types.Luks, found probe.Found) (bool, error) {
+	switch {
+	case isTrue(l.WipeVolume) || found.Type == "":
+		return false, nil
+	case found.Type != "crypto_LUKS":
+		return false, fmt.Errorf("%w: %s, label %q", ErrOther, found.Type, found.Label)
+	case l.Clevis.IsPresent():
+		return false, fmt.Errorf("%w: a volume, which can't be used again with clevis", ErrOther)
+	case isEmpty(l.KeyFile.Source):
+		return false, fmt.Errorf("%w: a volume, which can be used again with a keyFile only", ErrOther)
+	case l.Label != nil && *l.Label != found.Label:
+		return false, fmt.Errorf("%w: a volume with label %q instead of %q", ErrOther, found.Label, *l.Label)
+	case l.UUID != nil && *l.UUID != found.UUID:
+		return false, fmt.Errorf("%w: a volume with UUID %s instead of %s", ErrOther, found.UUID, *l.UUID)
 	}
 	return true, nil
 }
@@ -170,6 +177,18 @@ func (v volume) flags(ctx context.Context) ([]string, error) {
 	return m.Config.Flags, err
 }
 
+// quick is for keys that are random: a slow derivation would keep nobody out.
+var quick = []string{"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}
+
+// isTemporary says that the key is random and taken away again; it is derived
+// as the config wants where that says how.
+func (v volume) isTemporary() bool {
+	says := func(o types.LuksOption) bool {
+		return strings.HasPrefix(string(o), "--pbkdf") || strings.HasPrefix(string(o), "-i") || strings.HasPrefix(string(o), "--iter-time")
+	}
+	return v.luks.Clevis.IsPresent() && isEmpty(v.luks.KeyFile.Source) && !slices.ContainsFunc(v.luks.Options, says)
+}
+
 func (v volume) format(ctx context.Context) error {
 	if err := wipeDevice(v.dev); err != nil {
 		return fmt.Errorf("wipe: %w", err)
@@ -184,8 +203,8 @@ func (v volume) format(ctx context.Context) error {
 	if v.s.Mark != nil {
 		args = append(args, "--subsystem", v.s.Mark.subsystem())
 	}
-	if v.isTemporary() && !hasDerivation(v.luks) {
-		args = append(args, weakDerivation...)
+	if v.isTemporary() {
+		args = append(args, quick...)
 	}
 	for _, o := range v.luks.Options {
 		args = append(args, string(o))
@@ -210,9 +229,8 @@ func (v volume) cryptsetup(ctx context.Context, args []string, secrets ...[]byte
 	return err
 }
 
-// bind adds a key that the TPM holds, proves that it opens the volume, and only
-// then takes the generated one away. The key is random: a slow derivation from
-// it would keep nobody out.
+// bind adds a random key that the TPM holds, proves that it opens the volume,
+// and only then takes the generated one away.
 func (v volume) bind(ctx context.Context) error {
 	passphrase, err := v.passphrase()
 	if err != nil {
@@ -228,8 +246,8 @@ func (v volume) bind(ctx context.Context) error {
 		return err
 	}
 	slot := freeSlot(before.Keyslots)
-	if err := v.cryptsetup(ctx, append(append([]string{"luksAddKey", "--batch-mode", "--key-file", SecretPath(0), "--key-slot", slot},
-		weakDerivation...), v.dev, SecretPath(1)), v.key, passphrase); err != nil {
+	args := append([]string{"luksAddKey", "--batch-mode", "--key-file", SecretPath(0), "--key-slot", slot}, quick...)
+	if err := v.cryptsetup(ctx, append(args, v.dev, SecretPath(1)), v.key, passphrase); err != nil {
 		return err
 	}
 	token, err := json.Marshal(map[string]any{"type": "clevis", "keyslots": []string{slot}, "jwe": jwe})
@@ -249,19 +267,6 @@ func (v volume) bind(ctx context.Context) error {
 		return err
 	}
 	return v.seal(ctx)
-}
-
-// isTemporary says whether the key is random and goes as soon as the TPM has
-// another.
-func (v volume) isTemporary() bool {
-	return v.luks.Clevis.IsPresent() && isEmpty(v.luks.KeyFile.Source)
-}
-
-// weakDerivation is strong enough for a key that is random.
-var weakDerivation = []string{"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}
-
-func hasDerivation(l types.Luks) bool {
-	return slices.ContainsFunc(l.Options, func(o types.LuksOption) bool { return strings.HasPrefix(string(o), "--pbkdf") })
 }
 
 func (v volume) prove(ctx context.Context, jwe json.RawMessage) error {

@@ -41,31 +41,54 @@ func (s *stage) partition(d types.Disk) error {
 	if err := dev.lock(); err != nil {
 		return err
 	}
+	x, err := s.decide(dev, d)
+	if err != nil {
+		return err
+	}
+	if x.after == nil {
+		return s.wipeOnly(dev, x.wipe)
+	}
+	if err := s.commit(dev, x.after, x.used, x.wipe, x.changed); err != nil {
+		return err
+	}
+	return s.note(s.alias(d.Device), x.created)
+}
+
+// A decision is what becomes of a disk's table. Without one before there was
+// none; without one after there is none to write.
+type decision struct {
+	before, after *gpt.Table
+	created       []int // partitions that were not there as they are
+	used          use
+	wipe, changed bool
+}
+
+// decide writes nothing.
+func (s *stage) decide(dev *device, d types.Disk) (decision, error) {
 	used, err := usage(dev)
 	if err != nil {
-		return err
+		return decision{}, err
 	}
-	wipe := isTrue(d.WipeTable)
+	x := decision{used: used, wipe: isTrue(d.WipeTable)}
 	switch {
 	case used.whole:
-		return errors.New("the whole disk is in use")
-	case wipe && used.any():
-		return errors.New("wipeTable is set, but partitions are in use")
+		return x, errors.New("the whole disk is in use")
+	case x.wipe && used.any():
+		return x, errors.New("wipeTable is set, but partitions are in use")
 	}
-	table, isNew, err := s.loadTable(dev, wipe, len(d.Partitions) > 0)
+	table, isNew, err := s.loadTable(dev, x.wipe, len(d.Partitions) > 0)
 	if err != nil || table == nil {
-		return errors.Join(err, s.wipeOnly(dev, wipe && err == nil))
+		return x, err
+	}
+	if !isNew {
+		x.before = table
 	}
 	p := planner{table: table, rand: s.Rand, used: used.partitions, log: s.Log.With("disk", d.Device)}
-	after, created, err := p.plan(d.Partitions)
-	if err != nil {
-		return err
+	if x.after, x.created, err = p.plan(d.Partitions); err != nil {
+		return x, err
 	}
-	changed := created != nil || !isNew && table.Damage.Err() != nil
-	if err := s.commit(dev, after, used, wipe, changed); err != nil {
-		return err
-	}
-	return s.note(s.alias(d.Device), created)
+	x.changed = x.created != nil || !isNew && table.Damage.Err() != nil
+	return x, nil
 }
 
 // note keeps which partitions are new, by the devices that they become.

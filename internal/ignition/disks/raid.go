@@ -11,6 +11,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/probe"
 )
 
 func (s *stage) raids(ctx context.Context, c types.Config) error {
@@ -66,17 +67,26 @@ func isRunning(path string) bool {
 // members counts devices that are of this array already, and refuses what is
 // on others.
 func (s *stage) members(r types.Raid) (int, error) {
+	return Members(r, func(dev string) (probe.Found, bool, error) {
+		found, err := s.look(s.alias(dev))
+		return found, s.isCreated(s.alias(dev)), err
+	})
+}
+
+// Members counts the devices that are an array's already. It is ErrOther where
+// one has something else, or only some are: but for those that this config has
+// just made, whatever lies there.
+func Members(r types.Raid, look func(dev string) (found probe.Found, created bool, err error)) (int, error) {
 	var id string
 	n := 0
 	for _, d := range r.Devices {
-		found, err := s.look(s.alias(string(d)))
+		found, created, err := look(string(d))
 		if err != nil {
 			return 0, err
 		}
-		name := memberOf(found.Label)
 		switch {
-		case found.Type == "" || s.isCreated(s.alias(string(d))):
-		case found.Type == "linux_raid_member" && name == filepath.Base(r.Name) && (id == "" || id == found.UUID):
+		case found.Type == "" || created:
+		case found.Type == "linux_raid_member" && arrayName(found.Label) == filepath.Base(r.Name) && (id == "" || id == found.UUID):
 			id = found.UUID
 			n++
 		default:
@@ -89,8 +99,10 @@ func (s *stage) members(r types.Raid) (int, error) {
 	return n, nil
 }
 
-// memberOf is the name of a member's array, without the host's before it.
-func memberOf(label string) string { return label[strings.LastIndexByte(label, ':')+1:] }
+// arrayName is a member's without the home that mdadm puts before it.
+func arrayName(label string) string {
+	return label[strings.LastIndexByte(label, ':')+1:]
+}
 
 func (s *stage) isCreated(dev string) bool {
 	target, err := filepath.EvalSymlinks(dev)

@@ -37,6 +37,12 @@ type question struct {
 	url     string
 	headers http.Header // beside ours, or in their place
 	retry   bool        // while the server is not there, or has trouble of its own
+	passing []int       // status codes that are trouble of its own too
+}
+
+// answers says whether to ask again cannot change a status.
+func (q question) answers(status int) bool {
+	return status < http.StatusInternalServerError && !slices.Contains(q.passing, status)
 }
 
 func (q question) request(ctx context.Context) (*http.Request, error) {
@@ -54,6 +60,13 @@ func (q question) request(ctx context.Context) (*http.Request, error) {
 	return r, nil
 }
 
+// A StatusError is an answer without what was asked for.
+type StatusError struct{ Code int }
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the server says %d %s", e.Code, http.StatusText(e.Code))
+}
+
 // get writes a body to sink.
 func (f *Fetcher) get(ctx context.Context, client *http.Client, q question, sink *sink) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -68,7 +81,7 @@ func (f *Fetcher) get(ctx context.Context, client *http.Client, q question, sink
 	case http.StatusNotFound:
 		return ErrNotFound
 	default:
-		return fmt.Errorf("the server says %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+		return &StatusError{answer.StatusCode}
 	}
 	if answer.ContentLength > sink.limit {
 		return fmt.Errorf("%w of %d bytes: the server announces %d", ErrTooLarge, sink.limit, answer.ContentLength)
@@ -90,13 +103,13 @@ func (f *Fetcher) ask(ctx context.Context, client *http.Client, q question) (*ht
 			return nil, err
 		}
 		answer, err := client.Do(r)
-		if err == nil && answer.StatusCode < http.StatusInternalServerError {
+		if err == nil && q.answers(answer.StatusCode) {
 			return answer, nil
 		}
 		if err == nil {
 			_, _ = io.CopyN(io.Discard, answer.Body, 4096)
 			answer.Body.Close()
-			err = fmt.Errorf("the server says %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+			err = &StatusError{answer.StatusCode}
 		}
 		if !q.retry || final(err) {
 			return nil, err

@@ -19,7 +19,8 @@ import (
 var errExists = errors.New("is there already and overwrite is false")
 
 // file makes one, or appends to it. One that is there keeps its contents when
-// the config has none.
+// the config has none, or when they are the same: an earlier run made it, which
+// may have been cut short.
 func (s *stage) file(ctx context.Context, at string, f types.File) error {
 	info, err := s.dir.Lstat(at)
 	missing := errors.Is(err, fs.ErrNotExist)
@@ -29,7 +30,10 @@ func (s *stage) file(ctx context.Context, at string, f types.File) error {
 	case !missing && !info.Mode().IsRegular():
 		return fmt.Errorf("%v %w", kind(info), errExists)
 	case !missing && f.Contents.Source != nil:
-		return fmt.Errorf("a file %w", errExists)
+		if err := s.sameFile(ctx, at, f); err != nil {
+			return err
+		}
+		return s.permissions(at, f.Mode, f.Node)
 	case missing && f.Contents.Source == nil:
 		f.Contents.Source = new(string)
 	}

@@ -140,3 +140,30 @@ func TestPresetsAreLinesOfUpstreamsOrder(t *testing.T) {
 		t.Errorf("got %q, want %q", raw, want)
 	}
 }
+
+// A run that was cut short is made whole by the next: what the first one made
+// is what the second would.
+func TestTheStageRunsAgainOnWhatItLeft(t *testing.T) {
+	root, enabled, unit := t.TempDir(), true, "[Unit]\n"
+	c := types.Config{}
+	c.Storage.Files = []types.File{contents("/etc/one", "one"), contents("/etc/two", "two")}
+	more := "and more"
+	c.Storage.Files[1].Append = []types.Resource{{Source: &more}}
+	c.Storage.Links = []types.Link{{Node: types.Node{Path: "/etc/link"}, LinkEmbedded1: types.LinkEmbedded1{Target: &more}}}
+	c.Systemd.Units = []types.Unit{{Name: "a.service", Contents: &unit, Enabled: &enabled}}
+	check(t, apply(t, root, c))
+	check(t, apply(t, root, c))
+	for path, want := range map[string]string{"etc/two": "twoand more", "etc/systemd/system-preset/20-ignition.preset": "enable a.service\n"} {
+		if got, err := os.ReadFile(filepath.Join(root, path)); err != nil || string(got) != want {
+			t.Errorf("%s: got %q, %v, want %q", path, got, err, want)
+		}
+	}
+	check(t, os.WriteFile(filepath.Join(root, "etc/one"), []byte("oneX"), 0o644))
+	if err := apply(t, root, c); !errors.Is(err, errExists) {
+		t.Errorf("a longer file: got %v", err)
+	}
+	check(t, os.WriteFile(filepath.Join(root, "etc/one"), []byte("onX"), 0o644))
+	if err := apply(t, root, c); !errors.Is(err, errExists) {
+		t.Errorf("another file: got %v", err)
+	}
+}

@@ -37,13 +37,19 @@ func (s *stage) provided(ctx context.Context, _ types.Config) error {
 // crypttab names the config's volumes for the boot, and stores key files where
 // it says.
 func (s *stage) crypttab(ctx context.Context, c types.Config) error {
+	at, err := s.dir.Resolve("/etc/crypttab")
+	if err != nil {
+		return err
+	}
 	var lines strings.Builder
 	for i, l := range c.Storage.Luks {
 		line, err := s.volume(ctx, l)
 		if err != nil {
 			return ignition.At(fmt.Errorf("volume %s: %w", l.Name, err), "$.storage.luks[%d]", i)
 		}
-		lines.WriteString(line)
+		if !s.hasLine(at, strings.TrimSuffix(line, "\n")) {
+			lines.WriteString(line)
+		}
 	}
 	s.State.LuksPersistKeyFiles = nil
 	if lines.Len() == 0 {

@@ -173,6 +173,9 @@ func (s *stage) presetLine(line string) error {
 	if err != nil {
 		return err
 	}
+	if s.hasLine(at, line) {
+		return nil
+	}
 	if err := s.dir.Parents(at); err != nil {
 		return err
 	}
@@ -188,4 +191,10 @@ func (s *stage) presetLine(line string) error {
 	}
 	_, err = f.WriteString(line + "\n")
 	return errors.Join(err, f.Close())
+}
+
+// hasLine says whether an earlier run wrote a line.
+func (s *stage) hasLine(at, line string) bool {
+	raw, _ := s.dir.ReadFile(at) // one that cannot be read has none, and fails to be written
+	return slices.Contains(strings.Split(string(raw), "\n"), line)
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"holdfast/internal/boot/cpio"
+	"holdfast/internal/swtpm"
 )
 
 // Kernel gives the kernel image and the folder of its modules, or skips the
@@ -30,6 +31,25 @@ func Kernel(t testing.TB) (image, modules string) {
 		t.Skip("needs a kernel: run make test, or set HOLDFAST_TEST_KERNEL to a folder with an unpacked linux-image package")
 	}
 	return images[0], folders[0]
+}
+
+// TPM gives QEMU's words for a new software TPM, which ends with the test.
+func TPM(t testing.TB) []string {
+	t.Helper()
+	if err := swtpm.Installed(); err != nil {
+		t.Skip(err)
+	}
+	home := t.TempDir()
+	dir := filepath.Join(home, "tpm")
+	if err := swtpm.Manufacture(t.Context(), swtpm.Config{Dir: dir, CADir: filepath.Join(home, "ca")}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := swtpm.Start(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Close() })
+	return []string{"-chardev", "socket,id=c,path=" + p.ControlSocket(), "-tpmdev", "emulator,id=t,chardev=c", "-device", "tpm-crb,tpmdev=t"}
 }
 
 // Program compiles the main package in dir, to run as process 1.

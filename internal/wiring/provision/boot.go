@@ -72,7 +72,7 @@ func (b Boot) load(ctx context.Context) (types.Config, error) {
 	}
 	r := reader{b.Log}
 	r.warn(d.Findings)
-	c, _, err := r.render(ctx, name, d.Config, b.fetch())
+	c, _, err := r.render(ctx, name, d.Config, false, b.fetch())
 	return c, err
 }
 

@@ -16,16 +16,19 @@ import (
 	"holdfast/internal/ignition/mount"
 	"holdfast/internal/ignition/platform"
 	"holdfast/internal/ignition/spec"
+	"holdfast/internal/ignition/volume"
 )
 
 func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) ignition.Config {
-	reader := reader{log}
+	reader, fetcher := reader{log: log}, fetcher(f.platform, log)
 	return ignition.Config{
 		Cache: f.cache, NeedNet: f.needNet, State: f.state, Platform: f.platform, Timeout: f.timeout, Log: log,
-		SystemDir: c.variable("SYSTEM_CONFIG_DIR", "/usr/lib/ignition"), CommandLine: firstLine("/proc/cmdline"),
-		Load: reader.load, Render: reader.render, Fetch: c.fetch(f.platform, log),
-		Provide: func(ctx context.Context, fetch ignition.Fetch) ([]byte, error) {
-			return provide(ctx, platform.Config{File: c.variable("CONFIG_FILE", "")}, fetch)
+		SystemDir: c.variable("SYSTEM_CONFIG_DIR", "/usr/lib/ignition"), CommandLine: f.kernel,
+		Load: reader.load, Render: reader.render, Fetch: fetcher.Fetch, Ask: fetcher.Ask,
+		Root: func(o ignition.Origin) { fetcher.Files = volume.Opener(o) },
+		Provide: func(ctx context.Context, ask ignition.Ask) (ignition.Provided, error) {
+			return provide(ctx, platform.Config{File: c.variable("CONFIG_FILE", ""), CommandLine: f.kernel,
+				Serial: firstLine("/sys/class/dmi/id/product_serial"), Log: log}, ask)
 		},
 		Stage: func(name string, s *ignition.State, fetch ignition.Fetch) (ignition.Stage, error) {
 			return c.stage(name, f.root, s, fetch, log)
@@ -57,8 +60,8 @@ func (c Command) stage(name, root string, s *ignition.State, fetch ignition.Fetc
 // A reader loads configs and logs what is odd in them.
 type reader struct{ log *slog.Logger }
 
-func (r reader) load(name string, raw []byte) (types.Config, error) {
-	d, err := spec.Loader{}.Load(name, raw)
+func (r reader) load(name string, raw []byte, local bool) (types.Config, error) {
+	d, err := spec.Loader{Files: local}.Load(name, raw)
 	if err != nil {
 		return types.Config{}, err
 	}
@@ -72,13 +75,13 @@ func (r reader) warn(findings []spec.Finding) {
 	}
 }
 
-func (r reader) render(ctx context.Context, name string, c types.Config, fetch ignition.SettingsFetch) (types.Config, []string, error) {
+func (r reader) render(ctx context.Context, name string, c types.Config, local bool, fetch ignition.SettingsFetch) (types.Config, []string, error) {
 	get := func(ctx context.Context, settings types.Ignition, res types.Resource) ([]byte, error) {
 		var b bytes.Buffer
 		err := fetch(ctx, settings, res, &b)
 		return b.Bytes(), err
 	}
-	whole, err := spec.Renderer{Fetch: get}.Render(ctx, name, c)
+	whole, err := spec.Renderer{Loader: spec.Loader{Files: local}, Fetch: get}.Render(ctx, name, c)
 	if err != nil {
 		return types.Config{}, nil, err
 	}

@@ -52,6 +52,7 @@ type flags struct {
 	cache, needNet, platform, root, stage, state string
 	timeout                                      time.Duration
 	version, toStdout                            bool
+	kernel                                       string // its command line
 }
 
 func (c Command) parse() (flags, error) {
@@ -61,7 +62,7 @@ func (c Command) parse() (flags, error) {
 	set.StringVar(&f.cache, "config-cache", "/run/ignition.json", "`FILE` that keeps the config for later stages")
 	set.DurationVar(&f.timeout, "fetch-timeout", 2*time.Minute, "how long to wait for the config")
 	set.StringVar(&f.needNet, "neednet", "/run/ignition/neednet", "`FILE` that fetch-offline leaves when it needs the network")
-	set.StringVar(&f.platform, "platform", "", "`NAME` of the platform")
+	set.StringVar(&f.platform, "platform", "", "`NAME` of the platform; by default that of ignition.platform.id on the kernel's command line")
 	set.StringVar(&f.root, "root", "/", "`FOLDER` that the config is applied to")
 	set.StringVar(&f.stage, "stage", "", "`STAGE`: "+strings.Join(ignition.Stages, ", "))
 	set.StringVar(&f.state, "state-file", "/run/ignition/state", "`FILE` for what a stage leaves for the next")
@@ -69,6 +70,10 @@ func (c Command) parse() (flags, error) {
 	set.BoolVar(&f.toStdout, "log-to-stdout", false, "log to stdout instead of the system's log")
 	if err := set.Parse(c.Args); err != nil {
 		return f, err
+	}
+	f.kernel = firstLine("/proc/cmdline")
+	if f.platform == "" {
+		f.platform, _ = ignition.Argument(f.kernel, "ignition.platform.id")
 	}
 	switch {
 	case f.version:
