@@ -52,7 +52,7 @@ func Main(words []string) int {
 	var err error
 	if len(words) == 1 && words[0] == secondWord {
 		unix.CloseOnExec(fdAnswer)
-		err = supervise(answer)
+		err = runServices(answer)
 	} else {
 		err = enter()
 	}

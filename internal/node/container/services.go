@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
-	"holdfast/internal/node"
+	"holdfast/internal/supervise"
 )
 
 // logs is where each service's output goes.
@@ -31,8 +31,8 @@ const (
 	maxLog     = 32 << 20
 )
 
-// supervise keeps the machine's services until it is told to end.
-func supervise(answer *os.File) error {
+// runServices keeps the machine's services until it is told to end.
+func runServices(answer *os.File) error {
 	raw, err := os.ReadFile(keptIn)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func supervise(answer *os.File) error {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	defer stop()
 	life, end := context.WithCancel(context.Background())
-	reaper := node.NewReaper()
+	reaper := supervise.NewReaper()
 	var background, services sync.WaitGroup
 	background.Go(func() { reaper.Run(life) })
 	for _, r := range m.Relays {
@@ -69,7 +69,7 @@ func supervise(answer *os.File) error {
 // A keeper keeps one service running.
 type keeper struct {
 	api.Service
-	processes *node.Reaper
+	processes *supervise.Reaper
 }
 
 func (k keeper) keep(ctx context.Context) {
