@@ -32,6 +32,7 @@ type Boot struct {
 	Log      *slog.Logger
 	Dir      string // in memory, where nobody else looks; empty: /run/provision
 	Root     string // empty: /
+	First    bool   // set by Run: no earlier boot applied the config
 }
 
 // name is how the config is called in errors.
@@ -39,7 +40,7 @@ const name = "ignition.json"
 
 // Run applies the config, or goes on with what it made at an earlier boot. The
 // text says which.
-func (b Boot) Run(ctx context.Context) (text string, err error) {
+func (b *Boot) Run(ctx context.Context) (text string, err error) {
 	if b.Dir == "" {
 		b.Dir = "/run/provision"
 	}
@@ -57,8 +58,10 @@ func (b Boot) Run(ctx context.Context) (text string, err error) {
 	if err := Check(name, c); err != nil {
 		return "", err
 	}
-	a := &application{Boot: b, config: c, state: &ignition.State{FetchedConfigs: []ignition.FetchedConfig{{Kind: "user", Source: name}}}}
-	return a.run(ctx)
+	a := &application{Boot: *b, config: c, state: &ignition.State{FetchedConfigs: []ignition.FetchedConfig{{Kind: "user", Source: name}}}}
+	found, err := a.run(ctx)
+	b.First = found != done
+	return found.String(), err
 }
 
 // load reads the config, and what it merges or is replaced by.
@@ -89,25 +92,22 @@ func (a *application) get(ctx context.Context, r types.Resource, w io.Writer) er
 	return a.fetch()(ctx, a.config.Ignition, r, w)
 }
 
-func (a *application) run(ctx context.Context) (string, error) {
+func (a *application) run(ctx context.Context) (standing, error) {
 	if stateIndex(a.config) < 0 {
 		if err := a.overlays(""); err != nil {
-			return "", err
+			return never, err
 		}
-		return "applied, in memory", a.stages(ctx, a.files())
+		return never, a.stages(ctx, a.files())
 	}
 	k := disks.NewKept(a.disksConfig(false), a.config)
 	found, err := a.look(ctx, k)
-	if err != nil {
-		return "", err
+	switch {
+	case err != nil:
+		return found, err
+	case found == done:
+		return found, a.goOn(ctx, k)
 	}
-	switch found {
-	case done:
-		return "was applied by an earlier boot", a.goOn(ctx, k)
-	case cut:
-		return "applied, after a run that was cut off", a.begin(ctx, k, true)
-	}
-	return "applied", a.begin(ctx, k, false)
+	return found, a.begin(ctx, k, found == cut)
 }
 
 // stages runs them in turn and says so.

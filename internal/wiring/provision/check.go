@@ -36,14 +36,6 @@ func checkArguments(c types.Config) error {
 	return nil
 }
 
-// checkUnits: what is not run must not look as if it were.
-func checkUnits(c types.Config) error {
-	if len(c.Systemd.Units) > 0 {
-		return ignition.At(errors.New("this machine image runs no units"), "$.systemd.units[0]")
-	}
-	return nil
-}
-
 // writable are the folders that a machine writes to; the links among them lead
 // into /var.
 var writable = []string{"/etc", "/var", "/home", "/root", "/opt", "/srv", "/mnt", "/usr/local", "/run", "/tmp"}

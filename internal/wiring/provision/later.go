@@ -45,6 +45,11 @@ const (
 	done                  // everything was, and the state is mounted
 )
 
+// String says it as of the boot that found it so.
+func (s standing) String() string {
+	return [...]string{"applied", "applied again after a run that was cut off", "applied by an earlier boot already"}[s]
+}
+
 // look finds out, and changes nothing on a disk but when it refuses nothing:
 // it opens the volume of the state and mounts it.
 func (a *application) look(ctx context.Context, k *disks.Kept) (standing, error) {
