@@ -29,7 +29,7 @@ const root = "../.."
 
 var chapters = []string{
 	"image", "registry", "sign", "blob", "peers", "run", "broker", "secrets", "evidence", "confidential-containers", "attack",
-	"verify", "policy", "rebuilt", "keep", "node",
+	"verify", "policy", "rebuilt", "keep", "node", "provisioning",
 }
 
 // A step is a command of a chapter, or a file that its reader saves.
