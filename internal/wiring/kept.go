@@ -88,7 +88,7 @@ func (s *session) keepListen() error {
 	if s.Kept == "" {
 		return nil
 	}
-	port := func(n int) string { return fmt.Sprintf("127.0.0.1:%d", n) }
+	port := func(n uint16) string { return fmt.Sprintf("127.0.0.1:%d", n) }
 	raw, err := json.Marshal(listening{port(s.services.registry.port), port(s.services.broker.port)})
 	if err != nil {
 		return err
