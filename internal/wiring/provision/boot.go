@@ -127,7 +127,7 @@ func (a *application) mounts() ignition.Stage {
 }
 
 func (a *application) files() ignition.Stage {
-	return files.New(files.Config{Root: a.Root, State: a.state, Fetch: a.get, KeyFragments: true,
+	return files.New(files.Config{Root: a.Root, State: a.state, Fetch: a.get, KeyFragments: true, Resolve: disks.Resolve,
 		BootID: firstLine("/proc/sys/kernel/random/boot_id"), Log: a.Log})
 }
 

@@ -53,6 +53,9 @@ func (s standing) String() string {
 // look finds out, and changes nothing on a disk but when it refuses nothing:
 // it opens the volume of the state and mounts it.
 func (a *application) look(ctx context.Context, k *disks.Kept) (standing, error) {
+	if a.TPM == nil {
+		return never, errors.New("the machine has no TPM to bind its state to")
+	}
 	if err := errors.Join(k.Await(ctx), k.Assemble(ctx)); err != nil {
 		return never, err
 	}
