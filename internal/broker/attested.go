@@ -59,13 +59,15 @@ func (b *Broker) keepSession(ctx context.Context, s session, a *attestation, jud
 			return err
 		}
 	}
-	raw, err := k.write()
-	if err != nil {
-		return err
-	}
 	// A minute more, for the clocks of those who share the state.
 	until := b.cfg.Now().Add(b.cfg.TokenLife + time.Minute)
-	return b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, judged.recorded(decision, "attest", s.reference(), s.tee, judged.at))
+	return b.rooms.lend(func(room []byte) ([]byte, error) {
+		raw, err := k.write(room)
+		if err != nil {
+			return raw, err
+		}
+		return raw, b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, judged.recorded(decision, "attest", s.reference(), s.tee, judged.at))
+	})
 }
 
 // proof is the question as proofs have it.

@@ -120,7 +120,7 @@ func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 	// Older clients send "" or nothing for no parameters at all.
 	params := &api.RequestParams{}
 	if raw := strings.TrimSpace(string(request.ExtraParams)); strings.HasPrefix(raw, "{") {
-		if err := json.Unmarshal(request.ExtraParams, params); err != nil {
+		if err := exactly(request.ExtraParams, params); err != nil {
 			return nil, nil, fmt.Errorf("extra-params: %w", err)
 		}
 	}

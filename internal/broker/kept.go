@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"holdfast/internal/api"
@@ -41,11 +42,11 @@ const keptForm = 1
 
 var errKept = errors.New("it is not what a broker of this version keeps: attest again")
 
-func (k *keptAttestation) write() ([]byte, error) {
+func (k *keptAttestation) write(room []byte) ([]byte, error) {
 	k.head.Chain = len(k.chain)
 	head, err := json.Marshal(k.head)
 	parts := [][]byte{head, k.message, k.offer.EKCertificate, k.offer.EKPublic, k.offer.AKPublic, k.input, k.data, []byte(k.token), k.certificate}
-	return appendParts([]byte{keptForm}, append(append(parts, k.chain...), k.references...)...), err
+	return appendParts(append(room, keptForm), append(append(parts, k.chain...), k.references...)...), err
 }
 
 func readKept(raw []byte) (*keptAttestation, error) {
@@ -81,11 +82,11 @@ func (k *keptAttestation) attestation(policy string) (*api.ProofAttestation, err
 
 // appendParts writes parts that readParts reads, each behind its length.
 func appendParts(out []byte, parts ...[]byte) []byte {
-	size := len(out)
+	size := 0
 	for _, p := range parts {
 		size += len(p) + binary.MaxVarintLen32
 	}
-	out = append(make([]byte, 0, size), out...)
+	out = slices.Grow(out, size)
 	for _, p := range parts {
 		out = append(binary.AppendUvarint(out, uint64(len(p))), p...)
 	}

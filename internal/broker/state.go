@@ -56,7 +56,8 @@ type Documents interface {
 // Records keeps what came of requests, bounded in number and time. A decision
 // that comes with a record is kept with it or not at all. What handshakes leave
 // (KeepAttested, KeepDecision) is durable a tenth of a second later: until then
-// a crash may take it, and its machine attests again.
+// a crash may take it, and its machine attests again. A record is the
+// caller's again when KeepAttested returns.
 type Records interface {
 	KeepAttested(ctx context.Context, session string, record []byte, until time.Time, most int, d *api.RecordedDecision) error
 	Attested(ctx context.Context, session string) ([]byte, error)

@@ -52,7 +52,7 @@ type tokenMaker struct {
 	now     func() time.Time
 	issuers func() []Issuer
 
-	rooms   sync.Pool // for payloads
+	rooms   rooms
 	clock   ratchet
 	mu      sync.Mutex
 	current *signingKey // guarded by mu
@@ -148,37 +148,38 @@ func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
 	now := m.now()
 	m.clock.issued(r.Session, now)
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
-	room, _ := m.rooms.Get().(*[]byte)
-	if room == nil {
-		room = new([]byte)
-	}
-	defer m.rooms.Put(room)
-	payload, err := plainjson.Append((*room)[:0], ear.Claims(r))
-	if err != nil {
-		return "", err
-	}
-	*room = payload
-	return key.sign(payload)
+	var token string
+	err := m.rooms.lend(func(room []byte) ([]byte, error) {
+		payload, err := plainjson.Append(room, ear.Claims(r))
+		if err != nil {
+			return payload, err
+		}
+		return payload, m.rooms.lend(func(room []byte) ([]byte, error) {
+			room, err := key.sign(room, payload)
+			token = string(room)
+			return room, err
+		})
+	})
+	return token, err
 }
 
 // sign makes a JWS in compact form. RFC 7518, section 3.4: the signature is R
 // and S, of 32 bytes each.
-func (k *signingKey) sign(payload []byte) (string, error) {
-	token := make([]byte, 0, len(k.header)+base64.RawURLEncoding.EncodedLen(len(payload))+len("..")+base64.RawURLEncoding.EncodedLen(64))
+func (k *signingKey) sign(token, payload []byte) ([]byte, error) {
 	token = base64.RawURLEncoding.AppendEncode(append(append(token, k.header...), '.'), payload)
 	sum := sha256.Sum256(token)
 	der, err := k.Signer.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	var points struct{ R, S *big.Int }
 	if _, err := asn1.Unmarshal(der, &points); err != nil {
-		return "", fmt.Errorf("the token key's signature: %w", err)
+		return nil, fmt.Errorf("the token key's signature: %w", err)
 	}
 	var signature [64]byte
 	points.R.FillBytes(signature[:32])
 	points.S.FillBytes(signature[32:])
-	return string(base64.RawURLEncoding.AppendEncode(append(token, '.'), signature[:])), nil
+	return base64.RawURLEncoding.AppendEncode(append(token, '.'), signature[:]), nil
 }
 
 // own are the keys whose tokens are good now, by ID.

@@ -193,6 +193,9 @@ func (f *Fleet) machine(s *Spec, n Node, c *Components) (m api.ContainerMachine,
 		Services: s.services(n, c, images),
 	}
 	if f.Registry.Socket != "" {
+		if err := os.MkdirAll(filepath.Dir(f.Registry.Socket), 0o700); err != nil {
+			return m, err
+		}
 		m.Binds = append(m.Binds, api.Bind{Source: filepath.Dir(f.Registry.Socket), Target: "/run/host-registry"})
 		m.Relays = []api.Relay{{Port: f.Registry.Port, Socket: "/run/host-registry/" + filepath.Base(f.Registry.Socket)}}
 	}

@@ -22,6 +22,9 @@ func (f *Fleet) Delete(ctx context.Context, name string) (err error) {
 	}
 	defer func() { err = errors.Join(err, release()) }()
 	s, err := f.load(name)
+	if errors.Is(err, ErrNone) {
+		_ = os.Remove(f.dir(name)) // empty: of a create that was killed at once
+	}
 	if err != nil {
 		return err
 	}

@@ -3,13 +3,18 @@ package ignition
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	configerrors "github.com/coreos/ignition/v2/config/shared/errors"
@@ -88,11 +93,9 @@ func (e *engine) user(ctx context.Context) (types.Config, error) {
 }
 
 func (e *engine) rendered(ctx context.Context, source string, p Provided) (types.Config, error) {
-	if e.Admit != nil {
-		var err error
-		if p.Raw, err = e.Admit(ctx, source, p.Raw, false); err != nil {
-			return types.Config{}, err
-		}
+	var err error
+	if p.Raw, err = e.admit(ctx, source, p.Raw, false); err != nil {
+		return types.Config{}, err
 	}
 	local := p.Origin != nil && e.Root != nil
 	if e.state.Origin = p.Origin; local {
@@ -107,7 +110,7 @@ func (e *engine) rendered(ctx context.Context, source string, p Provided) (types
 		return types.Config{}, err
 	}
 	e.state.FetchedConfigs = append(e.state.FetchedConfigs, FetchedConfig{Kind: "user", Source: source})
-	c, referenced, err := e.Render(ctx, source, c, local, e.Fetch)
+	c, referenced, err := e.Render(ctx, source, c, local, e.Fetch, e.admit)
 	if err != nil {
 		return types.Config{}, err
 	}
@@ -115,6 +118,27 @@ func (e *engine) rendered(ctx context.Context, source string, p Provided) (types
 		e.state.FetchedConfigs = append(e.state.FetchedConfigs, FetchedConfig{Kind: "user", Source: r, Referenced: true})
 	}
 	return c, nil
+}
+
+// admit is asked before a config is parsed, and what it admits is measured, once
+// in a boot.
+func (e *engine) admit(ctx context.Context, source string, raw []byte, hashed bool) ([]byte, error) {
+	if e.Admit != nil {
+		var err error
+		if raw, err = e.Admit(ctx, source, raw, hashed); err != nil {
+			return nil, err
+		}
+	}
+	sum := sha256.Sum256(raw)
+	digest := hex.EncodeToString(sum[:])
+	if e.Measure == nil || slices.Contains(e.state.Measured, digest) {
+		return raw, nil
+	}
+	if err := e.Measure(ctx, source, raw); err != nil {
+		return nil, err
+	}
+	e.state.Measured = append(e.state.Measured, digest)
+	return raw, e.state.Save(e.State) // now: a run that fails is run again
 }
 
 // platform has the time that the first config is given.
@@ -161,17 +185,35 @@ func Argument(line, name string) (value string, ok bool) {
 }
 
 // keepAuthorities puts certificates into the config where it names them, for
-// stages that have no network.
+// stages that have no network. What is none is refused, also where nothing
+// would ask for it.
 func (e *engine) keepAuthorities(ctx context.Context, settings types.Ignition) error {
 	for i, ca := range settings.Security.TLS.CertificateAuthorities {
-		if ca.Source == nil || strings.HasPrefix(*ca.Source, "data:") {
+		if ca.Source == nil {
 			continue
 		}
 		var b bytes.Buffer
-		if err := e.Fetch(ctx, settings, ca, &b); err != nil {
+		err := e.Fetch(ctx, settings, ca, &b)
+		if err == nil {
+			err = checkAuthority(b.Bytes())
+		}
+		if err != nil {
 			return At(err, "$.ignition.security.tls.certificateAuthorities[%d]", i)
 		}
-		settings.Security.TLS.CertificateAuthorities[i] = types.Resource{Source: dataURL(b.Bytes())}
+		if !strings.HasPrefix(*ca.Source, "data:") {
+			settings.Security.TLS.CertificateAuthorities[i] = types.Resource{Source: dataURL(b.Bytes())}
+		}
+	}
+	return nil
+}
+
+func checkAuthority(raw []byte) error {
+	block, _ := pem.Decode(raw)
+	if block == nil {
+		return errors.New("has no PEM block, want a certificate")
+	}
+	if _, err := x509.ParseCertificate(block.Bytes); err != nil {
+		return fmt.Errorf("is no certificate: %w", err)
 	}
 	return nil
 }

@@ -3,8 +3,10 @@ package ignition
 import (
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,7 +39,7 @@ func newMachine(t *testing.T, config string) *machine {
 			c, _, err := latest.Parse(raw)
 			return c, err
 		},
-		Render: func(_ context.Context, _ string, c types.Config, _ bool, _ SettingsFetch) (types.Config, []string, error) {
+		Render: func(_ context.Context, _ string, c types.Config, _ bool, _ SettingsFetch, _ Admit) (types.Config, []string, error) {
 			return c, []string{"http://elsewhere/x"}, nil
 		},
 		Provide: func(context.Context, Ask) (Provided, error) { return Provided{Raw: []byte(config)}, nil },
@@ -123,11 +125,26 @@ func TestFetchOfflineAsksForTheNetworkOnlyWhenItIsNeeded(t *testing.T) {
 }
 
 func TestAuthoritiesAreKeptWhereLaterStagesHaveNoNetwork(t *testing.T) {
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 	m := newMachine(t, head+`,"security":{"tls":{"certificateAuthorities":[{"source":"http://x/ca","compression":"gzip"}]}}}}`)
+	m.Fetch = func(_ context.Context, _ types.Ignition, _ types.Resource, w io.Writer) error {
+		_, err := w.Write(ca)
+		return err
+	}
 	m.run(t, "fetch", "files")
-	ca := m.ran[0].Ignition.Security.TLS.CertificateAuthorities[0]
-	if want := "data:;base64,ZmV0Y2hlZCBodHRwOi8veC9jYQ=="; *ca.Source != want || ca.Compression != nil {
-		t.Errorf("kept %s", *ca.Source)
+	kept := m.ran[0].Ignition.Security.TLS.CertificateAuthorities[0]
+	if want := *dataURL(ca); *kept.Source != want || kept.Compression != nil {
+		t.Errorf("kept %s", *kept.Source)
+	}
+}
+
+func TestAnAuthorityThatIsNoneIsRefusedByItsPlace(t *testing.T) {
+	m := newMachine(t, head+`,"security":{"tls":{"certificateAuthorities":[{"source":"data:,CANARY"}]}}}}`)
+	err := Run(t.Context(), "fetch", m.Config)
+	if err == nil || !strings.Contains(err.Error(), "$.ignition.security.tls.certificateAuthorities[0]: has no PEM block") || strings.Contains(err.Error(), "CANARY") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -153,5 +170,50 @@ func TestWithoutAnyConfigTheFetchStageFails(t *testing.T) {
 	m.Provide = func(context.Context, Ask) (Provided, error) { return Provided{}, ErrNoConfig }
 	if err := Run(t.Context(), "fetch", m.Config); !errors.Is(err, ErrNoConfig) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAConfigIsMeasuredOnceAndBeforeItIsParsed(t *testing.T) {
+	m := newMachine(t, "not yet admitted")
+	var did []string
+	m.Admit = func(_ context.Context, source string, raw []byte, _ bool) ([]byte, error) {
+		did = append(did, "admit "+source)
+		return []byte(head + `}}`), nil
+	}
+	m.Measure = func(_ context.Context, source string, config []byte) error {
+		did = append(did, "measure "+source+" "+string(config[:10]))
+		return nil
+	}
+	load := m.Load
+	m.Load = func(name string, raw []byte, local bool) (types.Config, error) {
+		did = append(did, "load")
+		return load(name, raw, local)
+	}
+	m.run(t, "fetch-offline", "fetch")
+	if want := `admit test|measure test {"ignition|load|admit test|load`; strings.Join(did, "|") != want {
+		t.Errorf("did %s, want %s", strings.Join(did, "|"), want)
+	}
+	m = newMachine(t, head+`}}`)
+	m.Measure = func(context.Context, string, []byte) error { return errors.New("no TPM") }
+	m.Load = func(string, []byte, bool) (types.Config, error) {
+		t.Error("parsed what was not measured")
+		return types.Config{}, nil
+	}
+	if err := Run(t.Context(), "fetch", m.Config); err == nil || err.Error() != "stage fetch: no TPM" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHowAStageEndedIsReported(t *testing.T) {
+	m := newMachine(t, head+`,"timeouts":{"httpTotal":7}}}`)
+	var got []Outcome
+	m.Report = func(_ context.Context, o Outcome) { got = append(got, o) }
+	m.run(t, "fetch")
+	m.Stage = func(string, *State, Fetch) (Stage, error) { return nil, errors.New("broken") }
+	if err := Run(t.Context(), "files", m.Config); err == nil {
+		t.Error("the stage did not fail")
+	}
+	if len(got) != 2 || got[0].Err != nil || len(got[0].Configs) != 2 || got[1].Err == nil || *got[1].Settings.Timeouts.HTTPTotal != 7 || got[1].Started.IsZero() {
+		t.Errorf("told %+v", got)
 	}
 }

@@ -15,7 +15,7 @@ import (
 type Ready []byte
 
 // Marshal is json.Marshal.
-func Marshal(v any) ([]byte, error) { return Append(make([]byte, 0, 1<<10), v) }
+func Marshal(v any) ([]byte, error) { return Append(make([]byte, 0, 4<<10), v) }
 
 // Append adds the JSON of v to text.
 func Append(text []byte, v any) ([]byte, error) {

@@ -4,22 +4,24 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/admit"
 	"holdfast/internal/ignition/butane"
 	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/spec"
 	"holdfast/internal/ignition/volume"
-	"holdfast/internal/wiring/provision"
 )
 
 // A NodeConfig says how configs of machines are read on the host.
 type NodeConfig struct {
 	Files   string        // folder of the files that Butane names; "": it may name none
 	Root    string        // folder that file URLs of the config lead into; "": it may have none
+	Key     admit.Key     // that must have signed the config; the zero value: nobody
 	Timeout time.Duration // for each thing that is fetched, where the config says nothing
 	Log     *slog.Logger
 }
@@ -30,6 +32,10 @@ func (n NodeConfig) loader() spec.Loader {
 
 // Read reads an Ignition or Butane config.
 func (n NodeConfig) Read(name string, raw []byte) (*spec.Document, error) {
+	raw, err := admit.Gate{Key: n.Key}.Admit(context.Background(), name, raw, false)
+	if err != nil {
+		return nil, err
+	}
 	return n.loader().Load(name, raw)
 }
 
@@ -40,7 +46,11 @@ func (n NodeConfig) ForMachine(name string, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.JSON, provision.Check(name, d.Config)
+	list, err := n.Minimal(name, raw, d)
+	if err != nil || !slices.ContainsFunc(list, spec.Finding.IsError) {
+		return d.JSON, err
+	}
+	return nil, &spec.InvalidError{Findings: list}
 }
 
 // Render fetches all that a config merges or is replaced by. A machine reads
@@ -55,5 +65,5 @@ func (n NodeConfig) Render(ctx context.Context, name string, d *spec.Document) (
 		err := f.Fetch(ctx, settings, r, &b)
 		return b.Bytes(), err
 	}
-	return spec.Renderer{Loader: spec.Loader{Files: n.Root != ""}, Fetch: get}.Render(ctx, name, d.Config)
+	return spec.Renderer{Loader: spec.Loader{Files: n.Root != ""}, Fetch: get, Admit: admit.Gate{Key: n.Key}.Admit}.Render(ctx, name, d.Config)
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
@@ -60,7 +61,28 @@ func (on PlanOn) images(c types.Config) (map[string]string, error) {
 		if _, err := os.Stat(image); err != nil {
 			return nil, fmt.Errorf("disk: %w", err)
 		}
+		if !names(c.Storage, device) {
+			return nil, fmt.Errorf("no such disk in the config: %s", device)
+		}
 		images[device] = image
 	}
 	return images, nil
+}
+
+// names says whether a config says anything of a disk or of what is on it. What
+// it finds by a label may be on any disk.
+func names(s types.Storage, device string) bool {
+	is := func(dev string) bool { return strings.HasPrefix(dev, device) || strings.HasPrefix(dev, "/dev/disk/by-") }
+	for _, d := range s.Disks {
+		if d.Device == device {
+			return true
+		}
+	}
+	for _, r := range s.Raid {
+		if slices.ContainsFunc(r.Devices, func(d types.Device) bool { return is(string(d)) }) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.Luks, func(l types.Luks) bool { return l.Device != nil && is(*l.Device) }) ||
+		slices.ContainsFunc(s.Filesystems, func(f types.Filesystem) bool { return is(f.Device) })
 }

@@ -45,6 +45,7 @@ type ServeConfig struct {
 	Evidence                     EvidenceConfig
 	TPMs                         TPMTrust
 	BrokerLimits                 BrokerLimits
+	PlainAdminTokens             bool   // of administrators, as Trustee's kbs-client makes them
 	Issuers                      string // file that lists other verifiers whose tokens count; none when empty
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
@@ -79,11 +80,14 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 	if err != nil {
 		return err
 	}
-	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log, trusted, c.BrokerLimits.apply)
+	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log, trusted, c.BrokerLimits.apply, func(b *broker.Config) { b.PlainAdminTokens = c.PlainAdminTokens })
 	if err != nil {
 		return err
 	}
 	s.ends = append(s.ends, kept.Close)
+	if c.PlainAdminTokens && c.Log != nil {
+		c.Log.Warn("administrators' tokens that name no request are taken: who sees one can use it until it expires")
+	}
 	if err := b.Check(context.Background()); err != nil {
 		return fmt.Errorf("open broker: %w", err)
 	}

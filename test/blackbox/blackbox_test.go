@@ -122,12 +122,7 @@ func boot(t *testing.T, image, initrd string) map[string]string {
 // read also keeps all that was said, where somebody asked for it.
 func read(t *testing.T, out io.Reader) map[string]string {
 	t.Helper()
-	if path := os.Getenv("HOLDFAST_BLACKBOX_LOG"); path != "" {
-		f, err := os.Create(path)
-		check(t, err)
-		defer func() { check(t, f.Close()) }()
-		out = io.TeeReader(out, f)
-	}
+	out = io.TeeReader(out, kept(t))
 	results := map[string]string{}
 	scan := bufio.NewScanner(out)
 	scan.Buffer(nil, 1<<20)

@@ -8,15 +8,16 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/broker/state"
+	"holdfast/internal/seal/sealtest"
 )
 
 func TestDecisionsAreBoundedByTheirBytesToo(t *testing.T) {
 	const most, each = 1 << 20, 64 << 10
 	dir := t.TempDir()
-	one, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer(), KeepDecisionBytes: most})
+	one, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New(), KeepDecisionBytes: most})
 	check(t, err)
 	defer one.Close()
-	other, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer(), KeepDecisionBytes: most})
+	other, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New(), KeepDecisionBytes: most})
 	check(t, err)
 	defer other.Close()
 	random := make([]byte, each*3/4) // which takes no less room when it is squeezed

@@ -41,7 +41,7 @@ type Config struct {
 type Program struct {
 	Name    string // of the file
 	Path    string
-	Module  string // "kube", "containerd" or "cni"
+	Module  string // "kube", "containerd", "cni" or "gvisor"
 	Version string // upstream's, as "v1.36.3"
 }
 

@@ -21,6 +21,7 @@ type module struct {
 const (
 	containerd = "github.com/containerd/containerd/v2"
 	plugins    = "github.com/containernetworking/plugins"
+	gvisor     = "gvisor.dev/gvisor"
 )
 
 var modules = []module{
@@ -39,6 +40,13 @@ var modules = []module{
 			"meta/bandwidth", "meta/portmap", "meta/tuning"),
 		stamp: func(version string) map[string]string {
 			return map[string]string{plugins + "/pkg/utils/buildversion.BuildVersion": version}
+		},
+	},
+	{
+		name: "gvisor", dir: "gvisor", upstream: gvisor, extra: true,
+		packages: []string{gvisor + "/runsc", "./containerd-shim-runsc-v1"},
+		stamp: func(version string) map[string]string {
+			return map[string]string{gvisor + "/runsc/version.version": version}
 		},
 	},
 }

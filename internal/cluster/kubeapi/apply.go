@@ -3,6 +3,7 @@ package kubeapi
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -72,9 +73,13 @@ func (c *Client) applyOne(ctx context.Context, doc *yaml.Node) error {
 	if err != nil {
 		return err
 	}
-	raw, err := yaml.Marshal(doc)
+	var fields map[string]any
+	if err := doc.Decode(&fields); err != nil {
+		return fmt.Errorf("manifest: %w", err)
+	}
+	raw, err := json.Marshal(fields) // which is YAML, too; an audit log can hold only JSON
 	if err != nil {
-		return err
+		return fmt.Errorf("manifest: %w", err)
 	}
 	err = c.do(ctx, http.MethodPatch, path+"?fieldManager=holdfast&force=true", "application/apply-patch+yaml", raw, nil)
 	if err != nil {

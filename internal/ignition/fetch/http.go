@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition/spec"
 )
@@ -36,8 +39,9 @@ type question struct {
 	method  string // GET when empty
 	url     string
 	headers http.Header // beside ours, or in their place
-	retry   bool        // while the server is not there, or has trouble of its own
-	passing []int       // status codes that are trouble of its own too
+	body    []byte
+	retry   bool  // while the server is not there, or has trouble of its own
+	passing []int // status codes that are trouble of its own too
 }
 
 // answers says whether to ask again cannot change a status.
@@ -46,7 +50,7 @@ func (q question) answers(status int) bool {
 }
 
 func (q question) request(ctx context.Context) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(ctx, q.method, q.url, nil)
+	r, err := http.NewRequestWithContext(ctx, q.method, q.url, bytes.NewReader(q.body))
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +95,35 @@ func (f *Fetcher) get(ctx context.Context, client *http.Client, q question, sink
 		return cause
 	}
 	return err
+}
+
+// Post sends a JSON document by the settings of a config, and tries as long as
+// ctx lasts. No redirect is followed: the document is for the server named.
+func (f *Fetcher) Post(ctx context.Context, settings types.Ignition, address string, body []byte) error {
+	err := f.post(ctx, settings, question{method: http.MethodPost, url: address, body: body, retry: true, headers: http.Header{"Content-Type": {"application/json"}}})
+	if err != nil {
+		return fmt.Errorf("post to %s: %w", spec.PublicURL(address), public(err))
+	}
+	return nil
+}
+
+func (f *Fetcher) post(ctx context.Context, settings types.Ignition, q question) error {
+	if u, err := url.Parse(q.url); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return errors.New("want a URL of http or https")
+	}
+	client, err := f.client(ctx, settings)
+	if err != nil {
+		return err
+	}
+	answer, err := f.ask(ctx, noRedirects(client), q)
+	if err != nil {
+		return err
+	}
+	answer.Body.Close()
+	if answer.StatusCode < 200 || answer.StatusCode > 299 {
+		return &StatusError{answer.StatusCode}
+	}
+	return nil
 }
 
 // ask tries until there is an answer that trying again would not change.

@@ -106,7 +106,7 @@ func (s *stage) fetched(ctx context.Context, dir string, r types.Resource) (*scr
 		return nil, err
 	}
 	if r.Source != nil && *r.Source != "" {
-		err = s.Fetch(ctx, r, f)
+		err = s.early.get(ctx, r, f)
 	}
 	if err == nil {
 		err = f.Chmod(0o644)

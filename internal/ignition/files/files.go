@@ -49,8 +49,9 @@ func New(c Config) ignition.Stage {
 
 type stage struct {
 	Config
-	dir *rooted.Dir
-	db  *accounts.Database
+	early *early
+	dir   *rooted.Dir
+	db    *accounts.Database
 }
 
 // Name is how the command line calls it.

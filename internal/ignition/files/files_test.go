@@ -3,11 +3,13 @@ package files
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,5 +167,64 @@ func TestTheStageRunsAgainOnWhatItLeft(t *testing.T) {
 	check(t, os.WriteFile(filepath.Join(root, "etc/one"), []byte("onX"), 0o644))
 	if err := apply(t, root, c); !errors.Is(err, errExists) {
 		t.Errorf("another file: got %v", err)
+	}
+}
+
+// Bodies that are fetched before their turn are those of their files, and what
+// is too large for that comes whole all the same.
+func TestFilesFromServersAreTheirs(t *testing.T) {
+	c := types.Config{}
+	for i := range 50 {
+		source := fmt.Sprintf("http://server/%d", i)
+		c.Storage.Files = append(c.Storage.Files, contents(fmt.Sprintf("/d/%d", i), source))
+	}
+	root, asked := t.TempDir(), map[string]int{}
+	var mu sync.Mutex
+	fetch := func(_ context.Context, r types.Resource, w io.Writer) error {
+		mu.Lock()
+		asked[*r.Source]++
+		mu.Unlock()
+		size := 1
+		if strings.HasSuffix(*r.Source, "7") {
+			size = 3 * earlySize
+		}
+		_, err := io.WriteString(w, strings.Repeat(*r.Source+"\n", size/len(*r.Source)+1))
+		return err
+	}
+	s := New(Config{Root: root, State: &ignition.State{}, Fetch: fetch})
+	check(t, s.Run(t.Context(), c))
+	for i := range 50 {
+		raw, err := os.ReadFile(filepath.Join(root, "d", fmt.Sprint(i)))
+		check(t, err)
+		line, rest, _ := strings.Cut(string(raw), "\n")
+		if want := fmt.Sprintf("http://server/%d", i); line != want || (len(rest) > earlySize) != (i%10 == 7) {
+			t.Errorf("file %d has %q and %d bytes more", i, line, len(rest))
+		}
+		if asked[line] > 2 || asked[line] > 1 && i%10 != 7 {
+			t.Errorf("%s was asked for %d times", line, asked[line])
+		}
+	}
+}
+
+func TestAServersRefusalNamesItsFileAndEndsTheOthers(t *testing.T) {
+	c := types.Config{}
+	for _, name := range []string{"/a", "/b", "/c", "/d"} {
+		c.Storage.Files = append(c.Storage.Files, contents(name, "http://server"+name))
+	}
+	ended := make(chan string, 4)
+	fetch := func(ctx context.Context, r types.Resource, _ io.Writer) error {
+		if strings.HasSuffix(*r.Source, "/a") {
+			return errors.New("the server says 500")
+		}
+		<-ctx.Done()
+		ended <- *r.Source
+		return ctx.Err()
+	}
+	err := New(Config{Root: t.TempDir(), State: &ignition.State{}, Fetch: fetch}).Run(t.Context(), c)
+	if err == nil || !strings.Contains(err.Error(), "$.storage.files[0]: file /a: the server says 500") {
+		t.Errorf("got %v", err)
+	}
+	if len(ended) > 3 {
+		t.Errorf("%d others were asked", len(ended))
 	}
 }

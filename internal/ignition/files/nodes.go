@@ -18,6 +18,7 @@ type entry struct {
 	node            types.Node
 	create          func(ctx context.Context, at string) error
 	hard            bool
+	contents        types.Resource // of a file
 }
 
 // nodes makes what the config's storage lists: shallow ones first, and hard
@@ -47,7 +48,7 @@ func (s *stage) directoryEntry(d types.Directory, field string) entry {
 }
 
 func (s *stage) fileEntry(f types.File, field string) entry {
-	return entry{node: f.Node, what: "file", field: field,
+	return entry{node: f.Node, what: "file", field: field, contents: f.Contents,
 		create: func(ctx context.Context, at string) error { return s.file(ctx, at, f) }}
 }
 
@@ -78,6 +79,9 @@ func (s *stage) place(entries []entry) error {
 }
 
 func (s *stage) make(ctx context.Context, entries []entry) error {
+	fetch, stop := newEarly(ctx, s.Fetch, remotes(entries))
+	defer stop()
+	s.early = fetch
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
 			return err

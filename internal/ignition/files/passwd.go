@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -95,18 +94,35 @@ func (s *stage) keys(u accounts.User, keys []types.SSHAuthorizedKey) error {
 	if err := s.dir.Folders(filepath.Dir(at), 0o700, own); err != nil {
 		return err
 	}
-	_, err = s.dir.Lstat(at)
-	f, openErr := s.dir.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_TRUNC|syscall.O_NOFOLLOW, 0o600)
-	if openErr != nil {
-		return openErr
+	return s.replaceKeys(at, u, lines(keys))
+}
+
+// replaceKeys leaves the file that was there, with its owner and mode, or the
+// whole new one.
+func (s *stage) replaceKeys(at string, u accounts.User, text string) error {
+	uid, gid, mode := u.UID, u.GID, fs.FileMode(0o600)
+	info, err := s.dir.Lstat(at)
+	switch {
+	case err == nil && !info.Mode().IsRegular():
+		return fmt.Errorf("%s is %s, want a file", s.dir.Abs(at), kind(info))
+	case err == nil:
+		stat := info.Sys().(*syscall.Stat_t)
+		uid, gid, mode = int(stat.Uid), int(stat.Gid), info.Mode().Perm()
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
 	}
-	if errors.Is(err, fs.ErrNotExist) {
-		err = f.Chown(u.UID, u.GID)
+	f, err := s.scratch(filepath.Dir(at))
+	if err != nil {
+		return plain(err)
 	}
-	if err == nil {
-		_, err = f.WriteString(lines(keys))
+	_, err = f.WriteString(text)
+	if err = errors.Join(plain(err), f.Chown(uid, gid), f.Chmod(mode), f.Close()); err == nil {
+		err = s.dir.Rename(f.name, at)
 	}
-	return errors.Join(err, f.Close())
+	if err != nil {
+		return errors.Join(err, s.dir.Remove(f.name))
+	}
+	return nil
 }
 
 // lines are the keys as upstream joins them: the last one ends in one newline.

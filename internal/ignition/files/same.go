@@ -26,7 +26,7 @@ func (s *stage) sameFile(ctx context.Context, at string, f types.File) error {
 		if r.Source == nil || *r.Source == "" {
 			continue
 		}
-		if err := s.Fetch(ctx, r, c); err != nil && !c.differs {
+		if err := s.early.get(ctx, r, c); err != nil && !c.differs {
 			return err
 		}
 	}

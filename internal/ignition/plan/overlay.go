@@ -1,12 +1,14 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -80,12 +82,11 @@ func lay(root, scratch string) ([]layer, error) {
 }
 
 // mount names the lower folder by a descriptor: its name may have characters
-// that mean something among options.
+// that mean something among options. With an index hard links stay links
+// (overlayfs.rst).
 func (l layer) mount(work string) error {
-	for _, dir := range []string{l.upper, work} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
+	if err := errors.Join(os.Mkdir(l.upper, 0o700), os.Mkdir(work, 0o700), l.likeLower()); err != nil {
+		return err
 	}
 	if l.at == "/" {
 		if err := os.Mkdir(l.merged, 0o755); err != nil {
@@ -97,8 +98,18 @@ func (l layer) mount(work string) error {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	options := fmt.Sprintf("lowerdir=/proc/self/fd/%d,upperdir=%s,workdir=%s,metacopy=on", fd, l.upper, work)
+	options := fmt.Sprintf("lowerdir=/proc/self/fd/%d,upperdir=%s,workdir=%s,metacopy=on,index=on", fd, l.upper, work)
 	return unix.Mount("plan", l.merged, "overlay", 0, options)
+}
+
+// likeLower gives the upper folder, which the merged one is, mode and owner.
+func (l layer) likeLower() error {
+	info, err := os.Stat(l.lower)
+	if err != nil {
+		return err
+	}
+	stat := info.Sys().(*syscall.Stat_t)
+	return errors.Join(os.Chown(l.upper, int(stat.Uid), int(stat.Gid)), os.Chmod(l.upper, info.Mode()))
 }
 
 // pseudo filesystems hold no files of a config.

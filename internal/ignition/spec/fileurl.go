@@ -23,10 +23,10 @@ func isFileURL(source string) bool { return len(source) >= 5 && strings.EqualFol
 // fileURL is where the text has a source that upstream refuses for being a file
 // URL.
 func (s *source) fileURL(e report.Entry) (start int64, ok bool) {
-	if e.Message != ign.ErrInvalidScheme.Error() || s.root == nil {
+	if e.Message != ign.ErrInvalidScheme.Error() || s.tree() == nil {
 		return 0, false
 	}
-	n, err := s.root.Get(path.New("json", sourcePath(e)...))
+	n, err := s.tree().Get(path.New("json", sourcePath(e)...))
 	leaf, ok := n.(tree.Leaf)
 	if err != nil || !ok || leaf.StartP == nil {
 		return 0, false

@@ -51,6 +51,9 @@ func (r Renderer) Render(ctx context.Context, name string, cfg Config) (*Rendere
 	}
 	run.out.Config = whole
 	run.use(whole)
+	if len(run.out.Sources) == 0 {
+		return &run.out, nil // it is as it was read, and was validated then
+	}
 	var findings []Finding
 	asMasked(&run.out.Config, func(c Config) {
 		findings = newSource("the merged config", nil).findings(validate.Validate(c, "json"))

@@ -19,9 +19,10 @@ import (
 
 // A source is the text of a config, and where in it everything stands.
 type source struct {
-	name string
-	raw  []byte
-	root tree.Node // nil for what is not JSON
+	name  string
+	raw   []byte
+	whole bool      // it is JSON
+	root  tree.Node // once somebody asked for a place
 }
 
 func newSource(name string, raw []byte) *source { return &source{name: name, raw: raw} }
@@ -36,7 +37,7 @@ func (s *source) scan() ([]Finding, error) {
 	for {
 		token, err := d.Token()
 		if err != nil {
-			return odd, s.place(err)
+			return odd, s.ended(err)
 		}
 		if delim, ok := token.(json.Delim); ok {
 			if delim == '}' || delim == ']' {
@@ -61,12 +62,19 @@ func (s *source) scan() ([]Finding, error) {
 	}
 }
 
-// place finds where everything stands, once the text is known to be JSON.
-func (s *source) place(end error) error {
-	if errors.Is(end, io.EOF) {
+// ended keeps whether the text is JSON to its end.
+func (s *source) ended(end error) error {
+	s.whole = errors.Is(end, io.EOF)
+	return nil
+}
+
+// tree is where everything stands, nil for what is not JSON. Most configs have
+// nothing to tell of, and it is several times their size.
+func (s *source) tree() tree.Node {
+	if s.whole && s.root == nil {
 		s.root, _ = places.UnmarshalToContext(s.raw)
 	}
-	return nil
+	return s.root
 }
 
 // An object is one that is being read; an array has no keys.
@@ -110,11 +118,12 @@ func (s *source) version() string {
 // at is a finding at a path, or at the nearest thing above that is there.
 func (s *source) at(elements []any) Finding {
 	f := Finding{Severity: severityError, File: s.name, Path: jsonPath(elements)}
-	if s.root == nil {
+	root := s.tree()
+	if root == nil {
 		return f
 	}
 	for c := path.New("json", elements...); ; c = c.Pop() {
-		if n, err := s.root.Get(c); err == nil {
+		if n, err := root.Get(c); err == nil {
 			f.Line, f.Column = s.position(max(start(n), 0))
 			return f
 		}
@@ -221,7 +230,7 @@ func (s *source) unreadable(e report.Entry) (Finding, bool) {
 		offset = e.Marker.StartP.Index
 	}
 	if m := wrongType.FindStringSubmatch(e.Message); m != nil {
-		path, _ := refused(s.root, offset)
+		path, _ := refused(s.tree(), offset)
 		f := s.at(path)
 		f.Problem, f.Want = "is "+withArticle(m[1]), kindOf(m[2])
 		return f, true

@@ -52,12 +52,12 @@ func ParseCalendar(text string) (*Calendar, error) {
 }
 
 func parseCalendar(text string) (*Calendar, error) {
-	if long, ok := shorthands[strings.ToLower(strings.TrimSpace(text))]; ok {
-		text = long
-	}
 	words, c := strings.Fields(text), &Calendar{}
 	if n := len(words); n > 1 && strings.EqualFold(words[n-1], "UTC") {
 		c.utc, words = true, words[:n-1]
+	}
+	if len(words) == 1 && shorthands[strings.ToLower(words[0])] != "" {
+		words = strings.Fields(shorthands[strings.ToLower(words[0])])
 	}
 	if len(words) > 0 && isLetter(words[0][0]) {
 		if err := c.weekdays(words[0]); err != nil {

@@ -47,7 +47,7 @@ func Span(text string) (time.Duration, error) {
 		value, err := strconv.ParseFloat(number, 64)
 		scale, known := spanUnits[unit]
 		switch {
-		case err != nil || strings.ContainsAny(number, "eE+-") || strings.HasPrefix(number, "."):
+		case err != nil || strings.HasSuffix(number, "."):
 			return 0, fmt.Errorf("%.60q is no time span: want numbers with units, as 90s or 1min 30s", text)
 		case !known:
 			return 0, fmt.Errorf("%.60q is no unit of time: want us, ms, s, min, h, d, w, month or y", unit)
@@ -62,6 +62,7 @@ func Span(text string) (time.Duration, error) {
 
 // spanPart is a number, its unit and what follows.
 func spanPart(text string) (number, unit, rest string) {
+	text = strings.TrimPrefix(text, "+")
 	i := strings.IndexFunc(text, func(r rune) bool { return r != '.' && (r < '0' || r > '9') })
 	if i < 0 {
 		return text, "", ""

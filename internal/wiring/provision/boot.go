@@ -13,6 +13,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/admit"
 	"holdfast/internal/ignition/disks"
 	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/files"
@@ -75,7 +76,7 @@ func (b Boot) load(ctx context.Context) (types.Config, error) {
 	}
 	r := reader{b.Log}
 	r.warn(d.Findings)
-	c, _, err := r.render(ctx, name, d.Config, false, b.fetch())
+	c, _, err := r.render(ctx, name, d.Config, false, b.fetch(), admit.Gate{Strict: true}.Admit)
 	return c, err
 }
 

@@ -36,8 +36,9 @@ func TestWhatNoMachineImageCanDoIsRefused(t *testing.T) {
 		{change(`"clevis":{"tpm2":true}`, `"keyFile":{"source":"data:,x"}`), "the volume of the state opens by the TPM alone"},
 		{change(`/var/lib/late`, `/home/late`), "$.storage.filesystems[1].path:"},
 		{`"systemd":{"units":[{"name":"a.service","enabled":true,"contents":"[Service]\nExecStart=/bin/x\nRootImage=/y\n[Install]\nWantedBy=multi-user.target\n"}]}`,
-			"$.systemd.units[0]: /etc/systemd/system/a.service:3: unit a.service: [Service] RootImage="},
-		{`"systemd":{"units":[{"name":"a.service","enabled":true,"contents":"[Service]\nExecStart=/bin/x\n"}]}`, "$.systemd.units[0]: is enabled and has no [Install]"},
+			"$.systemd.units[0].contents: line 3: unit a.service: [Service] RootImage="},
+		{change(`"format":"ext4","path":"/var/lib/late"`, `"format":"swap"`), ""},
+		{`"storage":` + strings.Replace(strings.Replace(storage, `"format":"ext4","path":"/var/lib/late"`, `"format":"swap"`, 1), "/dev/mapper/late", "/dev/vdc", 1), "$.storage.filesystems[1]: memory would be written to a disk"},
 		{`"systemd":{"units":[{"name":"a.service","enabled":true,"contents":"[Service]\nExecStart=/bin/x\n[Install]\nWantedBy=multi-user.target\n"}]}`, ""},
 	} {
 		d, err := spec.Loader{}.Load("c", []byte(`{"ignition":{"version":"3.4.0"},`+c.part+`}`))

@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/admit"
 	"holdfast/internal/ignition/clevis"
 	"holdfast/internal/ignition/disks"
 	"holdfast/internal/ignition/files"
@@ -19,9 +21,10 @@ import (
 	"holdfast/internal/ignition/volume"
 )
 
-func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) ignition.Config {
+func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) (ignition.Config, error) {
 	reader, fetcher := reader{log: log}, fetcher(f.platform, log)
-	return ignition.Config{
+	keeper := c.keeper(f, fetcher, log)
+	conf := ignition.Config{
 		Cache: f.cache, NeedNet: f.needNet, State: f.state, Platform: f.platform, Timeout: f.timeout, Log: log,
 		SystemDir: c.variable("SYSTEM_CONFIG_DIR", "/usr/lib/ignition"), CommandLine: f.kernel,
 		Load: reader.load, Render: reader.render, Fetch: fetcher.Fetch, Ask: fetcher.Ask,
@@ -33,7 +36,31 @@ func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) ig
 		Stage: func(name string, s *ignition.State, fetch ignition.Fetch) (ignition.Stage, error) {
 			return c.stage(name, f.root, s, fetch, log)
 		},
+		Report: func(ctx context.Context, o ignition.Outcome) {
+			if o.Err == nil && strings.HasPrefix(o.Stage, "fetch") {
+				_ = journal(o.Configs) // it is a copy of what the log has
+			}
+			keeper.Take(ctx, o)
+		},
 	}
+	return conf, c.guard(&conf, f, log)
+}
+
+// guard has configs checked and measured before they are parsed.
+func (c Command) guard(conf *ignition.Config, f flags, log *slog.Logger) error {
+	gate := admit.Gate{Now: c.now()}
+	if f.key != "" {
+		var err error
+		if gate.Key, err = admit.ParseKey(f.key); err != nil {
+			return err
+		}
+	}
+	conf.Admit = gate.Admit
+	m, err := c.measurer(f, log)
+	if m != nil {
+		conf.Measure = m.measure
+	}
+	return err
 }
 
 func (c Command) stage(name, root string, s *ignition.State, fetch ignition.Fetch, log *slog.Logger) (ignition.Stage, error) {
@@ -75,13 +102,13 @@ func (r reader) warn(findings []spec.Finding) {
 	}
 }
 
-func (r reader) render(ctx context.Context, name string, c types.Config, local bool, fetch ignition.SettingsFetch) (types.Config, []string, error) {
+func (r reader) render(ctx context.Context, name string, c types.Config, local bool, fetch ignition.SettingsFetch, admit ignition.Admit) (types.Config, []string, error) {
 	get := func(ctx context.Context, settings types.Ignition, res types.Resource) ([]byte, error) {
 		var b bytes.Buffer
 		err := fetch(ctx, settings, res, &b)
 		return b.Bytes(), err
 	}
-	whole, err := spec.Renderer{Loader: spec.Loader{Files: local}, Fetch: get}.Render(ctx, name, c)
+	whole, err := spec.Renderer{Loader: spec.Loader{Files: local}, Fetch: get, Admit: admit}.Render(ctx, name, c)
 	if err != nil {
 		return types.Config{}, nil, err
 	}

@@ -133,7 +133,7 @@ func (a *application) begin(ctx context.Context, k *disks.Kept, redo bool) error
 	if err := a.overlays(stateDir); err != nil {
 		return err
 	}
-	if err := a.stages(ctx, a.mounts(), a.files()); err != nil {
+	if err := errors.Join(a.stages(ctx, a.mounts(), a.files()), a.swaps()); err != nil {
 		return err
 	}
 	return a.writeRecord()
@@ -149,7 +149,7 @@ func (a *application) goOn(ctx context.Context, k *disks.Kept) error {
 	if err := a.overlays(stateDir); err != nil {
 		return err
 	}
-	return a.stages(ctx, a.mounts())
+	return errors.Join(a.stages(ctx, a.mounts()), a.swaps())
 }
 
 // open takes a volume's own key where it has one: it is in the state.

@@ -15,9 +15,9 @@ import (
 	"holdfast/internal/input"
 )
 
-// A record says, in the state, that all of a config was applied. Whoever reads
+// A completion says, in the state, that all of a config was applied. Whoever reads
 // it opened the volume that it lies on by the TPM.
-type record struct {
+type completion struct {
 	Configuration string    `json:"configuration"` // sha256:…
 	BootID        string    `json:"boot_id"`       // of the kernel that applied it
 	Time          time.Time `json:"time"`
@@ -26,7 +26,7 @@ type record struct {
 var recordPath = filepath.Join(stateDir, "holdfast.json")
 
 // readRecord gives nil where the run has not come to its end.
-func readRecord() (*record, error) {
+func readRecord() (*completion, error) {
 	raw, err := input.ReadFile(recordPath, input.Document)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -34,7 +34,7 @@ func readRecord() (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &record{}
+	r := &completion{}
 	if err := json.Unmarshal(raw, r); err != nil {
 		return nil, fmt.Errorf("record of the run in the state: %w", err)
 	}
@@ -44,7 +44,7 @@ func readRecord() (*record, error) {
 // writeRecord is the last thing of a run: everything before it is on the disk
 // then.
 func (a *application) writeRecord() error {
-	raw, err := json.Marshal(record{a.Digest, firstLine("/proc/sys/kernel/random/boot_id"), time.Now().UTC()})
+	raw, err := json.Marshal(completion{a.Digest, firstLine("/proc/sys/kernel/random/boot_id"), time.Now().UTC()})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,154 @@
+package blackbox
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/machine/machinetest"
+)
+
+// Upstream's engine and ours apply each config to equal disks of one machine,
+// and leave the same tables, arrays, volumes, filesystems and trees.
+func TestDisksAreAsUpstreamLeavesThem(t *testing.T) {
+	program(t)
+	image, modules := machinetest.Kernel(t)
+	dir := t.TempDir()
+	g, err := beside(modules, engine(t, dir))
+	check(t, err)
+	init, err := os.ReadFile("testdata/beside-init")
+	check(t, err)
+	packed, err := machinetest.Initrd(init, g.entries()...)
+	check(t, err)
+	initrd := filepath.Join(dir, "initrd")
+	check(t, os.WriteFile(initrd, packed, 0o600))
+	said := compareIn(t, image, initrd)
+	configs, err := filepath.Glob("testdata/beside/*.ign")
+	check(t, err)
+	for _, path := range configs {
+		name := filepath.Base(path)
+		if strings.HasSuffix(name, ".before.ign") {
+			continue
+		}
+		config, err := os.ReadFile(path)
+		check(t, err)
+		t.Run(name, func(t *testing.T) {
+			judgeBoth(t, name, plainly(said[name+" ignition"], config), plainly(said[name+" upstream"], config))
+		})
+	}
+}
+
+// judgeBoth also wants the run to have ended as the config's name says.
+func judgeBoth(t *testing.T, name string, ours, theirs []string) {
+	t.Helper()
+	want := "applied"
+	if strings.HasPrefix(name, "refused-") {
+		want = "stage disks refuses"
+	}
+	if all := "\n" + strings.Join(ours, "\n"); !strings.Contains(all, "\n"+want) || len(theirs) == 0 {
+		t.Errorf("want %q, got\n%s\nupstream\n%s", want, all, strings.Join(theirs, "\n"))
+		return
+	}
+	for i := range max(len(ours), len(theirs)) {
+		if i >= len(ours) || i >= len(theirs) || ours[i] != theirs[i] {
+			t.Errorf("line %d: ours\n%s\nupstream\n%s", i, strings.Join(ours[min(i, len(ours)):min(i+3, len(ours))], "\n"), strings.Join(theirs[min(i, len(theirs)):min(i+3, len(theirs))], "\n"))
+			return
+		}
+	}
+}
+
+// beside is the guest with both engines and the configs.
+func beside(modules, ours string) (*guest, error) {
+	theirs := os.Getenv("HOLDFAST_TEST_IGNITION")
+	g, err := compose(modules, ours, theirs, nil)
+	if err != nil {
+		return nil, err
+	}
+	g.folder("configs")
+	if err := g.copy(theirs, "usr/local/bin/upstream"); err != nil {
+		return nil, err
+	}
+	configs, err := filepath.Glob("testdata/beside/*.ign")
+	for _, path := range configs {
+		if err := g.copy(path, "configs/"+filepath.Base(path)); err != nil {
+			return nil, err
+		}
+	}
+	return g, err
+}
+
+// compareIn gives what was told of each config and engine.
+func compareIn(t *testing.T, image, initrd string) map[string][]string {
+	t.Helper()
+	ctx, end := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer end()
+	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "4G", "-nodefaults", "-no-reboot",
+		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd,
+		"-append", "console=ttyS0 quiet loop.max_part=15 loop.max_loop=8 panic=-1 cryptomgr.notests")
+	var console bytes.Buffer
+	qemu.Stdout = io.MultiWriter(&console, kept(t))
+	err := qemu.Run()
+	out := console.Bytes()
+	if err != nil || !bytes.Contains(out, []byte("beside: done")) {
+		t.Fatalf("the machine did not come to its end: %v\n%s", err, out[max(0, len(out)-4000):])
+	}
+	said, name := map[string][]string{}, ""
+	for scan := bufio.NewScanner(bytes.NewReader(out)); scan.Scan(); {
+		line := strings.TrimRight(scan.Text(), "\r ")
+		switch rest, ok := strings.CutPrefix(line, "== "); {
+		case ok && rest != "end":
+			name = rest
+		case ok:
+			name = ""
+		case name != "" && !strings.HasPrefix(line, "# ") && line != "":
+			said[name] = append(said[name], line)
+		}
+	}
+	return said
+}
+
+// kept is where somebody asked for all that is said.
+func kept(t *testing.T) io.Writer {
+	t.Helper()
+	path := os.Getenv("HOLDFAST_BLACKBOX_LOG")
+	if path == "" {
+		return io.Discard
+	}
+	f, err := os.Create(path)
+	check(t, err)
+	t.Cleanup(func() { check(t, f.Close()) })
+	return f
+}
+
+var (
+	uuids = regexp.MustCompile(`(?i)[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}|\b[0-9a-f]{4}-[0-9a-f]{4}\b|\b[0-9a-f]{8}(:[0-9a-f]{8}){3}\b`)
+	// byChance are what a volume's header draws, and what it measures.
+	byChance = regexp.MustCompile(`^luks:\s+(Salt|Digest|AF|Iterations|Time cost|Memory|Threads|UUID|Epoch|[0-9a-f]{2} )`)
+)
+
+// plainly are lines without what is drawn by chance: identifiers that the
+// config does not name, salts.
+func plainly(lines []string, config []byte) []string {
+	var list []string
+	for _, line := range lines {
+		if byChance.MatchString(line) {
+			continue
+		}
+		list = append(list, uuids.ReplaceAllStringFunc(line, func(id string) string {
+			if strings.Contains(strings.ToLower(string(config)), strings.ToLower(id)) {
+				return strings.ToLower(id)
+			}
+			return fmt.Sprintf("[%d]", len(id))
+		}))
+	}
+	return list
+}
