@@ -136,7 +136,7 @@ func TestAMachineIsWhatItsConfigSaysAndStaysSo(t *testing.T) {
 		s.T = t
 		other := b.other(t)
 		r, _ := s.boot(look, func(r *wiring.Run) { r.Guest = other.Dir })
-		s.refused(r, "$.storage.luks[0]: volume state")
+		s.refused(r, "$.storage.luks[0]: volume state", "the TPM refuses")
 	})
 	t.Run("nor does another configuration", func(t *testing.T) {
 		s.T = t

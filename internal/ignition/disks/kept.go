@@ -165,14 +165,14 @@ func (k *Kept) header(ctx context.Context, device *os.File) (copied *os.File, jw
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := k.s.Mark.genuine(ctx, h); err != nil {
-		return nil, nil, err
-	}
 	var t struct {
 		JWE json.RawMessage `json:"jwe"`
 	}
 	if list := h.Token("clevis"); len(list) != 1 || json.Unmarshal(list[0], &t) != nil {
 		return nil, nil, ErrPlanted
+	}
+	if err := k.s.Mark.genuine(ctx, h); err != nil {
+		return nil, nil, k.reason(ctx, err, t.JWE)
 	}
 	if copied, err = secretFile(nil); err != nil {
 		return nil, nil, err
@@ -181,6 +181,17 @@ func (k *Kept) header(ctx context.Context, device *os.File) (copied *os.File, jw
 		return nil, nil, errors.Join(err, copied.Close())
 	}
 	return copied, t.JWE, nil
+}
+
+// reason tells a machine in another state, which no seal is genuine in, from a
+// header that somebody changed.
+func (k *Kept) reason(ctx context.Context, err error, jwe json.RawMessage) error {
+	passphrase, refused := k.s.Bind.Open(ctx, jwe)
+	if refused != nil {
+		return refused
+	}
+	clear(passphrase)
+	return err
 }
 
 // Close closes an open volume.
