@@ -68,6 +68,15 @@ func ended(s unix.WaitStatus) string {
 	return fmt.Sprintf("exit status %d", s.ExitStatus())
 }
 
+// HasProgram says whether a Starter would find a program.
+func HasProgram(name string) bool {
+	_, err := findProgram(name)
+	return err == nil
+}
+
+// Maker is the program that makes a file system.
+func Maker(format string) string { return makers[format].program }
+
 func findProgram(name string) (string, error) {
 	for _, dir := range programDirs {
 		path := filepath.Join(dir, name)
