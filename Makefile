@@ -39,8 +39,8 @@ test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
 	@$(MAKE) --no-print-directory pkcs11
 	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO) $(ORAS) $(SKOPEO) $(IGNITION)
-	$(TEST) ./test/chain
-	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/kube -e test/cluster)
+	$(TEST) -p 1 ./test/chain ./test/provision
+	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/provision -e test/kube -e test/cluster)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
 
 build:
@@ -99,6 +99,7 @@ soak: test-tools build $(KUBO) $(COSIGN)
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
 	HOLDFAST_SOAK=1 $(TEST) -v -run 'HoweverItIsBuilt|TreesOfDpkgDeb|WhatAptChooses' ./test/repro ./internal/deb
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
+	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAPowerCut ./test/provision
 	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImage|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
 
 # An official suite, from a checkout that somebody brings; writes its part of docs/conformance.md.
