@@ -20,10 +20,13 @@ import (
 // Upstream's engine and ours apply each config to equal disks of one machine,
 // and leave the same tables, arrays, volumes, filesystems and trees.
 func TestDisksAreAsUpstreamLeavesThem(t *testing.T) {
-	program(t)
+	upstream := unsystemd(t)
+	if os.Getenv("HOLDFAST_BLACKBOX") == "" {
+		t.Skip("boots a machine in which two engines make disks: run make blackbox")
+	}
 	image, modules := machinetest.Kernel(t)
 	dir := t.TempDir()
-	g, err := beside(modules, engine(t, dir))
+	g, err := beside(modules, engine(t, dir), upstream)
 	check(t, err)
 	init, err := os.ReadFile("testdata/beside-init")
 	check(t, err)
@@ -47,6 +50,16 @@ func TestDisksAreAsUpstreamLeavesThem(t *testing.T) {
 	}
 }
 
+// unsystemd is upstream's engine for where no systemd is.
+func unsystemd(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(filepath.Dir(program(t)), "without-systemd")
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("runs upstream's engine without systemd: run make test")
+	}
+	return path
+}
+
 // judgeBoth also wants the run to have ended as the config's name says.
 func judgeBoth(t *testing.T, name string, ours, theirs []string) {
 	t.Helper()
@@ -67,8 +80,7 @@ func judgeBoth(t *testing.T, name string, ours, theirs []string) {
 }
 
 // beside is the guest with both engines and the configs.
-func beside(modules, ours string) (*guest, error) {
-	theirs := os.Getenv("HOLDFAST_TEST_IGNITION")
+func beside(modules, ours, theirs string) (*guest, error) {
 	g, err := compose(modules, ours, theirs, nil)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,109 @@
+package blackbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The configs that need no more than partition tables: on this machine.
+func TestTablesAreAsUpstreamLeavesThem(t *testing.T) {
+	upstream := unsystemd(t)
+	if os.Getuid() != 0 {
+		t.Skip("makes loop devices as root: run make test")
+	}
+	ours := engine(t, t.TempDir())
+	configs, err := filepath.Glob("testdata/beside/*partition*.ign")
+	check(t, err)
+	for _, path := range configs {
+		name := filepath.Base(path)
+		if strings.HasSuffix(name, ".before.ign") {
+			continue
+		}
+		t.Run(strings.TrimSuffix(name, ".ign"), func(t *testing.T) {
+			raw, err := os.ReadFile(path)
+			check(t, err)
+			before, err := os.ReadFile(strings.TrimSuffix(path, ".ign") + ".before.ign")
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
+				t.Fatal(err)
+			}
+			var said [2][]string
+			for i, engine := range []string{ours, upstream} {
+				said[i] = tables(t, engine, string(before), string(raw))
+			}
+			judgeBoth(t, name, plainly(said[0], raw), plainly(said[1], raw))
+		})
+	}
+}
+
+// tables are those of two new disks after an engine applied both configs.
+func tables(t *testing.T, engine, before, config string) []string {
+	t.Helper()
+	var disks []string
+	for range 2 {
+		disks = append(disks, loopDevice(t))
+	}
+	here := strings.NewReplacer("/dev/loop6", disks[0], "/dev/loop7", disks[1])
+	if before != "" {
+		if verdict := disksStage(t, engine, here.Replace(before)); verdict != "applied" {
+			t.Fatalf("the config before: %s", verdict)
+		}
+	}
+	lines := []string{disksStage(t, engine, here.Replace(config))}
+	back := strings.NewReplacer(disks[0], "/dev/loop6", disks[1], "/dev/loop7")
+	for _, disk := range disks {
+		words := []string{"-p"}
+		for n := range 12 {
+			words = append(words, fmt.Sprintf("-i=%d", n+1))
+		}
+		out, _ := exec.Command("sgdisk", append(words, disk)...).CombinedOutput() // a disk without a table is one
+		lines = append(lines, strings.Split(back.Replace(string(out)), "\n")...)
+	}
+	return lines
+}
+
+func loopDevice(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "disk")
+	check(t, os.WriteFile(file, nil, 0o600))
+	check(t, os.Truncate(file, 1300<<20))
+	out, err := exec.Command("losetup", "-f", "--show", file).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	dev := strings.TrimSpace(string(out))
+	t.Cleanup(func() {
+		_ = exec.Command("partx", "-d", dev).Run()
+		_ = exec.Command("losetup", "-d", dev).Run()
+	})
+	return dev
+}
+
+// disksStage tells how it ended.
+func disksStage(t *testing.T, engine, config string) string {
+	t.Helper()
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	check(t, os.WriteFile(at("config.ign"), []byte(config), 0o600))
+	stubs, err := filepath.Abs("testdata/bin")
+	check(t, err)
+	for _, stage := range []string{"fetch", "disks"} {
+		cmd := exec.Command(engine, "-platform", "file", "-stage", stage, "-root", dir, "-log-to-stdout",
+			"-config-cache", at("cache"), "-neednet", at("net"), "-state-file", at("state"))
+		cmd.Env = append(os.Environ(), "IGNITION_CONFIG_FILE="+at("config.ign"), "IGNITION_SYSTEM_CONFIG_DIR="+dir, "PATH="+stubs+":"+os.Getenv("PATH"))
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		switch {
+		case errors.As(err, &exit):
+			t.Logf("%s: %s", filepath.Base(engine), out[max(0, len(out)-300):])
+			return "stage " + stage + " refuses"
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
+	return "applied"
+}
