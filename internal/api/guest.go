@@ -4,6 +4,9 @@ package api
 const (
 	// GuestConfigKey holds a GuestConfig as JSON.
 	GuestConfigKey = "holdfast.json"
+	// IgnitionKey holds an Ignition config, which the machine applies to itself
+	// before its workload runs.
+	IgnitionKey = "ignition.json"
 )
 
 // InitDataFile is the fw_cfg name under which a host hands a machine its
@@ -24,6 +27,8 @@ type GuestConfig struct {
 	Process  Process     `json:"process"`
 	Secrets  []SecretRef `json:"secrets,omitempty"`
 	Tmpfs    []Tmpfs     `json:"tmpfs,omitempty"`
+	// Mounts are folders of the machine that the workload finds.
+	Mounts []Mount `json:"mounts,omitempty"`
 	// API lists the features of the HTTP API that the workload finds at
 	// GuestAPI. Absent: it finds none.
 	API []string `json:"api,omitempty"`

@@ -72,6 +72,9 @@ func (c GuestConfig) Check() error {
 			return err
 		}
 	}
+	if err := c.checkMounts(); err != nil {
+		return err
+	}
 	for _, call := range c.Control {
 		switch call {
 		case CallSignal, CallStop, CallStdin:

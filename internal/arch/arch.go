@@ -24,12 +24,12 @@ var Layers = []Layer{
 	{Name: "face", Packages: []string{"cli", "web"}},
 	{Name: "wiring", Packages: []string{"attack", "wiring"}},
 	{Name: "services", Apart: true, Packages: []string{
-		"image", "machine", "node", "guest", "broker", "registry", "peer", "gateway", "cluster", "scenario", "release"}},
+		"image", "machine", "node", "guest", "broker", "registry", "peer", "gateway", "cluster"}},
 	{Name: "mechanisms", Packages: []string{
 		"deb", "blob", "attest", "boot", "ignition", "enc", "swtpm", "devmapper", "egress", "keys", "proof", "journal", "resume",
-		"access", "form", "login", "upstream", "cosign", "rebuilt", "seal", "hsm", "ca", "keyprovider"}},
+		"access", "form", "login", "upstream", "cosign", "rebuilt", "seal", "hsm", "ca", "keyprovider", "gocmd", "supervise"}},
 	{Name: "vocabulary", Pure: true, Packages: []string{"oci", "did", "sign", "policy", "api"}},
-	{Name: "ground", Plain: true, Packages: []string{"ahead", "atomicfile", "input", "progress", "nearest", "arch", "follow"}},
+	{Name: "ground", Plain: true, Packages: []string{"ahead", "atomicfile", "input", "progress", "nearest", "arch", "follow", "plainjson"}},
 }
 
 // layerOf finds the layer of a package path below internal/.

@@ -10,7 +10,6 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/kbc"
-	"holdfast/internal/attest/tpm"
 	"holdfast/internal/attest/tpm/impostor"
 	"holdfast/internal/attest/tpm/verify"
 	"holdfast/internal/swtpm"
@@ -156,27 +155,4 @@ func foreignMaker(ctx context.Context, s *site) (*suspect, error) {
 		return nil, err
 	}
 	return s.boot(ctx, start{tpm: foreignTPM, document: document})
-}
-
-// unrestrictedKey offers a key of the TPM that signs anything.
-func unrestrictedKey(ctx context.Context, s *site) (*suspect, error) {
-	g, err := s.honest(ctx)
-	if err != nil {
-		return nil, err
-	}
-	template := tpm.AKTemplate()
-	template.ObjectAttributes.Restricted = false
-	made, err := tpm2.CreatePrimary{
-		PrimaryHandle: tpm2.AuthHandle{Handle: tpm2.TPMRHEndorsement, Auth: tpm2.PasswordAuth(nil)},
-		InPublic:      tpm2.New2B(template),
-	}.Execute(g.chip)
-	if err != nil {
-		return nil, errors.Join(err, g.Close())
-	}
-	_, err = tpm2.FlushContext{FlushHandle: made.ObjectHandle}.Execute(g.chip)
-	if err != nil {
-		return nil, errors.Join(err, g.Close())
-	}
-	g.Attester = &liar{g.Attester, func(o *api.ActivationOffer) { o.AKPublic = made.OutPublic.Bytes() }, g.Attester.Evidence}
-	return g, nil
 }

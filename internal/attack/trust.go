@@ -102,7 +102,7 @@ func plantedReferences(ctx context.Context, s *site) (*suspect, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := state.Open(ctx, state.Config{Dir: s.installation.Broker(), Sealer: noSealer{}})
+	kept, err := state.Open(ctx, state.Config{Dir: s.installation.Broker(), Sealer: state.Keyless{}})
 	if err != nil {
 		return nil, err
 	}
@@ -127,14 +127,6 @@ func plantedReferences(ctx context.Context, s *site) (*suspect, error) {
 
 // sawChanges is longer than a broker takes to see what another process wrote.
 const sawChanges = 500 * time.Millisecond
-
-// noSealer is for those who have no key of the broker's secrets.
-type noSealer struct{}
-
-func (noSealer) Seal(context.Context, string, []byte) ([]byte, error) { return nil, errNoKey }
-func (noSealer) Open(context.Context, string, []byte) ([]byte, error) { return nil, errNoKey }
-
-var errNoKey = errors.New("the adversary has no key of secrets")
 
 // trusting is an attack that asks an administrator to trust something.
 func trusting(name, change string, want error, make func(context.Context, *site) ([]byte, error)) Attack {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -28,10 +29,12 @@ func readJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error 
 	return nil
 }
 
-// set makes a new version of what v names.
-func (b *Broker) set(ctx context.Context, v api.Version) error {
-	v.Time = b.cfg.Now()
-	_, err := b.state.SetDocument(ctx, v)
+// set makes a new version of what each of all names, or none.
+func (b *Broker) set(ctx context.Context, all ...api.Version) error {
+	for i := range all {
+		all[i].Time = b.cfg.Now()
+	}
+	_, err := b.state.SetDocument(ctx, all...)
 	return err
 }
 
@@ -216,8 +219,16 @@ func (b *Broker) withdrawConfiguration(w http.ResponseWriter, r *http.Request, a
 
 // — audit —
 
-func (b *Broker) getAudit(w http.ResponseWriter, _ *http.Request, _ string) error {
-	log, err := b.audit.open()
+// getAudit is GET /kbs/v0/holdfast/audit?from=N, all but the log's first N bytes.
+func (b *Broker) getAudit(w http.ResponseWriter, r *http.Request, _ string) error {
+	from, err := number(r, "from", 0)
+	if err != nil {
+		return err
+	}
+	log, err := b.audit.open(from)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return refuse(http.StatusRequestedRangeNotSatisfiable, kindSerde, "the log has fewer than %d bytes", from)
+	}
 	if err != nil {
 		return err
 	}

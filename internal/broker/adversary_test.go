@@ -64,8 +64,8 @@ func TestMembersAreReadByTheirVeryNames(t *testing.T) {
 	b := newBench(t, nil)
 	b.furnish()
 	for name, c := range map[string]struct{ old, new, want string }{
-		"another nonce twice": {`"nonce":`, `"nonce":"x","nonce":`, "duplicate key"},
-		"evidence twice":      {`"tee-evidence":`, `"tee-evidence":{},"tee-evidence":`, "duplicate key"},
+		"another nonce twice": {`"nonce":`, `"nonce":"x","nonce":`, "duplicate object member name"},
+		"evidence twice":      {`"tee-evidence":`, `"tee-evidence":{},"tee-evidence":`, "duplicate object member name"},
 		"case of nonce":       {`"nonce":`, `"Nonce":`, "the nonce is not the one of this session's challenge"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/plainjson"
 	"holdfast/internal/policy"
 )
 
@@ -30,50 +30,53 @@ func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, ju
 		b.keepDecision(ctx, judged.question, "attest", s.reference(), s.tee)
 		return nil
 	}
-	record, err := b.attested(s, a, judged, token, by)
+	decision, err := judged.proof()
+	if err == nil {
+		err = b.keepSession(ctx, s, a, judged, decision, token, by)
+	}
 	if err != nil {
 		return fmt.Errorf("keep what the session proved: %w", err)
 	}
-	record.Policy.Policy = ""
-	raw, err := json.Marshal(keptAttestation{*record, judged.by.version, judged.by.digest})
-	if err != nil {
-		return err
+	return nil
+}
+
+func (b *Broker) keepSession(ctx context.Context, s session, a *attestation, judged appraisal, decision api.ProofDecision, token string, by *x509.Certificate) error {
+	k := keptAttestation{
+		head: keptHead{Time: judged.at, Session: s.reference(), TEE: s.tee, Allow: decision.Allow, Trust: decision.Trust, Extensions: decision.Extensions,
+			PolicyVersion: judged.by.version, PolicyDigest: judged.by.digest},
+		message: a.body, input: decision.Input, data: decision.Data, token: token,
+		certificate: cmp.Or(by, b.cfg.Proofs.TokenCertificate).Raw,
+	}
+	if s.offer != nil {
+		k.offer = *s.offer
+	}
+	for _, id := range slices.Sorted(maps.Keys(judged.references.values)) {
+		k.references = append(k.references, judged.references.envelopes[id])
+	}
+	var err error
+	if chain := b.cfg.Proofs.EndorsementChain; chain != nil && s.offer != nil {
+		if k.chain, err = chain(s.offer.EKCertificate); err != nil {
+			return err
+		}
 	}
 	// A minute more, for the clocks of those who share the state.
 	until := b.cfg.Now().Add(b.cfg.TokenLife + time.Minute)
-	decision := judged.recorded(record.Policy, "attest", s.reference(), s.tee, judged.at)
-	return b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, decision)
-}
-
-func (b *Broker) attested(s session, a *attestation, judged appraisal, token string, by *x509.Certificate) (*api.ProofAttestation, error) {
-	decision, err := judged.proof()
-	if err != nil {
-		return nil, err
-	}
-	record := &api.ProofAttestation{
-		Time: judged.at, Session: s.reference(), TEE: s.tee, Message: a.KBSAttestation,
-		EndorsementChain: [][]byte{}, References: [][]byte{}, Policy: decision, Token: token,
-		TokenCertificate: cmp.Or(by, b.cfg.Proofs.TokenCertificate).Raw,
-	}
-	if s.offer != nil {
-		record.Offer = *s.offer
-	}
-	for _, id := range slices.Sorted(maps.Keys(judged.references.values)) {
-		record.References = append(record.References, judged.references.envelopes[id])
-	}
-	if chain := b.cfg.Proofs.EndorsementChain; chain != nil {
-		record.EndorsementChain, err = chain()
-	}
-	return record, err
+	return b.rooms.lend(func(room []byte) ([]byte, error) {
+		raw, err := k.write(room)
+		if err != nil {
+			return raw, err
+		}
+		return raw, b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, judged.recorded(decision, "attest", s.reference(), s.tee, judged.at))
+	})
 }
 
 // proof is the question as proofs have it.
 func (q question) proof() (api.ProofDecision, error) {
-	input, err := json.Marshal(q.input)
+	input, err := plainjson.Marshal(q.input)
 	if err != nil {
 		return api.ProofDecision{}, err
 	}
-	data, err := json.Marshal(q.data)
+	data, err := q.data.MarshalJSON()
 	return api.ProofDecision{Policy: q.by.source, Input: input, Data: data, Allow: q.Allow, Trust: q.Trust, Extensions: q.Named()}, err
 }
 
@@ -88,21 +91,15 @@ func (b *Broker) readAttested(ctx context.Context, session string) (*api.ProofAt
 	if err != nil {
 		return nil, err
 	}
-	var a keptAttestation
-	if err := json.Unmarshal(raw, &a); err != nil {
+	k, err := readKept(raw)
+	if err != nil {
+		return nil, fmt.Errorf("what session %s proved: %w", session, err)
+	}
+	source, err := b.policyByDigest(ctx, k.head.PolicyVersion, k.head.PolicyDigest)
+	if err != nil {
 		return nil, err
 	}
-	if a.Policy.Policy == "" {
-		a.Policy.Policy, err = b.policyByDigest(ctx, a.PolicyVersion, a.PolicyDigest)
-	}
-	return &a.ProofAttestation, err
-}
-
-// A keptAttestation has its policy by name: it is longer than all the rest.
-type keptAttestation struct {
-	api.ProofAttestation
-	PolicyVersion int64  `json:"policy_version"`
-	PolicyDigest  string `json:"policy_digest"`
+	return k.attestation(source)
 }
 
 // policyByDigest is an attestation policy of which a session's record tells.

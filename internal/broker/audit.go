@@ -95,8 +95,9 @@ func bounded(reasons []string) []string {
 	return out
 }
 
-// open gives the whole log to read, the oldest line first.
-func (l *auditLog) open() (io.ReadCloser, error) {
+// open gives the log to read, the oldest line first, but for its first bytes:
+// io.ErrUnexpectedEOF when there are not as many.
+func (l *auditLog) open(from int64) (io.ReadCloser, error) {
 	paths, err := audit.Files(l.dir)
 	if err != nil {
 		return nil, err
@@ -109,6 +110,9 @@ func (l *auditLog) open() (io.ReadCloser, error) {
 		}
 		all = append(all, f)
 	}
+	if err := all.skip(from); err != nil {
+		return nil, errors.Join(err, all.Close())
+	}
 	return struct {
 		io.Reader
 		io.Closer
@@ -117,6 +121,24 @@ func (l *auditLog) open() (io.ReadCloser, error) {
 
 // files are read one after the other.
 type files []*os.File
+
+func (all files) skip(n int64) error {
+	for _, f := range all {
+		info, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		step := min(n, info.Size())
+		if _, err := f.Seek(step, io.SeekStart); err != nil {
+			return err
+		}
+		n -= step
+	}
+	if n > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
 
 func (all files) reader() io.Reader {
 	readers := make([]io.Reader, len(all))
@@ -136,7 +158,7 @@ func (all files) Close() error {
 
 // each reads the log, oldest first.
 func (l *auditLog) each(read func(api.AuditEntry)) error {
-	log, err := l.open()
+	log, err := l.open(0)
 	if err != nil {
 		return err
 	}

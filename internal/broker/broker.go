@@ -97,6 +97,7 @@ type Broker struct {
 	book      ruleBook
 	documents documents
 	counts    counters
+	rooms     rooms
 	mux       *http.ServeMux
 }
 
@@ -168,6 +169,27 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 
 func (b *Broker) routes() {
 	b.mux = http.NewServeMux()
+	b.routeProtocol()
+	b.routeImages()
+	b.routeRules()
+	b.routeRecords()
+	for _, p := range b.cfg.Plugins {
+		b.routePlugin(p)
+	}
+	b.handle("/", func(_ http.ResponseWriter, r *http.Request) error {
+		return refuse(http.StatusNotFound, kindNotFound, "%s %s is not served here", r.Method, r.URL.Path)
+	})
+	b.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
+	b.mux.HandleFunc("GET /metrics", b.getMetrics)
+	b.mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, r *http.Request) {
+		if err := b.getKeySet(w, r); err != nil {
+			b.writeProblem(w, r, err)
+		}
+	})
+}
+
+// routeProtocol routes what Trustee's KBS has, too.
+func (b *Broker) routeProtocol() {
 	b.handle("POST /auth", b.postAuth)
 	b.handle("POST /attest", b.postAttest)
 	b.handle("GET /resource/{repository}/{type}/{tag}", b.getResource)
@@ -180,6 +202,10 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /reference-value", b.listImages)
 	b.handleAdmin("GET /reference-value/{id}", b.getImage)
 	b.handleAdmin("DELETE /reference-value/{id}", b.distrustImage)
+}
+
+// routeImages routes what is said of images, and who rebuilt them.
+func (b *Broker) routeImages() {
 	b.handleAdmin("POST /holdfast/images", b.setStanding)
 	b.handleAdmin("GET /holdfast/rebuilders", b.listRebuilders)
 	b.handleAdmin("POST /holdfast/rebuilders", b.addRebuilder)
@@ -191,7 +217,10 @@ func (b *Broker) routes() {
 	b.handleAdmin("POST /holdfast/requirements", b.setRequirements)
 	b.handleAdmin("GET /holdfast/contents", b.listContents)
 	b.handleAdmin("POST /holdfast/contents", b.loadContents)
-	b.handleAdmin("GET /holdfast/decisions", b.listDecisions)
+}
+
+// routeRules routes what decides, and who may have what.
+func (b *Broker) routeRules() {
 	b.handleAdmin("GET /holdfast/policies/{kind}", b.getPolicy)
 	b.handleAdmin("POST /holdfast/policies/{kind}", b.changePolicy)
 	b.handleAdmin("GET /holdfast/configurations", b.listConfigurations)
@@ -201,25 +230,17 @@ func (b *Broker) routes() {
 	b.handleAdmin("GET /holdfast/history/{kind}", b.listHistory)
 	b.handleAdmin("GET /holdfast/history/{kind}/{number}", b.getVersion)
 	b.handleAdmin("POST /holdfast/rollback", b.rollBack)
-	b.handleAdmin("GET /holdfast/audit", b.getAudit)
 	b.handleAdmin("POST /holdfast/keywrap", b.postKeyWrap)
 	b.handleAdmin("POST /holdfast/keyunwrap", b.postKeyUnwrap)
+}
+
+// routeRecords routes what came of requests.
+func (b *Broker) routeRecords() {
+	b.handleAdmin("GET /holdfast/decisions", b.listDecisions)
+	b.handleAdmin("GET /holdfast/audit", b.getAudit)
 	b.handleAdmin("GET /holdfast/proofs", b.listProofs)
 	b.handleAdmin("GET /holdfast/proofs/{id}", b.getProof)
-	for _, p := range b.cfg.Plugins {
-		b.routePlugin(p)
-	}
-	b.handle("/", func(_ http.ResponseWriter, r *http.Request) error {
-		return refuse(http.StatusNotFound, kindNotFound, "%s %s is not served here", r.Method, r.URL.Path)
-	})
-	b.mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
-	b.mux.HandleFunc("GET /metrics", b.getMetrics)
 	b.handle("GET /holdfast/jwks", b.getKeySet)
-	b.mux.HandleFunc("GET /.well-known/jwks.json", func(w http.ResponseWriter, r *http.Request) {
-		if err := b.getKeySet(w, r); err != nil {
-			b.writeProblem(w, r, err)
-		}
-	})
 }
 
 // handle routes "METHOD /path" below the KBS prefix.

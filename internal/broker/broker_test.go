@@ -77,7 +77,7 @@ func TestRefusalsSayWhyOnTheWireAndInTheLog(t *testing.T) {
 		"bad evidence": {func(_ *machine, a *api.KBSAttestation) { a.TEEEvidence.Primary = json.RawMessage(`"x"`) }, "evidence is malformed", ""},
 		"duplicate name": {func(_ *machine, a *api.KBSAttestation) {
 			a.RuntimeData.TEEPubKey = json.RawMessage(strings.Replace(string(a.RuntimeData.TEEPubKey), `{`, `{"kty":"EC",`, 1))
-		}, "tee-pubkey: json: duplicate key 'kty' in object", ""},
+		}, "duplicate object member name \"kty\" within \"/runtime-data/tee-pubkey\"", ""},
 	}
 	for name, test := range tests {
 		m := b.machine()

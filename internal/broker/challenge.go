@@ -91,10 +91,7 @@ func (c *challenges) write(s *session) ([]byte, error) {
 	if s.offer != nil {
 		fields = append(fields, s.offer.EKCertificate, s.offer.EKPublic, s.offer.AKPublic)
 	}
-	for _, field := range fields {
-		plain = append(binary.AppendUvarint(plain, uint64(len(field))), field...)
-	}
-	return plain, nil
+	return appendParts(plain, fields...), nil
 }
 
 func kept(s attest.Session) []byte {
@@ -122,10 +119,9 @@ func (c *challenges) open(value string) (*session, []byte, error) {
 	if !c.now().Before(s.expires) {
 		return nil, nil, errUnknownSession
 	}
-	var fields [][]byte
-	for plain = plain[8:]; len(plain) > 0; {
-		size, n := binary.Uvarint(plain)
-		fields, plain = append(fields, plain[n:n+int(size)]), plain[n+int(size):] // sealed by us
+	fields, err := readParts(plain[8:]) // sealed by us
+	if err != nil {
+		return nil, nil, err
 	}
 	s.tee, s.nonce = string(fields[0]), base64.StdEncoding.EncodeToString(fields[1])
 	if len(fields) > 4 {

@@ -38,7 +38,11 @@ const maxDecision = 256 << 10
 // mostDecisions bounds one answer: each is some kilobytes.
 const mostDecisions = 20
 
-// listDecisions is GET /kbs/v0/holdfast/decisions?after=ID&most=N.
+// mostSessions bounds one question: what is kept of each is looked through.
+const mostSessions = 50
+
+// listDecisions is GET /kbs/v0/holdfast/decisions?after=ID&most=N, and with
+// &session=ID, which may be repeated, those about these alone.
 func (b *Broker) listDecisions(w http.ResponseWriter, r *http.Request, _ string) error {
 	after, err := number(r, "after", 0)
 	if err != nil {
@@ -48,12 +52,29 @@ func (b *Broker) listDecisions(w http.ResponseWriter, r *http.Request, _ string)
 	if err != nil {
 		return err
 	}
-	list, err := b.state.Decisions(r.Context(), after, int(min(most, mostDecisions)))
+	sessions := r.URL.Query()["session"]
+	if len(sessions) > mostSessions {
+		return refuse(http.StatusBadRequest, kindSerde, "decisions of %d sessions at once: at most %d", len(sessions), mostSessions)
+	}
+	list, err := b.decisions(r.Context(), sessions, after, int(min(most, mostDecisions)))
 	if err != nil {
 		return err
 	}
 	writeJSON(w, http.StatusOK, list)
 	return nil
+}
+
+func (b *Broker) decisions(ctx context.Context, sessions []string, after int64, most int) ([]api.RecordedDecision, error) {
+	if len(sessions) == 0 {
+		return b.state.Decisions(ctx, after, most)
+	}
+	list := []api.RecordedDecision{}
+	err := b.state.DecisionsOf(ctx, sessions, func(d api.RecordedDecision) {
+		if d.ID > after && len(list) < most {
+			list = append(list, d)
+		}
+	})
+	return list, err
 }
 
 func number(r *http.Request, name string, absent int64) (int64, error) {

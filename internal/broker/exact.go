@@ -3,7 +3,7 @@ package broker
 import (
 	"fmt"
 
-	"github.com/go-jose/go-jose/v4/json"
+	"github.com/go-json-experiment/json"
 )
 
 // maxDepth bounds what strangers nest; our messages have a tenth of it.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"encoding/base64"
@@ -44,7 +45,8 @@ func reason(err error) string {
 }
 
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	body := bytes.NewBuffer(make([]byte, 0, room(r.ContentLength)))
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
 		return nil, refuse(http.StatusRequestEntityTooLarge, kindSerde, "the body is larger than %d bytes", large.Limit)
@@ -52,8 +54,12 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 	if err != nil {
 		return nil, refuse(http.StatusBadRequest, kindSerde, "read the body: %w", err)
 	}
-	return body, nil
+	return body.Bytes(), nil
 }
+
+// room is what a body takes that has the length which is said, and no more than
+// a stranger's word is worth.
+func room(said int64) int64 { return min(max(said, 0), 32<<10) + bytes.MinRead }
 
 // postAuth opens a handshake: POST /kbs/v0/auth.
 func (b *Broker) postAuth(w http.ResponseWriter, r *http.Request) error {
@@ -114,7 +120,7 @@ func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 	// Older clients send "" or nothing for no parameters at all.
 	params := &api.RequestParams{}
 	if raw := strings.TrimSpace(string(request.ExtraParams)); strings.HasPrefix(raw, "{") {
-		if err := json.Unmarshal(request.ExtraParams, params); err != nil {
+		if err := exactly(request.ExtraParams, params); err != nil {
 			return nil, nil, fmt.Errorf("extra-params: %w", err)
 		}
 	}
@@ -148,8 +154,16 @@ func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	setCookie(w, r, cookie)
-	writeJSON(w, http.StatusOK, api.KBSToken{Token: token})
+	writeToken(w, token)
 	return nil
+}
+
+// writeToken writes an api.KBSToken: in a JWS is nothing to escape.
+func writeToken(w http.ResponseWriter, token string) {
+	beginJSON(w, http.StatusOK)
+	for _, part := range []string{`{"token":"`, token, "\"}\n"} {
+		_, _ = io.WriteString(w, part) // the other side may stop reading
+	}
 }
 
 func setCookie(w http.ResponseWriter, r *http.Request, c *http.Cookie) {
@@ -251,13 +265,14 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 // An attestation is a message that is well-formed and answers our nonce.
 type attestation struct {
 	api.KBSAttestation
+	body     []byte // of the request, which all else here was read from
 	initData *initdata.Document
 	digest   []byte                     // of the canonical runtime data
 	devices  map[string]json.RawMessage // evidence of additional ones, by kind
 }
 
 func parseAttestation(body []byte, nonce string, known *documents) (*attestation, error) {
-	var a attestation
+	a := attestation{body: body}
 	if err := exactly(body, &a.KBSAttestation); err != nil {
 		return nil, fmt.Errorf("deserialize Attestation: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/broker/state"
+	"holdfast/internal/seal/sealtest"
 )
 
 // writerEnv makes this test binary a writer that is killed: see below.
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 // writeForEver sets resources and says so once each is acknowledged.
 func writeForEver(dir string) {
 	ctx := context.Background()
-	s, err := state.Open(ctx, state.Config{Dir: dir, Sealer: newSealer()})
+	s, err := state.Open(ctx, state.Config{Dir: dir, Sealer: sealtest.New()})
 	if err != nil {
 		panic(err)
 	}

@@ -25,6 +25,7 @@ import (
 	"holdfast/internal/broker/state"
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
+	"holdfast/internal/seal/sealtest"
 )
 
 // serverEnv makes this test binary a broker that is killed: see below.
@@ -52,7 +53,7 @@ func serveForEver(dir string) {
 	}
 	c := Config{Dir: filepath.Join(dir, "broker"), Verifiers: []attest.Verifier{fakeVerifier{}}}
 	provingFrom(ring)(&c)
-	if c.State, err = state.Open(ctx, state.Config{Dir: c.Dir, Sealer: newSealer()}); err != nil {
+	if c.State, err = state.Open(ctx, state.Config{Dir: c.Dir, Sealer: sealtest.New()}); err != nil {
 		panic(err)
 	}
 	b, err := New(c)

@@ -70,8 +70,12 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	if err != nil { // every v is a struct of ours
 		panic(fmt.Sprintf("broker: encode answer: %v", err))
 	}
+	beginJSON(w, status)
+	_, _ = w.Write(append(raw, '\n'))
+}
+
+func beginJSON(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(raw, '\n'))
 }

@@ -19,9 +19,9 @@ type Proofs struct {
 	Signer           sign.Signer       // certified for signing documents
 	TokenCertificate *x509.Certificate // of Config.TokenKey
 
-	// EndorsementChain gives the DER certificates that stand between those of
-	// TPMs and a root. Optional.
-	EndorsementChain func() ([][]byte, error)
+	// EndorsementChain gives the DER certificates that stand between that of a
+	// TPM and a root. Optional.
+	EndorsementChain func(certificate []byte) ([][]byte, error)
 
 	Keep int // how many proofs, the latest; 1000 when 0
 }

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -11,36 +10,19 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
-	"holdfast/internal/attest/snp"
 	"holdfast/internal/attest/snp/impostor"
-	"holdfast/internal/attest/snp/verify"
 	"holdfast/internal/proof"
 )
 
-func snpVerifier(t *testing.T, maker *impostor.Maker, clock func() time.Time) *verify.Verifier {
-	t.Helper()
-	v, err := verify.New(verify.Config{Clock: clock, Authorities: map[snp.Product][]verify.Authority{
-		snp.Genoa: {{Root: maker.Root, VCEK: maker.Chips, VLEK: maker.Own}},
-	}})
-	check(t, err)
-	return v
-}
-
 func TestAStrangerVerifiesTheProofOfAnSNPMachine(t *testing.T) {
-	newMaker := func() *impostor.Maker {
-		maker, err := impostor.New(snp.Genoa, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
-		check(t, err)
-		return maker
-	}
-	maker := newMaker()
+	maker := snpMaker(t)
 	ring, prove := proving(t)
 	b := newBench(t, func(c *Config) {
 		prove(c)
 		c.Verifiers = []attest.Verifier{snpVerifier(t, maker, nil)}
 	})
-	values := api.ReferenceValues{Image: "guest", UKI: "sha256:" + strings.Repeat("ab", 32), SNP: []api.SNPReference{{
-		Measurement: hex.EncodeToString(launched), MinimumTCB: map[string]uint8{"bootloader": 4, "tee": 0, "snp": 24, "microcode": 219},
-	}}}
+	values := onSNP()
+	values.UKI = "sha256:" + strings.Repeat("ab", 32)
 	check(t, b.admin.Trust(t.Context(), signedReference(t, ring, values)))
 	check(t, b.admin.Allow(t.Context(), initDataDigest, []string{"default/key/x"}))
 	check(t, b.admin.SetResource(t.Context(), "default/key/x", []byte("the key")))
@@ -65,7 +47,7 @@ func TestAStrangerVerifiesTheProofOfAnSNPMachine(t *testing.T) {
 	}
 	late := now.Add(2 * time.Hour)
 	for want, r := range map[string]*proof.Report{
-		attest.ErrEndorsement.Error(): judge(raw, snpVerifier(t, newMaker(), nil), now),
+		attest.ErrEndorsement.Error(): judge(raw, snpVerifier(t, snpMaker(t), nil), now),
 		"not valid at this time":      judge(raw, snpVerifier(t, maker, func() time.Time { return late }), now),
 		"cannot be judged":            judge(raw, fakeVerifier{}, now),
 	} {

@@ -86,9 +86,9 @@ func (t *sessions) add(d device, token string) (*http.Cookie, error) {
 		most *= perProcessor
 	}
 	id := newSessionID()
+	s := &attestedSession{token: keepToken(token, t.lastHeader()), key: key, expires: now.Add(t.life)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s := &attestedSession{token: keepToken(token, t.header), key: key, expires: now.Add(t.life)}
 	t.header = s.token.header
 	t.expire(now)
 	if ids := t.keys[key]; key != "" && len(ids) >= most {
@@ -103,6 +103,12 @@ func (t *sessions) add(d device, token string) (*http.Cookie, error) {
 		t.keys[key] = append(t.keys[key], id)
 	}
 	return cookie(hex.EncodeToString(id[:]), s.expires, false), nil
+}
+
+func (t *sessions) lastHeader() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.header
 }
 
 // expire forgets what has ended. The caller holds mu.

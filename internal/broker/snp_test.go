@@ -20,23 +20,39 @@ import (
 // image that it trusts on them.
 func snpBench(t *testing.T) (*bench, *impostor.Maker) {
 	t.Helper()
-	maker, err := impostor.New(snp.Genoa, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
-	check(t, err)
-	verifier, err := verify.New(verify.Config{Authorities: map[snp.Product][]verify.Authority{
-		snp.Genoa: {{Root: maker.Root, VCEK: maker.Chips, VLEK: maker.Own}},
-	}})
-	check(t, err)
-	b := newBench(t, func(c *Config) { c.Verifiers = []attest.Verifier{verifier} })
+	maker := snpMaker(t)
+	b := newBench(t, func(c *Config) { c.Verifiers = []attest.Verifier{snpVerifier(t, maker, nil)} })
 	b.furnish()
-	envelope, err := json.Marshal(api.ReferenceValues{Image: "guest", SNP: []api.SNPReference{{
-		Measurement: hex.EncodeToString(launched), MinimumTCB: map[string]uint8{"bootloader": 4, "tee": 0, "snp": 24, "microcode": 219},
-	}}})
+	envelope, err := json.Marshal(onSNP())
 	check(t, err)
 	check(t, b.admin.Trust(t.Context(), envelope))
 	return b, maker
 }
 
 var launched = []byte(strings.Repeat("m", 48))
+
+func snpMaker(t *testing.T) *impostor.Maker {
+	t.Helper()
+	maker, err := impostor.New(snp.Genoa, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	check(t, err)
+	return maker
+}
+
+func snpVerifier(t *testing.T, maker *impostor.Maker, clock func() time.Time) *verify.Verifier {
+	t.Helper()
+	v, err := verify.New(verify.Config{Clock: clock, Authorities: map[snp.Product][]verify.Authority{
+		snp.Genoa: {{Root: maker.Root, VCEK: maker.Chips, VLEK: maker.Own}},
+	}})
+	check(t, err)
+	return v
+}
+
+// onSNP is how the image is launched.
+func onSNP() api.ReferenceValues {
+	return api.ReferenceValues{Image: "guest", SNP: []api.SNPReference{{
+		Measurement: hex.EncodeToString(launched), MinimumTCB: map[string]uint8{"bootloader": 4, "tee": 0, "snp": 24, "microcode": 219},
+	}}}
+}
 
 // shake goes from auth to the answer to evidence, which make makes of the
 // digest that it has to hold.
@@ -112,8 +128,6 @@ func TestSNPMachineIsRefusedForTheRightReason(t *testing.T) {
 
 func TestStrangersProcessorIsRefused(t *testing.T) {
 	b, _ := snpBench(t)
-	stranger, err := impostor.New(snp.Genoa, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
-	check(t, err)
-	status, body := b.machine().shakeSNP(stranger, nil)
+	status, body := b.machine().shakeSNP(snpMaker(t), nil)
 	wantProblem(t, status, body, http.StatusUnauthorized, kindAttestation, attest.ErrEndorsement.Error())
 }

@@ -41,9 +41,9 @@ type Documents interface {
 	Generations(ctx context.Context) (map[string]int64, error)
 	// Documents returns what is in force, by name, and of which generation.
 	Documents(ctx context.Context, kind string) ([]api.Version, int64, error)
-	// SetDocument puts a version in force; one without content takes away
-	// what was.
-	SetDocument(ctx context.Context, v api.Version) (number int64, err error)
+	// SetDocument puts versions in force, all or none; one without content takes
+	// away what was. The number is the last one's.
+	SetDocument(ctx context.Context, v ...api.Version) (number int64, err error)
 	// History lists versions, the latest first, without content.
 	History(ctx context.Context, kind string) ([]api.Version, error)
 	Version(ctx context.Context, kind string, number int64) (api.Version, error)
@@ -56,7 +56,8 @@ type Documents interface {
 // Records keeps what came of requests, bounded in number and time. A decision
 // that comes with a record is kept with it or not at all. What handshakes leave
 // (KeepAttested, KeepDecision) is durable a tenth of a second later: until then
-// a crash may take it, and its machine attests again.
+// a crash may take it, and its machine attests again. A record is the
+// caller's again when KeepAttested returns.
 type Records interface {
 	KeepAttested(ctx context.Context, session string, record []byte, until time.Time, most int, d *api.RecordedDecision) error
 	Attested(ctx context.Context, session string) ([]byte, error)
@@ -67,6 +68,8 @@ type Records interface {
 	KeepDecision(ctx context.Context, d *api.RecordedDecision) error
 	// Decisions returns at most most of them, those behind after, in order.
 	Decisions(ctx context.Context, after int64, most int) ([]api.RecordedDecision, error)
+	// DecisionsOf tells of those about at most 500 sessions, in order.
+	DecisionsOf(ctx context.Context, sessions []string, tell func(api.RecordedDecision)) error
 	// Once takes an ID that nobody can take again until its time is over;
 	// fs.ErrExist when somebody did.
 	Once(ctx context.Context, id string, until time.Time) error

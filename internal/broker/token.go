@@ -22,6 +22,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest/ear"
+	"holdfast/internal/plainjson"
 )
 
 // A TokenKey signs attestation results.
@@ -51,6 +52,7 @@ type tokenMaker struct {
 	now     func() time.Time
 	issuers func() []Issuer
 
+	rooms   rooms
 	clock   ratchet
 	mu      sync.Mutex
 	current *signingKey // guarded by mu
@@ -146,30 +148,38 @@ func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
 	now := m.now()
 	m.clock.issued(r.Session, now)
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
-	payload, err := json.Marshal(ear.Claims(r))
-	if err != nil {
-		return "", err
-	}
-	return key.sign(payload)
+	var token string
+	err := m.rooms.lend(func(room []byte) ([]byte, error) {
+		payload, err := plainjson.Append(room, ear.Claims(r))
+		if err != nil {
+			return payload, err
+		}
+		return payload, m.rooms.lend(func(room []byte) ([]byte, error) {
+			room, err := key.sign(room, payload)
+			token = string(room)
+			return room, err
+		})
+	})
+	return token, err
 }
 
 // sign makes a JWS in compact form. RFC 7518, section 3.4: the signature is R
 // and S, of 32 bytes each.
-func (k *signingKey) sign(payload []byte) (string, error) {
-	input := k.header + "." + base64url(payload)
-	sum := sha256.Sum256([]byte(input))
+func (k *signingKey) sign(token, payload []byte) ([]byte, error) {
+	token = base64.RawURLEncoding.AppendEncode(append(append(token, k.header...), '.'), payload)
+	sum := sha256.Sum256(token)
 	der, err := k.Signer.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	var points struct{ R, S *big.Int }
 	if _, err := asn1.Unmarshal(der, &points); err != nil {
-		return "", fmt.Errorf("the token key's signature: %w", err)
+		return nil, fmt.Errorf("the token key's signature: %w", err)
 	}
-	signature := make([]byte, 64)
+	var signature [64]byte
 	points.R.FillBytes(signature[:32])
 	points.S.FillBytes(signature[32:])
-	return input + "." + base64url(signature), nil
+	return base64.RawURLEncoding.AppendEncode(append(token, '.'), signature[:]), nil
 }
 
 // own are the keys whose tokens are good now, by ID.

@@ -96,6 +96,38 @@ func TestTrusteesInitDataCases(t *testing.T) {
 	}
 }
 
+// integration/init_data.rs: a policy tells in the token which images and users
+// the agent's policy, which init-data brought, lets run.
+func TestTrusteesIdentifiersCase(t *testing.T) {
+	const policy = affirmAll + `
+containers := input.init_data_claims.agent_policy_claims.containers
+extensions := [{"name": "ear.trustee.identifiers", "key": -18, "value": {"validated": {
+	"container_images": [c.OCI.Annotations["io.kubernetes.cri.image-name"] | some c in containers],
+	"container_uids": [c.OCI.Process.User.UID | some c in containers],
+}}}]`
+	document, err := os.ReadFile("../attest/initdata/testdata/trustee/init-data-with-policy.toml")
+	check(t, err)
+	b := newBench(t, func(c *Config) { c.Verifiers = []attest.Verifier{sample.Verifier{}} })
+	b.furnish()
+	check(t, b.admin.SetAttestationPolicy(t.Context(), []byte(policy)))
+	m := b.machine()
+	m.initData = string(document)
+	status, body := m.shakeSample()
+	var token api.KBSToken
+	if err := json.Unmarshal(body, &token); err != nil || status != http.StatusOK {
+		t.Fatalf("attest: %d %s", status, body)
+	}
+	v, err := b.tokens.verify(token.Token)
+	check(t, err)
+	cpu := v.claims["submods"].(map[string]any)["cpu0"].(map[string]any)
+	got, err := json.Marshal(cpu["ear.trustee.identifiers"])
+	check(t, err)
+	const want = `{"validated":{"container_images":["bitnami/nginx:latest"],"container_uids":[65535,1001]}}`
+	if string(got) != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 // integration/admin.rs: each operation with the administrator's key, another,
 // where nobody administers, and by a role that may not.
 func TestTrusteesAdminCases(t *testing.T) {

@@ -33,15 +33,12 @@ func (b *Broker) setValues(w http.ResponseWriter, r *http.Request, actor string,
 			return refuse(http.StatusBadRequest, kindReference, "value %.80q: a name is 1 to 128 letters, digits, '_' or, not first, '.' and '-'", name)
 		}
 	}
+	all := make([]api.Version, len(names))
+	for i, name := range names {
+		all[i] = api.Version{Kind: api.ValueKind, Name: name, Actor: actor, Content: values[name]}
+	}
 	entry := api.AuditEntry{Action: "set-values", Actor: actor, Peer: r.RemoteAddr, Subject: digestOf(raw), Resources: names}
-	return b.change(w, r, entry, func(ctx context.Context) error {
-		for _, name := range names {
-			if err := b.set(ctx, api.Version{Kind: api.ValueKind, Name: name, Actor: actor, Content: values[name]}); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return b.change(w, r, entry, func(ctx context.Context) error { return b.set(ctx, all...) })
 }
 
 func readValues(documents []api.Version) map[string]json.RawMessage {

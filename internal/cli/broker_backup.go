@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -96,7 +97,7 @@ func (a *app) brokerRestore() *cobra.Command {
 		}
 		return a.answer(report, func(w io.Writer) {
 			printBroker(w, report)
-			if report.NeedsHSM {
+			if slices.ContainsFunc(report.Needs, func(m wiring.MasterNeed) bool { return m.HSM }) {
 				fmt.Fprintln(w, "some of its keys are in an HSM, and this installation names none: holdfast broker hsm does")
 			}
 		})

@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/deb"
 	"holdfast/internal/enc"
+	"holdfast/internal/gocmd"
 	"holdfast/internal/ignition/spec"
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
@@ -57,6 +58,9 @@ func explainCause(err error) (code int, hint string) {
 	if code, hint, ok := explainMissing(err); ok {
 		return code, hint
 	}
+	if hint, ok := explainCluster(err); ok {
+		return exitFailed, hint
+	}
 	if code, hint, ok := explainLock(err); ok {
 		return code, hint
 	}
@@ -68,12 +72,12 @@ func explainCause(err error) (code int, hint string) {
 
 // explainMissing knows what is not installed.
 func explainMissing(err error) (code int, hint string, ok bool) {
-	var tool *image.MissingToolError
+	var golang *gocmd.MissingError
 	var machinery *qemu.MissingError
 	var tpm *swtpm.MissingError
 	switch {
-	case errors.As(err, &tool):
-		return exitMissing, tool.Hint(), true
+	case errors.As(err, &golang):
+		return exitMissing, golang.Hint(), true
 	case errors.As(err, &machinery):
 		return exitMissing, "apt-get install " + machinery.Package, true
 	case errors.As(err, &tpm):
@@ -141,17 +145,17 @@ func isRefusal(err error) bool {
 
 // hintFor knows what helps with common failures.
 func hintFor(err error) string {
-	var port *wiring.PortTakenError
-	var hostPort *qemu.PortTakenError
-	var resource *wiring.NoResourceError
-	var kvm *qemu.NoKVMError
-	var form *recipe.FormError
-	var unknown *deb.MissingError
-	var answer *admin.RefusedError
-	var unknownRun *wiring.UnknownRunError
-	var running *wiring.RunningError
-	var nothing *nothingKept
-	var unreachable *transport.UnreachableError
+	for _, known := range []func(error) string{hintForFile, hintForImage, hintForRun, hintForService, hintForDisk} {
+		if hint := known(err); hint != "" {
+			return hint
+		}
+	}
+	return ""
+}
+
+// hintForFile knows files that people write.
+func hintForFile(err error) string {
+	var recipe *recipe.FormError
 	var rules *access.FormError
 	var list *upstream.FormError
 	var rego *policy.CompileError
@@ -160,40 +164,68 @@ func hintFor(err error) string {
 		return `"holdfast policy show attestation" prints one that compiles, with what it is given`
 	case errors.As(err, &list):
 		return "docs/formats/upstreams.md tells what a list of upstreams may say"
-	case errors.As(err, &unreachable) && unreachable.Hub():
-		return "a name without a host is one at Docker Hub; a folder's is oci:DIR or ./DIR"
 	case errors.As(err, &rules):
 		return "docs/formats/access.md tells what a file of access rules may say"
 	case errors.Is(err, access.ErrInRules):
 		return "take the name out of them first"
 	case errors.Is(err, access.ErrNoUser):
 		return `"holdfast registry user ls" lists them`
-	case errors.As(err, &unknownRun):
+	case errors.As(err, &recipe):
+		return "docs/formats/recipe.md tells what a recipe may say"
+	}
+	return ""
+}
+
+// hintForImage knows what images and packages are taken from.
+func hintForImage(err error) string {
+	var unreachable *transport.UnreachableError
+	var unknown *deb.MissingError
+	var resource *wiring.NoResourceError
+	switch {
+	case errors.As(err, &unreachable) && unreachable.Hub():
+		return "a name without a host is one at Docker Hub; a folder's is oci:DIR or ./DIR"
+	case errors.As(err, &unknown) && unknown.NeededBy != nil:
+		return `the recipe's "exclude" leaves out what is only depended upon`
+	case errors.As(err, &unknown):
+		return "packages.debian.org tells which suites and architectures have a package"
+	case errors.As(err, &resource):
+		return `run "holdfast broker set ` + resource.Resource + ` FILE", or encrypt the image here`
+	case errors.Is(err, wiring.ErrNothingStated):
+		return `"holdfast image build" states it; "image encrypt" leaves it behind unless --referrers is given`
+	}
+	return ""
+}
+
+// hintForRun knows machines.
+func hintForRun(err error) string {
+	var unknown *wiring.UnknownRunError
+	var running *wiring.RunningError
+	var nothing *nothingKept
+	var port *qemu.PortTakenError
+	var kvm *qemu.NoKVMError
+	switch {
+	case errors.As(err, &unknown):
 		return `"holdfast ps --all" lists them`
 	case errors.As(err, &running):
 		return `"holdfast stop ` + running.Name + `" ends it, and --force does so here`
 	case errors.As(err, &nothing):
 		return nothing.hint()
-	case errors.As(err, &form):
-		return "docs/formats/recipe.md tells what a recipe may say"
-	case errors.As(err, &unknown) && unknown.NeededBy != nil:
-		return `the recipe's "exclude" leaves out what is only depended upon`
-	case errors.As(err, &unknown):
-		return "packages.debian.org tells which suites and architectures have a package"
 	case errors.As(err, &port):
-		return "choose another with --" + port.Service + "-listen; 127.0.0.1:0 is any free one"
-	case errors.As(err, &hostPort):
 		return "publish on another port, or leave the host port out to have one picked"
-	case errors.As(err, &resource):
-		return `run "holdfast broker set ` + resource.Resource + ` FILE", or encrypt the image here`
 	case errors.As(err, &kvm):
 		return "--accel auto runs without it, slower"
-	case errors.As(err, &answer) && answer.Status == http.StatusInsufficientStorage:
-		return "free some space there; nothing half-written was left"
-	case errors.Is(err, syscall.ENOSPC):
-		return "free some space there, or choose other folders with --state and TMPDIR; nothing half-written was left"
-	case errors.Is(err, wiring.ErrNothingStated):
-		return `"holdfast image build" states it; "image encrypt" leaves it behind unless --referrers is given`
+	case errors.Is(err, wiring.ErrBusy):
+		return "give this one another --name"
+	}
+	return ""
+}
+
+// hintForService knows keys, and who serves.
+func hintForService(err error) string {
+	var port *wiring.PortTakenError
+	switch {
+	case errors.As(err, &port):
+		return "choose another with --" + port.Service + "-listen; 127.0.0.1:0 is any free one"
 	case errors.Is(err, keys.ErrNotExist):
 		return `run "holdfast key init"`
 	case errors.Is(err, keys.ErrExist):
@@ -206,8 +238,18 @@ func hintFor(err error) string {
 		return `run "holdfast serve"`
 	case errors.Is(err, keys.ErrOtherSwarm):
 		return "--replace leaves the other swarm"
-	case errors.Is(err, wiring.ErrBusy):
-		return "give this one another --name"
+	}
+	return ""
+}
+
+// hintForDisk knows full ones, here and at a broker.
+func hintForDisk(err error) string {
+	var answer *admin.RefusedError
+	switch {
+	case errors.As(err, &answer) && answer.Status == http.StatusInsufficientStorage:
+		return "free some space there; nothing half-written was left"
+	case errors.Is(err, syscall.ENOSPC):
+		return "free some space there, or choose other folders with --state and TMPDIR; nothing half-written was left"
 	}
 	return ""
 }

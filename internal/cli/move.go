@@ -185,12 +185,7 @@ func printImage(out io.Writer, img transport.Image) {
 	}
 }
 
-func (a *app) imageEncrypt() *cobra.Command {
-	var recipients []string
-	c := &cobra.Command{
-		Use:   "encrypt SRC DST --recipient WHO",
-		Short: "Encrypt an image's layers for key holders or for a broker's resource",
-		Long: `Encrypts each layer with AES-256-CTR and HMAC-SHA256 in the form that skopeo,
+const encryptHelp = `Encrypts each layer with AES-256-CTR and HMAC-SHA256 in the form that skopeo,
 containerd and Confidential Containers read. A recipient is
 
   jwe:FILE                       the holder of the private key to this public key (PEM)
@@ -203,7 +198,14 @@ materials and provenance tell what is inside, so they stay behind unless
 --referrers carries them along, readable.
 ` + referenceHelp + `
 Exit codes: 0 encrypted, 1 failed, 2 usage, 3 content does not match its digest,
-or the broker refused.`,
+or the broker refused.`
+
+func (a *app) imageEncrypt() *cobra.Command {
+	var recipients []string
+	c := &cobra.Command{
+		Use:   "encrypt SRC DST --recipient WHO",
+		Short: "Encrypt an image's layers for key holders or for a broker's resource",
+		Long:  encryptHelp,
 		Example: "  holdfast image encrypt oci:redis oci:redis-enc --recipient kbs:///default/key/redis\n" +
 			"  holdfast image encrypt redis.tar 127.0.0.1:5000/redis:enc --recipient jwe:alice.pem",
 		Args: cobra.ExactArgs(2),
@@ -214,38 +216,44 @@ or the broker refused.`,
 	options := a.imageFlags(c)
 	admin := a.brokerFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		o, err := options()
+		e, err := encryption(options, args, recipients)
 		if err != nil {
 			return err
 		}
-		src, dst, err := fromTo(args)
-		if err != nil {
-			return err
-		}
-		for _, word := range recipients {
-			if err := wiring.CheckRecipient(word); err != nil {
-				return usageError{err}
-			}
-		}
-		o.Referrers = *carry
+		e.Options.Referrers = *carry
 		broker, err := admin(cmd.Context())
 		if err != nil {
 			return err
 		}
-		e, err := wiring.Encrypt(cmd.Context(), broker, wiring.Encryption{
-			Source: src, Target: dst, Recipients: recipients, Options: o,
-		})
+		done, err := wiring.Encrypt(cmd.Context(), broker, e)
 		if err != nil {
 			return err
 		}
-		return a.answer(e, func(w io.Writer) {
-			fmt.Fprintf(w, "%s: %s\n", e.Reference, e.Digest)
-			for _, k := range e.Keys {
+		return a.answer(done, func(w io.Writer) {
+			fmt.Fprintf(w, "%s: %s\n", done.Reference, done.Digest)
+			for _, k := range done.Keys {
 				fmt.Fprintf(w, "  opens with %s\n", k)
 			}
 		})
 	}
 	return c
+}
+
+// encryption reads the words of "image encrypt".
+func encryption(options func() (transport.Options, error), args, recipients []string) (e wiring.Encryption, err error) {
+	if e.Options, err = options(); err != nil {
+		return e, err
+	}
+	if e.Source, e.Target, err = fromTo(args); err != nil {
+		return e, err
+	}
+	for _, word := range recipients {
+		if err := wiring.CheckRecipient(word); err != nil {
+			return e, usageError{err}
+		}
+	}
+	e.Recipients = recipients
+	return e, nil
 }
 
 func (a *app) imageDecrypt() *cobra.Command {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -30,17 +32,26 @@ func (a *app) readNodeConfig(path string) (name string, raw []byte, err error) {
 	return path, raw, err
 }
 
+// rootOf is the folder of a config in a file: its file URLs lead into it.
+func rootOf(path string) string {
+	if path == "-" || path == "standard input" {
+		return ""
+	}
+	return filepath.Dir(path)
+}
+
 // A checkedConfig is the answer of "node config check".
 type checkedConfig struct {
 	File     string         `json:"file"`
 	Valid    bool           `json:"valid"`
 	Version  string         `json:"version,omitempty"` // of Ignition, as written or translated to
 	Butane   bool           `json:"butane"`
+	For      string         `json:"for,omitempty"` // minimal: it was judged by what a machine image can do
 	Findings []spec.Finding `json:"findings"`
 }
 
 func (a *app) nodeConfigCheck() *cobra.Command {
-	var files string
+	var files, key, image string
 	c := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Say what is wrong in a config, and where",
@@ -49,18 +60,32 @@ one and prints what is wrong or odd in it as FILE:LINE:COLUMN: PATH: problem.
 No value of the config is printed, for it may be a secret. FILE is - for
 standard input. Nothing is fetched.
 
+With --for minimal it is also wrong to ask for what a machine image of Holdfast
+cannot do, which has no systemd: units with directives outside the subset, Tang
+servers, kernel arguments, files where the root is read-only. That is what "run
+--ignition" wants, and what a config of the variant holdfast is judged by.
+
 Exit codes: 0 valid, with or without warnings; 3 not valid; 1 it cannot be read;
 2 usage.`,
-		Example: "  holdfast node config check machine.bu\n  holdfast node config check machine.ign --json",
+		Example: "  holdfast node config check machine.bu\n  holdfast node config check machine.ign --for minimal --json",
 		Args:    cobra.ExactArgs(1),
 	}
 	filesFlag(c, &files)
+	configKeyFlag(c, &key)
+	c.Flags().StringVar(&image, "for", "", "what is to apply it: minimal, a machine image of Holdfast, or any (default any; minimal for the variant holdfast)")
 	c.RunE = func(_ *cobra.Command, args []string) error {
+		if image != "" && image != "minimal" && image != "any" {
+			return usageError{fmt.Errorf("--for %.40q: want minimal or any", image)}
+		}
 		name, raw, err := a.readNodeConfig(args[0])
 		if err != nil {
 			return err
 		}
-		checked, err := checkNodeConfig(name, raw, files)
+		by, err := configKey(key)
+		if err != nil {
+			return err
+		}
+		checked, err := checkNodeConfig(name, raw, wiring.NodeConfig{Files: files, Root: rootOf(name), Key: by}, image)
 		if err != nil {
 			return err
 		}
@@ -79,9 +104,9 @@ func filesFlag(c *cobra.Command, files *string) {
 	c.Flags().StringVar(files, "files-dir", "", "folder of the files that Butane's \"local\" names; without it they are refused")
 }
 
-func checkNodeConfig(name string, raw []byte, files string) (checkedConfig, error) {
+func checkNodeConfig(name string, raw []byte, n wiring.NodeConfig, image string) (checkedConfig, error) {
 	checked := checkedConfig{File: name, Findings: []spec.Finding{}}
-	d, err := wiring.NodeConfig{Files: files}.Read(name, raw)
+	d, err := n.Read(name, raw)
 	var bad *spec.InvalidError
 	switch {
 	case errors.As(err, &bad):
@@ -92,6 +117,14 @@ func checkNodeConfig(name string, raw []byte, files string) (checkedConfig, erro
 	}
 	checked.Valid, checked.Version, checked.Butane = true, d.Version, d.Butane
 	checked.Findings = append(checked.Findings, d.Findings...)
+	if image == "minimal" || image == "" && wiring.IsOurs(raw) {
+		list, err := n.Minimal(name, raw, d)
+		if err != nil {
+			return checked, err
+		}
+		checked.For, checked.Findings = "minimal", append(checked.Findings, list...)
+		checked.Valid = !slices.ContainsFunc(list, spec.Finding.IsError)
+	}
 	return checked, nil
 }
 

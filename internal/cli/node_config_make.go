@@ -25,6 +25,7 @@ type madeConfig struct {
 // A configMaker is a verb that makes a config of others.
 type configMaker struct {
 	files, output string
+	key           string
 	timeout       time.Duration
 }
 
@@ -114,18 +115,26 @@ Exit codes: 0 printed, 3 one is not valid, 1 cannot be read or fetched, 2 usage.
 		Args:    cobra.ExactArgs(1),
 	}
 	m.flags(c)
+	configKeyFlag(c, &m.key)
 	c.Flags().DurationVar(&m.timeout, "timeout", 2*time.Minute, "for each config, with its retries, where the config has no timeouts")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		d, err := a.loadNodeConfig(args[0], m.files)
+		name, raw, err := a.readNodeConfig(args[0])
 		if err != nil {
 			return err
 		}
-		n := wiring.NodeConfig{Files: m.files, Timeout: m.timeout, Log: a.logger()}
+		n := wiring.NodeConfig{Files: m.files, Root: rootOf(name), Timeout: m.timeout, Log: a.logger()}
+		if n.Key, err = configKey(m.key); err != nil {
+			return err
+		}
+		d, err := n.Read(name, raw)
+		if err != nil {
+			return err
+		}
 		whole, err := n.Render(cmd.Context(), args[0], d)
 		if err != nil {
 			return err
 		}
-		raw, err := spec.Marshal(whole.Config)
+		raw, err = spec.Marshal(whole.Config)
 		if err != nil {
 			return err
 		}
@@ -139,7 +148,7 @@ func (a *app) loadNodeConfig(path, files string) (*spec.Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	return wiring.NodeConfig{Files: files}.Read(name, raw)
+	return wiring.NodeConfig{Files: files, Root: rootOf(name)}.Read(name, raw)
 }
 
 // writeNodeConfig prints a config, or writes it where only its owner reads it.

@@ -7,7 +7,8 @@ type runFlags struct {
 	name, guest, accel, memory, broker, brokerCA, proof string
 	user, workdir, hostname, log, policy, as            string
 	secrets, publish, env, entrypoint                   []string
-	tmpfs, volumes                                      []string
+	tmpfs, volumes, mounts, disks                       []string
+	ignition, filesDir, kept                            string
 	cpus                                                int
 	interactive, console, readOnly, detach, rm          bool
 	api                                                 apiFlags
@@ -32,6 +33,7 @@ func (f *runFlags) on(c *cobra.Command) {
 	fs.StringVar(&f.policy, "policy", "", "policy.json that the machine holds the image to: a tag is enough of a name then, if it wants a signature")
 	fs.StringVar(&f.as, "as", "", "name that --policy judges the image by, as HOST/NAME:TAG (default: IMAGE)")
 	fs.StringArrayVar(&f.tmpfs, "tmpfs", nil, "/PATH[:size=64m,mode=1777,noexec]: memory of its own for the workload at PATH, empty at first")
+	onMachine(fs, f)
 	fs.StringArrayVar(&f.volumes, "volume", nil, "refused: what lies on a host is not measured")
 	fs.StringVarP(&f.user, "user", "u", "", "USER[:GROUP] of the workload, by name or number (default: the image's)")
 	fs.StringVarP(&f.workdir, "workdir", "w", "", "working directory of the workload (default: the image's)")

@@ -23,6 +23,7 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		Image: args[0], Args: args[1:], Name: f.name, Guest: f.guest, Entrypoint: f.entrypoint, CPUs: f.cpus,
 		Interactive: f.interactive, Stdin: a.Stdin, Stdout: a.Stdout, Stderr: a.progress(),
 		As: f.as, User: f.user, Workdir: f.workdir, Hostname: f.hostname, ReadOnly: f.readOnly,
+		Disks: f.disks, Kept: f.kept,
 		Detached: f.detach, Remove: f.rm, Keep: f.detach && !f.rm, Journal: f.detach && f.log == "file",
 	}
 	if r.Name == "" {
@@ -42,7 +43,7 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		read(&r.Publish, f.publish, parsePublish),
 		read(&r.API, f.api.features, parseFeatures), read(&r.Resources, f.api.resources, parseResources),
 		read(&r.Broker, f, a.parseBroker),
-		read(&r.Tmpfs, f.tmpfs, parseTmpfs),
+		read(&r.Tmpfs, f.tmpfs, parseTmpfs), read(&r.Mounts, f.mounts, parseMounts), read(&r.Ignition, f, a.parseIgnition),
 		(api.Process{Workdir: f.workdir, Hostname: f.hostname}).Check(), f.contradictions(), a.mistaken(f, args),
 		read(&r.Proof, f.proof, parseProof), read(&r.Policy, f.policy, parsePolicy),
 		unfit(&r),
@@ -134,6 +135,9 @@ func unfit(r *wiring.Run) (err error) {
 	}
 	if r.As != "" && r.Policy == "" {
 		err = errors.Join(err, errors.New("--as: is for --policy"))
+	}
+	if len(r.Mounts) > 0 && r.Ignition == nil {
+		err = errors.Join(err, errors.New("--mount: without --ignition a machine has no folder to give"))
 	}
 	if r.Interactive && r.Image == "-" {
 		err = errors.Join(err, errors.New("--interactive: standard input is the image already"))

@@ -33,7 +33,7 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 		return err
 	}
 	defer t.Close()
-	s := spec{image: g.image.config.Config, process: g.Guest.Process, tmpfs: g.Guest.Tmpfs, unsealed: g.unsealed}
+	s := spec{image: g.image.config.Config, process: g.Guest.Process, tmpfs: g.Guest.Tmpfs, mounts: g.Guest.Mounts, unsealed: g.unsealed}
 	if s.user, err = lookUp(t, or(s.process.User, s.image.User)); err != nil {
 		return err
 	}
@@ -50,6 +50,9 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 		return err
 	}
 	if err := prepareTmpfs(t, s.tmpfs); err != nil {
+		return err
+	}
+	if err := prepareMounts(t, s.mounts); err != nil {
 		return err
 	}
 	if s.volumes, err = writableVolumes(t, s); err != nil {
@@ -97,6 +100,22 @@ func prepareTmpfs(t *tree, list []api.Tmpfs) error {
 		}
 		if err := unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), uint32(mode)); err != nil {
 			return fmt.Errorf("tmpfs %s: set mode: %w", m.Path, err)
+		}
+	}
+	return nil
+}
+
+// prepareMounts sees that the machine's folders are there, and makes the places
+// that they are seen at.
+func prepareMounts(t *tree, list []api.Mount) error {
+	for _, m := range list {
+		if info, err := os.Lstat(m.Source); err != nil {
+			return fmt.Errorf("mount: %w", err)
+		} else if !info.IsDir() {
+			return fmt.Errorf("mount: %s is no folder", m.Source)
+		}
+		if _, err := t.folder(m.Path, true); err != nil {
+			return fmt.Errorf("mount of %s: %w", m.Source, err)
 		}
 	}
 	return nil

@@ -26,6 +26,7 @@ type spec struct {
 	binds    []specs.Mount // files of the guest's
 	volumes  []specs.Mount // the image's, where the root is read only
 	tmpfs    []api.Tmpfs
+	mounts   []api.Mount       // of the machine's folders
 	masked   []string          // paths beyond maskedPaths
 	unsealed map[string]string // values of variables, by name
 }
@@ -51,7 +52,7 @@ func (s spec) build() (*specs.Spec, error) {
 			NoNewPrivileges: true,
 			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 1 << 20, Soft: 1 << 20}},
 		},
-		Mounts: slices.Concat(kernelMounts(), s.volumes, s.tmpfsMounts(), s.binds),
+		Mounts: slices.Concat(kernelMounts(), s.volumes, s.tmpfsMounts(), s.machineMounts(), s.binds),
 		Linux: &specs.Linux{
 			CgroupsPath:   cgroup,
 			Resources:     &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &s.memory}, Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
@@ -111,6 +112,20 @@ func (s spec) tmpfsMounts() []specs.Mount {
 			options = append(options, "noexec")
 		}
 		mounts = append(mounts, specs.Mount{Destination: t.Path, Type: "tmpfs", Source: "tmpfs", Options: options})
+	}
+	slices.SortFunc(mounts, func(a, b specs.Mount) int { return strings.Compare(a.Destination, b.Destination) })
+	return mounts
+}
+
+// machineMounts come in the order of their paths, as those of memory.
+func (s spec) machineMounts() []specs.Mount {
+	var mounts []specs.Mount
+	for _, m := range s.mounts {
+		if m.ReadOnly {
+			mounts = append(mounts, bind(m.Source, m.Path, "ro"))
+		} else {
+			mounts = append(mounts, bind(m.Source, m.Path))
+		}
 	}
 	slices.SortFunc(mounts, func(a, b specs.Mount) int { return strings.Compare(a.Destination, b.Destination) })
 	return mounts

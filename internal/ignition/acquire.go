@@ -3,8 +3,10 @@ package ignition
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
@@ -12,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	configerrors "github.com/coreos/ignition/v2/config/shared/errors"
@@ -39,7 +42,7 @@ func (e *engine) base() (types.Config, error) {
 			if err != nil {
 				return types.Config{}, fmt.Errorf("base config: %w", err)
 			}
-			c, err := e.Load(path, raw)
+			c, err := e.Load(path, raw, false)
 			if err != nil {
 				return types.Config{}, err
 			}
@@ -74,23 +77,31 @@ func (e *engine) acquire(ctx context.Context) (types.Config, error) {
 func (e *engine) user(ctx context.Context) (types.Config, error) {
 	sources := []struct {
 		name string
-		get  func(context.Context) ([]byte, error)
+		get  func(context.Context) (Provided, error)
 	}{{"cmdline", e.commandLine}, {"system", e.systemUser}, {e.Platform, e.platform}}
 	for _, s := range sources {
-		raw, err := s.get(ctx)
+		p, err := s.get(ctx)
 		if errors.Is(err, ErrNoConfig) {
 			continue
 		}
 		if err != nil {
 			return types.Config{}, fmt.Errorf("config from %s: %w", s.name, err)
 		}
-		return e.rendered(ctx, s.name, raw)
+		return e.rendered(ctx, s.name, p)
 	}
 	return types.Config{}, fmt.Errorf("platform %s: %w", e.Platform, ErrNoConfig)
 }
 
-func (e *engine) rendered(ctx context.Context, source string, raw []byte) (types.Config, error) {
-	c, err := e.Load(source, raw)
+func (e *engine) rendered(ctx context.Context, source string, p Provided) (types.Config, error) {
+	var err error
+	if p.Raw, err = e.admit(ctx, source, p.Raw, false); err != nil {
+		return types.Config{}, err
+	}
+	local := p.Origin != nil && e.Root != nil
+	if e.state.Origin = p.Origin; local {
+		e.Root(*p.Origin)
+	}
+	c, err := e.Load(source, p.Raw, local)
 	if errors.Is(err, configerrors.ErrEmpty) {
 		e.Log.Info("the config is empty: nothing to do", "source", source)
 		return types.Config{Ignition: types.Ignition{Version: types.MaxVersion.String()}}, nil
@@ -99,7 +110,7 @@ func (e *engine) rendered(ctx context.Context, source string, raw []byte) (types
 		return types.Config{}, err
 	}
 	e.state.FetchedConfigs = append(e.state.FetchedConfigs, FetchedConfig{Kind: "user", Source: source})
-	c, referenced, err := e.Render(ctx, source, c, e.Fetch)
+	c, referenced, err := e.Render(ctx, source, c, local, e.Fetch, e.admit)
 	if err != nil {
 		return types.Config{}, err
 	}
@@ -109,39 +120,68 @@ func (e *engine) rendered(ctx context.Context, source string, raw []byte) (types
 	return c, nil
 }
 
-// first are the settings before there is a config.
-func (e *engine) first() Fetch {
+// admit is asked before a config is parsed, and what it admits is measured, once
+// in a boot.
+func (e *engine) admit(ctx context.Context, source string, raw []byte, hashed bool) ([]byte, error) {
+	if e.Admit != nil {
+		var err error
+		if raw, err = e.Admit(ctx, source, raw, hashed); err != nil {
+			return nil, err
+		}
+	}
+	sum := sha256.Sum256(raw)
+	digest := hex.EncodeToString(sum[:])
+	if e.Measure == nil || slices.Contains(e.state.Measured, digest) {
+		return raw, nil
+	}
+	if err := e.Measure(ctx, source, raw); err != nil {
+		return nil, err
+	}
+	e.state.Measured = append(e.state.Measured, digest)
+	return raw, e.state.Save(e.State) // now: a run that fails is run again
+}
+
+// platform has the time that the first config is given.
+func (e *engine) platform(ctx context.Context) (Provided, error) {
+	if e.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, e.Timeout, fmt.Errorf("no config in %v", e.Timeout))
+		defer cancel()
+	}
+	return e.Provide(ctx, e.Ask)
+}
+
+func (e *engine) systemUser(context.Context) (Provided, error) {
+	raw, err := os.ReadFile(filepath.Join(e.SystemDir, "user.ign"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Provided{}, ErrNoConfig
+	}
+	return Provided{Raw: raw, Origin: &Origin{Folder: e.SystemDir}}, err
+}
+
+// commandLine takes the last ignition.config.url.
+func (e *engine) commandLine(ctx context.Context) (Provided, error) {
+	source, _ := Argument(e.CommandLine, "ignition.config.url")
+	if source == "" {
+		return Provided{}, ErrNoConfig
+	}
 	var settings types.Ignition
 	if total := int(e.Timeout.Seconds()); total > 0 {
 		settings.Timeouts.HTTPTotal = &total
 	}
-	return e.Fetch.with(settings)
+	var b bytes.Buffer
+	err := e.Fetch(ctx, settings, types.Resource{Source: &source}, &b)
+	return Provided{Raw: b.Bytes()}, err
 }
 
-func (e *engine) platform(ctx context.Context) ([]byte, error) { return e.Provide(ctx, e.first()) }
-
-func (e *engine) systemUser(context.Context) ([]byte, error) {
-	raw, err := os.ReadFile(filepath.Join(e.SystemDir, "user.ign"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoConfig
-	}
-	return raw, err
-}
-
-// commandLine takes the last ignition.config.url.
-func (e *engine) commandLine(ctx context.Context) ([]byte, error) {
-	var source string
-	for word := range strings.FieldsSeq(e.CommandLine) {
-		if v, ok := strings.CutPrefix(word, "ignition.config.url="); ok {
-			source = v
+// Argument is the last value that a kernel's command line gives a name.
+func Argument(line, name string) (value string, ok bool) {
+	for word := range strings.FieldsSeq(line) {
+		if v, found := strings.CutPrefix(word, name+"="); found {
+			value, ok = v, true
 		}
 	}
-	if source == "" {
-		return nil, ErrNoConfig
-	}
-	var b bytes.Buffer
-	err := e.first()(ctx, types.Resource{Source: &source}, &b)
-	return b.Bytes(), err
+	return value, ok
 }
 
 // keepAuthorities puts certificates into the config where it names them, for

@@ -33,12 +33,26 @@ type Config struct {
 	Platform    string        // its name
 	Timeout     time.Duration // for the first config
 
-	// Load reads a config of any version; the name is for errors.
-	Load func(name string, raw []byte) (types.Config, error)
+	// Load reads a config of any version; the name is for errors. Local ones may
+	// name files.
+	Load func(name string, raw []byte, local bool) (types.Config, error)
 	// Render follows what a config merges or is replaced by; it tells the sources.
-	Render func(ctx context.Context, name string, c types.Config, fetch SettingsFetch) (types.Config, []string, error)
+	Render func(ctx context.Context, name string, c types.Config, local bool, fetch SettingsFetch, admit Admit) (types.Config, []string, error)
 	// Provide gets the platform's config, or ErrNoConfig.
-	Provide func(ctx context.Context, fetch Fetch) ([]byte, error)
+	Provide func(ctx context.Context, ask Ask) (Provided, error)
+	// Ask is what platforms ask with.
+	Ask Ask
+	// Admit is asked for each config of the user's and all that it merges; nil
+	// admits all.
+	Admit Admit
+	// Measure puts a config that was admitted where nothing takes it back, once a
+	// boot and before it is parsed; nil measures nothing.
+	Measure func(ctx context.Context, source string, config []byte) error
+	// Report is told how a stage ended; nil tells nobody.
+	Report func(ctx context.Context, o Outcome)
+	// Root is told where a config lay before files are fetched from there; nil
+	// when no config may name files.
+	Root func(o Origin)
 	// Fetch gets what a resource names, by the settings of a config.
 	Fetch SettingsFetch
 	// Stage makes one by name, with the fetcher that the config asks for.
@@ -57,15 +71,30 @@ func (f SettingsFetch) with(settings types.Ignition) Fetch {
 // Run runs one stage.
 func Run(ctx context.Context, stage string, c Config) error {
 	if c.Log == nil {
-		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		c.Log = slog.New(slog.DiscardHandler)
 	}
+	o := Outcome{Stage: stage, Started: time.Now()}
+	o.Err = c.runStage(ctx, &o)
+	if c.Report != nil {
+		c.Report(ctx, o)
+	}
+	return o.Err
+}
+
+func (c Config) runStage(ctx context.Context, o *Outcome) error {
+	stage := o.Stage
 	state, err := LoadState(c.State)
 	if err != nil {
 		return err
 	}
 	e := &engine{Config: c, state: state}
+	defer func() { o.Configs, o.Settings = state.FetchedConfigs, e.settings }()
+	if state.Origin != nil && c.Root != nil && !strings.HasPrefix(stage, "fetch") {
+		c.Root(*state.Origin)
+	}
 	if stage == "fetch-offline" {
 		e.Fetch = offline(c.Fetch)
+		e.Ask = func(context.Context, Request) ([]byte, error) { return nil, ErrNeedNet }
 	}
 	err = e.run(ctx, stage)
 	if stage == "fetch-offline" && errors.Is(err, ErrNeedNet) {
@@ -80,7 +109,17 @@ func Run(ctx context.Context, stage string, c Config) error {
 
 type engine struct {
 	Config
-	state *State
+	state    *State
+	settings types.Ignition // of the config, once it is there
+}
+
+// An Outcome is how a stage ended.
+type Outcome struct {
+	Stage    string
+	Started  time.Time
+	Err      error
+	Configs  []FetchedConfig
+	Settings types.Ignition // by which a report can be sent
 }
 
 func (e *engine) run(ctx context.Context, stage string) error {
@@ -93,6 +132,7 @@ func (e *engine) run(ctx context.Context, stage string) error {
 	if err != nil {
 		return err
 	}
+	e.settings = own.Ignition
 	whole := latest.Merge(base, own)
 	if fetching {
 		return e.complete(stage, whole)

@@ -35,14 +35,14 @@ func newMachine(t *testing.T, config string) *machine {
 	m := &machine{dir: t.TempDir()}
 	at := func(name string) string { return filepath.Join(m.dir, name) }
 	m.Config = Config{Cache: at("cache"), NeedNet: at("net/needed"), State: at("state"), SystemDir: at("system"), Platform: "test",
-		Load: func(_ string, raw []byte) (types.Config, error) {
+		Load: func(_ string, raw []byte, _ bool) (types.Config, error) {
 			c, _, err := latest.Parse(raw)
 			return c, err
 		},
-		Render: func(_ context.Context, _ string, c types.Config, _ SettingsFetch) (types.Config, []string, error) {
+		Render: func(_ context.Context, _ string, c types.Config, _ bool, _ SettingsFetch, _ Admit) (types.Config, []string, error) {
 			return c, []string{"http://elsewhere/x"}, nil
 		},
-		Provide: func(context.Context, Fetch) ([]byte, error) { return []byte(config), nil },
+		Provide: func(context.Context, Ask) (Provided, error) { return Provided{Raw: []byte(config)}, nil },
 		Fetch: func(_ context.Context, _ types.Ignition, r types.Resource, w io.Writer) error {
 			_, err := io.WriteString(w, "fetched "+*r.Source)
 			return err
@@ -92,7 +92,7 @@ func TestALaterStageAppliesWhatTheFetchStageKept(t *testing.T) {
 func TestTheCommandLineComesFirstAndThenTheDistribution(t *testing.T) {
 	m := newMachine(t, head+`}}`)
 	var got []string
-	m.Load = func(name string, raw []byte) (types.Config, error) {
+	m.Load = func(name string, raw []byte, _ bool) (types.Config, error) {
 		got = append(got, name+": "+string(raw))
 		return types.Config{}, nil
 	}
@@ -167,8 +167,53 @@ func TestAStageBeforeTheFetchStageSaysSo(t *testing.T) {
 
 func TestWithoutAnyConfigTheFetchStageFails(t *testing.T) {
 	m := newMachine(t, "")
-	m.Provide = func(context.Context, Fetch) ([]byte, error) { return nil, ErrNoConfig }
+	m.Provide = func(context.Context, Ask) (Provided, error) { return Provided{}, ErrNoConfig }
 	if err := Run(t.Context(), "fetch", m.Config); !errors.Is(err, ErrNoConfig) {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestAConfigIsMeasuredOnceAndBeforeItIsParsed(t *testing.T) {
+	m := newMachine(t, "not yet admitted")
+	var did []string
+	m.Admit = func(_ context.Context, source string, raw []byte, _ bool) ([]byte, error) {
+		did = append(did, "admit "+source)
+		return []byte(head + `}}`), nil
+	}
+	m.Measure = func(_ context.Context, source string, config []byte) error {
+		did = append(did, "measure "+source+" "+string(config[:10]))
+		return nil
+	}
+	load := m.Load
+	m.Load = func(name string, raw []byte, local bool) (types.Config, error) {
+		did = append(did, "load")
+		return load(name, raw, local)
+	}
+	m.run(t, "fetch-offline", "fetch")
+	if want := `admit test|measure test {"ignition|load|admit test|load`; strings.Join(did, "|") != want {
+		t.Errorf("did %s, want %s", strings.Join(did, "|"), want)
+	}
+	m = newMachine(t, head+`}}`)
+	m.Measure = func(context.Context, string, []byte) error { return errors.New("no TPM") }
+	m.Load = func(string, []byte, bool) (types.Config, error) {
+		t.Error("parsed what was not measured")
+		return types.Config{}, nil
+	}
+	if err := Run(t.Context(), "fetch", m.Config); err == nil || err.Error() != "stage fetch: no TPM" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestHowAStageEndedIsReported(t *testing.T) {
+	m := newMachine(t, head+`,"timeouts":{"httpTotal":7}}}`)
+	var got []Outcome
+	m.Report = func(_ context.Context, o Outcome) { got = append(got, o) }
+	m.run(t, "fetch")
+	m.Stage = func(string, *State, Fetch) (Stage, error) { return nil, errors.New("broken") }
+	if err := Run(t.Context(), "files", m.Config); err == nil {
+		t.Error("the stage did not fail")
+	}
+	if len(got) != 2 || got[0].Err != nil || len(got[0].Configs) != 2 || got[1].Err == nil || *got[1].Settings.Timeouts.HTTPTotal != 7 || got[1].Started.IsZero() {
+		t.Errorf("told %+v", got)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 )
@@ -24,6 +25,37 @@ type Stage interface {
 
 // Fetch writes to w what a resource names: decompressed and verified.
 type Fetch func(ctx context.Context, r types.Resource, w io.Writer) error
+
+// A Request is what a platform's service is asked: that takes more than a
+// resource says.
+type Request struct {
+	Method string // GET when empty
+	URL    string
+	Header http.Header
+	Retry  []int // status codes that pass with time, beside 500 and above
+	Follow bool  // redirects; a metadata service has none to give
+}
+
+// Ask gets the body of what answers a request: without a proxy, and never more
+// than a config may have.
+type Ask func(ctx context.Context, r Request) ([]byte, error)
+
+// Provided is a config as it came, and where it lay if that is at hand.
+type Provided struct {
+	Raw    []byte
+	Origin *Origin // nil: it came over the network, or out of a machine's maker
+}
+
+// An Origin is the folder, or the volume, that a config lay in: it is the root
+// of the paths that file URLs of the config name.
+type Origin struct {
+	Folder string `json:"folder,omitempty"`
+	Volume string `json:"volume,omitempty"` // its device
+}
+
+// Admit is asked before a config is parsed: it gives the bytes to be parsed, or
+// refuses. Hashed says that whoever named the config named its hash too.
+type Admit func(ctx context.Context, source string, raw []byte, hashed bool) ([]byte, error)
 
 // Stages in the order in which a boot runs them.
 var Stages = []string{"fetch-offline", "fetch", "kargs", "disks", "mount", "files", "umount"}

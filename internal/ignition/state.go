@@ -25,6 +25,10 @@ type State struct {
 	ProviderOutputFiles []types.File `json:"providerOutputFiles"`
 	// LuksPersistSecureKeyRepoFiles keeps what an engine for other hardware wrote.
 	LuksPersistSecureKeyRepoFiles map[string]string `json:"luksPersistVolumeKeyFiles"`
+	// Origin is ours alone, as are those below: upstream's ignores them.
+	Origin *Origin `json:"holdfastOrigin,omitempty"`
+	// Measured are the SHA-256 digests of configs that were, in this boot.
+	Measured []string `json:"holdfastMeasured,omitempty"`
 }
 
 // A FetchedConfig says where a config came from.

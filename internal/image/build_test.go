@@ -25,6 +25,7 @@ import (
 	"holdfast/internal/boot/efivar"
 	"holdfast/internal/boot/verity"
 	"holdfast/internal/deb"
+	"holdfast/internal/gocmd"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/keys"
 	"holdfast/internal/oci"
@@ -280,10 +281,10 @@ func TestOtherToolchainIsRefused(t *testing.T) {
 func TestMissingToolIsNamedWithItsPackage(t *testing.T) {
 	o := MachineOptions{Options: helloOptions(t)}
 	o.Go = "no-such-go"
-	var missing *MissingToolError
+	var missing *gocmd.MissingError
 	_, err := BuildMachine(t.Context(), o)
 	if !errors.As(err, &missing) || missing.Tool != "no-such-go" || missing.Hint() == "" {
-		t.Fatalf("got %v, want a MissingToolError", err)
+		t.Fatalf("got %v, want a MissingError", err)
 	}
 	if _, err := os.Lstat(o.Output); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("got %v, want no output", err)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"holdfast/internal/blob/derived"
+	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
 )
 
@@ -22,8 +23,13 @@ func (b *build) compile(ctx context.Context, module, pkg string) (tree.Content, 
 	if err != nil {
 		return tree.Content{}, err
 	}
-	if module == "." {
-		b.inventory.sources = append(b.inventory.sources, in.sources...)
+	if recipe.IsLocal(module) {
+		base, err := b.base()
+		if err != nil {
+			return tree.Content{}, err
+		}
+		// The go.mod at the base is how module finds it again.
+		b.inventory.sources = append(append(b.inventory.sources, filepath.Join(base, "go.mod")), in.sources...)
 	}
 	key := derived.KeyOf("program", in.identity...)
 	if c, ok := b.keptContent(key); ok {

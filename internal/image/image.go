@@ -17,6 +17,7 @@ import (
 	"holdfast/internal/blob"
 	"holdfast/internal/blob/derived"
 	"holdfast/internal/deb"
+	"holdfast/internal/gocmd"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/tree"
 	"holdfast/internal/progress"
@@ -51,14 +52,6 @@ type Options struct {
 	Progress progress.Reporter // by default silent
 }
 
-// A MissingToolError tells that a program is needed, and how to get it.
-type MissingToolError struct{ Tool, Install string }
-
-func (e *MissingToolError) Error() string { return fmt.Sprintf("%s: no such program here", e.Tool) }
-
-// Hint says what a person can do.
-func (e *MissingToolError) Hint() string { return e.Install }
-
 // A build is what all images have in common while they are made.
 type build struct {
 	Options
@@ -89,7 +82,7 @@ func newBuild(ctx context.Context, o Options) (*build, error) {
 		return nil, err
 	}
 	b := &build{Options: o, spool: spool, kept: &kept{}, compiler: compiler{
-		tool: cmp.Or(o.Go, "go"), arch: o.Lock.Architecture, dir: o.Recipe.Dir(), temp: o.TempDir, version: o.Lock.Go,
+		Go: gocmd.Go{Tool: cmp.Or(o.Go, "go"), Arch: o.Lock.Architecture}, dir: o.Recipe.Dir(), temp: o.TempDir, version: o.Lock.Go,
 	}}
 	if len(o.Recipe.Programs) > 0 || o.Recipe.Machine != nil {
 		err = b.compiler.check(ctx, o.Lock.Go)
@@ -136,7 +129,7 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 
 // program compiles and spools a Go program that will lie at path.
 func (b *build) program(ctx context.Context, module, pkg, path string) (tree.Content, error) {
-	step := b.Progress.Start("compile "+pkg, 0, progress.None)
+	step := b.Progress.Start("compile "+nameOf(module, pkg), 0, progress.None)
 	content, err := b.compile(ctx, module, pkg)
 	if err != nil {
 		err = fmt.Errorf("program %s: %w", pkg, err)
@@ -149,4 +142,12 @@ func (b *build) program(ctx context.Context, module, pkg, path string) (tree.Con
 	}
 	step.Done("")
 	return content, nil
+}
+
+// nameOf is what a program is called while it is compiled.
+func nameOf(module, pkg string) string {
+	if pkg == "." {
+		return module
+	}
+	return pkg
 }

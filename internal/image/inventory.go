@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"holdfast/internal/deb"
+	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/sbom"
 	"holdfast/internal/image/tree"
 )
@@ -91,7 +92,7 @@ func (b *build) files(t *tree.Tree) ([]sbom.File, error) {
 // base is the folder that all local files of the build are below.
 func (b *build) base() (string, error) {
 	for _, module := range b.Recipe.Modules() {
-		if module == "." {
+		if recipe.IsLocal(module) {
 			return moduleRoot(b.Recipe.Dir())
 		}
 	}

@@ -6,8 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
+
+	"holdfast/internal/gocmd"
 )
 
 // goProxy serves one module from files: https://go.dev/ref/mod#goproxy-protocol
@@ -49,7 +52,7 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 	t.Setenv("GONOSUMDB", "example.org")
 	t.Setenv("GOMODCACHE", t.TempDir())
 	t.Cleanup(func() { run(t, "go", "clean", "-modcache") }) // its files are read-only
-	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
+	c := compiler{Go: gocmd.Go{Tool: "go", Arch: "amd64"}, dir: t.TempDir(), temp: t.TempDir()}
 	out := filepath.Join(t.TempDir(), "x")
 	check(t, compileTo(t, c, "example.org/tool@v1.2.3", out))
 	listed := string(run(t, "go", "version", "-m", out))
@@ -66,7 +69,7 @@ func TestProgramOfAnotherModuleIsBuiltAtItsVersion(t *testing.T) {
 }
 
 func TestProgramWithoutAModuleIsExplained(t *testing.T) {
-	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir()}
+	c := compiler{Go: gocmd.Go{Tool: "go", Arch: "amd64"}, dir: t.TempDir()}
 	err := compileTo(t, c, ".", filepath.Join(t.TempDir(), "x"))
 	if err == nil || !strings.Contains(err.Error(), "no go.mod") {
 		t.Fatalf("got %v, want the missing go.mod named", err)
@@ -78,7 +81,7 @@ func TestExperimentsOfTheGoToolchainDoNotReachPrograms(t *testing.T) {
 	t.Setenv("GONOSUMDB", "example.org")
 	t.Setenv("GOMODCACHE", t.TempDir())
 	t.Cleanup(func() { run(t, "go", "clean", "-modcache") })
-	c := compiler{tool: "go", arch: "amd64", dir: t.TempDir(), temp: t.TempDir()}
+	c := compiler{Go: gocmd.Go{Tool: "go", Arch: "amd64"}, dir: t.TempDir(), temp: t.TempDir()}
 	out := filepath.Join(t.TempDir(), "x")
 	t.Setenv("GOEXPERIMENT", "nogreenteagc")
 	check(t, compileTo(t, c, "example.org/tool@v1.2.3", out))
@@ -92,5 +95,30 @@ func TestExperimentsOfTheGoToolchainDoNotReachPrograms(t *testing.T) {
 	err := c.check(t.Context(), runtime.Version())
 	if err == nil || !strings.Contains(err.Error(), "go env -u GOEXPERIMENT") {
 		t.Errorf("got %v, want the setting named", err)
+	}
+}
+
+func TestModuleInAFolderIsBuiltAsItself(t *testing.T) {
+	root := t.TempDir()
+	for name, content := range map[string]string{
+		"go.mod": "module example.org/root\n", "below/go.mod": "module example.org/below\n\ngo 1.26.0\n",
+		"below/main.go": "package main\n\nfunc main() {}\n", "images/x/recipe.yaml": "",
+	} {
+		check(t, os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755))
+		check(t, os.WriteFile(filepath.Join(root, name), []byte(content), 0o644))
+	}
+	c := compiler{Go: gocmd.Go{Tool: "go", Arch: "amd64"}, dir: filepath.Join(root, "images", "x")}
+	dir, done, err := c.module(t.Context(), "./below")
+	check(t, err)
+	defer done()
+	out := filepath.Join(t.TempDir(), "x")
+	check(t, c.link(t.Context(), dir, ".", out))
+	if listed := string(run(t, "go", "version", "-m", out)); !strings.Contains(listed, "example.org/below") {
+		t.Errorf("got\n%swant example.org/below", listed)
+	}
+	in, err := c.inputs(t.Context(), dir, ".", false)
+	check(t, err)
+	if want := filepath.Join(root, "below", "main.go"); !slices.Contains(in.sources, want) {
+		t.Errorf("got sources %v, want %s", in.sources, want)
 	}
 }

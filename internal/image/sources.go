@@ -40,13 +40,13 @@ func (c compiler) inputs(ctx context.Context, module, pkg string, identity bool)
 	if identity {
 		args = append(args, "-export", "-buildvcs=false")
 	}
-	out, err := c.run(ctx, module, append(args, pkg)...)
+	out, err := c.Run(ctx, module, append(args, pkg)...)
 	if err != nil {
 		return nil, err
 	}
 	in := &inputs{sources: existing(filepath.Join(module, "go.mod"), filepath.Join(module, "go.sum"), filepath.Join(module, "vendor", "modules.txt"))}
 	if identity {
-		if err := in.identify(append(c.settings(), c.version, linkFlags, pkg)); err != nil {
+		if err := in.identify(append(c.Settings(), c.version, linkFlags, pkg)); err != nil {
 			return nil, err
 		}
 	}

@@ -16,6 +16,10 @@ type Spec struct {
 	Folder string // its state and logs; made with mode 0700, used by one machine at a time
 	Disk   string // raw disk image; the machine sees it read-only, nothing ever writes it
 
+	// Disks are raw images beside Disk that the machine may write: they outlive
+	// it, and no other machine may have them meanwhile.
+	Disks []string
+
 	Memory int // MiB; default 1024
 	CPUs   int // default 2, or 1 when every instruction is emulated: it boots sooner
 	Accel  Accel

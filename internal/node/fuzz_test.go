@@ -55,7 +55,7 @@ func FuzzInitData(f *testing.F) {
 		if err != nil {
 			return
 		}
-		checkConfig(t, c)
+		checkConfig(t, c.guest)
 		if !bytes.Contains(document, []byte("sha256")) || !bytes.Contains(document, []byte("0.1.0")) {
 			t.Errorf("accepted %q", document)
 		}

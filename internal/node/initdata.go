@@ -31,21 +31,27 @@ type Measurer interface {
 	MeasureInitData(ctx context.Context, document []byte) (sum [sha256.Size]byte, err error)
 }
 
+// A configuration is what a document says.
+type configuration struct {
+	document []byte // as it was measured
+	guest    api.GuestConfig
+	ignition []byte // nil: the machine is as its image has it
+}
+
 // configure reads the configuration document, measures it, and only then
 // looks into it.
-func configure(ctx context.Context, m Measurer, dir string) (document []byte, c api.GuestConfig, err error) {
-	document, err = readInitData(filepath.Join(dir, api.InitDataFile))
+func configure(ctx context.Context, m Measurer, dir string) (c configuration, err error) {
+	document, err := readInitData(filepath.Join(dir, api.InitDataFile))
 	if err != nil {
-		return nil, c, err
+		return c, err
 	}
 	if m == nil {
-		return nil, c, errors.New("nothing to measure the configuration with")
+		return c, errors.New("nothing to measure the configuration with")
 	}
 	if _, err := m.MeasureInitData(ctx, document); err != nil {
-		return nil, c, err
+		return c, err
 	}
-	c, err = parseInitData(document)
-	return document, c, err
+	return parseInitData(document)
 }
 
 // readInitData asks for the size first: the kernel reads the device byte by
@@ -76,12 +82,12 @@ func readInitData(dir string) ([]byte, error) {
 const maxDepth = 16
 
 // initDataKeys are all that a document may have.
-var initDataKeys = []toml.Key{{"version"}, {"algorithm"}, {"data"}, {"data", api.GuestConfigKey}}
+var initDataKeys = []toml.Key{{"version"}, {"algorithm"}, {"data"}, {"data", api.GuestConfigKey}, {"data", api.IgnitionKey}}
 
 // parseInitData is strict: what was measured and is not understood might have
 // been meant as a restriction.
 // https://github.com/confidential-containers/trustee/blob/main/kbs/docs/initdata.md
-func parseInitData(document []byte) (c api.GuestConfig, err error) {
+func parseInitData(document []byte) (c configuration, err error) {
 	var d struct {
 		Version   string            `toml:"version"`
 		Algorithm string            `toml:"algorithm"`
@@ -104,7 +110,12 @@ func parseInitData(document []byte) (c api.GuestConfig, err error) {
 	case !ok:
 		return c, fmt.Errorf("init-data: no %q in [data]", api.GuestConfigKey)
 	default:
-		return parseGuestConfig([]byte(text))
+		c.document = document
+		if ignition, ok := d.Data[api.IgnitionKey]; ok {
+			c.ignition = []byte(ignition)
+		}
+		c.guest, err = parseGuestConfig([]byte(text))
+		return c, err
 	}
 }
 

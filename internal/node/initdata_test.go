@@ -47,21 +47,21 @@ func handOver(t *testing.T, document string) (dir string) {
 
 func TestConfigurationIsReadAsItWasMeasured(t *testing.T) {
 	m := new(recorder)
-	document, c, err := configure(context.Background(), m, handOver(t, goodDocument))
+	c, err := configure(context.Background(), m, handOver(t, goodDocument))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(document) != goodDocument || len(m.documents) != 1 || string(m.documents[0]) != goodDocument {
+	if string(c.document) != goodDocument || len(m.documents) != 1 || string(m.documents[0]) != goodDocument {
 		t.Errorf("measured %q, want the document once, byte for byte", m.documents)
 	}
-	if c.Image != "r:5000/app@sha256:00" || len(c.Control) != 1 {
+	if c.guest.Image != "r:5000/app@sha256:00" || len(c.guest.Control) != 1 {
 		t.Errorf("got %+v", c)
 	}
 }
 
 func TestWhatCannotBeParsedIsMeasuredAllTheSame(t *testing.T) {
 	m := new(recorder)
-	if _, _, err := configure(context.Background(), m, handOver(t, "=== no TOML")); err == nil {
+	if _, err := configure(context.Background(), m, handOver(t, "=== no TOML")); err == nil {
 		t.Error("no error")
 	}
 	if len(m.documents) != 1 {
@@ -71,9 +71,9 @@ func TestWhatCannotBeParsedIsMeasuredAllTheSame(t *testing.T) {
 
 func TestNothingIsParsedThatWasNotMeasured(t *testing.T) {
 	broken := errors.New("the machine has no TPM")
-	_, c, err := configure(context.Background(), &recorder{err: broken}, handOver(t, goodDocument))
-	if !errors.Is(err, broken) || c.Image != "" {
-		t.Errorf("got %v and image %q, want the measurer's error and no configuration", err, c.Image)
+	c, err := configure(context.Background(), &recorder{err: broken}, handOver(t, goodDocument))
+	if !errors.Is(err, broken) || c.guest.Image != "" {
+		t.Errorf("got %v and image %q, want the measurer's error and no configuration", err, c.guest.Image)
 	}
 }
 
@@ -84,7 +84,7 @@ func TestDocumentHasToBeThereAndBounded(t *testing.T) {
 		"has 0 bytes":       handOver(t, ""),
 		"has 1048577 bytes": handOver(t, strings.Repeat(" ", 1<<20+1)),
 	} {
-		if _, _, err := configure(context.Background(), m, dir); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := configure(context.Background(), m, dir); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}

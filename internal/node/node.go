@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
+	"holdfast/internal/supervise"
 )
 
 // A Config holds what a machine is made of.
@@ -27,6 +28,9 @@ type Config struct {
 	// Prepare does ahead what takes long and needs neither network nor
 	// configuration: making keys in the TPM.
 	Prepare func(ctx context.Context) error
+	// Provision applies the Ignition config of the configuration, once the root
+	// is there. An image without it takes no such configuration.
+	Provision func(ctx context.Context, p Provision) (text string, err error)
 	// Workload is what the machine is for. An error that has a method
 	// Refused() api.RefusedDetail says itself at which stage it was refused.
 	Workload func(ctx context.Context, j Job) (api.ExitDetail, error)
@@ -38,7 +42,7 @@ type Job struct {
 	Document  []byte // the measured configuration, as the host handed it over
 	Stage     func(name, text, digest string)
 	Started   func() // to be called when the workload runs
-	Processes *Reaper
+	Processes *supervise.Reaper
 	Stdio     [3]*os.File
 	Signals   <-chan unix.Signal // for the workload, from the host
 	Stop      <-chan struct{}    // closed when the host asks for the end
@@ -52,11 +56,10 @@ type Job struct {
 type machine struct {
 	Config
 	*reporter
-	processes  *Reaper
+	processes  *supervise.Reaper
 	background sync.WaitGroup
-	document   []byte
-	guest      api.GuestConfig
-	link       Link
+	configuration
+	link Link
 }
 
 // patience is how long the host may take to read the last words.
@@ -90,7 +93,7 @@ func powerOff() {
 // live runs the stages and then the workload.
 func live(ctx context.Context, c Config, r *reporter) (exit api.ExitDetail, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	m := &machine{Config: c, reporter: r, processes: NewReaper()}
+	m := &machine{Config: c, reporter: r, processes: supervise.NewReaper()}
 	defer m.background.Wait()
 	defer cancel()
 	err = safely(func() error {

@@ -51,7 +51,10 @@ func (m *machine) prepare(ctx context.Context) error {
 	if err := switchRoot(); err != nil {
 		return &Refusal{"root", err}
 	}
-	return nil
+	if m.ignition == nil {
+		return nil
+	}
+	return m.complete(ctx, stage{"provision", m.provision})
 }
 
 func (m *machine) mounts(context.Context) (text, digest string, err error) {
@@ -80,7 +83,7 @@ func (m *machine) network(ctx context.Context) (text, digest string, err error) 
 }
 
 func (m *machine) config(ctx context.Context) (text, digest string, err error) {
-	m.document, m.guest, err = configure(ctx, m.Measurer, fwcfgDir)
+	m.configuration, err = configure(ctx, m.Measurer, fwcfgDir)
 	if err != nil {
 		return "", "", err // of a refused configuration nothing is used
 	}

@@ -10,6 +10,9 @@ import (
 // attestation policies find what ours have elsewhere: the claims stand under
 // the kind of evidence that they come from.
 func inputValue(input any) (ast.Value, error) {
+	if members, ok := input.(map[string]any); ok {
+		return lazyInput(members)
+	}
 	v, ok := input.(ast.Value)
 	if !ok {
 		var err error

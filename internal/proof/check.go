@@ -182,6 +182,9 @@ func (c *checker) binding() (*attest.Binding, error) {
 	if tee := c.proof.Attestation.TEE; tee != tpm.TEE && c.verifier(tee) == nil {
 		return nil, fmt.Errorf("evidence of TEE %.40q cannot be judged by this program", tee)
 	}
+	if c.proof.Attestation.TEE == tpm.TEE && len(c.proof.Attestation.Offer.EKCertificate) == 0 {
+		return nil, errors.New("its attestation key is one that the broker's administrator listed: that it is in a TPM is his word, and no maker's")
+	}
 	if nonce, err := base64.StdEncoding.DecodeString(m.RuntimeData.Nonce); err != nil || len(nonce) < 16 {
 		return nil, errors.New("the nonce is not the base64 of 16 bytes or more")
 	}

@@ -247,6 +247,8 @@ func TestEachLieIsNamed(t *testing.T) {
 			p.Attestation.Message.RuntimeData.Nonce = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
 		}, "nonce and ephemeral key"},
 		"no evidence":            {func(p *api.ReleaseProof) { p.Attestation.Message.TEEEvidence.Primary = json.RawMessage("{}") }, "quote signature"},
+		"a listed key":           {func(p *api.ReleaseProof) { p.Attestation.Offer = api.ActivationOffer{} }, checkEvidence},
+		"additional devices":     {func(p *api.ReleaseProof) { p.Attestation.Message.TEEEvidence.Additional = `{"x":{}}` }, checkEvidence},
 		"another TEE":            {func(p *api.ReleaseProof) { p.Attestation.TEE = "sample" }, checkEvidence},
 		"no token":               {func(p *api.ReleaseProof) { p.Attestation.Token = "" }, checkToken},
 		"another signer's token": {func(p *api.ReleaseProof) { p.Attestation.TokenCertificate = signer.Certificate.Raw }, checkToken},

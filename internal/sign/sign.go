@@ -139,6 +139,17 @@ func OpenDocument(env Envelope, roots *x509.CertPool, at time.Time) (Statement, 
 	})
 }
 
+// OpenBy is Open for one key by its ID, whoever certified it and until when.
+func OpenBy(env Envelope, keyID string) (Statement, error) {
+	s, _, err := open(env, func(c *x509.Certificate) error {
+		if KeyID(c) != keyID {
+			return ErrUntrusted
+		}
+		return nil
+	})
+	return s, err
+}
+
 func open(env Envelope, certified func(*x509.Certificate) error) (Statement, *x509.Certificate, error) {
 	if len(env.Signatures) == 0 {
 		return Statement{}, nil, ErrUnsigned

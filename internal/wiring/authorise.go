@@ -172,6 +172,7 @@ func (s *session) initData() ([]byte, error) {
 		Secrets: s.secrets,
 		API:     s.API,
 		Tmpfs:   s.Tmpfs,
+		Mounts:  s.Mounts,
 		Control: control,
 	}
 	if s.Broker != nil {
@@ -180,7 +181,7 @@ func (s *session) initData() ([]byte, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	return InitData(cfg)
+	return initDataWith(cfg, s.Ignition)
 }
 
 // fromInside is the endpoint as the machine sees it: what listens on this
@@ -195,7 +196,10 @@ func fromInside(e api.Endpoint) api.Endpoint {
 
 // InitData is the init-data document with c in it.
 // https://github.com/confidential-containers/trustee/blob/main/kbs/docs/initdata.md
-func InitData(c api.GuestConfig) ([]byte, error) {
+func InitData(c api.GuestConfig) ([]byte, error) { return initDataWith(c, nil) }
+
+// initDataWith has an Ignition config too, unless that is nil.
+func initDataWith(c api.GuestConfig, ignition []byte) ([]byte, error) {
 	config, err := json.MarshalIndent(c, "", "  ")
 	if err != nil {
 		return nil, err
@@ -206,6 +210,9 @@ func InitData(c api.GuestConfig) ([]byte, error) {
 		Algorithm string            `toml:"algorithm"`
 		Data      map[string]string `toml:"data"`
 	}{"0.1.0", "sha256", map[string]string{api.GuestConfigKey: string(config)}}
+	if ignition != nil {
+		doc.Data[api.IgnitionKey] = string(ignition)
+	}
 	err = toml.NewEncoder(&buf).Encode(doc)
 	return buf.Bytes(), err
 }

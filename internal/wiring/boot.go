@@ -53,7 +53,7 @@ func (s *session) boot(ctx context.Context) (machine.Outcome, error) {
 
 func (s *session) start(ctx context.Context) (*machine.Machine, error) {
 	// The TPM must outlive ctx: a machine that is asked to stop still runs.
-	tpm, err := swtpm.Start(context.WithoutCancel(ctx), s.path("tpm"))
+	tpm, err := swtpm.Start(context.WithoutCancel(ctx), s.tpmDir())
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func (s *session) start(ctx context.Context) (*machine.Machine, error) {
 	spec := machine.Spec{
 		Name: s.Name, Folder: s.path("machine"), Disk: s.guest.DiskPath(),
 		Memory: s.Memory, CPUs: s.CPUs, Accel: s.Accel, Firmware: &s.firmware,
-		TPM: tpm, InitData: s.config, Ports: s.Publish, Console: s.Console,
+		TPM: tpm, InitData: s.config, Disks: s.Disks, Ports: s.Publish, Console: s.Console,
 	}
 	if s.Host != nil {
 		if err := s.Host(ctx, &spec); err != nil {

@@ -24,8 +24,6 @@ type BrokerReport struct {
 	Made  *backup.Manifest `json:"backup,omitempty"`
 	Keys  bool             `json:"keys,omitempty"`  // the backup has the installation's
 	Needs []MasterNeed     `json:"needs,omitempty"` // masters of resources in the backup that are not at hand
-
-	NeedsHSM bool `json:"needs_hsm,omitempty"` // masters are in one, and none is named here
 }
 
 // Err tells what of it is not as it should be; resources that do not open may

@@ -18,6 +18,7 @@ type MasterNeed struct {
 	ID        seal.ID `json:"id"`
 	Resources int     `json:"resources"`
 	Why       string  `json:"why"`
+	HSM       bool    `json:"hsm,omitempty"` // it is in one, and the installation names none
 }
 
 // ErrOtherMaster is matched when a backup's resources would not open where it is

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"sync"
@@ -27,7 +28,7 @@ type KeyFacts struct {
 // BrokerHealth tells whether a broker could do its work now.
 type BrokerHealth struct {
 	Problems       []string // none: all is well
-	Free           int64    // bytes of the disk
+	Free           int64    // bytes of the disk; negative: not told
 	LogSize        int64
 	Resources      int
 	Images         int
@@ -63,20 +64,20 @@ func (nothing) Close() error { return nil }
 // A BrokerPages is a server of pages about a broker. Close it.
 type BrokerPages struct {
 	served *server
-	state  *brokerState
+	rests  io.Closer // what the pages are made of
 }
 
 // URL is where they are.
 func (p *BrokerPages) URL() string { return p.served.url }
 
 // Close ends the requests under way, then the server.
-func (p *BrokerPages) Close() error { return errors.Join(p.served.close(drainTime), p.state.Close()) }
+func (p *BrokerPages) Close() error { return errors.Join(p.served.close(drainTime), p.rests.Close()) }
 
 // ServeBrokerPages serves pages about the installation's broker, be that served
 // or not, to this machine only.
 func (i Installation) ServeBrokerPages(ring *keys.Ring, address string, pages func(*BrokerWatch) http.Handler) (*BrokerPages, error) {
 	if !isLoopback(address) {
-		return nil, fmt.Errorf("pages about the broker: %s is not an address of this machine's own, as 127.0.0.1:0", address)
+		return nil, notLoopback(address)
 	}
 	b, kept, err := i.newBroker(ring, TPMTrust{}, EvidenceConfig{}, nil)
 	if err != nil {
@@ -91,6 +92,10 @@ func (i Installation) ServeBrokerPages(ring *keys.Ring, address string, pages fu
 		return nil, errors.Join(err, kept.Close())
 	}
 	return &BrokerPages{served, kept}, nil
+}
+
+func notLoopback(address string) error {
+	return fmt.Errorf("pages about the broker: %s is not an address of this machine's own, as 127.0.0.1:0", address)
 }
 
 // Log reads the audit log backwards, as audit.Back does.
@@ -151,28 +156,29 @@ func (w *BrokerWatch) Keys(ctx context.Context) (list []KeyFacts, err error) {
 	return list, err
 }
 
+func (h *BrokerHealth) note(what string, err error) {
+	if err != nil {
+		h.Problems = append(h.Problems, fmt.Sprintf("%s: %v", what, err))
+	}
+}
+
 // Health looks whether the parts that a decision needs are there.
 func (w *BrokerWatch) Health(ctx context.Context) (h BrokerHealth, err error) {
-	note := func(what string, err error) {
-		if err != nil {
-			h.Problems = append(h.Problems, fmt.Sprintf("%s: %v", what, err))
-		}
-	}
-	note("policies", w.broker.Check(ctx))
+	h.note("policies", w.broker.Check(ctx))
 	h.Free, err = free(w.installation.Broker())
-	note("disk", err)
+	h.note("disk", err)
 	resources, err := w.Resources(ctx)
-	note("resources", err)
+	h.note("resources", err)
 	images, err := w.Images(ctx)
-	note("images", err)
+	h.note("images", err)
 	configurations, err := w.Configurations(ctx)
-	note("configurations", err)
+	h.note("configurations", err)
 	files, err := audit.Files(w.installation.Broker())
-	note("audit log", err)
+	h.note("audit log", err)
 	report, err := w.Verify(ctx)
-	note("audit log", err)
+	h.note("audit log", err)
 	for _, p := range report.Problems {
-		note("audit log", errors.New(p.String()))
+		h.note("audit log", errors.New(p.String()))
 	}
 	h.Resources, h.Images, h.Configurations = len(resources), len(images), len(configurations)
 	for _, path := range files {

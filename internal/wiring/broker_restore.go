@@ -84,11 +84,10 @@ func (i Installation) judge(ctx context.Context, target Installation) (r BrokerR
 	} else {
 		by = target
 	}
-	sealer, needs, done, err := by.sealerIfAny(ctx)
+	sealer, inNoHSM, done, err := by.sealerIfAny(ctx)
 	if err != nil {
 		return r, err
 	}
-	r.NeedsHSM = needs
 	defer func() { err = errors.Join(err, done()) }()
 	kept, err := state.Open(ctx, state.Config{Dir: i.Broker(), Sealer: sealer})
 	if err != nil {
@@ -100,6 +99,9 @@ func (i Installation) judge(ctx context.Context, target Installation) (r BrokerR
 	}
 	if r.Needs, err = lacking(ctx, kept, sealer); err != nil {
 		return r, err
+	}
+	for n := range r.Needs {
+		r.Needs[n].HSM = slices.Contains(inNoHSM, r.Needs[n].ID)
 	}
 	var head api.AuditHead
 	if head, err = kept.AuditHead(ctx); err != nil {
@@ -122,30 +124,27 @@ func (i Installation) judge(ctx context.Context, target Installation) (r BrokerR
 }
 
 // sealerIfAny opens what seals resources, but makes no key: without one,
-// nothing opens.
-func (i Installation) sealerIfAny(ctx context.Context) (_ state.Sealer, needsHSM bool, done func() error, err error) {
+// nothing opens. Of masters in an HSM it says which cannot be reached, because
+// none is named.
+func (i Installation) sealerIfAny(ctx context.Context) (_ state.Sealer, inNoHSM []seal.ID, done func() error, err error) {
 	if _, err := os.Stat(i.Masters()); errors.Is(err, fs.ErrNotExist) {
-		return noSealer{}, false, func() error { return nil }, nil
+		return state.Keyless{}, nil, func() error { return nil }, nil
 	}
 	v, err := i.openVault(ctx, nil)
 	if err != nil {
-		return nil, false, nil, err
+		return nil, nil, nil, err
 	}
 	records, err := v.ring.Records()
 	if err != nil {
-		return nil, false, nil, errors.Join(err, v.Close())
+		return nil, nil, nil, errors.Join(err, v.Close())
 	}
-	inHSM := slices.ContainsFunc(records, func(r seal.Record) bool { return r.Kind == hsm.MasterKind })
-	return v.sealer, inHSM && v.hsm == nil, v.Close, nil
+	for _, r := range records {
+		if r.Kind == hsm.MasterKind && v.hsm == nil {
+			inNoHSM = append(inNoHSM, r.ID)
+		}
+	}
+	return v.sealer, inNoHSM, v.Close, nil
 }
-
-// noSealer stands for keys that are not at hand.
-type noSealer struct{}
-
-var errNoSealer = errors.New("the keys that seal resources are not here")
-
-func (noSealer) Seal(context.Context, string, []byte) ([]byte, error) { return nil, errNoSealer }
-func (noSealer) Open(context.Context, string, []byte) ([]byte, error) { return nil, errNoSealer }
 
 // adopt makes the folders of a backup the installation's, the keys first: a
 // broker without its keys could be mistaken for one that has new ones.

@@ -79,7 +79,7 @@ func TestNoBackupChoosesAProgramThatIsRun(t *testing.T) {
 		if refused := err != nil; refused == checkOnly {
 			t.Errorf("check only %v: got %v", checkOnly, err)
 		}
-		if len(report.State.Sealed) != 1 || !report.NeedsHSM {
+		if len(report.State.Sealed) != 1 || len(report.Needs) != 1 || !report.Needs[0].HSM {
 			t.Errorf("got %+v, want one resource that does not open, for want of an HSM", report)
 		}
 		if _, err := os.Stat(i.hsmFile()); !errors.Is(err, fs.ErrNotExist) {

@@ -33,6 +33,29 @@ func (d Deputy) Remote(address string) (*admin.Client, error) {
 	if err := checkBroker(address); err != nil {
 		return nil, err
 	}
+	root, err := d.root()
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(root)
+	c := &admin.Client{URL: address, Audience: brokerName(root),
+		HTTP: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}}
+	return c, d.Take(c)
+}
+
+// RootPool has the root of the broker's installation.
+func (d Deputy) RootPool() (*x509.CertPool, error) {
+	root, err := d.root()
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(root)
+	return pool, nil
+}
+
+func (d Deputy) root() (*x509.Certificate, error) {
 	raw, err := input.ReadFile(d.Root, input.Key)
 	if err != nil {
 		return nil, err
@@ -45,11 +68,7 @@ func (d Deputy) Remote(address string) (*admin.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.Root, err)
 	}
-	pool := x509.NewCertPool()
-	pool.AddCert(root)
-	c := &admin.Client{URL: address, Audience: brokerName(root),
-		HTTP: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}}
-	return c, d.Take(c)
+	return root, nil
 }
 
 // Take makes c the deputy's.

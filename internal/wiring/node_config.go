@@ -4,39 +4,66 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
+	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/admit"
 	"holdfast/internal/ignition/butane"
 	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/spec"
+	"holdfast/internal/ignition/volume"
 )
 
 // A NodeConfig says how configs of machines are read on the host.
 type NodeConfig struct {
 	Files   string        // folder of the files that Butane names; "": it may name none
+	Root    string        // folder that file URLs of the config lead into; "": it may have none
+	Key     admit.Key     // that must have signed the config; the zero value: nobody
 	Timeout time.Duration // for each thing that is fetched, where the config says nothing
 	Log     *slog.Logger
 }
 
 func (n NodeConfig) loader() spec.Loader {
-	return spec.Loader{Butane: butane.Config{Files: n.Files}.Translate}
+	return spec.Loader{Butane: butane.Config{Files: n.Files}.Translate, Files: n.Root != ""}
 }
 
 // Read reads an Ignition or Butane config.
 func (n NodeConfig) Read(name string, raw []byte) (*spec.Document, error) {
+	raw, err := admit.Gate{Key: n.Key}.Admit(context.Background(), name, raw, false)
+	if err != nil {
+		return nil, err
+	}
 	return n.loader().Load(name, raw)
+}
+
+// ForMachine reads a config that a machine image is to apply, and gives it as
+// Ignition.
+func (n NodeConfig) ForMachine(name string, raw []byte) ([]byte, error) {
+	d, err := n.Read(name, raw)
+	if err != nil {
+		return nil, err
+	}
+	list, err := n.Minimal(name, raw, d)
+	if err != nil || !slices.ContainsFunc(list, spec.Finding.IsError) {
+		return d.JSON, err
+	}
+	return nil, &spec.InvalidError{Findings: list}
 }
 
 // Render fetches all that a config merges or is replaced by. A machine reads
 // Ignition only, so what is fetched must be that.
 func (n NodeConfig) Render(ctx context.Context, name string, d *spec.Document) (*spec.Rendered, error) {
 	f := fetch.New(fetch.Config{Limit: spec.MaxSize, Total: n.Timeout, Log: n.Log})
+	if n.Root != "" {
+		f.Files = volume.Opener(ignition.Origin{Folder: n.Root})
+	}
 	get := func(ctx context.Context, settings types.Ignition, r types.Resource) ([]byte, error) {
 		var b bytes.Buffer
 		err := f.Fetch(ctx, settings, r, &b)
 		return b.Bytes(), err
 	}
-	return spec.Renderer{Fetch: get}.Render(ctx, name, d.Config)
+	return spec.Renderer{Loader: spec.Loader{Files: n.Root != ""}, Fetch: get, Admit: admit.Gate{Key: n.Key}.Admit}.Render(ctx, name, d.Config)
 }

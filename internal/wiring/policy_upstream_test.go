@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -13,22 +12,6 @@ import (
 // and holds it to the policy. Down ends the other.
 func mirrored(t *testing.T, policy string) (far, host string, down func()) {
 	t.Helper()
-	serve := func(c ServeConfig) *Services {
-		i, err := Open(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ring, err := i.Ring(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.RegistryListen, c.BrokerListen = "127.0.0.1:0", "127.0.0.1:0"
-		s, err := i.Serve(ring, c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s
-	}
 	write := func(name, text string) string {
 		path := filepath.Join(t.TempDir(), name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -36,17 +19,13 @@ func mirrored(t *testing.T, policy string) (far, host string, down func()) {
 		}
 		return path
 	}
-	there := serve(ServeConfig{})
+	there, _ := serve(t, ServeConfig{})
 	list := fmt.Sprintf("upstreams:\n  - prefix: far.example\n    url: %s\n    recheck: 1\n", there.RegistryURL())
-	here := serve(ServeConfig{
+	here, _ := serve(t, ServeConfig{
 		Policy:    Enforcement{File: write("policy.json", policy), Host: "registry.example", Pull: true},
 		Upstreams: &UpstreamConfig{File: write("upstreams.yaml", list)},
 	})
-	down = sync.OnceFunc(func() { _ = there.Close() })
-	t.Cleanup(func() {
-		down()
-		_ = here.Close()
-	})
+	down = func() { _ = there.Close() }
 	return strings.TrimPrefix(there.RegistryURL(), "http://"), strings.TrimPrefix(here.RegistryURL(), "http://"), down
 }
 

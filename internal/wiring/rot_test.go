@@ -44,6 +44,27 @@ func pushTo(t *testing.T, url, repository, content string) oci.Digest {
 	return d
 }
 
+// serve serves an installation of its own until the test ends, or until the
+// caller closes it.
+func serve(t *testing.T, c ServeConfig) (*Services, Installation) {
+	t.Helper()
+	i, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ring, err := i.Ring(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.RegistryListen, c.BrokerListen = "127.0.0.1:0", "127.0.0.1:0"
+	s, err := i.Serve(ring, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s, i
+}
+
 func fetched(t *testing.T, url string) (int, string) {
 	t.Helper()
 	a, err := http.Get(url)
@@ -60,30 +81,13 @@ func fetched(t *testing.T, url string) (int, string) {
 
 // Nobody asks the registry: that the gateway met wrong bytes is enough.
 func TestABlockThatRottedComesBackFromAnUpstream(t *testing.T) {
-	serve := func(c ServeConfig) (*Services, Installation) {
-		i, err := Open(t.TempDir())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ring, err := i.Ring(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.RegistryListen, c.BrokerListen = "127.0.0.1:0", "127.0.0.1:0"
-		s, err := i.Serve(ring, c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Close() })
-		return s, i
-	}
-	far, _ := serve(ServeConfig{})
+	far, _ := serve(t, ServeConfig{})
 	d := pushTo(t, far.RegistryURL(), "hello", "the bytes of a layer")
 	list := filepath.Join(t.TempDir(), "upstreams.yaml")
 	if err := os.WriteFile(list, fmt.Appendf(nil, "upstreams:\n  - prefix: far\n    url: %s\n", far.RegistryURL()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	here, i := serve(ServeConfig{Gateway: GatewayConfig{Listen: "127.0.0.1:0"}, Upstreams: &UpstreamConfig{File: list}})
+	here, i := serve(t, ServeConfig{Gateway: GatewayConfig{Listen: "127.0.0.1:0"}, Upstreams: &UpstreamConfig{File: list}})
 	if status, _ := fetched(t, here.RegistryURL()+"/v2/far/hello/blobs/"+string(d)); status != http.StatusOK {
 		t.Fatal(status)
 	}

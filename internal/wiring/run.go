@@ -43,6 +43,7 @@ type Run struct {
 	CPUs       int
 	Accel      machine.Accel
 	Tmpfs      []api.Tmpfs
+	Mounts     []api.Mount
 	User       string // these replace what the image says
 	Workdir    string
 	Hostname   string
@@ -55,6 +56,15 @@ type Run struct {
 
 	// Transport says how to reach the registry that Image is in.
 	Transport transport.Options `json:"-"`
+
+	// Ignition is what the machine makes of itself before the workload runs; it
+	// is part of the configuration. nil: nothing.
+	Ignition []byte
+	// Disks are raw images that the machine may write.
+	Disks []string
+	// Kept is a folder that has what makes the machine the same one the next
+	// time: its TPM and the variables of its firmware. Empty: it is a new one.
+	Kept string
 
 	// Stdin is the archive when Image is "-", else the workload's standard
 	// input if Interactive.
@@ -151,6 +161,11 @@ func (i Installation) Run(ctx context.Context, r Run) (result *Result, err error
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.tidy(result, err), release()) }()
+	letGo, err := s.takeKept()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, letGo()) }()
 	closeOutput, err := s.keepOutput()
 	if err != nil {
 		return nil, err
@@ -206,11 +221,9 @@ func (s *session) prepare(ctx context.Context) error {
 	if s.firmware, err = s.Installation.Firmware(s.ring); err != nil {
 		return err
 	}
+	s.useVariables()
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		tpm := swtpm.Config{Dir: s.path("tpm"), CADir: s.Installation.TPMAuthority()}
-		return swtpm.Manufacture(gctx, tpm)
-	})
+	g.Go(func() error { return s.manufacture(gctx) })
 	g.Go(func() (err error) { s.guest, err = s.machineImage(gctx); return err })
 	g.Go(func() (err error) { s.workload, err = s.fetch(gctx); return err })
 	if err := g.Wait(); err != nil {

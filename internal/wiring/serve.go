@@ -1,16 +1,13 @@
 package wiring
 
 import (
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -27,7 +24,6 @@ import (
 	"holdfast/internal/keys"
 	"holdfast/internal/proof"
 	"holdfast/internal/registry"
-	"holdfast/internal/swtpm"
 )
 
 // guestGateway is where a machine on QEMU's user network finds its host.
@@ -49,6 +45,7 @@ type ServeConfig struct {
 	Evidence                     EvidenceConfig
 	TPMs                         TPMTrust
 	BrokerLimits                 BrokerLimits
+	PlainAdminTokens             bool   // of administrators, as Trustee's kbs-client makes them
 	Issuers                      string // file that lists other verifiers whose tokens count; none when empty
 	// Pages makes the site for people at the registry's port, of the
 	// registry's handler and of what there is to tell a reader.
@@ -83,11 +80,14 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 	if err != nil {
 		return err
 	}
-	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log, trusted, c.BrokerLimits.apply)
+	b, kept, err := i.newBroker(s.ring, c.TPMs, c.Evidence, c.Log, trusted, c.BrokerLimits.apply, func(b *broker.Config) { b.PlainAdminTokens = c.PlainAdminTokens })
 	if err != nil {
 		return err
 	}
 	s.ends = append(s.ends, kept.Close)
+	if c.PlainAdminTokens && c.Log != nil {
+		c.Log.Warn("administrators' tokens that name no request are taken: who sees one can use it until it expires")
+	}
 	if err := b.Check(context.Background()); err != nil {
 		return fmt.Errorf("open broker: %w", err)
 	}
@@ -196,7 +196,7 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 		},
 		Proofs: &broker.Proofs{
 			Signer: ring.Releases(), TokenCertificate: ring.Pair(keys.Token).Certificate,
-			EndorsementChain: i.endorsementChain,
+			EndorsementChain: tpms.above,
 		},
 		Plugins: kept.vault.plugins(),
 		Log:     log,
@@ -209,27 +209,4 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 		return nil, nil, errors.Join(err, kept.Close())
 	}
 	return b, kept, nil
-}
-
-// endorsementChain is what stands between the certificates of TPMs made here
-// and their authority's root.
-func (i Installation) endorsementChain() ([][]byte, error) {
-	bundle, err := swtpm.CA(i.TPMAuthority())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil // none was made here yet, and other evidence needs none
-	}
-	if err != nil {
-		return nil, err
-	}
-	chain := [][]byte{}
-	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		if !bytes.Equal(cert.RawSubject, cert.RawIssuer) {
-			chain = append(chain, block.Bytes)
-		}
-	}
-	return chain, nil
 }

@@ -39,8 +39,11 @@ func (s *Services) startRegistry(i Installation, c ServeConfig, config registry.
 	if err := s.controlSwarm(i); err != nil {
 		return err
 	}
-	s.registry, err = s.serve(i, "registry", c.RegistryListen, s.newFront(c, config, s.holding(keeper.handler(reg)), m), c.TLS, keeper.certificate())
-	return err
+	front := s.newFront(c, config, s.holding(keeper.handler(reg)), m)
+	if s.registry, err = s.serve(i, "registry", c.RegistryListen, front, c.TLS, keeper.certificate()); err != nil || c.RegistryDir != "" {
+		return err
+	}
+	return s.serveNodes(i, front)
 }
 
 // join has the registry ask those that decide about it, and those that have

@@ -72,6 +72,16 @@ func (v *tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Ses
 	return verifier.Resume(request, kept)
 }
 
+// above is what stands between a TPM's certificate and a root that is trusted
+// now.
+func (v *tpmVerifier) above(certificate []byte) ([][]byte, error) {
+	verifier, err := v.verifier()
+	if err != nil {
+		return nil, err
+	}
+	return verifier.Above(certificate)
+}
+
 func (v *tpmVerifier) verifier() (*verify.Verifier, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -164,7 +174,7 @@ func (i Installation) tpmConfig(trust TPMTrust) (*verify.Config, map[string]stri
 	if len(keys) > 0 { // else a machine is told at once that it has to activate
 		c.TrustedKeys = func(key string) (bool, error) { _, ok := keys[key]; return ok, nil }
 	}
-	if len(bytes.TrimSpace(c.Roots)) == 0 {
+	if len(bytes.TrimSpace(c.Roots)) == 0 && len(keys) == 0 {
 		return nil, nil, fmt.Errorf("%w: this broker has no authority of TPMs yet", attest.ErrEndorsement)
 	}
 	return c, keys, nil

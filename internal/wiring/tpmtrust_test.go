@@ -12,6 +12,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
+	"holdfast/internal/attest/tpm"
 	"holdfast/internal/attest/tpm/makers"
 )
 
@@ -30,19 +31,7 @@ func TestOperatorsFolderSaysWhichTPMsAreTrusted(t *testing.T) {
 	if _, err := v.Begin(api.RequestParams{}); !errors.Is(err, attest.ErrActivation) {
 		t.Errorf("without a listed key: got %v, want %v", err, attest.ErrActivation)
 	}
-	evidence, err := os.ReadFile(recording)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var e api.TPMEvidence
-	if err := json.Unmarshal(evidence, &e); err != nil {
-		t.Fatal(err)
-	}
-	der, err := base64.StdEncoding.DecodeString(e.AKPublic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	i.put(t, "node.pub", pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	evidence, e := i.list(t, "node.pub")
 	time.Sleep(2 * trustAge)
 	s, err := v.Begin(api.RequestParams{})
 	if err != nil {
@@ -65,6 +54,52 @@ func TestOperatorsFolderSaysWhichTPMsAreTrusted(t *testing.T) {
 	}
 	if keys := v.listed(); keys == nil || len(keys.Names) != 0 {
 		t.Errorf("taken off the list: got %v for policies", keys)
+	}
+}
+
+// list puts the recorded machine's key on the operator's list.
+func (i Installation) list(t *testing.T, name string) (evidence []byte, e api.TPMEvidence) {
+	t.Helper()
+	evidence, err := os.ReadFile(recording)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(evidence, &e); err != nil {
+		t.Fatal(err)
+	}
+	der, err := base64.StdEncoding.DecodeString(e.AKPublic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.put(t, name, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	return evidence, e
+}
+
+func TestListedKeysNeedNoMakersRoot(t *testing.T) {
+	i, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	evidence, _ := i.list(t, "node.pub")
+	v := &tpmVerifier{installation: i}
+	s, err := v.Begin(api.RequestParams{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Verify(evidence, attest.Binding{RuntimeDigest: make([]byte, 48)}); !errors.Is(err, attest.ErrNonce) { // the key is good
+		t.Errorf("listed: got %v, want %v", err, attest.ErrNonce)
+	}
+	index, err := os.ReadFile("../attest/tpm/makers/testdata/stm-rsa.der")
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := tpm.Certificate(index)
+	if err != nil {
+		t.Fatal(err)
+	}
+	offer := &api.ActivationOffer{EKCertificate: certificate}
+	if _, err := v.Begin(api.RequestParams{Activation: offer}); !errors.Is(err, attest.ErrEndorsement) {
+		t.Errorf("a TPM that nobody vouches for: got %v, want %v", err, attest.ErrEndorsement)
 	}
 }
 

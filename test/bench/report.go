@@ -137,7 +137,7 @@ Where the time of a run goes, from the machine's start to each stage's end:
 
 ![a bar for each stage](run-time.svg)
 
-## All figures
+` + peersText + `## All figures
 
 | benchmark | figures |
 |---|---|

@@ -2,38 +2,18 @@ package ccel_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/hex"
 	"errors"
-	"io"
-	"os"
 	"testing"
 
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ccel"
+	"holdfast/internal/attest/ccel/cceltest"
 )
-
-func unpacked(t testing.TB, path string) []byte {
-	t.Helper()
-	f, err := os.Open("testdata/" + path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
 
 func parse(t testing.TB, path string) *ccel.Log {
 	t.Helper()
-	log, err := ccel.Parse(unpacked(t, path))
+	log, err := ccel.Parse(cceltest.Unpacked(t, "testdata/"+path))
 	if err != nil {
 		t.Fatalf("%s: %v", path, err)
 	}
@@ -80,7 +60,7 @@ func TestKernelAndItsParametersAreNamed(t *testing.T) {
 }
 
 func TestAnotherDigestIsAnotherRegister(t *testing.T) {
-	raw := unpacked(t, "trustee/CCEL_data.gz")
+	raw := cceltest.Unpacked(t, "testdata/"+"trustee/CCEL_data.gz")
 	good, err := ccel.Parse(raw)
 	if err != nil {
 		t.Fatal(err)

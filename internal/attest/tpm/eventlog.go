@@ -23,6 +23,11 @@ const evIPL = 0x0000000d
 // logs it. Call it once, before anything in the document is used; the digest is
 // returned.
 func (a *Attester) MeasureInitData(ctx context.Context, document []byte) ([sha256.Size]byte, error) {
+	return a.Measure(ctx, InitDataPCR, "init-data", InitDataEvent, document)
+}
+
+// Measure is MeasureInitData for another PCR and event; what is for errors.
+func (a *Attester) Measure(ctx context.Context, pcr uint32, what, event string, document []byte) ([sha256.Size]byte, error) {
 	digest := sha256.Sum256(document)
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -31,19 +36,19 @@ func (a *Attester) MeasureInitData(ctx context.Context, document []byte) ([sha25
 	}
 	kept, err := a.keptBanks()
 	if err != nil {
-		return digest, fmt.Errorf("measure init-data into PCR %d: %w", InitDataPCR, err)
+		return digest, fmt.Errorf("measure %s into PCR %d: %w", what, pcr, err)
 	}
-	extend := tpm2.PCRExtend{PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(InitDataPCR), Auth: tpm2.PasswordAuth(nil)}}
+	extend := tpm2.PCRExtend{PCRHandle: tpm2.AuthHandle{Handle: tpm2.TPMHandle(pcr), Auth: tpm2.PasswordAuth(nil)}}
 	for _, b := range kept {
 		extend.Digests.Digests = append(extend.Digests.Digests, tpm2.TPMTHA{HashAlg: b.ID(), Digest: b.Measured(digest[:])})
 	}
 	if _, err := extend.Execute(a.tpm); err != nil {
-		return digest, fmt.Errorf("measure init-data into PCR %d: %w", InitDataPCR, err)
+		return digest, fmt.Errorf("measure %s into PCR %d: %w", what, pcr, err)
 	}
 	if len(a.log) == 0 {
 		a.log = logHeader(kept)
 	}
-	a.log = appendRecord(a.log, InitDataPCR, evIPL, announced(a.log, kept), digest[:], InitDataEvent)
+	a.log = appendRecord(a.log, pcr, evIPL, announced(a.log, kept), digest[:], event)
 	return digest, nil
 }
 

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path"
 	"strings"
 	"unicode/utf16"
 )
 
-// ErrFormat is matched when a volume is not FAT16 or FAT32, or damaged.
+// ErrFormat is matched when a volume is not FAT, or damaged.
 var ErrFormat = errors.New("not a good FAT volume")
 
 func damaged(format string, args ...any) error {
@@ -20,7 +21,7 @@ func damaged(format string, args ...any) error {
 // A volume is open for reading. Sizes are in bytes.
 type volume struct {
 	r          io.ReaderAt
-	fat32      bool
+	bits       int   // of an entry in the table: 12, 16 or 32
 	fat, data  int64 // where the first table and the clusters begin
 	cluster    int64
 	clusters   int64
@@ -39,6 +40,25 @@ func Walk(r io.ReaderAt, fn func(name string, size int64, content io.Reader) err
 		return err
 	}
 	return v.folder("", v.root, fn, 0)
+}
+
+// Open finds one file, whatever the case of its name, or fs.ErrNotExist.
+func Open(r io.ReaderAt, name string) (content io.Reader, size int64, err error) {
+	found := errors.New("found")
+	err = Walk(r, func(n string, s int64, c io.Reader) error {
+		if !strings.EqualFold(n, name) {
+			return nil
+		}
+		content, size = c, s
+		return found
+	})
+	switch err {
+	case found:
+		return content, size, nil
+	case nil:
+		err = fs.ErrNotExist
+	}
+	return nil, 0, fmt.Errorf("%s: %w", name, err)
 }
 
 // open reads the boot sector: the FAT specification, section 3.
@@ -64,11 +84,15 @@ func open(r io.ReaderAt) (*volume, error) {
 	v.end = v.fixed + (int64(le.Uint16(b[17:]))*entrySize+sector-1)/sector*sector
 	v.data = v.end
 	v.clusters = (sectors*sector - v.data) / v.cluster
-	if v.clusters < 4085 || v.clusters > 0x0ffffff5 {
+	switch { // section 3.5: nothing else tells the kind
+	case v.clusters < 1 || v.clusters > 0x0ffffff5:
 		return nil, damaged("%d clusters", v.clusters)
-	}
-	if v.fat32 = v.clusters >= 65525; v.fat32 {
-		v.root = int64(le.Uint32(b[44:]))
+	case v.clusters < 4085:
+		v.bits = 12
+	case v.clusters < 65525:
+		v.bits = 16
+	default:
+		v.bits, v.root = 32, int64(le.Uint32(b[44:]))
 	}
 	return v, nil
 }
@@ -90,7 +114,7 @@ func (c *chain) Read(p []byte) (int, error) {
 				return n, err
 			}
 		}
-		if c.next >= 0x0ffffff8 || !c.v.fat32 && c.next >= 0xfff8 {
+		if c.next >= lastCluster[c.v.bits] {
 			return 0, io.EOF
 		}
 		if c.next < 2 || c.next >= c.v.clusters+2 || c.seen > c.v.clusters {
@@ -104,16 +128,20 @@ func (c *chain) Read(p []byte) (int, error) {
 	}
 }
 
+// lastCluster is the least that ends a chain, by the table's kind.
+var lastCluster = map[int]int64{12: 0xff8, 16: 0xfff8, 32: 0x0ffffff8}
+
 func (c *chain) step() error {
 	var b [4]byte
-	width := int64(2)
-	if c.v.fat32 {
-		width = 4
-	}
-	if _, err := c.v.r.ReadAt(b[:width], c.v.fat+c.next*width); err != nil {
+	width := max(c.v.bits/8, 2) // two entries of 12 bits share a byte
+	if _, err := c.v.r.ReadAt(b[:width], c.v.fat+c.next*int64(c.v.bits)/8); err != nil {
 		return damaged("entry %d of the table: %v", c.next, err)
 	}
-	c.next = int64(binary.LittleEndian.Uint32(b[:]) & 0x0fffffff)
+	next := int64(binary.LittleEndian.Uint32(b[:]) & 0x0fffffff)
+	if c.v.bits == 12 {
+		next = next >> (c.next % 2 * 4) & 0xfff
+	}
+	c.next = next
 	return nil
 }
 
@@ -165,7 +193,7 @@ func (*volume) ended(err error) error {
 func (v *volume) entry(name string, e []byte, fn func(string, int64, io.Reader) error, depth int) error {
 	le := binary.LittleEndian
 	first := int64(le.Uint16(e[26:]))
-	if v.fat32 {
+	if v.bits == 32 {
 		first |= int64(le.Uint16(e[20:])) << 16
 	}
 	switch base := path.Base(name); {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -46,14 +47,14 @@ func TestOthersVolumesAreRead(t *testing.T) {
 			t.Skipf("needs %s: apt-get install dosfstools mtools", tool)
 		}
 	}
-	for _, kind := range []string{"16", "32"} {
+	for _, kind := range []string{"12", "16", "32"} {
 		dir := t.TempDir()
 		disk, one := filepath.Join(dir, "disk"), filepath.Join(dir, "a credential of some length.cred")
 		if err := os.WriteFile(one, bytes.Repeat([]byte("x"), 70_000), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for _, argv := range [][]string{
-			{"truncate", "-s", map[string]string{"16": "20M", "32": "64M"}[kind], disk}, {"mkfs.fat", "-s", "1", "-F", kind, disk},
+			{"truncate", "-s", map[string]string{"12": "1M", "16": "20M", "32": "64M"}[kind], disk}, {"mkfs.fat", "-s", "1", "-F", kind, disk},
 			{"mmd", "-i", disk, "::loader"}, {"mcopy", "-i", disk, one, "::loader/"}, {"mcopy", "-i", disk, one, "::SHORT.TXT"},
 			{"mdel", "-i", disk, "::SHORT.TXT"}, {"mcopy", "-i", disk, one, "::S2.TXT"},
 		} {
@@ -68,6 +69,12 @@ func TestOthersVolumesAreRead(t *testing.T) {
 		files, err := contents(raw)
 		if err != nil || len(files) != 2 || len(files["loader/a credential of some length.cred"]) != 70_000 || len(files["S2.TXT"]) != 70_000 {
 			t.Errorf("FAT%s: got %q and %v", kind, slices.Sorted(maps.Keys(files)), err)
+		}
+		if _, size, err := Open(bytes.NewReader(raw), "LOADER/a credential of SOME length.cred"); err != nil || size != 70_000 {
+			t.Errorf("FAT%s: opened %d bytes, %v", kind, size, err)
+		}
+		if _, _, err := Open(bytes.NewReader(raw), "absent"); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("FAT%s: got %v, want ErrNotExist", kind, err)
 		}
 	}
 }

@@ -274,6 +274,39 @@ func (c *Client) EachDecision(ctx context.Context, after int64, read func(api.Re
 	}
 }
 
+// DecisionsOf tells of the decisions about sessions that the broker keeps, in
+// order for each fifty of them.
+func (c *Client) DecisionsOf(ctx context.Context, sessions []string, tell func(api.RecordedDecision)) error {
+	for some := range slices.Chunk(sessions, 50) {
+		asked := url.Values{"session": some}.Encode()
+		for after := int64(0); ; {
+			var list []api.RecordedDecision
+			if err := c.do(ctx, http.MethodGet, fmt.Sprintf("%s?after=%d&%s", api.DecisionsPath, after, asked), nil, &list); err != nil {
+				return err
+			}
+			if len(list) == 0 {
+				break
+			}
+			for _, d := range list {
+				if d.ID <= after {
+					return fmt.Errorf("broker %s: decision %d stands behind %d", c.URL, d.ID, after)
+				}
+				after = d.ID
+				tell(d)
+			}
+		}
+	}
+	return nil
+}
+
+// TokenKeys are those whose tokens the broker believes now, the one that signs
+// before the others.
+func (c *Client) TokenKeys(ctx context.Context) ([]jose.JSONWebKey, error) {
+	var set jose.JSONWebKeySet
+	err := c.do(ctx, http.MethodGet, api.KBSPrefix+"/holdfast/jwks", nil, &set)
+	return set.Keys, err
+}
+
 // SetAttestationPolicy replaces the policy that judges machines.
 func (c *Client) SetAttestationPolicy(ctx context.Context, source []byte) error {
 	return c.setPolicy(ctx, "attestation-policy", source)
@@ -307,8 +340,18 @@ func (c *Client) Proof(ctx context.Context, id string) ([]byte, error) {
 
 // Audit returns the audit log: a line of JSON, an api.AuditEntry, for each
 // decision. The caller closes it.
-func (c *Client) Audit(ctx context.Context) (io.ReadCloser, error) {
-	resp, err := c.send(ctx, http.MethodGet, api.AuditPath, nil, nil)
+func (c *Client) Audit(ctx context.Context) (io.ReadCloser, error) { return c.AuditFrom(ctx, 0) }
+
+// ErrShort says that the log has fewer bytes than somebody has of it.
+var ErrShort = errors.New("the broker's audit log is shorter")
+
+// AuditFrom leaves out the log's first bytes.
+func (c *Client) AuditFrom(ctx context.Context, from int64) (io.ReadCloser, error) {
+	resp, err := c.send(ctx, http.MethodGet, fmt.Sprintf("%s?from=%d", api.AuditPath, from), nil, nil)
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Status == http.StatusRequestedRangeNotSatisfiable {
+		err = fmt.Errorf("%w: %w", ErrShort, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("broker %s: %w", c.URL, err)
 	}

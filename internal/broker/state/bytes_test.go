@@ -1,25 +1,28 @@
 package state_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 
 	"holdfast/internal/api"
 	"holdfast/internal/broker/state"
+	"holdfast/internal/seal/sealtest"
 )
 
 func TestDecisionsAreBoundedByTheirBytesToo(t *testing.T) {
 	const most, each = 1 << 20, 64 << 10
 	dir := t.TempDir()
-	one, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer(), KeepDecisionBytes: most})
+	one, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New(), KeepDecisionBytes: most})
 	check(t, err)
 	defer one.Close()
-	other, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer(), KeepDecisionBytes: most})
+	other, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New(), KeepDecisionBytes: most})
 	check(t, err)
 	defer other.Close()
-	large, err := json.Marshal(strings.Repeat("x", each))
+	random := make([]byte, each*3/4) // which takes no less room when it is squeezed
+	_, _ = rand.Read(random)
+	large, err := json.Marshal(random)
 	check(t, err)
 	const n = 60
 	for i := range n {

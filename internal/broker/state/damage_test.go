@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"holdfast/internal/broker/state"
+	"holdfast/internal/seal/sealtest"
 )
 
 func TestADamagedFileIsNotOpened(t *testing.T) {
 	dir := t.TempDir()
-	s, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer()})
+	s, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New()})
 	check(t, err)
 	check(t, s.SetResource(t.Context(), "a/b/c", make([]byte, 100_000), false))
 	check(t, s.Close())
@@ -22,7 +23,7 @@ func TestADamagedFileIsNotOpened(t *testing.T) {
 		"truncated": good[:len(good)/2], "to one page": good[:4096], "garbage": make([]byte, 5000), "text": []byte("name: [1]\n"),
 	} {
 		check(t, os.WriteFile(path, bad, 0o600))
-		s, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer()})
+		s, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New()})
 		if !errors.Is(err, state.ErrDamaged) {
 			t.Errorf("%s: got %v, want ErrDamaged", name, err)
 		}

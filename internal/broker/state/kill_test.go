@@ -17,6 +17,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/broker/state"
+	"holdfast/internal/seal/sealtest"
 )
 
 // These make this test binary another process, which is killed or confined.
@@ -33,7 +34,7 @@ func TestMain(m *testing.M) {
 	case os.Getenv(writeEnv) != "":
 		exit(writeForEver(os.Getenv(writeEnv)))
 	case os.Getenv(importEnv) != "":
-		s, err := state.Open(context.Background(), state.Config{Dir: os.Getenv(importEnv), Sealer: newSealer()})
+		s, err := state.Open(context.Background(), state.Config{Dir: os.Getenv(importEnv), Sealer: sealtest.New()})
 		if err == nil {
 			err = s.Close()
 		}
@@ -54,7 +55,7 @@ func exit(err error) {
 // is done.
 func writeForEver(dir string) error {
 	ctx := context.Background()
-	s, err := state.Open(ctx, state.Config{Dir: dir, Sealer: newSealer()})
+	s, err := state.Open(ctx, state.Config{Dir: dir, Sealer: sealtest.New()})
 	if err != nil {
 		return err
 	}
@@ -175,7 +176,7 @@ func TestAnImportThatIsKilledLosesNothing(t *testing.T) {
 // comes then.
 func fillUp(dir string) error {
 	ctx := context.Background()
-	s, err := state.Open(ctx, state.Config{Dir: dir, Sealer: newSealer()})
+	s, err := state.Open(ctx, state.Config{Dir: dir, Sealer: sealtest.New()})
 	if err != nil {
 		return err
 	}
@@ -227,7 +228,7 @@ func TestAFullDiskStopsWritersOnly(t *testing.T) {
 	_, err = fmt.Sscan(string(out), &n)
 	check(t, err)
 	check(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=16m"))
-	s, err := state.Open(t.Context(), state.Config{Dir: filepath.Join(dir, "broker"), Sealer: newSealer()})
+	s, err := state.Open(t.Context(), state.Config{Dir: filepath.Join(dir, "broker"), Sealer: sealtest.New()})
 	check(t, err)
 	report, err := s.Check(t.Context())
 	if err != nil || report.Resources != n {

@@ -3,7 +3,6 @@ package state
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -41,7 +40,7 @@ func (s *Store) DecisionsOf(ctx context.Context, sessions []string, tell func(ap
 		if err := rows.Scan(&id, &record); err != nil {
 			return told(err)
 		}
-		if err := json.Unmarshal(record, &d); err != nil {
+		if err := readDecision(record, &d); err != nil {
 			return fmt.Errorf("broker's state: decision %d: %w", id, err)
 		}
 		d.ID = id

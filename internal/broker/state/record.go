@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/plainjson"
 )
 
 // KeepAttested keeps what a session proved until its time, and at most most
@@ -19,7 +20,7 @@ func (s *Store) KeepAttested(ctx context.Context, session string, record []byte,
 	if err != nil {
 		return err
 	}
-	return s.later(ctx, append(rows, row{attestedTable, []any{session, until.Unix(), record}, most})...)
+	return s.later(ctx, append(rows, row{attestedTable, []any{session, until.Unix(), s.squeezer.squeeze(record)}, most})...)
 }
 
 func keepAttested(ctx context.Context, tx *sql.Tx, session string, record []byte, until int64) error {
@@ -30,14 +31,17 @@ func keepAttested(ctx context.Context, tx *sql.Tx, session string, record []byte
 // Another process may be about to write it, which is waited for.
 func (s *Store) Attested(ctx context.Context, session string) ([]byte, error) {
 	if record := s.behind.pending(session); record != nil {
-		return record, nil
+		return stretch(record)
 	}
 	record, err := one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
 	for until := time.Now().Add(2 * behindDelay); errors.Is(err, fs.ErrNotExist) && time.Now().Before(until) && ctx.Err() == nil; {
 		time.Sleep(behindDelay / 5)
 		record, err = one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
 	}
-	return record, err
+	if err != nil {
+		return nil, err
+	}
+	return stretch(record)
 }
 
 // KeepProof keeps a proof, and at most most of them, the latest; with the
@@ -97,7 +101,7 @@ func (s *Store) Decisions(ctx context.Context, after int64, most int) ([]api.Rec
 		var id int64
 		var record []byte
 		if err = rows.Scan(&id, &record); err == nil {
-			err = json.Unmarshal(record, &d)
+			err = readDecision(record, &d)
 		}
 		d.ID = id
 		return d, err
@@ -109,6 +113,26 @@ func (s *Store) decided(d *api.RecordedDecision) ([]row, error) {
 	if d == nil {
 		return nil, nil
 	}
-	record, err := json.Marshal(d)
-	return []row{{decisionsTable, []any{d.Session, d.Action, record}, s.cfg.KeepDecisions}}, err
+	room := make([]byte, 0, len(d.Input)+len(d.Data)+1<<10)
+	record, err := plainjson.Append(room, map[string]any{
+		"time": d.Time, "session": d.Session, "action": d.Action, "tee": d.TEE, "kind": d.Kind, "policy": d.Policy,
+		"input": compact(d.Input), "data": compact(d.Data), "allow": d.Allow, "reasons": d.Reasons, "engine": d.Engine,
+	})
+	return []row{{decisionsTable, []any{d.Session, d.Action, s.squeezer.squeeze(record)}, s.cfg.KeepDecisions}}, err
+}
+
+func readDecision(kept []byte, d *api.RecordedDecision) error {
+	record, err := stretch(kept)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(record, d)
+}
+
+// compact is JSON that its maker left no space in.
+func compact(raw json.RawMessage) any {
+	if raw == nil {
+		return nil
+	}
+	return plainjson.Ready(raw)
 }

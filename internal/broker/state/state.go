@@ -62,6 +62,8 @@ type Store struct {
 	trimmed trimmer
 	tally   tally
 	stmts   statements
+
+	squeezer squeezer
 }
 
 // Open opens the state in a folder, making it or bringing an older one up to

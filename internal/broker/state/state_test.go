@@ -2,9 +2,6 @@ package state_test
 
 import (
 	"bytes"
-	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"io"
 	"io/fs"
 	"log/slog"
@@ -17,30 +14,8 @@ import (
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/state"
 	"holdfast/internal/broker/state/statetest"
+	"holdfast/internal/seal/sealtest"
 )
-
-// testSealer seals under one key for all tests.
-type testSealer struct{ cipher.AEAD }
-
-func newSealer() testSealer {
-	block, err := aes.NewCipher(bytes.Repeat([]byte("k"), 32))
-	if err != nil {
-		panic(err)
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		panic(err)
-	}
-	return testSealer{aead}
-}
-
-func (s testSealer) Seal(_ context.Context, name string, plain []byte) ([]byte, error) {
-	return s.AEAD.Seal(nil, nil, plain, []byte(name)), nil
-}
-
-func (s testSealer) Open(_ context.Context, name string, sealed []byte) ([]byte, error) {
-	return s.AEAD.Open(nil, nil, sealed, []byte(name))
-}
 
 func check(t testing.TB, err error) {
 	t.Helper()
@@ -51,7 +26,7 @@ func check(t testing.TB, err error) {
 
 func open(t testing.TB, dir string) *state.Store {
 	t.Helper()
-	s, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer()})
+	s, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New()})
 	check(t, err)
 	t.Cleanup(func() { check(t, s.Close()) })
 	return s
@@ -183,7 +158,7 @@ func TestAnUpgradeLeavesNoSecretInClear(t *testing.T) {
 	check(t, os.MkdirAll(filepath.Dir(secret), 0o700))
 	check(t, os.WriteFile(secret, []byte("another"), 0o600))
 	var log bytes.Buffer
-	s, err = state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer(), Log: slog.New(slog.NewTextHandler(&log, nil))})
+	s, err = state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New(), Log: slog.New(slog.NewTextHandler(&log, nil))})
 	check(t, err)
 	defer s.Close()
 	if raw, err := os.ReadFile(filepath.Join(dir, state.BeforeFolder, "resources", "a", "b", "c")); err != nil || string(raw) != "another" {
@@ -199,7 +174,7 @@ func TestABrokenFileOfBeforeStopsTheImport(t *testing.T) {
 	before(t, dir)
 	path := filepath.Join(dir, "configurations", strings.Repeat("cd", 32)+".json")
 	check(t, os.WriteFile(path, []byte("{"), 0o600))
-	_, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: newSealer()})
+	_, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New()})
 	if err == nil || !strings.Contains(err.Error(), "configurations/cdcd") {
 		t.Fatalf("got %v, want the file named", err)
 	}

@@ -109,12 +109,17 @@ func scanVersion(rows *sql.Rows) (v api.Version, err error) {
 	return v, err
 }
 
-// SetDocument makes v a new version of what it names and puts it in force. One
-// without content takes away what is in force: fs.ErrNotExist when nothing is.
-func (s *Store) SetDocument(ctx context.Context, v api.Version) (number int64, err error) {
+// SetDocument makes each of all a new version of what it names and puts it in
+// force. One without content takes away what is in force: fs.ErrNotExist when
+// nothing is, and then nothing is changed. The number is the last one's.
+func (s *Store) SetDocument(ctx context.Context, all ...api.Version) (number int64, err error) {
 	err = s.change(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		number, err = s.setDocument(ctx, tx, v)
-		return err
+		for _, v := range all {
+			if number, err = s.setDocument(ctx, tx, v); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	return number, err
 }

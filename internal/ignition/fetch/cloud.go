@@ -6,23 +6,38 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/spec"
 )
 
-// maxMetadata is far more than a metadata service says at once.
-const maxMetadata = 1 << 20
+// Ask asks a platform's service: without proxies, since those are in the config
+// that it has. It tries as long as ctx lasts.
+func (f *Fetcher) Ask(ctx context.Context, r ignition.Request) ([]byte, error) {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: 10 * time.Second,
+		DialContext: (&net.Dialer{Timeout: 10 * time.Second}).DialContext}, CheckRedirect: redirect}
+	if !r.Follow {
+		client = noRedirects(client)
+	}
+	var b bytes.Buffer
+	q := question{method: r.Method, url: r.URL, headers: r.Header, retry: true, passing: r.Retry}
+	if err := f.get(ctx, client, q, &sink{w: &b, limit: spec.MaxSize}); err != nil {
+		return nil, fmt.Errorf("%s: %w", spec.PublicURL(r.URL), public(err))
+	}
+	return b.Bytes(), nil
+}
 
-// metadata asks a cloud's metadata service: no proxy, no redirect, and soon.
+// metadata asks a cloud's metadata service for credentials, and not for long.
 func (f *Fetcher) metadata(ctx context.Context, method, address string, headers http.Header) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, ResponseHeaderTimeout: 10 * time.Second}}
-	var b bytes.Buffer
-	err := f.get(ctx, noRedirects(client), question{method: method, url: address, headers: headers, retry: true}, &sink{w: &b, limit: maxMetadata})
-	return b.String(), err
+	raw, err := f.Ask(ctx, ignition.Request{Method: method, URL: address, Header: headers})
+	return string(raw), err
 }
 
 // imds asks for a path with a session token (Amazon EC2 User Guide, "Use
@@ -30,11 +45,11 @@ func (f *Fetcher) metadata(ctx context.Context, method, address string, headers 
 func (f *Fetcher) imds(ctx context.Context, path string) (string, error) {
 	token, err := f.metadata(ctx, http.MethodPut, f.AWS+"/latest/api/token", http.Header{"X-Aws-Ec2-Metadata-Token-Ttl-Seconds": {"21600"}})
 	if err != nil {
-		return "", fmt.Errorf("metadata service: session token: %w", err)
+		return "", fmt.Errorf("session token: %w", err)
 	}
 	text, err := f.metadata(ctx, http.MethodGet, f.AWS+path, http.Header{"X-Aws-Ec2-Metadata-Token": {strings.TrimSpace(token)}})
 	if err != nil {
-		return "", fmt.Errorf("metadata service: %s: %w", path, err)
+		return "", err
 	}
 	return strings.TrimSpace(text), nil
 }
@@ -106,8 +121,12 @@ func (f *Fetcher) gcpToken(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("metadata service: access token: %w", err)
+		return "", fmt.Errorf("access token: %w", err)
 	}
+	return parseToken(text)
+}
+
+func parseToken(text string) (string, error) {
 	var t struct {
 		AccessToken string `json:"access_token"`
 	}

@@ -1,6 +1,6 @@
 // Package fetch gets what a config names by URL: over http, https, tftp, from
-// S3 and Google Cloud Storage, out of data URLs, and from files where the
-// caller allows them.
+// S3, Google Cloud Storage and Azure, out of data URLs, and from files below the
+// root that the caller gives.
 //
 // What it writes was decompressed, bounded and, where the config has a hash,
 // verified when it returns without error; until then it is nothing to rely on.
@@ -21,7 +21,6 @@ import (
 	"github.com/vincent-petithory/dataurl"
 
 	"holdfast/internal/ignition/spec"
-	"holdfast/internal/input"
 )
 
 // Errors to branch on.
@@ -44,13 +43,14 @@ type Config struct {
 	// Total bounds a resource when its config has no timeouts.httpTotal; 0 is for
 	// ever, as upstream's.
 	Total time.Duration
-	// Files allows file URLs.
-	Files bool
-	// AWS and GCP are base URLs of the clouds' metadata services, for credentials;
-	// empty on other machines, which ask anonymously.
-	AWS, GCP string
-	// S3 and GCS stand in for the services' base URLs.
-	S3, GCS string
+	// Files opens the path of a file URL below the root that the config came
+	// from; nil where file URLs are refused.
+	Files func(path string) (io.ReadCloser, error)
+	// AWS, GCP and Azure are base URLs of the clouds' metadata services, for
+	// credentials; empty on other machines, which ask anonymously.
+	AWS, GCP, Azure string
+	// S3, GCS and Blob stand in for the services' base URLs.
+	S3, GCS, Blob string
 	// Wait sleeps between attempts; nil for real time.
 	Wait func(ctx context.Context, d time.Duration) error
 	Now  func() time.Time // of signatures; time.Now when nil
@@ -134,7 +134,7 @@ func (f *Fetcher) remote(ctx context.Context, settings types.Ignition, u *url.UR
 		return f.file(u, sink)
 	case "http", "https", "s3", "arn", "gs":
 	default:
-		return fmt.Errorf("scheme %.20q %w: want http, https, tftp, s3, arn, gs or data", u.Scheme, ErrScheme)
+		return fmt.Errorf("scheme %.20q %w: want http, https, tftp, s3, arn, gs, data or file", u.Scheme, ErrScheme)
 	}
 	client, err := f.client(ctx, settings)
 	if err != nil {
@@ -150,14 +150,22 @@ func (f *Fetcher) remote(ctx context.Context, settings types.Ignition, u *url.UR
 	if err != nil {
 		return err
 	}
-	return f.get(ctx, client, question{url: u.String(), headers: headers, retry: true}, sink)
+	q := question{url: u.String(), headers: headers, retry: true}
+	if isBlob(u) && f.Azure != "" {
+		return f.blob(ctx, client, u, q, sink)
+	}
+	return f.get(ctx, client, q, sink)
 }
 
+// file reads file:///PATH (RFC 8089): no other host, and nothing behind it.
 func (f *Fetcher) file(u *url.URL, sink *sink) error {
-	if !f.Files {
-		return fmt.Errorf("a file URL %w in a config", ErrScheme)
+	switch {
+	case f.Files == nil:
+		return fmt.Errorf("a file URL %w here: the config came from no folder or volume of this machine", ErrScheme)
+	case u.Host != "" && u.Host != "localhost" || u.Opaque != "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Path == "" || u.Path == "/":
+		return errors.New("want file:///PATH")
 	}
-	file, err := input.Open(u.Path)
+	file, err := f.Files(u.Path)
 	if err != nil {
 		return err
 	}

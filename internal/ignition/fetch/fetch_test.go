@@ -132,7 +132,7 @@ func TestAHostileServerIsToldByItsURL(t *testing.T) {
 		{"redirect loop", Config{}, types.Ignition{}, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, r.URL.Path+"?secret=CANARY", http.StatusFound)
 		}, "redirects again and again"},
-		{"to a file", Config{Files: true}, types.Ignition{}, func(w http.ResponseWriter, r *http.Request) {
+		{"to a file", Config{Files: func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil }}, types.Ignition{}, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "file:///etc/passwd")
 			w.WriteHeader(http.StatusFound)
 		}, "neither http nor https"},

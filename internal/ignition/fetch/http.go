@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -12,6 +13,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition/spec"
 )
@@ -36,11 +39,18 @@ type question struct {
 	method  string // GET when empty
 	url     string
 	headers http.Header // beside ours, or in their place
-	retry   bool        // while the server is not there, or has trouble of its own
+	body    []byte
+	retry   bool  // while the server is not there, or has trouble of its own
+	passing []int // status codes that are trouble of its own too
+}
+
+// answers says whether to ask again cannot change a status.
+func (q question) answers(status int) bool {
+	return status < http.StatusInternalServerError && !slices.Contains(q.passing, status)
 }
 
 func (q question) request(ctx context.Context) (*http.Request, error) {
-	r, err := http.NewRequestWithContext(ctx, q.method, q.url, nil)
+	r, err := http.NewRequestWithContext(ctx, q.method, q.url, bytes.NewReader(q.body))
 	if err != nil {
 		return nil, err
 	}
@@ -52,6 +62,13 @@ func (q question) request(ctx context.Context) (*http.Request, error) {
 		r.Host = host
 	}
 	return r, nil
+}
+
+// A StatusError is an answer without what was asked for.
+type StatusError struct{ Code int }
+
+func (e *StatusError) Error() string {
+	return fmt.Sprintf("the server says %d %s", e.Code, http.StatusText(e.Code))
 }
 
 // get writes a body to sink.
@@ -68,7 +85,7 @@ func (f *Fetcher) get(ctx context.Context, client *http.Client, q question, sink
 	case http.StatusNotFound:
 		return ErrNotFound
 	default:
-		return fmt.Errorf("the server says %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+		return &StatusError{answer.StatusCode}
 	}
 	if answer.ContentLength > sink.limit {
 		return fmt.Errorf("%w of %d bytes: the server announces %d", ErrTooLarge, sink.limit, answer.ContentLength)
@@ -78,6 +95,35 @@ func (f *Fetcher) get(ctx context.Context, client *http.Client, q question, sink
 		return cause
 	}
 	return err
+}
+
+// Post sends a JSON document by the settings of a config, and tries as long as
+// ctx lasts. No redirect is followed: the document is for the server named.
+func (f *Fetcher) Post(ctx context.Context, settings types.Ignition, address string, body []byte) error {
+	err := f.post(ctx, settings, question{method: http.MethodPost, url: address, body: body, retry: true, headers: http.Header{"Content-Type": {"application/json"}}})
+	if err != nil {
+		return fmt.Errorf("post to %s: %w", spec.PublicURL(address), public(err))
+	}
+	return nil
+}
+
+func (f *Fetcher) post(ctx context.Context, settings types.Ignition, q question) error {
+	if u, err := url.Parse(q.url); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return errors.New("want a URL of http or https")
+	}
+	client, err := f.client(ctx, settings)
+	if err != nil {
+		return err
+	}
+	answer, err := f.ask(ctx, noRedirects(client), q)
+	if err != nil {
+		return err
+	}
+	answer.Body.Close()
+	if answer.StatusCode < 200 || answer.StatusCode > 299 {
+		return &StatusError{answer.StatusCode}
+	}
+	return nil
 }
 
 // ask tries until there is an answer that trying again would not change.
@@ -90,13 +136,13 @@ func (f *Fetcher) ask(ctx context.Context, client *http.Client, q question) (*ht
 			return nil, err
 		}
 		answer, err := client.Do(r)
-		if err == nil && answer.StatusCode < http.StatusInternalServerError {
+		if err == nil && q.answers(answer.StatusCode) {
 			return answer, nil
 		}
 		if err == nil {
 			_, _ = io.CopyN(io.Discard, answer.Body, 4096)
 			answer.Body.Close()
-			err = fmt.Errorf("the server says %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+			err = &StatusError{answer.StatusCode}
 		}
 		if !q.retry || final(err) {
 			return nil, err

@@ -6,9 +6,11 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"strings"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
@@ -60,9 +62,9 @@ func (s *sink) body(r io.Reader) error {
 	if s.gzip {
 		z, err := gzip.NewReader(r)
 		if err != nil {
-			return fmt.Errorf("gzip: %w", input.HungUp(err))
+			return fmt.Errorf("gzip: %w", unpacked(err))
 		}
-		r = &bounded{z, s.limit, s.limit}
+		r = &bounded{&unpacker{z}, s.limit, s.limit}
 	}
 	w := s.w
 	if s.hash != nil {
@@ -72,6 +74,25 @@ func (s *sink) body(r io.Reader) error {
 		return input.HungUp(err)
 	}
 	return s.verify()
+}
+
+// An unpacker says what is wrong with what came, not with how.
+type unpacker struct{ z *gzip.Reader }
+
+func (u *unpacker) Read(p []byte) (int, error) {
+	n, err := u.z.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("gzip: %w", unpacked(err))
+	}
+	return n, err
+}
+
+// unpacked tells a stream that ends too soon from a server that does.
+func unpacked(err error) error {
+	if errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) {
+		return errors.New(strings.TrimPrefix(err.Error(), "gzip: "))
+	}
+	return input.Cut(err)
 }
 
 func (s *sink) verify() error {

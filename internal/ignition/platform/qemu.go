@@ -1,6 +1,7 @@
 package platform
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,12 +15,39 @@ import (
 
 	"holdfast/internal/ignition"
 	"holdfast/internal/ignition/spec"
+	"holdfast/internal/ignition/volume"
+	"holdfast/internal/input"
 )
 
-// qemu reads what -fw_cfg name=opt/com.coreos/config,file=FILE gave. A machine
-// that was given none has an empty config.
-func qemu(ctx context.Context, c Config, _ ignition.Fetch) ([]byte, error) {
-	dir := c.FwCfg
+// qemu reads what -fw_cfg name=opt/com.coreos/config,file=FILE gave, or else the
+// disk that -device virtio-blk-pci,serial=ignition made of a config, which is as
+// upstream has it on machines without fw_cfg. A machine that was given neither
+// has an empty config.
+func qemu(ctx context.Context, c Config, _ ignition.Ask) (ignition.Provided, error) {
+	raw, err := firmware(ctx, c.FwCfg)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return ignition.Provided{Raw: raw}, err
+	}
+	found, err := c.find(func(v volume.Volume) bool { return v.Serial == diskSerial })
+	if err != nil || len(found) == 0 {
+		return ignition.Provided{}, err
+	}
+	f, err := os.Open(found[0].Device)
+	if err != nil {
+		return ignition.Provided{}, err
+	}
+	defer f.Close()
+	raw, err = input.ReadAll(f, spec.MaxSize)
+	if err != nil {
+		return ignition.Provided{}, fmt.Errorf("disk %s: %w", found[0].Device, err)
+	}
+	return ignition.Provided{Raw: bytes.TrimRight(raw, "\x00")}, nil // disks end with a sector
+}
+
+const diskSerial = "ignition"
+
+// firmware is a file of QEMU's, or fs.ErrNotExist.
+func firmware(ctx context.Context, dir string) ([]byte, error) {
 	if dir == "" {
 		dir = "/sys/firmware/qemu_fw_cfg"
 	}
@@ -30,9 +58,6 @@ func qemu(ctx context.Context, c Config, _ ignition.Fetch) ([]byte, error) {
 	}
 	dir = filepath.Join(dir, "by_name", "opt", "com.coreos", "config")
 	word, err := os.ReadFile(filepath.Join(dir, "size"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
 	if err != nil {
 		return nil, err
 	}

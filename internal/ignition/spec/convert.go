@@ -48,7 +48,8 @@ func Convert(d *Document, version string) ([]byte, error) {
 	if err != nil {
 		return nil, err // the document is valid: not to be seen
 	}
-	return marshal(c)
+	raw, err := marshal(c)
+	return bytes.ReplaceAll(raw, []byte(`"`+mask), []byte(`"`)), err
 }
 
 // Merge is what configs are together: each over those before it.
@@ -72,7 +73,7 @@ func Marshal(c Config) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if d, err := load("", raw); err == nil && len(d.Findings) == 0 {
+	if d, err := load("", raw, true); err == nil && len(d.Findings) == 0 {
 		return raw, nil
 	}
 	c.Ignition.Version = Newest

@@ -25,8 +25,13 @@ type Fetch func(ctx context.Context, settings types.Ignition, r types.Resource) 
 
 // A Renderer makes one config of all that a config merges or is replaced by.
 type Renderer struct {
+	// Loader allows files where the first config may name them: what that gets
+	// from files may then too, and what it gets from elsewhere may not.
 	Loader Loader
 	Fetch  Fetch
+	// Admit is asked before a config that was fetched is parsed; hashed says that
+	// whoever names it knows its bytes. nil admits all.
+	Admit func(ctx context.Context, name string, raw []byte, hashed bool) ([]byte, error)
 }
 
 // A Rendered config is whole.
@@ -49,8 +54,10 @@ func (r Renderer) Render(ctx context.Context, name string, cfg Config) (*Rendere
 	if len(run.out.Sources) == 0 {
 		return &run.out, nil // it is as it was read, and was validated then
 	}
-	s := newSource("the merged config", nil)
-	findings := s.findings(validate.Validate(whole, "json"))
+	var findings []Finding
+	asMasked(&run.out.Config, func(c Config) {
+		findings = newSource("the merged config", nil).findings(validate.Validate(c, "json"))
+	})
 	if hasErrors(findings) {
 		return nil, &InvalidError{findings}
 	}
@@ -99,10 +106,13 @@ func (r *rendering) follow(ctx context.Context, ref types.Resource, with func(Co
 	}
 	defer func() { r.chain = r.chain[:len(r.chain)-1] }()
 	name := PublicURL(*ref.Source)
-	raw, err := r.Fetch(ctx, r.settings, ref)
+	raw, err := r.fetch(ctx, name, ref)
 	if err != nil {
 		return Config{}, err
 	}
+	parent := r.Loader.Files
+	r.Loader.Files = parent && (isFileURL(*ref.Source) || isInline(ref))
+	defer func() { r.Loader.Files = parent }()
 	d, err := r.Loader.Load(name, raw)
 	if err != nil {
 		return Config{}, err
@@ -112,6 +122,19 @@ func (r *rendering) follow(ctx context.Context, ref types.Resource, with func(Co
 	r.use(with(d.Config))
 	return r.render(ctx, d.Config)
 }
+
+// fetch gets the bytes of a config that may be parsed. What stands in its
+// parent is as good as that.
+func (r *rendering) fetch(ctx context.Context, name string, ref types.Resource) ([]byte, error) {
+	raw, err := r.Fetch(ctx, r.settings, ref)
+	if err != nil || r.Admit == nil {
+		return raw, err
+	}
+	hashed := ref.Verification.Hash != nil && *ref.Verification.Hash != ""
+	return r.Admit(ctx, name, raw, hashed || isInline(ref))
+}
+
+func isInline(ref types.Resource) bool { return strings.HasPrefix(*ref.Source, "data:") }
 
 // enter refuses a source that is above in the chain already.
 func (r *rendering) enter(source string) error {

@@ -198,6 +198,13 @@ func (s *source) findings(r report.Report) []Finding {
 		f := s.at(e.Context.Path)
 		f.Severity = e.Kind.String()
 		f.Problem, f.Want = tell(e.Message, f.Path)
+		if _, ok := s.fileURL(e); ok {
+			f = s.at(sourcePath(e))
+			f.Problem, f.Want = "names a file, and the config did not come from a folder or volume of the machine", byMessage[e.Message]
+			if slices.Contains(list, f) {
+				continue
+			}
+		}
 		list = append(list, f)
 	}
 	slices.SortStableFunc(list, byPlace) // upstream walks keys in no order

@@ -44,6 +44,9 @@ type Translator func(name string, butane []byte) (ignition []byte, r report.Repo
 // A Loader reads configs. The zero value reads Ignition only.
 type Loader struct {
 	Butane Translator // nil: Butane is refused
+	// Files allows file URLs, which upstream refuses, in Ignition configs: in
+	// those that lay in a folder or volume of the machine.
+	Files bool
 }
 
 // A Document is a config that was read.
@@ -51,7 +54,7 @@ type Document struct {
 	Config   Config
 	Version  string    // as it was written; that of the translation for Butane
 	Butane   bool      // it was translated
-	JSON     []byte    // the Ignition config as it was read or translated
+	JSON     []byte    // the Ignition config as upstream's parser takes it
 	Findings []Finding // warnings only
 }
 
@@ -66,7 +69,7 @@ func (l Loader) Load(name string, raw []byte) (*Document, error) {
 	case !isJSON(raw):
 		return l.translate(name, raw)
 	}
-	return load(name, raw)
+	return load(name, raw, l.Files)
 }
 
 // isJSON tells Ignition from Butane, which is YAML: nobody writes Butane as a
@@ -85,7 +88,7 @@ func (l Loader) translate(name string, raw []byte) (*Document, error) {
 		}
 		return nil, &InvalidError{findings}
 	}
-	d, err := load(name+" (translated)", ignition)
+	d, err := load(name+" (translated)", ignition, false)
 	if err != nil {
 		return nil, err
 	}
@@ -93,13 +96,19 @@ func (l Loader) translate(name string, raw []byte) (*Document, error) {
 	return d, nil
 }
 
-func load(name string, raw []byte) (*Document, error) {
+func load(name string, raw []byte, files bool) (*Document, error) {
 	s := newSource(name, raw)
 	odd, err := s.scan()
 	if err != nil {
 		return nil, err
 	}
 	cfg, r, err := config.Parse(raw)
+	named := s.fileURLs(r)
+	if len(named) > 0 && files {
+		raw = s.masked(named)
+		cfg, r, err = config.Parse(raw)
+		unmask(&cfg)
+	}
 	findings := append(odd, s.findings(r)...)
 	switch {
 	case err == nil:

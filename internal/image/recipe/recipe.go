@@ -4,6 +4,8 @@
 // hash. The lock alone decides the bytes: no clock, host or mirror does.
 package recipe
 
+import "strings"
+
 // A Recipe is a recipe.yaml. docs/formats/recipe.md is its reference.
 type Recipe struct {
 	Name         string      `yaml:"name"`
@@ -68,7 +70,8 @@ type Link struct {
 }
 
 // A Program is built with Go: Package of Module, which is "." for the module
-// that holds the recipe, or module@version.
+// that holds the recipe, "./folder" for one in a folder of that, or
+// module@version.
 type Program struct {
 	Module  string `yaml:"module"`
 	Package string `yaml:"package"`
@@ -104,6 +107,9 @@ type Init struct {
 // Mode is permission bits as chmod takes them, up to 07777. In YAML it is
 // octal however it is written: 0750, 750 and "0750" are the same.
 type Mode uint32
+
+// IsLocal tells a module that is found beside the recipe from one at a version.
+func IsLocal(module string) bool { return strings.HasPrefix(module, ".") }
 
 // Modules are those that the recipe's Go programs come from.
 func (r *Recipe) Modules() []string {

@@ -104,6 +104,7 @@ func TestValuesThatCannotBeBuiltAreRefused(t *testing.T) {
 		{"6379/tcp", "6379", `oci: ports "6379": want for example 6379/tcp`},
 		{"[redis-server]\n", "[Redis]\n", `packages "Redis": want for example redis-server`},
 		{`module: ".", package: ./cmd/holdfast-node, path`, "module: example.org/x, package: ., path", `programs: /usr/bin/holdfast-node: module "example.org/x"`},
+		{`module: ".", package: ./cmd/holdfast-node, path`, "module: ./a/../../b, package: ., path", `programs: /usr/bin/holdfast-node: module "./a/../../b"`},
 		{"quiet", "holdfast.roothash=00", "which the build adds"},
 		{"amd64\n", "amd64\nmirror: debian\n", `mirror "debian": want for example https://HOST/debian`},
 	} {

@@ -15,7 +15,7 @@ var (
 	nameForm    = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
 	suiteForm   = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 	packageForm = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`) // Debian Policy 5.6.1
-	moduleForm  = regexp.MustCompile(`^(\.|[A-Za-z0-9][A-Za-z0-9._~/-]*@v[0-9][A-Za-z0-9.+-]*)$`)
+	moduleForm  = regexp.MustCompile(`^(\.(/[a-z0-9][A-Za-z0-9._-]*)*|[A-Za-z0-9][A-Za-z0-9._~/-]*@v[0-9][A-Za-z0-9.+-]*)$`)
 	goPkgForm   = regexp.MustCompile(`^(\.|\./|[A-Za-z0-9])[A-Za-z0-9._~/-]*$`)
 	kmodForm    = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
 	portForm    = regexp.MustCompile(`^[1-9][0-9]{0,4}/(tcp|udp)$`)
@@ -117,7 +117,7 @@ func (r *Recipe) checkPrograms() error {
 }
 
 func checkGo(where, module, pkg string) error {
-	return firstOf(errors.Join(match(moduleForm, where+": module", module, `"." or example.org/module@v1.2.3`),
+	return firstOf(errors.Join(match(moduleForm, where+": module", module, `".", a folder below it as ./folder, or example.org/module@v1.2.3`),
 		match(goPkgForm, where+": package", pkg, "./cmd/program")))
 }
 

@@ -45,6 +45,10 @@ func arguments(s machine.Spec, accel machine.Accel) []string {
 	if s.Disk != "" {
 		args = append(args, "-blockdev", fileNode("disk", s.Disk, true), "-device", diskDevice(s))
 	}
+	for i, path := range s.Disks {
+		id := fmt.Sprintf("disk%d", i+1)
+		args = append(args, "-blockdev", fileNode(id, path, false), "-device", "virtio-blk-pci,drive="+id+",serial="+id)
+	}
 	if s.TPM != nil {
 		args = append(args, "-chardev", socket("tpm", fdTPM), "-tpmdev", "emulator,id=tpm,chardev=tpm", "-device", "tpm-crb,tpmdev=tpm")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/input"
@@ -73,7 +74,11 @@ func absolute(s *machine.Spec) (err error) {
 	if s.Folder, err = filepath.Abs(s.Folder); err != nil {
 		return err
 	}
+	s.Disks = slices.Clone(s.Disks)
 	paths := []*string{&s.Disk}
+	for i := range s.Disks {
+		paths = append(paths, &s.Disks[i])
+	}
 	if s.Firmware != nil {
 		f := *s.Firmware // the caller's stays as it is
 		s.Firmware = &f

@@ -27,10 +27,11 @@ const frugal = 24 << 20
 // Run is the whole life of process 1. When it returns, the machine is off.
 func Run() {
 	debug.SetMemoryLimit(frugal)
-	hardware := new(lateTPM)
+	hardware := new(lateHardware)
 	node.Run(context.Background(), node.Config{
-		Measurer: hardware,
-		Prepare:  hardware.Prepare,
+		Measurer:  hardware,
+		Prepare:   hardware.Prepare,
+		Provision: applyIgnition,
 		Workload: func(ctx context.Context, j node.Job) (api.ExitDetail, error) {
 			exit, err := runGuest(ctx, hardware, j)
 			return exit, refusal(err, j.Document)
@@ -38,7 +39,7 @@ func Run() {
 	})
 }
 
-func runGuest(ctx context.Context, hardware *lateTPM, j node.Job) (exit api.ExitDetail, err error) {
+func runGuest(ctx context.Context, hardware *lateHardware, j node.Job) (exit api.ExitDetail, err error) {
 	registry, err := Pinned(j.Config.Registry)
 	if err != nil {
 		return exit, &node.Refusal{Stage: "config", Err: fmt.Errorf("registry: %w", err)}

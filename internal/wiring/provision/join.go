@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/admit"
 	"holdfast/internal/ignition/clevis"
 	"holdfast/internal/ignition/disks"
 	"holdfast/internal/ignition/files"
@@ -16,21 +18,49 @@ import (
 	"holdfast/internal/ignition/mount"
 	"holdfast/internal/ignition/platform"
 	"holdfast/internal/ignition/spec"
+	"holdfast/internal/ignition/volume"
 )
 
-func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) ignition.Config {
-	reader := reader{log}
-	return ignition.Config{
+func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) (ignition.Config, error) {
+	reader, fetcher := reader{log: log}, fetcher(f.platform, log)
+	keeper := c.keeper(f, fetcher, log)
+	conf := ignition.Config{
 		Cache: f.cache, NeedNet: f.needNet, State: f.state, Platform: f.platform, Timeout: f.timeout, Log: log,
-		SystemDir: c.variable("SYSTEM_CONFIG_DIR", "/usr/lib/ignition"), CommandLine: firstLine("/proc/cmdline"),
-		Load: reader.load, Render: reader.render, Fetch: c.fetch(f.platform, log),
-		Provide: func(ctx context.Context, fetch ignition.Fetch) ([]byte, error) {
-			return provide(ctx, platform.Config{File: c.variable("CONFIG_FILE", "")}, fetch)
+		SystemDir: c.variable("SYSTEM_CONFIG_DIR", "/usr/lib/ignition"), CommandLine: f.kernel,
+		Load: reader.load, Render: reader.render, Fetch: fetcher.Fetch, Ask: fetcher.Ask,
+		Root: func(o ignition.Origin) { fetcher.Files = volume.Opener(o) },
+		Provide: func(ctx context.Context, ask ignition.Ask) (ignition.Provided, error) {
+			return provide(ctx, platform.Config{File: c.variable("CONFIG_FILE", ""), CommandLine: f.kernel,
+				Serial: firstLine("/sys/class/dmi/id/product_serial"), Log: log}, ask)
 		},
 		Stage: func(name string, s *ignition.State, fetch ignition.Fetch) (ignition.Stage, error) {
 			return c.stage(name, f.root, s, fetch, log)
 		},
+		Report: func(ctx context.Context, o ignition.Outcome) {
+			if o.Err == nil && strings.HasPrefix(o.Stage, "fetch") {
+				_ = journal(o.Configs) // it is a copy of what the log has
+			}
+			keeper.Take(ctx, o)
+		},
 	}
+	return conf, c.guard(&conf, f, log)
+}
+
+// guard has configs checked and measured before they are parsed.
+func (c Command) guard(conf *ignition.Config, f flags, log *slog.Logger) error {
+	gate := admit.Gate{Now: c.now()}
+	if f.key != "" {
+		var err error
+		if gate.Key, err = admit.ParseKey(f.key); err != nil {
+			return err
+		}
+	}
+	conf.Admit = gate.Admit
+	m, err := c.measurer(f, log)
+	if m != nil {
+		conf.Measure = m.measure
+	}
+	return err
 }
 
 func (c Command) stage(name, root string, s *ignition.State, fetch ignition.Fetch, log *slog.Logger) (ignition.Stage, error) {
@@ -57,8 +87,8 @@ func (c Command) stage(name, root string, s *ignition.State, fetch ignition.Fetc
 // A reader loads configs and logs what is odd in them.
 type reader struct{ log *slog.Logger }
 
-func (r reader) load(name string, raw []byte) (types.Config, error) {
-	d, err := spec.Loader{}.Load(name, raw)
+func (r reader) load(name string, raw []byte, local bool) (types.Config, error) {
+	d, err := spec.Loader{Files: local}.Load(name, raw)
 	if err != nil {
 		return types.Config{}, err
 	}
@@ -72,13 +102,13 @@ func (r reader) warn(findings []spec.Finding) {
 	}
 }
 
-func (r reader) render(ctx context.Context, name string, c types.Config, fetch ignition.SettingsFetch) (types.Config, []string, error) {
+func (r reader) render(ctx context.Context, name string, c types.Config, local bool, fetch ignition.SettingsFetch, admit ignition.Admit) (types.Config, []string, error) {
 	get := func(ctx context.Context, settings types.Ignition, res types.Resource) ([]byte, error) {
 		var b bytes.Buffer
 		err := fetch(ctx, settings, res, &b)
 		return b.Bytes(), err
 	}
-	whole, err := spec.Renderer{Fetch: get}.Render(ctx, name, c)
+	whole, err := spec.Renderer{Loader: spec.Loader{Files: local}, Fetch: get, Admit: admit}.Render(ctx, name, c)
 	if err != nil {
 		return types.Config{}, nil, err
 	}

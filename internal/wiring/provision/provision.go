@@ -52,6 +52,11 @@ type flags struct {
 	cache, needNet, platform, root, stage, state string
 	timeout                                      time.Duration
 	version, toStdout                            bool
+
+	key, measure                      string
+	reportURL, reportFile, reportKeep string
+	console                           io.Writer
+	kernel                            string // its command line
 }
 
 func (c Command) parse() (flags, error) {
@@ -61,15 +66,21 @@ func (c Command) parse() (flags, error) {
 	set.StringVar(&f.cache, "config-cache", "/run/ignition.json", "`FILE` that keeps the config for later stages")
 	set.DurationVar(&f.timeout, "fetch-timeout", 2*time.Minute, "how long to wait for the config")
 	set.StringVar(&f.needNet, "neednet", "/run/ignition/neednet", "`FILE` that fetch-offline leaves when it needs the network")
-	set.StringVar(&f.platform, "platform", "", "`NAME` of the platform")
+	set.StringVar(&f.platform, "platform", "", "`NAME` of the platform; by default that of ignition.platform.id on the kernel's command line")
 	set.StringVar(&f.root, "root", "/", "`FOLDER` that the config is applied to")
 	set.StringVar(&f.stage, "stage", "", "`STAGE`: "+strings.Join(ignition.Stages, ", "))
 	set.StringVar(&f.state, "state-file", "/run/ignition/state", "`FILE` for what a stage leaves for the next")
 	set.BoolVar(&f.version, "version", false, "print the version")
 	set.BoolVar(&f.toStdout, "log-to-stdout", false, "log to stdout instead of the system's log")
+	set.StringVar(&f.key, "config-key", "", "`KEY` that must have signed the config: sha256:HEX, or a PEM file of roots")
+	set.StringVar(&f.measure, "measure", "auto", "extend configs into the TPM: `WHEN` is auto, required or off")
+	set.StringVar(&f.reportURL, "report-url", "", "`URL` that is told how the run went")
+	set.StringVar(&f.reportFile, "report-file", "", "`FILE` of the report; report.json beside that of -state-file")
+	set.StringVar(&f.reportKeep, "report-keep", "", "`PATH` below -root that keeps the report for later boots")
 	if err := set.Parse(c.Args); err != nil {
 		return f, err
 	}
+	f.arguments(firstLine("/proc/cmdline"))
 	switch {
 	case f.version:
 	case f.platform == "":
@@ -78,6 +89,24 @@ func (c Command) parse() (flags, error) {
 		return f, c.usage(fmt.Sprintf("-stage %q: want one of %s", f.stage, strings.Join(ignition.Stages, ", ")))
 	}
 	return f, nil
+}
+
+// arguments are those of the kernel's command line, which is measured where
+// anything is: they count before flags, except for the platform.
+func (f *flags) arguments(line string) {
+	f.kernel = line
+	if id, ok := ignition.Argument(f.kernel, "ignition.platform.id"); ok && f.platform == "" {
+		f.platform = id
+	}
+	for name, value := range map[string]*string{"ignition.config.key": &f.key, "ignition.measure": &f.measure,
+		"ignition.report.url": &f.reportURL, "ignition.report.keep": &f.reportKeep} {
+		if v, ok := ignition.Argument(f.kernel, name); ok {
+			*value = v
+		}
+	}
+	if f.reportFile == "" {
+		f.reportFile = filepath.Join(filepath.Dir(f.state), "report.json")
+	}
 }
 
 func (c Command) usage(problem string) error {
@@ -105,8 +134,15 @@ func (c Command) Run(ctx context.Context) int {
 		_ = c.usage(err.Error())
 		return exitUsage
 	}
+	if !f.toStdout {
+		f.console = openConsole()
+	}
 	log.Info(Version, "stage", f.stage)
-	if err := ignition.Run(ctx, f.stage, c.config(f, provide, log)); err != nil {
+	conf, err := c.config(f, provide, log)
+	if err == nil {
+		err = ignition.Run(ctx, f.stage, conf)
+	}
+	if err != nil {
 		log.Error("Ignition failed: " + err.Error())
 		return exitFailed
 	}

@@ -2,10 +2,8 @@ package verify_test
 
 import (
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -18,6 +16,7 @@ import (
 
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ccel"
+	"holdfast/internal/attest/ccel/cceltest"
 	"holdfast/internal/attest/tdx"
 	"holdfast/internal/attest/tdx/verify"
 )
@@ -25,24 +24,6 @@ import (
 func read(t testing.TB, name string) []byte {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("testdata", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return raw
-}
-
-func unpacked(t testing.TB, path string) []byte {
-	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := io.ReadAll(z)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +129,7 @@ func TestWhatGoTDXGuestAcceptsIsAcceptedAndWhatItRefusesRefused(t *testing.T) {
 // this quote and this log.
 func TestClaimsAreTrustees(t *testing.T) {
 	claims := verify.QuoteClaims(parse(t, "trustee/tdx_quote_4.dat"))
-	log, err := ccel.Parse(unpacked(t, "../../ccel/testdata/trustee/CCEL_data.gz"))
+	log, err := ccel.Parse(cceltest.Unpacked(t, "../../ccel/testdata/trustee/CCEL_data.gz"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +142,7 @@ func TestClaimsAreTrustees(t *testing.T) {
 	if err := json.Unmarshal(raw, &got); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(unpacked(t, "testdata/trustee/parse_tdx_claims_expected.json.gz"), &want); err != nil {
+	if err := json.Unmarshal(cceltest.Unpacked(t, "testdata/trustee/parse_tdx_claims_expected.json.gz"), &want); err != nil {
 		t.Fatal(err)
 	}
 	instance := want["platform_instance_id"]

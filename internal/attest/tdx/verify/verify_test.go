@@ -9,6 +9,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ccel"
+	"holdfast/internal/attest/ccel/cceltest"
 	"holdfast/internal/attest/tdx/impostor"
 	"holdfast/internal/attest/tdx/verify"
 )
@@ -182,7 +183,7 @@ func TestCollateralThatTheMakerDidNotSignIsRefused(t *testing.T) {
 func TestEventLogMustReplay(t *testing.T) {
 	m := made(t)
 	c := configOf(t, m, "UpToDate", levels)
-	raw := unpacked(t, "../../ccel/testdata/trustee/CCEL_data.gz")
+	raw := cceltest.Unpacked(t, "../../ccel/testdata/trustee/CCEL_data.gz")
 	log, err := ccel.Parse(raw)
 	if err != nil {
 		t.Fatal(err)

@@ -41,15 +41,28 @@ func (k *Key) Public() *tpm2.TPMTPublic {
 // Quote makes up what a TPM with the key would have signed: e's message, for
 // another nonce, over the PCR values that e shows, and with the key's own name.
 func (k *Key) Quote(e *api.TPMEvidence, nonce []byte) error {
+	name, err := tpm2.ObjectName(k.Public())
+	if err != nil {
+		return err
+	}
+	err = Restate(e, func(message *tpm2.TPMSAttest) {
+		message.QualifiedSigner = tpm2.TPM2BName{Buffer: verify.QualifiedName(tpm2.TPMRHEndorsement, name.Buffer)}
+		message.ExtraData = tpm2.TPM2BData{Buffer: nonce}
+	})
+	if err != nil {
+		return err
+	}
+	return k.Sign(e)
+}
+
+// Restate makes e's message one over the PCR values that e shows, with other
+// changes beside. Nobody has signed it.
+func Restate(e *api.TPMEvidence, also func(*tpm2.TPMSAttest)) error {
 	raw, err := base64.StdEncoding.DecodeString(e.Quote.Message)
 	if err != nil {
 		return err
 	}
 	message, err := tpm2.Unmarshal[tpm2.TPMSAttest](raw)
-	if err != nil {
-		return err
-	}
-	name, err := tpm2.ObjectName(k.Public())
 	if err != nil {
 		return err
 	}
@@ -61,13 +74,12 @@ func (k *Key) Quote(e *api.TPMEvidence, nonce []byte) error {
 		}
 		digest.Write(value)
 	}
-	message.QualifiedSigner = tpm2.TPM2BName{Buffer: verify.QualifiedName(tpm2.TPMRHEndorsement, name.Buffer)}
-	message.ExtraData = tpm2.TPM2BData{Buffer: nonce}
 	message.Attested = tpm2.NewTPMUAttest(tpm2.TPMSTAttestQuote, &tpm2.TPMSQuoteInfo{
 		PCRSelect: tpm.AllPCRs(tpm.SHA256), PCRDigest: tpm2.TPM2BDigest{Buffer: digest.Sum(nil)},
 	})
+	also(message)
 	e.Quote.Message = base64.StdEncoding.EncodeToString(tpm2.Marshal(message))
-	return k.Sign(e)
+	return nil
 }
 
 // Sign makes the key the one that vouches for the quote in e.

@@ -52,8 +52,40 @@ func (v *Verifier) endorsed(der []byte) (*x509.Certificate, map[string]string, e
 	if err != nil {
 		return nil, nil, err
 	}
-	v.known.put(id, &endorsement{cert, device, until})
+	v.known.put(id, &endorsement{cert, device, until, v.above(cert)})
 	return cert, device, nil
+}
+
+// Above returns the DER certificates that stand between a good endorsement
+// certificate and a root, for who trusts the root alone.
+func (v *Verifier) Above(certificate []byte) ([][]byte, error) {
+	cert, _, err := v.endorsed(certificate)
+	if err != nil {
+		return nil, err
+	}
+	if e := v.known.get(sha256.Sum256(certificate), v.clock()); e != nil {
+		return e.above, nil
+	}
+	return v.above(cert), nil // others came in between
+}
+
+// above goes up to a certificate that signed itself, even where one on the way
+// is trusted, too.
+func (v *Verifier) above(cert *x509.Certificate) [][]byte {
+	above := [][]byte{}
+	opts := x509.VerifyOptions{Roots: v.tops, Intermediates: v.between, CurrentTime: v.clock(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
+	chains, err := cert.Verify(opts)
+	if err != nil { // none that was given did: the one that is trusted is the top
+		opts.Roots = v.roots
+		chains, err = cert.Verify(opts)
+	}
+	if err != nil {
+		return above
+	}
+	for _, c := range chains[0][1 : len(chains[0])-1] {
+		above = append(above, c.Raw)
+	}
+	return above
 }
 
 // chain checks the way from cert to a root, now, and says until when it holds.

@@ -1,6 +1,8 @@
 package verify
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"os"
 	"testing"
@@ -18,24 +20,26 @@ func made(t *testing.T, at time.Time) *Verifier {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := New(Config{Roots: makers.Roots(), Intermediates: inter, Clock: func() time.Time { return at }})
+	return verifier(t, Config{Roots: makers.Roots(), Intermediates: inter, Clock: func() time.Time { return at }})
+}
+
+// stm is the certificate of a TPM by STMicroelectronics.
+func stm(t *testing.T, name string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile("../makers/testdata/" + name + ".der")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v
+	der, err := tpm.Certificate(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 func TestCertificatesOfRealTPMsAreEndorsed(t *testing.T) {
 	for _, name := range []string{"stm-rsa", "stm-ecc"} {
-		raw, err := os.ReadFile("../makers/testdata/" + name + ".der")
-		if err != nil {
-			t.Fatal(err)
-		}
-		der, err := tpm.Certificate(raw)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, device, err := made(t, time.Date(2026, 5, 5, 0, 0, 0, 0, time.UTC)).endorsed(der)
+		_, device, err := made(t, time.Date(2026, 5, 5, 0, 0, 0, 0, time.UTC)).endorsed(stm(t, name))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -44,9 +48,54 @@ func TestCertificatesOfRealTPMsAreEndorsed(t *testing.T) {
 			t.Errorf("%s: device is %v", name, device)
 		}
 		for _, at := range []time.Time{time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)} {
-			if _, _, err := made(t, at).endorsed(der); !errors.Is(err, attest.ErrExpired) {
+			if _, _, err := made(t, at).endorsed(stm(t, name)); !errors.Is(err, attest.ErrExpired) {
 				t.Errorf("%s in %d: got %v, want %v", name, at.Year(), err, attest.ErrExpired)
 			}
 		}
 	}
+}
+
+// Who has the maker's root alone can follow the certificates above a TPM's,
+// also where the operator trusts one on the way.
+func TestTheWayToAMakersRootIsTold(t *testing.T) {
+	inter, err := makers.Intermediates()
+	if err != nil {
+		t.Fatal(err)
+	}
+	trusted := makers.Roots()
+	for _, c := range inter {
+		trusted = append(trusted, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	at := time.Date(2026, 5, 5, 0, 0, 0, 0, time.UTC)
+	on := verifier(t, Config{Roots: trusted, Clock: func() time.Time { return at }})
+	der := stm(t, "stm-rsa")
+	for _, v := range []*Verifier{made(t, at), on} {
+		above, err := v.Above(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alone := Config{Roots: makers.Roots(), Clock: v.clock}
+		if _, err := verifier(t, alone).Above(der); !errors.Is(err, attest.ErrEndorsement) {
+			t.Fatalf("without what was told: got %v, want %v", err, attest.ErrEndorsement)
+		}
+		for _, raw := range above {
+			c, err := x509.ParseCertificate(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			alone.Intermediates = append(alone.Intermediates, c)
+		}
+		if _, _, err := verifier(t, alone).endorsed(der); err != nil {
+			t.Errorf("with the root and %d certificates: %v", len(above), err)
+		}
+	}
+}
+
+func verifier(t *testing.T, c Config) *Verifier {
+	t.Helper()
+	v, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }

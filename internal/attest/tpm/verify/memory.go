@@ -49,6 +49,7 @@ type endorsement struct {
 	cert   *x509.Certificate
 	device map[string]string
 	until  time.Time
+	above  [][]byte // DER of those between it and a root, in their order
 }
 
 // endorsements spare checking the chain of a machine that comes again.

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"slices"
 
+	exact "github.com/go-json-experiment/json"
+
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/tpm"
@@ -71,10 +73,11 @@ func (v *Verifier) fresh(q *Quote, bound attest.Binding) error {
 	return attest.ErrNonce
 }
 
-// Parse reads evidence without judging it.
+// Parse reads evidence without judging it. Its members have the very names that
+// they are written with, and each stands once.
 func Parse(evidence json.RawMessage) (*api.TPMEvidence, error) {
 	e := &api.TPMEvidence{}
-	if err := json.Unmarshal(evidence, e); err != nil {
+	if err := exact.Unmarshal(evidence, e); err != nil {
 		return nil, fmt.Errorf("%w: %w", attest.ErrMalformed, err)
 	}
 	if len(e.EventLog) > maxEventLog {
@@ -134,6 +137,14 @@ func (o offer) claims(e *api.TPMEvidence, q *Quote, bound attest.Binding) attest
 	return c
 }
 
+// pcrNames are the claims of the PCRs.
+var pcrNames = func() (names [tpm.PCRs]string) {
+	for i := range names {
+		names[i] = fmt.Sprintf("pcr%02d", i)
+	}
+	return names
+}()
+
 // claims are those of the quote alone.
 func (q *Quote) claims(e *api.TPMEvidence, bound attest.Binding) attest.Claims {
 	c := attest.Claims{
@@ -149,13 +160,13 @@ func (q *Quote) claims(e *api.TPMEvidence, bound attest.Binding) attest.Claims {
 	for _, b := range q.Banks {
 		for i, value := range q.Values(b) {
 			if text := hex.EncodeToString(value); b == tpm.SHA256 {
-				c[fmt.Sprintf("pcr%02d", i)] = text
+				c[pcrNames[i]] = text
 			} else {
 				other[string(b)] = append(other[string(b)], text)
 			}
 		}
 	}
-	if value, ok := c[fmt.Sprintf("pcr%02d", tpm.InitDataPCR)]; ok {
+	if value, ok := c[pcrNames[tpm.InitDataPCR]]; ok {
 		c["init_data"] = value
 	}
 	if len(other) > 0 {

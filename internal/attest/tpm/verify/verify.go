@@ -17,6 +17,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
@@ -38,7 +39,8 @@ import (
 // Config says whom to believe.
 type Config struct {
 	// Roots are PEM certificates. Each is trusted to vouch for endorsement
-	// keys, directly or through certificates that are also among them.
+	// keys, directly or through certificates that are also among them. There may
+	// be none beside TrustedKeys: then no machine can activate.
 	Roots []byte
 	// Intermediates are not believed, but may stand between an endorsement
 	// certificate and a root.
@@ -62,6 +64,8 @@ type Config struct {
 type Verifier struct {
 	roots       *x509.CertPool
 	inter       *x509.CertPool
+	tops        *x509.CertPool // of the roots, those that signed themselves
+	between     *x509.CertPool // all others that are known
 	revocations revocations
 	banks       []tpm.Bank
 	trusted     func(string) (bool, error)
@@ -79,7 +83,7 @@ var _ attest.Verifier = (*Verifier)(nil)
 
 // New returns a Verifier.
 func New(c Config) (*Verifier, error) {
-	v := &Verifier{roots: x509.NewCertPool(), inter: x509.NewCertPool(), banks: c.Banks, trusted: c.TrustedKeys, templates: templateHeads(), clock: c.Clock, rand: c.Rand}
+	v := &Verifier{roots: x509.NewCertPool(), inter: x509.NewCertPool(), tops: x509.NewCertPool(), between: x509.NewCertPool(), banks: c.Banks, trusted: c.TrustedKeys, templates: templateHeads(), clock: c.Clock, rand: c.Rand}
 	if len(v.banks) == 0 {
 		v.banks = []tpm.Bank{tpm.SHA256}
 	}
@@ -89,12 +93,16 @@ func New(c Config) (*Verifier, error) {
 	}
 	for _, cert := range c.Intermediates {
 		v.inter.AddCert(cert)
+		v.between.AddCert(cert)
 	}
 	if v.clock == nil {
 		v.clock = time.Now
 	}
 	if v.rand == nil {
 		v.rand = rand.Reader
+	}
+	if c.TrustedKeys != nil && len(bytes.TrimSpace(c.Roots)) == 0 {
+		return v, nil
 	}
 	if err := v.addRoots(c.Roots); err != nil {
 		return nil, err
@@ -110,6 +118,11 @@ func (v *Verifier) addRoots(bundle []byte) error {
 			return fmt.Errorf("authority of endorsement keys: %w", err)
 		}
 		v.roots.AddCert(cert)
+		if bytes.Equal(cert.RawSubject, cert.RawIssuer) {
+			v.tops.AddCert(cert)
+		} else {
+			v.between.AddCert(cert)
+		}
 		n++
 	}
 	if n == 0 {

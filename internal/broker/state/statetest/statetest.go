@@ -151,6 +151,9 @@ func removed(t *testing.T, one, two broker.State) {
 	if n, err := two.SetDocument(ctx, gone); err != nil || n != 2 {
 		t.Fatalf("got version %d, %v, want 2: a change that failed is none", n, err)
 	}
+	if _, err := one.SetDocument(ctx, kept, api.Version{Kind: api.ReferenceKind, Name: "sha256:01"}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("one of two cannot be made: got %v, want fs.ErrNotExist", err)
+	}
 	if list, generation, err := one.Documents(ctx, api.ReferenceKind); err != nil || len(list) != 0 || generation != 2 {
 		t.Errorf("got %+v of generation %d, %v", list, generation, err)
 	}

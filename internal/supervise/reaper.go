@@ -1,4 +1,4 @@
-package node
+package supervise
 
 import (
 	"context"
@@ -32,9 +32,14 @@ func NewReaper() *Reaper {
 // Start starts a program and returns its process id and where its end will be
 // told.
 func (r *Reaper) Start(argv []string, attr *os.ProcAttr) (pid int, end <-chan unix.WaitStatus, err error) {
+	return r.StartAs(argv[0], argv, attr)
+}
+
+// StartAs starts a program under another name than its path.
+func (r *Reaper) StartAs(path string, argv []string, attr *os.ProcAttr) (pid int, end <-chan unix.WaitStatus, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p, err := os.StartProcess(argv[0], argv, attr)
+	p, err := os.StartProcess(path, argv, attr)
 	if err != nil {
 		return 0, nil, err
 	}

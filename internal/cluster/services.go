@@ -1,0 +1,92 @@
+package cluster
+
+import (
+	"fmt"
+	"path"
+	"strconv"
+
+	"holdfast/internal/api"
+)
+
+const (
+	etc        = "/etc/kubernetes"
+	pkiIn      = etc + "/pki/"
+	kube       = "/opt/holdfast/bin/kube"
+	containerd = "unix:/run/containerd/containerd.sock"
+)
+
+// services are what process 1 of a node keeps running.
+func (s *Spec) services(n Node, c *Components, images []string) []api.Service {
+	var all []api.Service
+	server := fmt.Sprintf("tcp:%s:%d", s.Control().Address, apiPort)
+	if n.Index == 1 {
+		all = append(all, s.control(n, server)...)
+	}
+	all = append(all,
+		api.Service{Name: "rules", Once: true, Argv: []string{"/usr/sbin/nft", "-f", etc + "/rules.nft"}},
+		api.Service{Name: "containerd", Argv: []string{"/opt/holdfast/bin/containerd", "--config", etc + "/containerd.toml"}},
+		api.Service{Name: "kubelet", Needs: []string{containerd, server}, Argv: []string{kube, "kubelet",
+			"--config=" + etc + "/kubelet.yaml", "--kubeconfig=" + etc + "/kubelet.conf", "--cert-dir=/var/lib/kubelet/pki",
+			"--hostname-override=" + n.Name, "--node-ip=" + n.Address.String(), "--v=1"}},
+		api.Service{Name: "proxy", Needs: []string{server}, Argv: []string{kube, "kube-proxy", "--config=" + etc + "/proxy.yaml"}},
+	)
+	for _, image := range images {
+		all = append(all, api.Service{Name: "image-" + path.Base(image), Once: true, Needs: []string{containerd}, Argv: []string{
+			"/opt/holdfast/bin/ctr", "--namespace", "k8s.io", "images", "import", "--local", "--platform", "linux/amd64", path.Join("/opt/holdfast/images", image)}})
+	}
+	return all
+}
+
+// control is the control plane.
+func (s *Spec) control(n Node, server string) []api.Service {
+	return []api.Service{
+		{Name: "etcd", Argv: s.etcd(n)},
+		{Name: "apiserver", Argv: s.apiserver(n), Needs: []string{"tcp:127.0.0.1:2379"}},
+		{Name: "controller-manager", Needs: []string{server}, Argv: []string{kube, "kube-controller-manager",
+			"--kubeconfig=" + etc + "/controller-manager.conf",
+			"--authentication-kubeconfig=" + etc + "/controller-manager.conf", "--authorization-kubeconfig=" + etc + "/controller-manager.conf",
+			"--requestheader-client-ca-file=" + pkiIn + "front-proxy-ca.crt", "--client-ca-file=" + pkiIn + "ca.crt",
+			"--bind-address=127.0.0.1", "--use-service-account-credentials=true", "--controllers=*",
+			"--service-account-private-key-file=" + pkiIn + "accounts.key", "--root-ca-file=" + pkiIn + "ca.crt",
+			"--cluster-signing-cert-file=" + pkiIn + "ca.crt", "--cluster-signing-key-file=" + pkiIn + "ca.key",
+			"--allocate-node-cidrs=false", "--profiling=false", "--leader-elect=false"}},
+		{Name: "scheduler", Needs: []string{server}, Argv: []string{kube, "kube-scheduler",
+			"--kubeconfig=" + etc + "/scheduler.conf",
+			"--authentication-kubeconfig=" + etc + "/scheduler.conf", "--authorization-kubeconfig=" + etc + "/scheduler.conf",
+			"--bind-address=127.0.0.1", "--profiling=false", "--leader-elect=false"}},
+		{Name: "approver", Needs: []string{server}, Argv: []string{"/usr/sbin/holdfast-node", api.ApproveWord,
+			etc + "/approver.conf", etc + "/approver.json"}},
+	}
+}
+
+func (s *Spec) etcd(n Node) []string {
+	return []string{kube, "etcd", "--name=" + n.Name, "--data-dir=/var/lib/etcd",
+		"--listen-client-urls=https://127.0.0.1:2379", "--advertise-client-urls=https://127.0.0.1:2379",
+		"--listen-peer-urls=https://127.0.0.1:2380", "--initial-advertise-peer-urls=https://127.0.0.1:2380",
+		"--initial-cluster=" + n.Name + "=https://127.0.0.1:2380",
+		"--client-cert-auth=true", "--trusted-ca-file=" + pkiIn + "etcd-ca.crt", "--cert-file=" + pkiIn + "etcd.crt", "--key-file=" + pkiIn + "etcd.key",
+		"--peer-client-cert-auth=true", "--peer-trusted-ca-file=" + pkiIn + "etcd-ca.crt", "--peer-cert-file=" + pkiIn + "etcd.crt", "--peer-key-file=" + pkiIn + "etcd.key",
+		"--auto-compaction-mode=periodic", "--auto-compaction-retention=1h", "--snapshot-count=10000", "--log-level=warn"}
+}
+
+func (s *Spec) apiserver(n Node) []string {
+	return []string{kube, "kube-apiserver",
+		"--advertise-address=" + n.Address.String(), "--secure-port=" + strconv.Itoa(apiPort),
+		"--etcd-servers=https://127.0.0.1:2379", "--etcd-cafile=" + pkiIn + "etcd-ca.crt",
+		"--etcd-certfile=" + pkiIn + "apiserver-etcd.crt", "--etcd-keyfile=" + pkiIn + "apiserver-etcd.key",
+		"--client-ca-file=" + pkiIn + "ca.crt", "--tls-cert-file=" + pkiIn + "apiserver.crt", "--tls-private-key-file=" + pkiIn + "apiserver.key",
+		"--kubelet-certificate-authority=" + pkiIn + "ca.crt",
+		"--kubelet-client-certificate=" + pkiIn + "apiserver-kubelet.crt", "--kubelet-client-key=" + pkiIn + "apiserver-kubelet.key",
+		"--kubelet-preferred-address-types=InternalIP",
+		"--proxy-client-cert-file=" + pkiIn + "front-proxy.crt", "--proxy-client-key-file=" + pkiIn + "front-proxy.key",
+		"--requestheader-client-ca-file=" + pkiIn + "front-proxy-ca.crt", "--requestheader-allowed-names=front-proxy-client",
+		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group", "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+		"--service-account-key-file=" + pkiIn + "accounts.key", "--service-account-signing-key-file=" + pkiIn + "accounts.key",
+		"--service-cluster-ip-range=" + s.Services.String(),
+		"--authorization-mode=Node,RBAC", "--anonymous-auth=false", "--enable-admission-plugins=NodeRestriction",
+		"--admission-control-config-file=" + etc + "/admission.yaml", "--encryption-provider-config=" + etc + "/encryption.yaml",
+		"--audit-policy-file=" + etc + "/audit.yaml", "--audit-log-path=/var/log/holdfast/audit.jsonl",
+		"--audit-log-maxage=30", "--audit-log-maxbackup=4", "--audit-log-maxsize=64",
+		"--profiling=false", "--allow-privileged=true"}
+}

@@ -1,0 +1,193 @@
+package cluster
+
+import (
+	"bytes"
+	"crypto/rand"
+	"embed"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"text/template"
+
+	"holdfast/internal/atomicfile"
+	"holdfast/internal/input"
+)
+
+//go:embed settings manifests
+var texts embed.FS
+
+// facts are what the texts are filled in with.
+type facts struct {
+	Node           Node
+	Pods, Services netip.Prefix
+	DNS            netip.Addr
+	MTU            int
+	Restricted     bool
+	Pause, CoreDNS string
+}
+
+func (f *Fleet) facts(s *Spec, n Node, c *Components) facts {
+	return facts{Node: n, Pods: s.Pods, Services: s.Services, DNS: s.dns(), MTU: s.Network.MTU,
+		Restricted: f.Restricted, Pause: c.Pause, CoreDNS: c.CoreDNS}
+}
+
+// fill is the text called name with the facts in it.
+func fill(name string, with facts) ([]byte, error) {
+	t, err := template.New(filepath.Base(name)).Option("missingkey=error").ParseFS(texts, name)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	err = t.Execute(&b, with)
+	return b.Bytes(), err
+}
+
+// A folder of files to write for a node. Keys are only their owner's to read, and
+// so is all that is not said to be public.
+type files map[string][]byte
+
+func (f files) put(name string, p pair) { f["pki/"+name+".crt"], f["pki/"+name+".key"] = p.cert, p.key }
+
+// write makes dir hold these files. It is done before the node starts, so what
+// is there already is replaced file by file.
+func (f files) write(dir string) error {
+	for name, content := range f {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		if err := atomicfile.WriteFile(path, content, 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nodeFiles are all that is in a node's /etc/kubernetes.
+func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki, c *Components) (files, error) {
+	out := files{"pki/ca.crt": keys.cluster.pem}
+	with := f.facts(s, n, c)
+	for name, text := range map[string]string{
+		"kubelet.yaml": "settings/kubelet.yaml", "proxy.yaml": "settings/proxy.yaml", "containerd.toml": "settings/containerd.toml",
+		"network/10-pods.conflist": "settings/network.conflist", "rules.nft": "settings/rules.nft",
+	} {
+		var err error
+		if out[name], err = fill(text, with); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range f.Registry.Names {
+		out["registries/"+name+"/hosts.toml"] = f.hosts()
+	}
+	users := map[string]subject{
+		"kubelet.conf": {name: "system:node:" + n.Name, groups: []string{"system:nodes"}},
+		"proxy.conf":   {name: "system:kube-proxy"},
+	}
+	if n.Index == 1 {
+		if err := f.controlFiles(out, s, keys); err != nil {
+			return nil, err
+		}
+		users["controller-manager.conf"] = subject{name: "system:kube-controller-manager"}
+		users["scheduler.conf"] = subject{name: "system:kube-scheduler"}
+		users["approver.conf"] = subject{name: "holdfast:approver"}
+	}
+	for name, user := range users {
+		p, err := keys.cluster.issue(user, f.Now(), leafLife)
+		if err != nil {
+			return nil, err
+		}
+		if out[name], err = kubeconfig(s.Name, s.Server(), keys.cluster.pem, p); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// hosts tells containerd where the registry is (containerd's hosts.md): on the
+// node's own loopback, from where it is carried to the host's.
+func (f *Fleet) hosts() []byte {
+	url := fmt.Sprintf("http://127.0.0.1:%d", f.Registry.Port)
+	return fmt.Appendf(nil, "server = %q\n\n[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\n", url, url)
+}
+
+// controlFiles are those of the control plane.
+func (f *Fleet) controlFiles(out files, s *Spec, keys pki) error {
+	for name, text := range map[string]string{"admission.yaml": "settings/admission.yaml", "audit.yaml": "settings/audit.yaml"} {
+		raw, err := texts.ReadFile(text)
+		if err != nil {
+			return err
+		}
+		out[name] = raw
+	}
+	var err error
+	if out["encryption.yaml"], err = f.encryption(s); err != nil {
+		return err
+	}
+	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	address := s.Control().Address
+	type leaf struct {
+		of *authority
+		subject
+	}
+	for name, l := range map[string]leaf{
+		"apiserver": {keys.cluster, subject{name: "kube-apiserver", ips: []netip.Addr{address, loopback, nth(s.Services, 1)}, dns: []string{
+			"localhost", s.Control().Name, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}}},
+		"apiserver-kubelet": {keys.cluster, subject{name: "holdfast:apiserver"}},
+		"front-proxy":       {keys.frontProxy, subject{name: "front-proxy-client"}},
+		"etcd":              {keys.etcd, subject{name: s.Control().Name, dns: []string{"localhost"}, ips: []netip.Addr{loopback, address}}},
+		"apiserver-etcd":    {keys.etcd, subject{name: "kube-apiserver"}},
+	} {
+		p, err := l.of.issue(l.subject, f.Now(), leafLife)
+		if err != nil {
+			return err
+		}
+		out.put(name, p)
+	}
+	out["pki/etcd-ca.crt"], out["pki/front-proxy-ca.crt"] = keys.etcd.pem, keys.frontProxy.pem
+	for name, file := range map[string]string{"pki/ca.key": "ca.key", "pki/accounts.key": "accounts.key"} {
+		if out[name], err = input.ReadFile(filepath.Join(f.pkiDir(s.Name), file), input.Key); err != nil {
+			return err
+		}
+	}
+	out["approver.json"], err = approverFile(s)
+	return err
+}
+
+// approverFile says which addresses each node has.
+func approverFile(s *Spec) ([]byte, error) {
+	nodes := map[string][]netip.Addr{}
+	for _, n := range s.Nodes {
+		nodes[n.Name] = []netip.Addr{n.Address}
+	}
+	return json.Marshal(nodes)
+}
+
+// encryption is the configuration with the key that secrets are kept under at
+// rest. The key is made once.
+func (f *Fleet) encryption(s *Spec) ([]byte, error) {
+	path := filepath.Join(f.pkiDir(s.Name), "secrets.key")
+	key, err := input.ReadFile(path, input.Key)
+	if errors.Is(err, fs.ErrNotExist) {
+		key = make([]byte, 32)
+		_, _ = rand.Read(key)
+		err = atomicfile.WriteFile(path, key, 0o600)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return marshal(map[string]any{
+		"apiVersion": "apiserver.config.k8s.io/v1", "kind": "EncryptionConfiguration",
+		"resources": []any{map[string]any{
+			"resources": []string{"secrets"},
+			"providers": []any{
+				map[string]any{"secretbox": map[string]any{"keys": []any{map[string]any{"name": "key1", "secret": base64.StdEncoding.EncodeToString(key)}}}},
+				map[string]any{"identity": map[string]any{}},
+			},
+		}},
+	})
+}

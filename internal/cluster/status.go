@@ -1,0 +1,223 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"holdfast/internal/atomicfile"
+	"holdfast/internal/cluster/kubeapi"
+	"holdfast/internal/input"
+)
+
+// A Status is how a cluster is now.
+type Status struct {
+	Name    string       `json:"name"`
+	Created time.Time    `json:"created"`
+	Ready   bool         `json:"ready"` // the API answers and all nodes are ready
+	Server  string       `json:"server"`
+	Version string       `json:"version,omitempty"` // of Kubernetes, as the API says
+	Context string       `json:"context"`
+	Reason  string       `json:"reason,omitempty"` // why it is not ready
+	Nodes   []NodeStatus `json:"nodes"`
+}
+
+// A NodeStatus is how a node is now.
+type NodeStatus struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	Running bool   `json:"running"` // its machine
+	Ready   bool   `json:"ready"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// statusPatience is how long a status waits for the API.
+const statusPatience = 3 * time.Second
+
+// Status tells how the cluster called name is.
+func (f *Fleet) Status(ctx context.Context, name string) (*Status, error) {
+	s, err := f.load(name)
+	if err != nil {
+		return nil, err
+	}
+	st := &Status{Name: s.Name, Created: s.Created, Server: s.Server(), Context: contextName(s.Name), Ready: true}
+	for _, n := range s.Nodes {
+		alive, err := f.Machines.Alive(n.Machine)
+		if err != nil {
+			return nil, err
+		}
+		one := NodeStatus{Name: n.Name, Address: n.Address.String(), Running: alive}
+		if !alive {
+			one.Reason, st.Ready, st.Reason = "its machine does not run", false, "not all machines run"
+		}
+		st.Nodes = append(st.Nodes, one)
+	}
+	if st.Nodes[0].Running {
+		f.ask(ctx, s, st)
+	}
+	return st, nil
+}
+
+// ask fills in what the API says.
+func (f *Fleet) ask(ctx context.Context, s *Spec, st *Status) {
+	ctx, cancel := context.WithTimeout(ctx, statusPatience)
+	defer cancel()
+	refuse := func(err error) { st.Ready, st.Reason = false, err.Error() }
+	client, err := f.reader(s)
+	if err != nil {
+		refuse(err)
+		return
+	}
+	defer client.Close()
+	var version struct {
+		GitVersion string `json:"gitVersion"`
+	}
+	if err := client.Get(ctx, "/version", &version); err != nil {
+		refuse(err)
+		return
+	}
+	st.Version = version.GitVersion
+	for i := range st.Nodes {
+		n := &st.Nodes[i]
+		if err := nodeReady(ctx, client, n.Name); err != nil {
+			st.Ready = false
+			if n.Running {
+				n.Reason = err.Error()
+			}
+			continue
+		}
+		n.Ready = n.Running
+	}
+}
+
+// nodeReady says why a node is not ready.
+func nodeReady(ctx context.Context, client *kubeapi.Client, name string) error {
+	var node struct {
+		Status struct {
+			Conditions []struct {
+				Type, Status, Message string
+			} `json:"conditions"`
+		} `json:"status"`
+	}
+	if err := client.Get(ctx, "/api/v1/nodes/"+name, &node); err != nil {
+		return err
+	}
+	for _, c := range node.Status.Conditions {
+		if c.Type == "Ready" && c.Status == "True" {
+			return nil
+		}
+		if c.Type == "Ready" {
+			return errors.New(strings.TrimSpace(c.Message))
+		}
+	}
+	return errors.New("its kubelet has not reported yet")
+}
+
+// List tells how all clusters are.
+func (f *Fleet) List(ctx context.Context) ([]*Status, error) {
+	names, err := f.names()
+	if err != nil {
+		return nil, err
+	}
+	all := []*Status{}
+	for _, name := range names {
+		st, err := f.Status(ctx, name)
+		if errors.Is(err, ErrNone) {
+			continue // deleted meanwhile, or a folder of something else
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, st)
+	}
+	return all, nil
+}
+
+// Kubeconfig is one for the cluster's administrator.
+func (f *Fleet) Kubeconfig(name string) ([]byte, error) {
+	if _, err := f.load(name); err != nil {
+		return nil, err
+	}
+	raw, err := input.ReadFile(f.kubeconfig(name), input.Document)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cluster %s: its create did not come so far", name)
+	}
+	return raw, err
+}
+
+// admin is a client with the administrator's certificate, which is made and
+// kept with the cluster's kubeconfig.
+func (f *Fleet) admin(s *Spec, keys pki) (*kubeapi.Client, error) {
+	p, err := keys.cluster.issue(subject{name: "holdfast:admin", groups: []string{"holdfast:cluster-admins"}}, f.Now(), leafLife)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := kubeconfig(contextName(s.Name), s.Server(), keys.cluster.pem, p)
+	if err != nil {
+		return nil, err
+	}
+	if err := atomicfile.WriteFile(f.kubeconfig(s.Name), doc, 0o600); err != nil {
+		return nil, err
+	}
+	return kubeapi.New(kubeapi.Config{URL: s.Server(), CA: keys.cluster.pem, Cert: p.cert, Key: p.key})
+}
+
+// reader is a client by the kubeconfig that is kept.
+func (f *Fleet) reader(s *Spec) (*kubeapi.Client, error) {
+	raw, err := f.Kubeconfig(s.Name)
+	if err != nil {
+		return nil, err
+	}
+	c, err := kubeapi.ParseKubeconfig(raw)
+	if err != nil {
+		return nil, err
+	}
+	return kubeapi.New(c)
+}
+
+// Log is the path of what a service of a node said; the machine's own with no
+// service. Services lists those that have said something.
+func (f *Fleet) Log(name, node, service string) (path string, services []string, err error) {
+	s, err := f.load(name)
+	if err != nil {
+		return "", nil, err
+	}
+	n, err := s.node(node)
+	if err != nil {
+		return "", nil, err
+	}
+	dir := f.nodeDir(name, n.Name)
+	logs, err := filepath.Glob(filepath.Join(dir, "var/log/holdfast/*.log"))
+	if err != nil {
+		return "", nil, err
+	}
+	for _, l := range logs {
+		services = append(services, strings.TrimSuffix(filepath.Base(l), ".log"))
+	}
+	path = filepath.Join(dir, "machine.log")
+	if service != "" {
+		path = filepath.Join(dir, "var/log/holdfast", filepath.Base(service)+".log")
+	}
+	if _, err := os.Stat(path); err != nil {
+		return "", services, fmt.Errorf("node %s has no service %.40q: it has %s", n.Name, service, strings.Join(services, ", "))
+	}
+	return path, services, nil
+}
+
+// node finds a node by its name, the first when there is none.
+func (s *Spec) node(name string) (Node, error) {
+	if name == "" {
+		return s.Control(), nil
+	}
+	for _, n := range s.Nodes {
+		if n.Name == name {
+			return n, nil
+		}
+	}
+	return Node{}, fmt.Errorf("cluster %s has no node %.40q", s.Name, name)
+}

@@ -1,0 +1,216 @@
+package container
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/vishvananda/netlink"
+)
+
+// A Network is a bridge of this host with machines on it, and the rules that let
+// them out.
+type Network struct {
+	ID     string       // 8 hexadecimal digits: all names are made of it
+	Subnet netip.Prefix // the host has its first address
+	MTU    int
+	Tree   string // of a node image: its nft, so that the host needs none; "": there never were rules
+}
+
+// insideLink is what a machine calls its link.
+const insideLink = "eth0"
+
+// Gateway is the host's address on the bridge.
+func (n Network) Gateway() netip.Addr { return n.Subnet.Masked().Addr().Next() }
+
+// Address is the one of the machine with this index.
+func (n Network) Address(index int) netip.Prefix {
+	a := n.Gateway()
+	for range index {
+		a = a.Next()
+	}
+	return netip.PrefixFrom(a, n.Subnet.Bits())
+}
+
+func (n Network) bridge() string       { return "hf" + n.ID }
+func (n Network) table() string        { return "holdfast_" + n.ID }
+func (n Network) outside(i int) string { return fmt.Sprintf("hf%s.%d", n.ID, i) }
+
+// Up makes the bridge and its rules, and lets the host forward. It is done again
+// without harm.
+func (n Network) Up() error {
+	link, err := netlink.LinkByName(n.bridge())
+	if isAbsent(err) {
+		link = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: n.bridge(), MTU: n.MTU}}
+		err = netlink.LinkAdd(link)
+	}
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", n.bridge(), err)
+	}
+	if err := errors.Join(netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(n.Gateway(), n.Subnet.Bits()))}), netlink.LinkSetUp(link)); err != nil {
+		return fmt.Errorf("bridge %s: %w", n.bridge(), err)
+	}
+	if err := n.nft(n.rules()); err != nil {
+		return err
+	}
+	return os.WriteFile(forwarding, []byte("1"), 0o644)
+}
+
+const forwarding = "/proc/sys/net/ipv4/ip_forward"
+
+// Forwarding says whether the host forwards by itself, which it must for
+// machines to reach more than it.
+func Forwarding() (bool, error) {
+	raw, err := os.ReadFile(forwarding)
+	return strings.TrimSpace(string(raw)) == "1", err
+}
+
+// StopForwarding puts the host back to not forwarding.
+func StopForwarding() error { return os.WriteFile(forwarding, []byte("0"), 0o644) }
+
+// Down takes bridge and rules away, and what is left of links. What is not
+// there is no error.
+func (n Network) Down() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for _, l := range links {
+		if name := l.Attrs().Name; name == n.bridge() || strings.HasPrefix(name, n.bridge()+".") {
+			if err := netlink.LinkDel(l); err != nil && !isAbsent(err) {
+				problems = append(problems, fmt.Errorf("remove %s: %w", name, err))
+			}
+		}
+	}
+	return errors.Join(append(problems, n.nft("add table inet "+n.table()+"\ndelete table inet "+n.table()+"\n"))...)
+}
+
+// rules let machines out by the host's address, and nobody else in: others of the
+// host's networks could otherwise route to them now that it forwards.
+func (n Network) rules() string {
+	return strings.NewReplacer("TABLE", n.table(), "BRIDGE", n.bridge(), "SUBNET", n.Subnet.Masked().String()).Replace(`
+add table inet TABLE
+delete table inet TABLE
+table inet TABLE {
+	chain out {
+		type nat hook postrouting priority srcnat; policy accept;
+		ip saddr SUBNET oifname != "BRIDGE" masquerade
+	}
+	chain pass {
+		type filter hook forward priority filter; policy accept;
+		iifname "BRIDGE" oifname "BRIDGE" accept
+		oifname "BRIDGE" ct state established,related accept
+		oifname "BRIDGE" drop
+		iifname "BRIDGE" ip saddr != SUBNET drop
+	}
+}
+`)
+}
+
+// nft runs the node image's nft on the host's network.
+func (n Network) nft(rules string) error {
+	if n.Tree == "" {
+		return nil
+	}
+	cmd := exec.Command("/usr/sbin/nft", "-f", "-")
+	cmd.Dir, cmd.Env = "/", []string{"LC_ALL=C"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: n.Tree}
+	cmd.Stdin = strings.NewReader(rules)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("nftables: %w: %s", err, strings.Join(strings.Fields(said.String()), " "))
+	}
+	return nil
+}
+
+// plug puts one end of a new link onto the bridge and the other into the network
+// namespace of pid.
+func (n Network) plug(index, pid int) error {
+	bridge, err := netlink.LinkByName(n.bridge())
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", n.bridge(), err)
+	}
+	name := n.outside(index)
+	if old, err := netlink.LinkByName(name); err == nil {
+		if err := netlink.LinkDel(old); err != nil {
+			return err
+		}
+	}
+	veth := &netlink.Veth{
+		LinkAttrs: netlink.LinkAttrs{Name: name, MTU: n.MTU, MasterIndex: bridge.Attrs().Index},
+		PeerName:  insideLink, PeerNamespace: netlink.NsPid(pid),
+	}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return netlink.LinkSetUp(veth)
+}
+
+func isAbsent(err error) bool {
+	var none netlink.LinkNotFoundError
+	return errors.As(err, &none) || errors.Is(err, syscall.ENODEV)
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+// Taken lists the networks that this host has addresses in or routes to, the
+// default route not among them.
+func Taken() ([]netip.Prefix, error) {
+	var taken []netip.Prefix
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range routes {
+		if r.Dst == nil {
+			continue
+		}
+		if ip, ok := netip.AddrFromSlice(r.Dst.IP); ok {
+			if ones, _ := r.Dst.Mask.Size(); ones > 0 {
+				taken = append(taken, netip.PrefixFrom(ip.Unmap(), ones))
+			}
+		}
+	}
+	return taken, nil
+}
+
+// OutsideMTU is that of the link which the host's default route takes.
+func OutsideMTU() (int, error) {
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range routes {
+		if r.Dst != nil && !r.Dst.IP.IsUnspecified() {
+			continue
+		}
+		if l, err := netlink.LinkByIndex(r.LinkIndex); err == nil {
+			return l.Attrs().MTU, nil
+		}
+	}
+	return 1500, nil // there is no outside
+}
+
+// Bridges counts the networks of container machines that are up.
+func Bridges() (n int, err error) {
+	links, err := netlink.LinkList()
+	for _, l := range links {
+		if name := l.Attrs().Name; l.Type() == "bridge" && bridgeForm.MatchString(name) {
+			n++
+		}
+	}
+	return n, err
+}
+
+var bridgeForm = regexp.MustCompile(`^hf[0-9a-f]{8}$`)
