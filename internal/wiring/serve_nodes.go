@@ -29,7 +29,7 @@ func (s *Services) serveNodes(i Installation, registry http.Handler) error {
 	if err != nil {
 		return fmt.Errorf("registry of nodes: %w", err)
 	}
-	server := &http.Server{Handler: readOnly(registry), ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: quietLog}
+	server := &http.Server{Handler: readingOnly(registry), ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10, ErrorLog: quietLog}
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(l) }()
 	s.ends = append(s.ends, func() error {
@@ -42,8 +42,8 @@ func (s *Services) serveNodes(i Installation, registry http.Handler) error {
 	return nil
 }
 
-// readOnly refuses all that would change something.
-func readOnly(h http.Handler) http.Handler {
+// readingOnly refuses all that would change something.
+func readingOnly(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			http.Error(w, "nodes may read only", http.StatusMethodNotAllowed)
