@@ -69,10 +69,10 @@ lint:
 	$(GO) run $(STATICCHECK) ./...
 
 # Peers beside ours, in turn: wants a quiet machine, and writes docs/benchmarks.md.
-BENCH = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KUBO=$(KUBO) CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
-bench: test-tools build $(KUBO)
+BENCH = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_IGNITION=$(IGNITION) HOLDFAST_TEST_KUBO=$(KUBO) CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
+bench: test-tools build $(KUBO) $(UNSYSTEMD)
 	@$(call install,mmdebstrap zstd)
-	{ $(BENCH) -benchtime 5x ./test/bench && $(BENCH) -benchtime $(RUNS)x ./test/chain && \
+	{ $(BENCH) -benchtime 5x ./test/bench && $(BENCH) -benchtime 7x ./test/ignition && $(BENCH) -benchtime $(RUNS)x ./test/chain && \
 	  $(BENCH) -benchtime 3x ./internal/... || echo FAIL; } | $(GO) run ./test/bench
 RUNS ?= 20
 
