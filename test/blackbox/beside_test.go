@@ -143,8 +143,9 @@ func kept(t *testing.T) io.Writer {
 
 var (
 	uuids = regexp.MustCompile(`(?i)[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}|\b[0-9a-f]{4}-[0-9a-f]{4}\b|\b[0-9a-f]{8}(:[0-9a-f]{8}){3}\b`)
-	// byChance are what a volume's header draws, and what it measures.
-	byChance = regexp.MustCompile(`^luks:\s+(Salt|Digest|AF|Iterations|Time cost|Memory|Threads|UUID|Epoch|[0-9a-f]{2} )`)
+	// byChance are a disk's number, what a volume's header draws, and what it
+	// measures.
+	byChance = regexp.MustCompile(`^PART_ENTRY_DISK=|^luks:\s+(Salt|Digest|AF|Iterations|Time cost|Memory|Threads|UUID|Epoch|[0-9a-f]{2} )`)
 )
 
 // plainly are lines without what is drawn by chance: identifiers that the
