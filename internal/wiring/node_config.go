@@ -53,13 +53,19 @@ func (n NodeConfig) ForMachine(name string, raw []byte) ([]byte, error) {
 	return nil, &spec.InvalidError{Findings: list}
 }
 
-// Render fetches all that a config merges or is replaced by. A machine reads
-// Ignition only, so what is fetched must be that.
-func (n NodeConfig) Render(ctx context.Context, name string, d *spec.Document) (*spec.Rendered, error) {
-	f := fetch.New(fetch.Config{Limit: spec.MaxSize, Total: n.Timeout, Log: n.Log})
+// fetcher takes files of the folder that the config came from.
+func (n NodeConfig) fetcher(limit int64) *fetch.Fetcher {
+	f := fetch.New(fetch.Config{Limit: limit, Total: n.Timeout, Log: n.Log})
 	if n.Root != "" {
 		f.Files = volume.Opener(ignition.Origin{Folder: n.Root})
 	}
+	return f
+}
+
+// Render fetches all that a config merges or is replaced by. A machine reads
+// Ignition only, so what is fetched must be that.
+func (n NodeConfig) Render(ctx context.Context, name string, d *spec.Document) (*spec.Rendered, error) {
+	f := n.fetcher(spec.MaxSize)
 	get := func(ctx context.Context, settings types.Ignition, r types.Resource) ([]byte, error) {
 		var b bytes.Buffer
 		err := f.Fetch(ctx, settings, r, &b)
