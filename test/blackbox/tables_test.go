@@ -23,15 +23,12 @@ func TestTablesAndFilesystemsAreAsUpstreamLeavesThem(t *testing.T) {
 	check(t, err)
 	for _, path := range configs {
 		name := filepath.Base(path)
-		if strings.HasSuffix(name, ".before.ign") {
-			continue
+		raw, err := os.ReadFile(path)
+		check(t, err)
+		if strings.HasSuffix(name, ".before.ign") || bytes.Contains(raw, []byte(`"raid"`)) || bytes.Contains(raw, []byte(`"luks"`)) {
+			continue // arrays and volumes are made in a machine
 		}
 		t.Run(strings.TrimSuffix(name, ".ign"), func(t *testing.T) {
-			raw, err := os.ReadFile(path)
-			check(t, err)
-			if bytes.Contains(raw, []byte(`"raid"`)) || bytes.Contains(raw, []byte(`"luks"`)) {
-				t.Skip("needs md or dm: run make blackbox")
-			}
 			before, err := os.ReadFile(strings.TrimSuffix(path, ".ign") + ".before.ign")
 			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				t.Fatal(err)
