@@ -41,7 +41,7 @@ test:
 	@$(MAKE) --no-print-directory pkcs11
 	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO) $(ORAS) $(SKOPEO) $(UNSYSTEMD)
 	$(TEST) ./test/chain
-	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/kube)
+	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/kube -e test/cluster)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
 
 build:
@@ -55,8 +55,10 @@ KUBE = HOLDFAST_TEST_KUBE=1 $(TEST) -v
 kube:
 	$(KUBE) -run 'Tell' ./test/kube
 
-test-cluster: kube
-	$(KUBE) ./test/kube
+test-cluster: kube build
+	@$(call install,iproute2 nftables)
+	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
+	$(KUBE) -p 1 ./test/kube ./test/cluster
 
 # The HSM's helper holds a vendor's C library: it alone needs a C compiler.
 pkcs11:

@@ -2,9 +2,9 @@ package wiring
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
@@ -46,11 +46,12 @@ func (n NodeConfig) ForMachine(name string, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := n.Minimal(name, raw, d)
-	if err != nil || !slices.ContainsFunc(list, spec.Finding.IsError) {
-		return d.JSON, err
+	if g, err := n.guest(raw); err != nil || g != nil {
+		f, _ := butane.Place(name, raw, []any{"workload"}, 0)
+		f.Problem, f.Want = "what runs is said in another place here", "no attestation, registry or workload"
+		return nil, cmp.Or(err, error(&spec.InvalidError{Findings: []spec.Finding{f}}))
 	}
-	return nil, &spec.InvalidError{Findings: list}
+	return d.JSON, n.possible(name, raw, d)
 }
 
 // fetcher takes files of the folder that the config came from.

@@ -125,7 +125,7 @@ func (r report) firsts() (list []string) {
 const pageText = `# Benchmarks
 
 Measured on {{.Machine}}. Peers run in turn with ours, in the same run; figures are medians, and ratios are
-those of pairs. "make bench" makes this page.
+those of pairs. "make bench" makes this page. What Kubernetes costs to build is [on a page of its own](kubernetes-build.md).
 
 | what | got | at most | held | runs |
 |---|---|---|---|---|
