@@ -60,6 +60,15 @@ var bars = []bar{
 	{"Handshake/proves=false/known=true/clients=16", "over-floor", "full handshake (auth, attest) of a TPM that comes again: processor time over that of its signatures", 2,
 		handshakeLimit},
 	{"PolicyChange", "p99-ms", "ms until a policy that another process set has its effect, compiling included", 1000, ""},
+	{"Provision/empty", "time-ratio", "a config that asks for nothing, time against upstream's engine", 1, ""},
+	{"Provision/empty", "memory-ratio", "the same, peak memory", 0.5, ""},
+	{"Provision/1000x100KB", "time-ratio", "1,000 files of 100 KB from a server, time against upstream's engine", 1, ""},
+	{"Provision/1000x100KB", "memory-ratio", "the same, peak memory", 0.5, ""},
+	{"Provision/2GB", "time-ratio", "a file of 2 GB from a server, time against upstream's engine", 1, ""},
+	{"Provision/2GB", "memory-ratio", "the same, peak memory", 0.5, ""},
+	{"Provision/disk", "time-ratio", "a disk with three partitions and filesystems, time against upstream's engine", 1, ""},
+	{"Provision/disk", "memory-ratio", "the same, peak memory", 0.5, ""},
+	{"EngineSize", "added-MB", "the engine in holdfast-node, in MB", 4, ""},
 	{"Sizes", "uki-MB", "UKI, in MB", 20, ""},
 	{"Sizes", "node-MB", "holdfast-node, in MB", 16, ""},
 }
@@ -82,8 +91,12 @@ type row struct {
 	Held string
 }
 
-func (r report) rows() (list []row) {
+// rows are those of machines' provisioning, or all others.
+func (r report) rows(provisioning bool) (list []row) {
 	for _, b := range bars {
+		if provisioning != (strings.HasPrefix(b.Bench, "Provision/") || b.Bench == "EngineSize") {
+			continue
+		}
 		for _, one := range r.Results {
 			got, ok := one.Metrics[b.Metric]
 			if one.Name != b.Bench || !ok {
@@ -141,7 +154,7 @@ Where the time of a run goes, from the machine's start to each stage's end:
 
 ![a bar for each stage](run-time.svg)
 
-` + peersText + `## All figures
+{{.Provisioning}}` + peersText + `## All figures
 
 | benchmark | figures |
 |---|---|
@@ -154,7 +167,7 @@ func (r report) page() ([]byte, error) {
 		return nil, err
 	}
 	var out bytes.Buffer
-	err = t.Execute(&out, map[string]any{"Machine": r.Machine, "Rows": r.rows(), "Firsts": r.firsts(), "Results": r.Results})
+	err = t.Execute(&out, map[string]any{"Machine": r.Machine, "Rows": r.rows(false), "Provisioning": provisioningText(r.rows(true)), "Firsts": r.firsts(), "Results": r.Results})
 	return out.Bytes(), err
 }
 
