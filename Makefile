@@ -59,6 +59,7 @@ test-cluster: kube build
 	@$(call install,iproute2 nftables)
 	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
 	$(KUBE) -p 1 ./test/kube ./test/cluster
+	$(KUBE) -run Clusters ./test/guide
 
 # The HSM's helper holds a vendor's C library: it alone needs a C compiler.
 pkcs11:
