@@ -75,9 +75,12 @@ type Service struct {
 	Name string   `json:"name"`
 	Argv []string `json:"argv"`
 	Env  []string `json:"env,omitempty"`
-	// Needs are addresses that must answer before it starts: tcp:HOST:PORT or
-	// unix:PATH.
-	Needs []string `json:"needs,omitempty"`
+	// After names those that must have started before: have said so, where they
+	// Notify, as sd_notify(3) has it, or have ended well, where they run Once.
+	After  []string `json:"after,omitempty"`
+	Notify bool     `json:"notify,omitempty"`
 	// Once says that it ends by itself; it is run again only when it fails.
 	Once bool `json:"once,omitempty"`
+	// KeepChildren leaves alone what it started when it ends.
+	KeepChildren bool `json:"keep_children,omitempty"`
 }

@@ -67,6 +67,7 @@ type Components struct {
 	Files   map[string]string
 	Pause   string // names of images in there
 	CoreDNS string
+	Metrics string
 }
 
 // A Registry is where nodes find images, besides those that they have.

@@ -225,9 +225,13 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki, c *Components)
 	}); err != nil {
 		return err
 	}
-	return f.step("give the cluster its rights and its DNS", func() error {
-		for _, name := range []string{"manifests/bootstrap.yaml", "manifests/dns.yaml"} {
-			manifest, err := fill(name, f.facts(s, s.Control(), c))
+	with := f.facts(s, s.Control(), c)
+	if err := with.metrics(keys, f.Now()); err != nil {
+		return err
+	}
+	return f.step("give the cluster its rights, its DNS and its metrics", func() error {
+		for _, name := range []string{"bootstrap", "agent", "dns", "metrics"} {
+			manifest, err := fill("manifests/"+name+".yaml", with)
 			if err != nil {
 				return err
 			}

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"path"
 	"strconv"
 
@@ -9,40 +8,40 @@ import (
 )
 
 const (
-	etc        = "/etc/kubernetes"
-	pkiIn      = etc + "/pki/"
-	kube       = "/opt/holdfast/bin/kube"
-	containerd = "unix:/run/containerd/containerd.sock"
+	etc   = "/etc/kubernetes"
+	pkiIn = etc + "/pki/"
+	kube  = "/opt/holdfast/bin/kube"
 )
 
 // services are what process 1 of a node keeps running.
 func (s *Spec) services(n Node, c *Components, images []string) []api.Service {
 	var all []api.Service
-	server := fmt.Sprintf("tcp:%s:%d", s.Control().Address, apiPort)
+	var server []string // where it is on this node
 	if n.Index == 1 {
-		all = append(all, s.control(n, server)...)
+		all, server = s.control(n), []string{"apiserver"}
 	}
 	all = append(all,
 		api.Service{Name: "rules", Once: true, Argv: []string{"/usr/sbin/nft", "-f", etc + "/rules.nft"}},
-		api.Service{Name: "containerd", Argv: []string{"/opt/holdfast/bin/containerd", "--config", etc + "/containerd.toml"}},
-		api.Service{Name: "kubelet", Needs: []string{containerd, server}, Argv: []string{kube, "kubelet",
+		api.Service{Name: "containerd", Notify: true, KeepChildren: true, Argv: []string{"/opt/holdfast/bin/containerd", "--config", etc + "/containerd.toml"}},
+		api.Service{Name: "kubelet", After: append([]string{"containerd"}, server...), Argv: []string{kube, "kubelet",
 			"--config=" + etc + "/kubelet.yaml", "--kubeconfig=" + etc + "/kubelet.conf", "--cert-dir=/var/lib/kubelet/pki",
 			"--hostname-override=" + n.Name, "--node-ip=" + n.Address.String(), "--v=1"}},
-		api.Service{Name: "proxy", Needs: []string{server}, Argv: []string{kube, "kube-proxy", "--config=" + etc + "/proxy.yaml"}},
+		api.Service{Name: "agent", After: server, Argv: []string{kube, "holdfast-agent", "--kubeconfig=" + etc + "/agent.conf", "--node=" + n.Name}},
+		api.Service{Name: "proxy", After: server, Argv: []string{kube, "kube-proxy", "--config=" + etc + "/proxy.yaml"}},
 	)
 	for _, image := range images {
-		all = append(all, api.Service{Name: "image-" + path.Base(image), Once: true, Needs: []string{containerd}, Argv: []string{
+		all = append(all, api.Service{Name: "image-" + path.Base(image), Once: true, After: []string{"containerd"}, Argv: []string{
 			"/opt/holdfast/bin/ctr", "--namespace", "k8s.io", "images", "import", "--local", "--platform", "linux/amd64", path.Join("/opt/holdfast/images", image)}})
 	}
 	return all
 }
 
 // control is the control plane.
-func (s *Spec) control(n Node, server string) []api.Service {
+func (s *Spec) control(n Node) []api.Service {
 	return []api.Service{
-		{Name: "etcd", Argv: s.etcd(n)},
-		{Name: "apiserver", Argv: s.apiserver(n), Needs: []string{"tcp:127.0.0.1:2379"}},
-		{Name: "controller-manager", Needs: []string{server}, Argv: []string{kube, "kube-controller-manager",
+		{Name: "etcd", Notify: true, Argv: s.etcd(n)},
+		{Name: "apiserver", Notify: true, After: []string{"etcd"}, Argv: s.apiserver(n)},
+		{Name: "controller-manager", After: []string{"apiserver"}, Argv: []string{kube, "kube-controller-manager",
 			"--kubeconfig=" + etc + "/controller-manager.conf",
 			"--authentication-kubeconfig=" + etc + "/controller-manager.conf", "--authorization-kubeconfig=" + etc + "/controller-manager.conf",
 			"--requestheader-client-ca-file=" + pkiIn + "front-proxy-ca.crt", "--client-ca-file=" + pkiIn + "ca.crt",
@@ -50,11 +49,11 @@ func (s *Spec) control(n Node, server string) []api.Service {
 			"--service-account-private-key-file=" + pkiIn + "accounts.key", "--root-ca-file=" + pkiIn + "ca.crt",
 			"--cluster-signing-cert-file=" + pkiIn + "ca.crt", "--cluster-signing-key-file=" + pkiIn + "ca.key",
 			"--allocate-node-cidrs=false", "--profiling=false", "--leader-elect=false"}},
-		{Name: "scheduler", Needs: []string{server}, Argv: []string{kube, "kube-scheduler",
+		{Name: "scheduler", After: []string{"apiserver"}, Argv: []string{kube, "kube-scheduler",
 			"--kubeconfig=" + etc + "/scheduler.conf",
 			"--authentication-kubeconfig=" + etc + "/scheduler.conf", "--authorization-kubeconfig=" + etc + "/scheduler.conf",
 			"--bind-address=127.0.0.1", "--profiling=false", "--leader-elect=false"}},
-		{Name: "approver", Needs: []string{server}, Argv: []string{"/usr/sbin/holdfast-node", api.ApproveWord,
+		{Name: "approver", After: []string{"apiserver"}, Argv: []string{"/usr/sbin/holdfast-node", api.ApproveWord,
 			etc + "/approver.conf", etc + "/approver.json"}},
 	}
 }

@@ -29,11 +29,13 @@ type facts struct {
 	MTU            int
 	Restricted     bool
 	Pause, CoreDNS string
+	Metrics        string // image of metrics-server
+	CA, Cert, Key  string // in base64: whom the API server trusts to serve metrics, and what that has
 }
 
 func (f *Fleet) facts(s *Spec, n Node, c *Components) facts {
 	return facts{Node: n, Pods: s.Pods, Services: s.Services, DNS: s.dns(), MTU: s.Network.MTU,
-		Restricted: f.Restricted, Pause: c.Pause, CoreDNS: c.CoreDNS}
+		Restricted: f.Restricted, Pause: c.Pause, CoreDNS: c.CoreDNS, Metrics: c.Metrics}
 }
 
 // fill is the text called name with the facts in it.
@@ -87,6 +89,7 @@ func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki, c *Components) (files, erro
 	users := map[string]subject{
 		"kubelet.conf": {name: "system:node:" + n.Name, groups: []string{"system:nodes"}},
 		"proxy.conf":   {name: "system:kube-proxy"},
+		"agent.conf":   {name: "holdfast:agent:" + n.Name, groups: []string{"holdfast:agents"}},
 	}
 	if n.Index == 1 {
 		if err := f.controlFiles(out, s, keys); err != nil {

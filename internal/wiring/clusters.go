@@ -70,7 +70,7 @@ func (c ClusterConfig) components(ctx context.Context, i Installation) (*cluster
 			out.Version = p.Version
 		}
 	}
-	for name, to := range map[string]*string{"pause": &out.Pause, "coredns": &out.CoreDNS} {
+	for name, to := range map[string]*string{"pause": &out.Pause, "coredns": &out.CoreDNS, "metrics-server": &out.Metrics} {
 		archive, err := c.Builder.nodeImage(ctx, filepath.Join(c.Images, name))
 		if err != nil {
 			return nil, fmt.Errorf("image %s: %w", name, err)

@@ -11,7 +11,6 @@ import (
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
-	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/plan"
 	"holdfast/internal/ignition/spec"
 )
@@ -33,7 +32,7 @@ func (n NodeConfig) Plan(ctx context.Context, name string, d *spec.Document, on 
 	if err != nil {
 		return nil, err
 	}
-	f := fetch.New(fetch.Config{Total: n.Timeout, Log: n.Log})
+	f := n.fetcher(0)
 	conf := plan.Config{Root: on.Root, Disks: images, KeyFragments: true, Log: n.Log,
 		Fetch: func(ctx context.Context, r types.Resource, w io.Writer) error {
 			return f.Fetch(ctx, whole.Config.Ignition, r, w)

@@ -36,8 +36,8 @@ var modules = []module{
 	},
 	{
 		name: "cni", dir: "cni", upstream: plugins,
-		packages: below(plugins+"/plugins/", "main/bridge", "main/loopback", "main/ptp", "ipam/host-local",
-			"meta/bandwidth", "meta/portmap", "meta/tuning"),
+		packages: append(below(plugins+"/plugins/", "main/bridge", "main/loopback", "main/ptp", "ipam/host-local",
+			"meta/bandwidth", "meta/portmap", "meta/tuning"), "./holdfast-policy"),
 		stamp: func(version string) map[string]string {
 			return map[string]string{plugins + "/pkg/utils/buildversion.BuildVersion": version}
 		},

@@ -29,6 +29,7 @@ const (
 	keptIn     = "/run/holdfast-machine.json"
 	secondWord = "supervise"
 	ownPath    = "/usr/sbin/holdfast-node"
+	searched   = "/opt/holdfast/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 )
 
 // Words says whether args, with the program's name, call this package.
@@ -52,7 +53,7 @@ func Main(words []string) int {
 	var err error
 	if len(words) == 1 && words[0] == secondWord {
 		unix.CloseOnExec(fdAnswer)
-		err = runServices(answer)
+		err = superviseAll(answer)
 	} else {
 		err = enter()
 	}
@@ -91,7 +92,7 @@ func enter() error {
 	if err := os.WriteFile(keptIn, raw, 0o600); err != nil {
 		return err
 	}
-	env := []string{"PATH=/opt/holdfast/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
+	env := []string{"PATH=" + searched, "HOME=/root"}
 	return fmt.Errorf("start %s: %w", ownPath, unix.Exec(ownPath, []string{"holdfast-node", api.ContainerWord, secondWord}, env))
 }
 

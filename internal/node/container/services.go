@@ -4,11 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,13 +25,13 @@ const logs = "/var/log/holdfast"
 const (
 	firstPause = 200 * time.Millisecond
 	lastPause  = 10 * time.Second
-	steady     = 30 * time.Second // that ran so long starts with the first pause again
+	steps      = 6
 	grace      = 8 * time.Second
 	maxLog     = 32 << 20
 )
 
-// runServices keeps the machine's services until it is told to end.
-func runServices(answer *os.File) error {
+// superviseAll keeps the machine's services until it is told to end.
+func superviseAll(answer *os.File) error {
 	raw, err := os.ReadFile(keptIn)
 	if err != nil {
 		return err
@@ -48,120 +47,61 @@ func runServices(answer *os.File) error {
 	defer stop()
 	life, end := context.WithCancel(context.Background())
 	reaper := supervise.NewReaper()
-	var background, services sync.WaitGroup
+	var background sync.WaitGroup
+	defer background.Wait()
+	defer end()
 	background.Go(func() { reaper.Run(life) })
+	var names []string
+	services := make([]supervise.Service, 0, len(m.Services))
+	for _, s := range m.Services {
+		if err := trimLog(s.Name); err != nil {
+			return err
+		}
+		names, services = append(names, s.Name), append(services, serviceOf(s))
+	}
 	for _, r := range m.Relays {
-		if err := relay(ctx, &background, r); err != nil {
-			end()
+		if err := relay(life, &background, r); err != nil {
 			return fmt.Errorf("relay of port %d: %w", r.Port, err)
 		}
 	}
-	for _, s := range m.Services {
-		services.Go(func() { keeper{s, reaper}.keep(ctx) })
+	all, err := supervise.New(supervise.Config{Services: services, Processes: reaper, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	if err != nil {
+		return err
 	}
 	_ = answer.Close()
-	services.Wait()
-	end()
-	background.Wait()
-	return nil
+	return all.Run(ctx, names...)
 }
 
-// A keeper keeps one service running.
-type keeper struct {
-	api.Service
-	processes *supervise.Reaper
+// serviceOf is s as the supervisor has it.
+func serviceOf(s api.Service) supervise.Service {
+	out := supervise.Service{
+		Name: s.Name, Kind: supervise.Simple, After: s.After,
+		Start: []supervise.Command{{Path: s.Argv[0], Args: s.Argv, Verbatim: true}},
+		Process: supervise.Process{
+			Env:    append([]string{"PATH=" + searched, "HOME=/root"}, s.Env...),
+			Stdout: supervise.Output{Kind: supervise.ToAppend, Path: logOf(s.Name)},
+		},
+		Restart: "always", RestartDelay: firstPause, RestartSteps: steps, MaxDelay: lastPause, StopTimeout: grace,
+	}
+	if s.Notify {
+		out.Kind = supervise.Notify
+	}
+	if s.Once {
+		out.Kind, out.Restart, out.RemainAfter = supervise.Oneshot, "on-failure", true
+	}
+	if s.KeepChildren {
+		out.Kill.Mode = "process"
+	}
+	return out
 }
 
-func (k keeper) keep(ctx context.Context) {
-	pause := firstPause
-	for ctx.Err() == nil {
-		for _, address := range k.Needs {
-			awaitAddress(ctx, address)
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		began := time.Now()
-		ok := k.once(ctx)
-		if ok && k.Once {
-			return
-		}
-		if time.Since(began) > steady {
-			pause = firstPause
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, lastPause)
-	}
-}
+func logOf(service string) string { return filepath.Join(logs, service+".log") }
 
-// once runs the program to its end, and says whether that was a good one.
-func (k keeper) once(ctx context.Context) bool {
-	out, err := k.log()
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "holdfast-node: service %s: %v\n", k.Name, err)
-		return false
-	}
-	defer out.Close()
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		return false
-	}
-	defer null.Close()
-	fmt.Fprintf(out, "holdfast-node: %s starts at %s\n", k.Name, time.Now().UTC().Format(time.RFC3339Nano))
-	pid, end, err := k.processes.Start(k.Argv, &os.ProcAttr{
-		Dir: "/", Env: append(os.Environ(), k.Env...), Files: []*os.File{null, out, out}})
-	if err != nil {
-		fmt.Fprintf(out, "holdfast-node: %s: %v\n", k.Name, err)
-		return false
-	}
-	var status unix.WaitStatus
-	select {
-	case status = <-end:
-	case <-ctx.Done():
-		status = endOf(pid, end)
-	}
-	fmt.Fprintf(out, "holdfast-node: %s ended: exit code %d, signal %d\n", k.Name, status.ExitStatus(), status.Signal())
-	return status.Exited() && status.ExitStatus() == 0
-}
-
-func endOf(pid int, end <-chan unix.WaitStatus) unix.WaitStatus {
-	_ = unix.Kill(pid, unix.SIGTERM)
-	select {
-	case status := <-end:
-		return status
-	case <-time.After(grace):
-		_ = unix.Kill(pid, unix.SIGKILL)
-		return <-end
-	}
-}
-
-// log opens the service's log, which begins anew when it has grown large.
-func (k keeper) log() (*os.File, error) {
-	path := filepath.Join(logs, k.Name+".log")
+// trimLog puts a log away that has grown large.
+func trimLog(service string) error {
+	path := logOf(service)
 	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
-		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, err
-		}
+		return os.Rename(path, path+".1")
 	}
-	return os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
-}
-
-// awaitAddress returns when somebody listens at address, or ctx ends.
-func awaitAddress(ctx context.Context, address string) {
-	network, where, _ := strings.Cut(address, ":")
-	var d net.Dialer
-	for ctx.Err() == nil {
-		c, err := d.DialContext(ctx, network, where)
-		if err == nil {
-			_ = c.Close()
-			return
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(25 * time.Millisecond):
-		}
-	}
+	return nil
 }
