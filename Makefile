@@ -40,8 +40,8 @@ test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
 	@$(MAKE) --no-print-directory pkcs11
 	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO) $(ORAS) $(SKOPEO) $(UNSYSTEMD)
-	$(TEST) ./test/chain
-	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/kube -e test/cluster)
+	$(TEST) -p 1 ./test/chain ./test/provision
+	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/provision -e test/kube -e test/cluster)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
 
 build:
@@ -59,6 +59,7 @@ test-cluster: kube build
 	@$(call install,iproute2 nftables)
 	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
 	$(KUBE) -p 1 ./test/kube ./test/cluster
+	$(KUBE) -run Clusters ./test/guide
 
 # The HSM's helper holds a vendor's C library: it alone needs a C compiler.
 pkcs11:
@@ -100,6 +101,7 @@ soak: test-tools build $(KUBO) $(COSIGN)
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
 	HOLDFAST_SOAK=1 $(TEST) -v -run 'HoweverItIsBuilt|TreesOfDpkgDeb|WhatAptChooses' ./test/repro ./internal/deb
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
+	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAPowerCut ./test/provision
 	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImage|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
 
 # An official suite, from a checkout that somebody brings; writes its part of docs/conformance.md.

@@ -29,7 +29,7 @@ const root = "../.."
 
 var chapters = []string{
 	"image", "registry", "sign", "blob", "peers", "run", "broker", "secrets", "evidence", "confidential-containers", "attack",
-	"verify", "policy", "rebuilt", "keep", "node", "metal", "ec2",
+	"verify", "policy", "rebuilt", "keep", "node", "provisioning", "metal", "ec2",
 }
 
 // A step is a command of a chapter, or a file that its reader saves.
