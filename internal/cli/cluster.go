@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/cluster"
+	"holdfast/internal/cluster/components"
 	"holdfast/internal/wiring"
 )
 
@@ -280,7 +281,12 @@ Exit codes: 0 nothing of it is left, 1 failed, or there is no such cluster, 2 us
 func explainCluster(err error) (hint string, ok bool) {
 	var nodes *cluster.NodesError
 	var resolver *wiring.ResolverError
+	var modules *components.ModulesError
 	switch {
+	case errors.As(err, &modules):
+		return modules.Hint(), true
+	case errors.Is(err, components.ErrNoSources):
+		return "run the program from bin/ of a checkout, whose folder kube/ it builds from", true
 	case errors.Is(err, cluster.ErrNone):
 		return `"holdfast cluster list" shows those that there are`, true
 	case errors.As(err, &nodes):

@@ -71,7 +71,9 @@ func (on PlanOn) images(c types.Config) (map[string]string, error) {
 // names says whether a config says anything of a disk or of what is on it. What
 // it finds by a label may be on any disk.
 func names(s types.Storage, device string) bool {
-	is := func(dev string) bool { return strings.HasPrefix(dev, device) || strings.HasPrefix(dev, "/dev/disk/by-") }
+	is := func(dev string) bool {
+		return strings.HasPrefix(dev, device) || strings.HasPrefix(dev, "/dev/disk/by-")
+	}
 	for _, d := range s.Disks {
 		if d.Device == device {
 			return true

@@ -139,3 +139,13 @@ func TestGVisorTellsItsVersion(t *testing.T) {
 		t.Errorf("its shim: got %q, want versions", got)
 	}
 }
+
+func TestGVisorRunsAProgramOnItsOwnKernel(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("makes namespaces: run as root")
+	}
+	runsc := programs(t, "gvisor").Path("runsc")
+	if got := run(t, runsc, "--root", t.TempDir(), "--ignore-cgroups", "--network=none", "do", "/bin/dmesg"); !strings.Contains(got, "Starting gVisor") {
+		t.Errorf("dmesg: got %q, want gVisor's", got)
+	}
+}
