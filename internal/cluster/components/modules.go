@@ -15,7 +15,6 @@ type module struct {
 	tags     []string
 	// stamp gives the variables that tell a program its version.
 	stamp func(version string) map[string]string
-	extra bool // built when asked for by name only
 }
 
 const (
@@ -25,7 +24,7 @@ const (
 )
 
 var modules = []module{
-	{name: "kube", dir: ".", upstream: "k8s.io/kubernetes", packages: []string{"."}, stamp: stampKubernetes},
+	{name: "kube", dir: ".", upstream: "k8s.io/kubernetes", packages: []string{".", "./holdfast-agent"}, stamp: stampKubernetes},
 	{
 		name: "containerd", dir: "containerd", upstream: containerd,
 		packages: below(containerd+"/cmd/", "containerd", "containerd-shim-runc-v2", "ctr"),
@@ -43,7 +42,7 @@ var modules = []module{
 		},
 	},
 	{
-		name: "gvisor", dir: "gvisor", upstream: gvisor, extra: true,
+		name: "gvisor", dir: "gvisor", upstream: gvisor,
 		packages: []string{gvisor + "/runsc", "./containerd-shim-runsc-v1"},
 		stamp: func(version string) map[string]string {
 			return map[string]string{gvisor + "/runsc/version.version": version}
@@ -71,10 +70,10 @@ func stampKubernetes(version string) map[string]string {
 	return vars
 }
 
-// choose finds modules by name; no name stands for all that are not extra.
+// choose finds modules by name; no name stands for all.
 func choose(names []string) ([]module, error) {
 	if len(names) == 0 {
-		return slices.DeleteFunc(slices.Clone(modules), func(m module) bool { return m.extra }), nil
+		return modules, nil
 	}
 	var chosen []module
 	for _, name := range names {
