@@ -19,6 +19,7 @@ COSIGN      = $(STATE)/test/cosign
 ORAS        = $(STATE)/test/oras/oras
 SKOPEO      = $(STATE)/test/skopeo/skopeo
 IGNITION    = $(STATE)/test/ignition/upstream
+UNSYSTEMD   = $(STATE)/test/ignition/without-systemd
 TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_IGNITION=$(IGNITION) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) HOLDFAST_TEST_ORAS=$(ORAS) HOLDFAST_TEST_SKOPEO=$(SKOPEO) CGO_ENABLED=0 \
               $(GO) test -trimpath -count=1 -timeout 30m $(TESTFLAGS)
 FUZZ        = $(GO) run ./test/fuzz
@@ -38,9 +39,9 @@ demo:
 test:
 	@$(MAKE) --no-print-directory -j2 test-tools build
 	@$(MAKE) --no-print-directory pkcs11
-	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO) $(ORAS) $(SKOPEO) $(IGNITION)
-	$(TEST) ./test/chain
-	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/kube)
+	@$(MAKE) --no-print-directory $(KERNEL) $(KUBO) $(ORAS) $(SKOPEO) $(UNSYSTEMD)
+	$(TEST) -p 1 ./test/chain ./test/provision
+	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/provision -e test/kube -e test/cluster)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
 
 build:
@@ -54,10 +55,11 @@ KUBE = HOLDFAST_TEST_KUBE=1 $(TEST) -v
 kube:
 	$(KUBE) -run 'Tell' ./test/kube
 
-test-cluster: kube
+test-cluster: kube build
 	@$(call install,iproute2 nftables)
 	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
-	$(KUBE) ./test/kube
+	$(KUBE) -p 1 ./test/kube ./test/cluster
+	$(KUBE) -run Clusters ./test/guide
 
 # The HSM's helper holds a vendor's C library: it alone needs a C compiler.
 pkcs11:
@@ -70,10 +72,10 @@ lint:
 	$(GO) run $(STATICCHECK) ./...
 
 # Peers beside ours, in turn: wants a quiet machine, and writes docs/benchmarks.md.
-BENCH = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_KUBO=$(KUBO) CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
-bench: test-tools build $(KUBO)
+BENCH = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_IGNITION=$(IGNITION) HOLDFAST_TEST_KUBO=$(KUBO) CGO_ENABLED=0 $(GO) test -trimpath -run '^$$' -bench . -timeout 60m
+bench: test-tools build $(KUBO) $(UNSYSTEMD)
 	@$(call install,mmdebstrap zstd)
-	{ $(BENCH) -benchtime 5x ./test/bench && $(BENCH) -benchtime $(RUNS)x ./test/chain && \
+	{ $(BENCH) -benchtime 5x ./test/bench && $(BENCH) -benchtime 7x ./test/ignition && $(BENCH) -benchtime $(RUNS)x ./test/chain && \
 	  $(BENCH) -benchtime 3x ./internal/... || echo FAIL; } | $(GO) run ./test/bench
 RUNS ?= 20
 
@@ -99,6 +101,7 @@ soak: test-tools build $(KUBO) $(COSIGN)
 	$(GO) test -race -count=1 -timeout 60m ./internal/...
 	HOLDFAST_SOAK=1 $(TEST) -v -run 'HoweverItIsBuilt|TreesOfDpkgDeb|WhatAptChooses' ./test/repro ./internal/deb
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
+	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAPowerCut ./test/provision
 	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImage|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
 
 # An official suite, from a checkout that somebody brings; writes its part of docs/conformance.md.
@@ -111,7 +114,7 @@ conformance:
 # FULL=1 each with every version of the config: hours, so in parts, as
 # FULL=1 RUN='/.*_3.4.0'.
 BLACKBOX = $(if $(FULL),,-test.short) $(if $(RUN),-test.run=$(RUN)) -test.timeout=6h
-blackbox: test-tools build $(KERNEL) $(IGNITION)
+blackbox: test-tools build $(KERNEL) $(UNSYSTEMD)
 	HOLDFAST_BLACKBOX="$(BLACKBOX)" $(TEST) -timeout 7h -v ./test/blackbox
 
 # The IPFS node of others: two minutes of one processor when nothing is built. A
@@ -141,6 +144,11 @@ $(IGNITION):
 	cp -r "$$($(GO) list -m -f '{{.Dir}}' github.com/coreos/ignition/v2)" $(@D)/src && chmod -R u+w $(@D)/src && cd $(@D)/src && \
 	CGO_ENABLED=1 $(GO) test -mod=mod -c -ldflags '-s -w' -o ../blackbox.test ./tests && \
 	CGO_ENABLED=1 $(GO) build -mod=mod -ldflags '-s -w -X github.com/coreos/ignition/v2/internal/distro.selinuxRelabel=false' -o $@ ./internal
+
+# The same where no systemd waits for devices: that package of it is a stand-in.
+$(UNSYSTEMD): $(IGNITION) test/ignition/testdata/systemd.go.txt
+	@cp test/ignition/testdata/systemd.go.txt $(@D)/src/internal/systemd/systemd.go && cd $(@D)/src && CGO_ENABLED=1 \
+	$(GO) build -mod=mod -ldflags '-s -w -X github.com/coreos/ignition/v2/internal/distro.selinuxRelabel=false' -o $@ ./internal
 
 # The program that others sign with: 3.5 minutes of one processor when nothing
 # is built, so make test reads what it wrote, and make soak runs it.

@@ -43,7 +43,7 @@ func TestOnlyAnAdministratorsTokenAdministers(t *testing.T) {
 	ed := b.admin.Key.(ed25519.PrivateKey)
 	_, stranger, err := ed25519.GenerateKey(rand.Reader)
 	check(t, err)
-	now := b.now.Unix()
+	now := b.now.Now().Unix()
 	claims := func(edit func(map[string]any)) map[string]any {
 		c := map[string]any{"role": "admin", "exp": now + 60, "iat": now}
 		if edit != nil {
@@ -178,7 +178,7 @@ func TestBadAdministrationIsExplained(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			m := b.machine()
-			m.token = signed(t, jose.EdDSA, b.admin.Key, map[string]any{"role": "admin", "exp": b.now.Unix() + 60})
+			m.token = signed(t, jose.EdDSA, b.admin.Key, map[string]any{"role": "admin", "exp": b.now.Now().Unix() + 60})
 			status, body := m.call("POST", "/kbs/v0"+test.path, []byte(test.body))
 			if status != http.StatusRequestEntityTooLarge {
 				wantProblem(t, status, body, http.StatusBadRequest, test.kind, "")
@@ -215,10 +215,10 @@ func TestReplacedPolicyHoldsAtOnce(t *testing.T) {
 
 func TestAdminTokensAreShortLived(t *testing.T) {
 	b := newBench(t, nil)
-	*b.now = b.now.Add(time.Hour)
+	b.now.set(b.now.Now().Add(time.Hour))
 	check(t, b.admin.SetResource(t.Context(), "a/b/c", []byte("x")))
 	late := *b.admin
-	then := b.now.Add(-10 * time.Minute)
+	then := b.now.Now().Add(-10 * time.Minute)
 	late.Now = func() time.Time { return then }
 	if err := late.SetResource(t.Context(), "a/b/c", []byte("x")); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Fatalf("got %v, want expired", err)
@@ -250,5 +250,5 @@ func TestCreateNeverReplacesAResource(t *testing.T) {
 
 // adminToken is one of the bench's administrator.
 func (b *bench) adminToken() string {
-	return signed(b.t, jose.EdDSA, b.admin.Key, map[string]any{"role": "admin", "exp": b.now.Unix() + 60})
+	return signed(b.t, jose.EdDSA, b.admin.Key, map[string]any{"role": "admin", "exp": b.now.Now().Unix() + 60})
 }

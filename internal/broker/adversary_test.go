@@ -141,12 +141,12 @@ func TestAUsedAdminTokenStaysUsed(t *testing.T) {
 		c.Dir, c.State, c.AdminKeys, c.TokenKey = b.cfg.Dir, b.cfg.State, b.cfg.AdminKeys, b.cfg.TokenKey
 	}
 	again(newBench(t, same)) // a second process, or the same after its end
-	start := *b.now
+	start := b.now.Now()
 	for range 3 { // what is remembered in memory alone turns over
-		*b.now = b.now.Add(10 * time.Minute)
+		b.now.set(b.now.Now().Add(10 * time.Minute))
 		check(t, b.admin.SetResource(t.Context(), "a/b/d", []byte("x")))
 	}
-	*b.now = start
+	b.now.set(start)
 	again(b)
 }
 

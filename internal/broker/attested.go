@@ -93,7 +93,7 @@ func (b *Broker) readAttested(ctx context.Context, session string) (*api.ProofAt
 	}
 	k, err := readKept(raw)
 	if err != nil {
-		return nil, fmt.Errorf("what session %s proved: %w", session, err)
+		return nil, refuse(http.StatusUnauthorized, kindNoToken, "what the session proved: %w", err)
 	}
 	source, err := b.policyByDigest(ctx, k.head.PolicyVersion, k.head.PolicyDigest)
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -87,17 +88,36 @@ type bench struct {
 	t     testing.TB
 	url   string
 	admin *admin.Client
-	now   *time.Time
+	now   *clock
+}
+
+// A clock is set by a test while the broker, and what it keeps a moment later,
+// read it.
+type clock struct {
+	mu sync.Mutex
+	at time.Time // guarded by mu
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) set(at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = at
 }
 
 func newBench(t testing.TB, edit func(*Config)) *bench {
 	t.Helper()
-	now := time.Now()
+	now := &clock{at: time.Now()}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	check(t, err)
 	cfg := Config{
 		Dir: filepath.Join(t.TempDir(), "broker"), TokenKey: newKey(t), AdminKeys: []crypto.PublicKey{public},
-		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: func() time.Time { return now }, Audience: "this broker", PlainAdminTokens: true,
+		Verifiers: []attest.Verifier{fakeVerifier{}}, Now: now.Now, Audience: "this broker", PlainAdminTokens: true,
 		VerifyReference: func(envelope []byte) (*api.ReferenceValues, error) {
 			var values api.ReferenceValues
 			return &values, json.Unmarshal(envelope, &values)
@@ -114,7 +134,7 @@ func newBench(t testing.TB, edit func(*Config)) *bench {
 	server := httptest.NewServer(b)
 	t.Cleanup(server.Close)
 	client := &admin.Client{URL: server.URL, Key: private, Name: "tester", Now: cfg.Now, Audience: cfg.Audience}
-	return &bench{Broker: b, t: t, url: server.URL, admin: client, now: &now}
+	return &bench{Broker: b, t: t, url: server.URL, admin: client, now: now}
 }
 
 // furnish makes the good path good.

@@ -68,7 +68,7 @@ func TestARollbackByAnotherProcessHoldsInASecondAndIsInTheHistory(t *testing.T) 
 		t.Fatalf("got %d, want a denial", status)
 	}
 	other := openTestState(t, b.cfg.Dir, b.cfg.Now) // as another process has it
-	made, err := other.Rollback(t.Context(), api.ConfigurationKind, "", 1, api.Version{Time: *b.now, Actor: "other"}, acceptable)
+	made, err := other.Rollback(t.Context(), api.ConfigurationKind, "", 1, api.Version{Time: b.now.Now(), Actor: "other"}, acceptable)
 	if err != nil || len(made) != 1 {
 		t.Fatalf("got %v, %v", made, err)
 	}

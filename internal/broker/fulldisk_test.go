@@ -32,7 +32,7 @@ func TestAdministratorsReadWhileTheDiskIsFull(t *testing.T) {
 		t.Errorf("a change: got %v, want that there is no space", err)
 	}
 	const path = "/kbs/v0/holdfast/resources"
-	sum, now := sha256.Sum256(nil), b.now.Unix()
+	sum, now := sha256.Sum256(nil), b.now.Now().Unix()
 	token := signed(t, jose.EdDSA, b.admin.Key, map[string]any{"role": "admin", "aud": "this broker", "iat": now, "exp": now + 60,
 		"jti": randomHex(16), "htm": "GET", "htu": path, "bdh": base64url(sum[:])})
 	b.exchange(t, exchange{method: "GET", path: path, bearer: token, status: http.StatusOK, contentType: "application/json"})

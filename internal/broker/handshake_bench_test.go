@@ -410,7 +410,7 @@ func BenchmarkPolicyChange(b *testing.B) {
 	var all []time.Duration
 	for b.Loop() {
 		for range waves {
-			version, err := other.SetDocument(b.Context(), api.Version{Kind: api.PolicyKind, Name: attestationPolicy, Time: *broker.now, Content: []byte(shipped[attestationPolicy])})
+			version, err := other.SetDocument(b.Context(), api.Version{Kind: api.PolicyKind, Name: attestationPolicy, Time: broker.now.Now(), Content: []byte(shipped[attestationPolicy])})
 			check(b, err)
 			start := time.Now()
 			for held := int64(0); held != version; time.Sleep(time.Millisecond) {

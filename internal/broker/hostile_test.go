@@ -128,14 +128,14 @@ func TestAPolicyStaysInItsPackage(t *testing.T) {
 func TestClockJumpsReleaseNothing(t *testing.T) {
 	ring, prove := proving(t)
 	b := newBench(t, prove)
-	start := *b.now
+	start := b.now.Now()
 	m := released(t, b, ring)
 	waiting := b.machine()
 	waiting.auth()
 	get := func(m *machine) (int, []byte) { return m.call("GET", "/kbs/v0/resource/default/key/x", nil) }
 	bearing := &machine{b: b, key: m.key, token: m.token}
 
-	*b.now = start.Add(365 * 24 * time.Hour)
+	b.now.set(start.Add(365 * 24 * time.Hour))
 	for name, c := range map[string]*machine{"session": {b: b, key: m.key, cookie: m.cookie}, "token": bearing} {
 		if status, body := get(c); status != http.StatusUnauthorized {
 			t.Errorf("%s, a year ahead: got %d %s", name, status, body)
@@ -145,7 +145,7 @@ func TestClockJumpsReleaseNothing(t *testing.T) {
 	wantProblem(t, status, body, http.StatusUnauthorized, kindAttestation, "unknown or has expired")
 	ahead := b.attested() // whose token is of next year
 
-	*b.now = start
+	b.now.set(start)
 	status, body = get(&machine{b: b, key: ahead.key, token: ahead.token})
 	wantProblem(t, status, body, http.StatusUnauthorized, kindToken, "which is yet to come")
 	status, body = get(bearing) // whose time was over
@@ -154,7 +154,7 @@ func TestClockJumpsReleaseNothing(t *testing.T) {
 		t.Errorf("who attests again: got %d %s", status, body)
 	}
 
-	*b.now = start.Add(-time.Hour)
+	b.now.set(start.Add(-time.Hour))
 	status, body = get(&machine{b: b, key: m.key, token: m.token})
 	wantProblem(t, status, body, http.StatusUnauthorized, kindToken, "which is yet to come")
 	late := b.attested()

@@ -40,7 +40,7 @@ type keptHead struct {
 // keptForm begins a record, which is parts after each other from there on.
 const keptForm = 1
 
-var errKept = errors.New("it is not what a broker of this version keeps: attest again")
+var errKept = errors.New("it was kept by another version of this program: attest again")
 
 func (k *keptAttestation) write(room []byte) ([]byte, error) {
 	k.head.Chain = len(k.chain)
@@ -60,7 +60,7 @@ func readKept(raw []byte) (*keptAttestation, error) {
 	k := &keptAttestation{message: p[1], offer: api.ActivationOffer{EKCertificate: p[2], EKPublic: p[3], AKPublic: p[4]},
 		input: p[5], data: p[6], token: string(p[7]), certificate: p[8]}
 	if err := json.Unmarshal(p[0], &k.head); err != nil {
-		return nil, err
+		return nil, errKept
 	}
 	p = p[9:]
 	if k.head.Chain < 0 || k.head.Chain > len(p) {

@@ -150,7 +150,7 @@ func TestTokenAttacksAreNamed(t *testing.T) {
 		claims[name] = value
 		return claims
 	}
-	now, ownKid := b.now.Unix(), kidOf(t, own.Public())
+	now, ownKid := b.now.Now().Unix(), kidOf(t, own.Public())
 	leaf := ca.certify(t, &stranger.PublicKey, false, time.Now())
 	foreignLeaf := newAuthority(t, time.Now()).certify(t, &stranger.PublicKey, false, time.Now())
 	jwk := func(key crypto.PublicKey, chain ...*x509.Certificate) jose.JSONWebKey {
@@ -238,7 +238,7 @@ func TestTokensOutliveTheRotationOfTheirKey(t *testing.T) {
 	m := b.machine()
 	m.auth()
 	m.attest()
-	keys = TokenKeys{Current: TokenKey{Signer: second}, Retired: []RetiredKey{{&first.PublicKey, b.now.Add(10 * time.Minute)}}}
+	keys = TokenKeys{Current: TokenKey{Signer: second}, Retired: []RetiredKey{{&first.PublicKey, b.now.Now().Add(10 * time.Minute)}}}
 	later := b.machine()
 	later.auth()
 	later.attest()
@@ -266,7 +266,7 @@ func TestTokensOutliveTheRotationOfTheirKey(t *testing.T) {
 		}
 	}
 	check(t, func() error { _, err := b.tokens.issue(ear.Result{TEE: "tpm"}); return err }())
-	keys.Retired[0].Until = *b.now
+	keys.Retired[0].Until = b.now.Now()
 	status, body := b.show(m, m.token)
 	wantProblem(t, status, body, http.StatusUnauthorized, kindToken, "it was not signed by this broker, which has no key")
 	if status, _ := b.show(later, later.token); status != http.StatusOK {

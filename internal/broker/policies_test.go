@@ -62,7 +62,7 @@ func TestARollbackDoesNotBringBackAPolicyThatDoesNotCompile(t *testing.T) {
 	b := newBench(t, nil)
 	b.furnish()
 	imported := openTestState(t, b.cfg.Dir, b.cfg.Now)
-	_, err := imported.SetDocument(t.Context(), api.Version{Kind: api.PolicyKind, Name: "resource", Time: *b.now, Content: []byte("no policy")})
+	_, err := imported.SetDocument(t.Context(), api.Version{Kind: api.PolicyKind, Name: "resource", Time: b.now.Now(), Content: []byte("no policy")})
 	check(t, err)
 	check(t, b.admin.SetResourcePolicy(t.Context(), []byte(policy.Resource)))
 	if _, err := b.admin.Rollback(t.Context(), api.Rollback{Kind: api.PolicyKind, Version: 1}); err == nil || !strings.Contains(err.Error(), "policy resource.rego") {

@@ -192,10 +192,10 @@ func TestABrokerStartedSinceProvesTheRelease(t *testing.T) {
 	if list := first.proofs(); len(list) != 2 || list[0].Session != list[1].Session {
 		t.Errorf("got %+v, want two proofs of one session", list)
 	}
-	*second.now = second.now.Add(time.Hour) // and another session's record makes it be forgotten
-	check(t, second.state.KeepAttested(t.Context(), "another", []byte("{}"), *second.now, 10, nil))
+	second.now.set(second.now.Now().Add(time.Hour)) // and another session's record makes it be forgotten
+	check(t, second.state.KeepAttested(t.Context(), "another", []byte("{}"), second.now.Now(), 10, nil))
 	second.wantDecided()
-	*second.now = second.now.Add(-time.Hour)
+	second.now.set(second.now.Now().Add(-time.Hour))
 	status, body := later.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	wantProblem(t, status, body, http.StatusUnauthorized, kindNoToken, "attest again")
 }
@@ -217,7 +217,7 @@ func TestTheLatestProofsAreKept(t *testing.T) {
 	m := released(t, b, ring)
 	first := b.proofs()[0].ID
 	for range 4 {
-		*b.now = b.now.Add(time.Second)
+		b.now.set(b.now.Now().Add(time.Second))
 		m.fetch()
 	}
 	list := b.proofs()
@@ -265,7 +265,7 @@ func TestWhatSessionsProvedIsBounded(t *testing.T) {
 	if len(kept) != 3 {
 		t.Errorf("got %d records, want 3", len(kept))
 	}
-	*b.now = b.now.Add(time.Hour)
+	b.now.set(b.now.Now().Add(time.Hour))
 	m := b.machine()
 	m.auth()
 	m.attest()

@@ -187,7 +187,7 @@ func TestStatementThatDoesNotCount(t *testing.T) {
 			return bytes.Replace(aRebuild(t, g.keys["bob"], nil), []byte(`"signatures":[`), []byte(`"signatures":[],"x":[`), 1)
 		}, "unknown field"},
 		"expired": {func(g *guild) []byte {
-			at := g.now.Add(-time.Second)
+			at := g.now.Now().Add(-time.Second)
 			return aRebuild(t, g.keys["bob"], func(r *rebuilt.Rebuild) { r.Until = &at })
 		}, "it was good until"},
 		"a first build's provenance": {func(g *guild) []byte {
@@ -233,12 +233,12 @@ func resigned(t testing.TB, key crypto.Signer, edit func(string) string) []byte 
 
 func TestRebuildCountsUntilItExpires(t *testing.T) {
 	g := newGuild(t)
-	at := g.now.Add(time.Minute)
+	at := g.now.Now().Add(time.Minute)
 	check(t, g.load(aRebuild(t, g.keys["alice"], nil)))
 	check(t, g.load(aRebuild(t, g.keys["bob"], func(r *rebuilt.Rebuild) { r.Until = &at })))
 	g.wantCount(2)
 	m := g.attested()
-	*g.now = at
+	g.now.set(at)
 	g.wantCount(1)
 	status, body := m.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	wantProblem(t, status, body, http.StatusForbidden, kindDenied, "was rebuilt by 1 of alice, bob, carol; 2 are required")

@@ -45,14 +45,14 @@ func TestSessionsEnd(t *testing.T) {
 	b.furnish()
 	m := b.machine()
 	m.auth()
-	*b.now = b.now.Add(6 * time.Minute)
+	b.now.set(b.now.Now().Add(6 * time.Minute))
 	status, body := m.call("POST", "/kbs/v0/attest", m.attestation())
 	wantProblem(t, status, body, http.StatusUnauthorized, kindAttestation, "unknown or has expired")
 
 	m = b.machine()
 	m.auth()
 	m.attest()
-	*b.now = b.now.Add(6 * time.Minute)
+	b.now.set(b.now.Now().Add(6 * time.Minute))
 	status, body = m.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	wantProblem(t, status, body, http.StatusUnauthorized, kindToken, "expired")
 	m.token = ""
@@ -105,14 +105,14 @@ func TestFullBrokerSaysWhenToComeBack(t *testing.T) {
 	first, second := b.machine(), b.machine()
 	first.auth()
 	first.attest()
-	*b.now = b.now.Add(time.Minute)
+	b.now.set(b.now.Now().Add(time.Minute))
 	second.auth()
 	status, body := second.call("POST", "/kbs/v0/attest", second.attestation())
 	wantProblem(t, status, body, http.StatusServiceUnavailable, kindAttestation, "limit of 1 attested sessions")
 	if got := second.header.Get("Retry-After"); got != "240" {
 		t.Errorf("got Retry-After %q, want 240", got)
 	}
-	*b.now = b.now.Add(4*time.Minute + time.Second)
+	b.now.set(b.now.Now().Add(4*time.Minute + time.Second))
 	third := b.machine()
 	third.auth()
 	third.attest()
@@ -141,7 +141,7 @@ func TestWhoComesTooOftenWaits(t *testing.T) {
 	if got := again.header.Get("Retry-After"); got != "60" {
 		t.Errorf("got Retry-After %q, want 60", got)
 	}
-	*b.now = b.now.Add(time.Minute)
+	b.now.set(b.now.Now().Add(time.Minute))
 	b.machine().auth()
 }
 

@@ -27,7 +27,7 @@ func TestRevokedImageIsDeniedAtOnceAndTold(t *testing.T) {
 		t.Fatalf("got %d %s", status, body)
 	}
 	check(t, b.admin.SetStanding(t.Context(), api.ImageStanding{UKI: guestValues.UKI, Revoked: &api.ImageRevocation{Reason: "its redis can be talked into giving keys"}}))
-	told := "image guest (sha256:aa) was revoked at " + b.now.UTC().Format(time.RFC3339) + ": its redis can be talked into giving keys"
+	told := "image guest (sha256:aa) was revoked at " + b.now.Now().UTC().Format(time.RFC3339) + ": its redis can be talked into giving keys"
 	status, body := m.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	wantProblem(t, status, body, http.StatusForbidden, kindDenied, told)
 	fresh := b.machine()
@@ -85,7 +85,7 @@ func TestImageIsTrustedUntilItsTime(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, nil)
-			at := b.now.Add(time.Minute).UTC().Truncate(time.Second)
+			at := b.now.Now().Add(time.Minute).UTC().Truncate(time.Second)
 			limit(b, at)
 			check(t, b.admin.Allow(t.Context(), initDataDigest, []string{"default/key/x"}))
 			check(t, b.admin.SetResource(t.Context(), "default/key/x", []byte("the key")))
@@ -93,7 +93,7 @@ func TestImageIsTrustedUntilItsTime(t *testing.T) {
 			if status, body := m.call("GET", "/kbs/v0/resource/default/key/x", nil); status != http.StatusOK {
 				t.Fatalf("before: %d %s", status, body)
 			}
-			*b.now = at
+			b.now.set(at)
 			told := "image guest (sha256:aa) was good until " + at.Format(time.RFC3339)
 			status, body := m.call("GET", "/kbs/v0/resource/default/key/x", nil)
 			wantProblem(t, status, body, http.StatusForbidden, kindDenied, told)
@@ -103,7 +103,7 @@ func TestImageIsTrustedUntilItsTime(t *testing.T) {
 			wantProblem(t, status, body, http.StatusUnauthorized, kindAttestation, told)
 
 			// A clock that is set back is believed again.
-			*b.now = at.Add(-time.Second)
+			b.now.set(at.Add(-time.Second))
 			if status, body := m.call("GET", "/kbs/v0/resource/default/key/x", nil); status != http.StatusOK {
 				t.Errorf("set back: %d %s", status, body)
 			}

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
@@ -62,7 +64,7 @@ func (a *app) brokerKey() *cobra.Command {
 			return err
 		}
 		if err := b.MakeKept(ctx, path); err != nil {
-			return fmt.Errorf("key %s: %w", path, err)
+			return fmt.Errorf("key %s: %w", path, withoutHSM(err))
 		}
 		return a.answer(map[string]string{"key": path}, func(w io.Writer) { fmt.Fprintf(w, "made %s, which never leaves the HSM\n", path) })
 	})
@@ -71,7 +73,7 @@ func (a *app) brokerKey() *cobra.Command {
 func (a *app) listKept(ctx context.Context, b *admin.Client) error {
 	keys, err := b.KeptKeys(ctx)
 	if err != nil {
-		return fmt.Errorf("key: %w", err)
+		return fmt.Errorf("key: %w", withoutHSM(err))
 	}
 	return a.answer(keys, func(w io.Writer) {
 		for _, k := range keys {
@@ -82,4 +84,13 @@ func (a *app) listKept(ctx context.Context, b *admin.Client) error {
 			fmt.Fprintf(w, "%-8s %-4s %s  %q\n", k.Class, k.Type, stays, k.Label)
 		}
 	})
+}
+
+// withoutHSM says what it means that a broker does not serve an HSM's paths.
+func withoutHSM(err error) error {
+	var answer *admin.RefusedError
+	if errors.As(err, &answer) && answer.Status == http.StatusNotFound {
+		return fmt.Errorf("the broker names no HSM (holdfast broker hsm does): %w", err)
+	}
+	return err
 }

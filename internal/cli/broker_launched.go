@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -38,9 +39,9 @@ Exit codes: 0 done, 1 failed, 2 usage.`,
 	c.Flags().StringVar(&w.base, "add-to", "", "signed reference values to add to")
 	c.Flags().StringVar(&w.out, "out", "", "file to write")
 	c.Flags().StringVar(&w.snp, "snp-measurement", "", "launch measurement, 96 hex digits")
-	c.Flags().StringToStringVar(&w.tcb, "snp-minimum", nil, "least security patch levels: bootloader, tee, snp, microcode, and fmc on Turin")
+	c.Flags().Var(pairs{&w.tcb}, "snp-minimum", "least security patch levels: bootloader, tee, snp, microcode, and fmc on Turin")
 	c.Flags().StringVar(&w.mrtd, "tdx-mrtd", "", "MRTD, 96 hex digits")
-	c.Flags().StringToStringVar(&w.rtmrs, "tdx-rtmr", nil, "NUMBER=VALUE; 1 and 2 at least")
+	c.Flags().Var(pairs{&w.rtmrs}, "tdx-rtmr", "NUMBER=VALUE; 1 and 2 at least")
 	c.Flags().StringSliceVar(&w.statuses, "tdx-status", nil, "Intel's words for platforms that will do (default: UpToDate)")
 	_ = c.MarkFlagRequired("out") // the flag is there
 	c.RunE = func(cmd *cobra.Command, args []string) error {
@@ -91,4 +92,24 @@ func (w launchWords) launch(name string) (wiring.Launch, error) {
 		l.TDX = []api.TDXReference{{MRTD: w.mrtd, RTMRs: w.rtmrs, TCBStatus: w.statuses}}
 	}
 	return l, nil
+}
+
+// pairs are NAME=VALUE,… into a map, each name once.
+type pairs struct{ into *map[string]string }
+
+func (p pairs) Type() string   { return "NAME=VALUE,…" }
+func (p pairs) String() string { return "" }
+
+func (p pairs) Set(text string) error {
+	if *p.into == nil {
+		*p.into = map[string]string{}
+	}
+	for pair := range strings.SplitSeq(text, ",") {
+		name, value, ok := strings.Cut(pair, "=")
+		if _, twice := (*p.into)[name]; !ok || name == "" || twice {
+			return fmt.Errorf("%.40q: want NAME=VALUE, each name once", pair)
+		}
+		(*p.into)[name] = value
+	}
+	return nil
 }

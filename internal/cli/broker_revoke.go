@@ -99,7 +99,12 @@ func endOf(word string) (*time.Time, error) {
 		return nil, nil
 	}
 	for _, form := range []string{time.RFC3339, time.DateOnly} {
-		if at, err := time.Parse(form, word); err == nil {
+		at, err := time.Parse(form, word)
+		switch {
+		case err != nil:
+		case !at.After(time.Now()):
+			return nil, usageError{fmt.Errorf("--until %s: that is past", word)}
+		default:
 			return &at, nil
 		}
 	}

@@ -35,6 +35,11 @@ refused.`,
 	c.Flags().StringArrayVar(&change.Withdraw, "withdraw", nil, "digest of a configuration that would not be authorised; may be repeated")
 	broker := a.brokerFlags(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 1 && !cmd.Flags().Changed("kind") {
+			if _, err := policyKind(args[0]); err == nil { // the one that ships judges its own kind of decisions
+				change.Kind = args[0]
+			}
+		}
 		if _, err := policyKind(change.Kind); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/deb"
 	"holdfast/internal/enc"
 	"holdfast/internal/gocmd"
+	"holdfast/internal/ignition/admit"
 	"holdfast/internal/ignition/spec"
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
@@ -117,7 +118,7 @@ func explainLock(err error) (code int, hint string, ok bool) {
 func isRefusal(err error) bool {
 	var answer *admin.RefusedError
 	var signature *deb.SignatureError
-	for _, target := range []error{transport.ErrDigest, transport.ErrEncrypted, enc.ErrMAC, enc.ErrNoKey, sign.ErrUnsigned, sign.ErrUntrusted} {
+	for _, target := range []error{transport.ErrDigest, transport.ErrEncrypted, enc.ErrMAC, enc.ErrNoKey, sign.ErrUnsigned, sign.ErrUntrusted, admit.ErrRefused} {
 		if errors.Is(err, target) {
 			return true
 		}

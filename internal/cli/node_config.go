@@ -19,7 +19,7 @@ func (a *app) nodeVerbs() *cobra.Command {
 }
 
 func (a *app) nodeConfigVerbs() *cobra.Command {
-	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender(), a.nodeConfigPlan())
+	return group("config", "Check, translate and merge configs in Ignition and Butane", a.nodeConfigCheck(), a.nodeConfigConvert(), a.nodeConfigMerge(), a.nodeConfigRender(), a.nodeConfigInitData(), a.nodeConfigPlan(), a.nodeConfigSign())
 }
 
 // readNodeConfig reads FILE, or standard input for "-".
@@ -65,8 +65,8 @@ cannot do, which has no systemd: units with directives outside the subset, Tang
 servers, kernel arguments, files where the root is read-only. That is what "run
 --ignition" wants, and what a config of the variant holdfast is judged by.
 
-Exit codes: 0 valid, with or without warnings; 3 not valid; 1 it cannot be read;
-2 usage.`,
+Exit codes: 0 valid, with or without warnings; 3 not valid, or not signed by the
+key; 1 it cannot be read; 2 usage.`,
 		Example: "  holdfast node config check machine.bu\n  holdfast node config check machine.ign --for minimal --json",
 		Args:    cobra.ExactArgs(1),
 	}

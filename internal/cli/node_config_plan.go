@@ -56,7 +56,7 @@ or the config is not valid, 1 cannot be read or fetched, 2 usage.`,
 		if err != nil {
 			return err
 		}
-		p, err := wiring.NodeConfig{Files: files, Timeout: timeout}.Plan(cmd.Context(), args[0], d, on)
+		p, err := wiring.NodeConfig{Files: files, Root: rootOf(args[0]), Timeout: timeout}.Plan(cmd.Context(), args[0], d, on)
 		if err != nil {
 			return err
 		}

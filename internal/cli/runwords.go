@@ -26,6 +26,9 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		Disks: f.disks, Kept: f.kept,
 		Detached: f.detach, Remove: f.rm, Keep: f.detach && !f.rm, Journal: f.detach && f.log == "file",
 	}
+	if name := filepath.Base(r.Kept); r.Name == "" && r.Kept != "" && wiring.CheckName(name) == nil {
+		r.Name = name // it is part of the configuration where there are secrets
+	}
 	if r.Name == "" {
 		r.Name = "run-" + strings.ToLower(rand.Text()[:6])
 	}

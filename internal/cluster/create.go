@@ -100,7 +100,7 @@ func (f *Fleet) bringUp(ctx context.Context, s *Spec) error {
 	if err := f.bootstrap(ctx, s, keys, c); err != nil {
 		return err
 	}
-	if err := f.awaitNodes(ctx, s, keys); err != nil {
+	if err := f.awaitReady(ctx, s, keys); err != nil {
 		return err
 	}
 	s.Ready = true
@@ -285,8 +285,12 @@ func (f *Fleet) await(ctx context.Context, s *Spec, patience time.Duration, node
 	}
 }
 
-// awaitNodes waits until all nodes are ready.
-func (f *Fleet) awaitNodes(ctx context.Context, s *Spec, keys pki) error {
+// firstAccount is what a pod of somebody who says nothing runs as. The
+// controller-manager makes it when it has come so far.
+const firstAccount = "/api/v1/namespaces/default/serviceaccounts/default"
+
+// awaitReady waits until all nodes are ready and pods can be made.
+func (f *Fleet) awaitReady(ctx context.Context, s *Spec, keys pki) error {
 	client, err := f.admin(s, keys)
 	if err != nil {
 		return err
@@ -300,7 +304,33 @@ func (f *Fleet) awaitNodes(ctx context.Context, s *Spec, keys pki) error {
 			})
 		})
 	}
+	g.Go(func() error {
+		return f.step("wait for the first service account", func() error {
+			return f.await(ctx, s, nodePatience, s.Nodes[:1], func(ctx context.Context) error { return client.Get(ctx, firstAccount, nil) })
+		})
+	})
+	g.Go(func() error {
+		return f.step("wait for the cluster's DNS", func() error {
+			return f.await(ctx, s, nodePatience, s.Nodes[:1], func(ctx context.Context) error { return dnsAnswers(ctx, client) })
+		})
+	})
 	return g.Wait()
+}
+
+// dnsAnswers says why no pod of the cluster's DNS is ready.
+func dnsAnswers(ctx context.Context, client *kubeapi.Client) error {
+	var d struct {
+		Status struct {
+			Available int `json:"availableReplicas"`
+		} `json:"status"`
+	}
+	if err := client.Get(ctx, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", &d); err != nil {
+		return err
+	}
+	if d.Status.Available == 0 {
+		return errors.New("no pod of the cluster's DNS is ready")
+	}
+	return nil
 }
 
 // publish writes the cluster's kubeconfig, and merges it into the one that

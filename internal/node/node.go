@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,6 +61,7 @@ type machine struct {
 	background sync.WaitGroup
 	configuration
 	link Link
+	ends []func() // of what goes on beside the workload
 }
 
 // patience is how long the host may take to read the last words.
@@ -96,6 +98,7 @@ func live(ctx context.Context, c Config, r *reporter) (exit api.ExitDetail, err 
 	m := &machine{Config: c, reporter: r, processes: supervise.NewReaper()}
 	defer m.background.Wait()
 	defer cancel()
+	defer m.endAll()
 	err = safely(func() error {
 		if err := m.begin(); err != nil {
 			return err
@@ -108,6 +111,13 @@ func live(ctx context.Context, c Config, r *reporter) (exit api.ExitDetail, err 
 		return err
 	})
 	return exit, err
+}
+
+// endAll ends what goes on beside the workload, the latest first.
+func (m *machine) endAll() {
+	for _, end := range slices.Backward(m.ends) {
+		end()
+	}
 }
 
 // safely turns a panic into an error: process 1 must end the machine in order.

@@ -16,6 +16,9 @@ type Provision struct {
 	Processes *supervise.Reaper
 	Stage     func(name, text, digest string)
 	Log       func(line string) // to the console
+	// AtEnd is for what goes on beside the workload: it is called, before
+	// anything else ends, when that has ended.
+	AtEnd func(func())
 }
 
 func (m *machine) provision(ctx context.Context) (text, digest string, err error) {
@@ -23,7 +26,7 @@ func (m *machine) provision(ctx context.Context) (text, digest string, err error
 		return "", "", errors.New("the configuration has an Ignition config, and this machine image applies none")
 	}
 	p := Provision{Ignition: m.ignition, Digest: string(oci.SHA256(m.document)), Processes: m.processes, Stage: m.Stage,
-		Log: func(line string) { m.line("%s", line) }}
+		Log: func(line string) { m.line("%s", line) }, AtEnd: func(end func()) { m.ends = append(m.ends, end) }}
 	text, err = m.Config.Provision(ctx, p)
 	return text, string(oci.SHA256(m.ignition)), err
 }

@@ -63,6 +63,9 @@ func (p *Policy) has(rule string) bool {
 }
 
 func parse(m Module) (*ast.Module, error) {
+	if strings.TrimSpace(m.Text) == "" {
+		return nil, &CompileError{Name: m.Name, Text: "it is empty"}
+	}
 	parsed, err := ast.ParseModuleWithOpts(m.Name, m.Text, ast.ParserOptions{
 		RegoVersion: Language(m.Text), Capabilities: capabilities(), ProcessAnnotation: true,
 	})

@@ -18,7 +18,7 @@ import (
 type setup struct {
 	Path       string
 	Limits     []Limit             `json:",omitempty"`
-	UMask      int                 `json:",omitempty"`
+	UMask      *int                `json:",omitempty"`
 	Nice       *int                `json:",omitempty"`
 	OOMScore   *int                `json:",omitempty"`
 	NoNewPrivs bool                `json:",omitempty"`
@@ -26,7 +26,7 @@ type setup struct {
 }
 
 func (p Process) needsLauncher() bool {
-	return len(p.Limits) > 0 || p.UMask != 0 || p.Nice != nil || p.OOMScore != nil || p.NoNewPrivs
+	return len(p.Limits) > 0 || p.UMask != nil || p.Nice != nil || p.OOMScore != nil || p.NoNewPrivs
 }
 
 // launcher is the command line that calls Launch.
@@ -76,8 +76,8 @@ func (s setup) apply() error {
 			return fmt.Errorf("nice %d: %w", *s.Nice, err)
 		}
 	}
-	if s.UMask != 0 {
-		unix.Umask(s.UMask)
+	if s.UMask != nil {
+		unix.Umask(*s.UMask)
 	}
 	if err := become(s.Credential); err != nil {
 		return err

@@ -21,9 +21,9 @@ type outputs struct {
 
 func newOutputs(p Process, line func(string)) (o *outputs, err error) {
 	o = &outputs{}
-	umask := p.UMask
-	if umask == 0 {
-		umask = 0o022
+	umask := 0o022
+	if p.UMask != nil {
+		umask = *p.UMask
 	}
 	if o.stdout, err = p.Stdout.open(umask); err != nil {
 		return nil, err

@@ -26,7 +26,8 @@ type Process struct {
 	User, Group string
 	Groups      []string // beside those that the user has
 	Limits      []Limit
-	UMask       int // 0: 0022
+	UMask       *int   // nil: 0022
+	LogName     string // of its lines; empty: the service's
 	Nice        *int
 	OOMScore    *int
 	NoNewPrivs  bool

@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,7 +45,7 @@ func (s *Supervisor) newRun(u *unit) (r *run, err error) {
 	if err = u.Process.prepare(r.id); err != nil {
 		return r, err
 	}
-	if r.out, err = newOutputs(u.Process, func(line string) { s.Sink(u.Name, line) }); err != nil {
+	if r.out, err = newOutputs(u.Process, func(line string) { s.Sink(cmp.Or(u.Process.LogName, u.Name), line) }); err != nil {
 		return r, err
 	}
 	if r.group, err = newGroup(s.Cgroup, u.Name); err != nil {

@@ -226,13 +226,26 @@ func TestNothingOfAServiceIsLeft(t *testing.T) {
 		if _, err := fmt.Sscan(word, &pid); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
-			t.Errorf("process %d is still there: %v", pid, err)
-		}
+		gone(t, pid)
 	}
 	if s := b.status("a"); s.State != Failed || s.Result != resultTimeout {
 		t.Errorf("got %+v, want a timeout", s)
 	}
+}
+
+// gone wants a process dead and soon buried.
+func gone(t *testing.T, pid int) {
+	t.Helper()
+	for late := time.Now().Add(5 * time.Second); time.Now().Before(late); time.Sleep(5 * time.Millisecond) {
+		if errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			return
+		}
+		if raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil && !strings.Contains(string(raw), ") Z ") {
+			t.Errorf("process %d is still there: %s", pid, raw)
+			return
+		}
+	}
+	t.Errorf("process %d was never buried", pid)
 }
 
 func TestAStopTakesThoseThatNeedIt(t *testing.T) {
@@ -286,9 +299,9 @@ func TestLimitsAndUsersAreSet(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root may become another user: run this as root")
 	}
-	score := 500
+	score, mask := 500, 0o077
 	b := supervise(t, "a", Service{Name: "a", Kind: Oneshot, RemainAfter: true,
-		Process: Process{User: "nobody", UMask: 0o077, OOMScore: &score, NoNewPrivs: true, Limits: []Limit{{Resource: syscall.RLIMIT_NOFILE, Soft: 77, Hard: 99}}},
+		Process: Process{User: "nobody", UMask: &mask, OOMScore: &score, NoNewPrivs: true, Limits: []Limit{{Resource: syscall.RLIMIT_NOFILE, Soft: 77, Hard: 99}}},
 		Start:   sh("echo $(id -un) $(umask) $(ulimit -Sn) $(ulimit -Hn) $(cat /proc/self/oom_score_adj) $(grep NoNewPrivs /proc/self/status) $USER")})
 	b.reaches("a", Active)
 	b.says("a: nobody 0077 77 99 500 NoNewPrivs: 1 nobody")
@@ -306,9 +319,7 @@ func TestACgroupHoldsWhatLeavesItsSession(t *testing.T) {
 	if _, err := fmt.Sscanf(b.wrote()[0], "a: %d", &pid); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Kill(pid, 0); !errors.Is(err, unix.ESRCH) {
-		t.Errorf("process %d is still there: %v", pid, err)
-	}
+	gone(t, pid)
 	if _, err := os.Stat(filepath.Join(base, "a")); err == nil {
 		t.Error("the group is still there")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"holdfast/internal/broker/state"
@@ -59,4 +60,25 @@ func (i Installation) mustOpen(r BrokerReport, checkOnly bool) error {
 	}
 	n := r.Needs[0]
 	return fmt.Errorf("%w: master %s is needed for %d resources: %s", ErrOtherMaster, n.ID, n.Resources, n.Why)
+}
+
+// notLost refuses to begin with a first master where the folder of masters is
+// gone, or is not mounted, and resources rest on one that was in it: what is
+// sealed under another would be lost when it comes back.
+func (i Installation) notLost(ctx context.Context) error {
+	if found, err := filepath.Glob(filepath.Join(i.Masters(), "*.json")); err != nil || len(found) > 0 {
+		return err
+	}
+	if _, err := os.Stat(filepath.Join(i.Broker(), state.File)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	kept, err := state.Open(ctx, state.Config{Dir: i.Broker(), Sealer: state.Keyless{}})
+	if err != nil {
+		return err
+	}
+	needs, err := lacking(ctx, kept, state.Keyless{})
+	if err = errors.Join(err, kept.Close()); err != nil || len(needs) == 0 {
+		return err
+	}
+	return fmt.Errorf("%s has no master key, and %d resources need master %s: bring it back", i.Masters(), needs[0].Resources, needs[0].ID)
 }

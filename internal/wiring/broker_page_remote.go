@@ -28,6 +28,7 @@ type RemoteWatch struct {
 	mu   sync.Mutex
 	dir  string    // has a copy of the log; it and all below are guarded by mu
 	size int64     // of the copy
+	most int64     // maxLog, but in tests
 	at   time.Time // when it was as the broker's
 	sum  audit.Report
 	of   int64 // the size of the copy that sum is about
@@ -35,6 +36,9 @@ type RemoteWatch struct {
 
 // freshFor is how long the copy of a log is taken for the broker's.
 const freshFor = 2 * time.Second
+
+// maxLog bounds the copy: a broker that lies may tell without an end.
+const maxLog = 1 << 30
 
 // WatchRemote has c read. Roots are those of who signs the log's checkpoints.
 func WatchRemote(c *admin.Client, roots *x509.CertPool) (*RemoteWatch, error) {
@@ -46,7 +50,7 @@ func WatchRemote(c *admin.Client, roots *x509.CertPool) (*RemoteWatch, error) {
 	client.Transport = readOnly{client.Transport}
 	own := *c
 	own.HTTP = &client
-	return &RemoteWatch{Client: &own, roots: roots, dir: dir}, nil
+	return &RemoteWatch{Client: &own, roots: roots, dir: dir, most: maxLog}, nil
 }
 
 // Close forgets what was read.
@@ -107,12 +111,16 @@ func (w *RemoteWatch) follow(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(f, log)
+	n, err := io.Copy(f, io.LimitReader(log, w.most-w.size))
 	w.size += n
-	if err = errors.Join(err, f.Close()); err == nil {
-		w.at = time.Now()
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
 	}
-	return err
+	if w.size >= w.most {
+		return fmt.Errorf("broker %s: its audit log has %d bytes or more: the pages at the broker itself show it", w.URL, w.most)
+	}
+	w.at = time.Now()
+	return nil
 }
 
 // Verify checks the whole log. That its end is missing cannot be seen from

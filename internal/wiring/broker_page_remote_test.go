@@ -122,3 +122,21 @@ func TestALogThatWasSetBackIsReadAnew(t *testing.T) {
 		t.Errorf("got %+v, %v", report, err)
 	}
 }
+
+func TestALogWithoutAnEndIsNotRead(t *testing.T) {
+	w, owner := remote(t)
+	for range 3 {
+		if err := owner.SetResource(t.Context(), "default/key/x", []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.most = 600
+	for range 2 {
+		if _, err := w.Verify(t.Context()); err == nil || !strings.Contains(err.Error(), "600 bytes or more") {
+			t.Errorf("got %v", err)
+		}
+	}
+	if info, err := os.Stat(w.copy()); err != nil || info.Size() > 600 {
+		t.Errorf("the copy: %v, %v", info, err)
+	}
+}

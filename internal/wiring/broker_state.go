@@ -30,6 +30,9 @@ const stateWait = time.Minute
 func (i Installation) openState(log *slog.Logger) (*brokerState, error) {
 	ctx, stop := context.WithTimeout(context.Background(), stateWait)
 	defer stop()
+	if err := i.notLost(ctx); err != nil {
+		return nil, fmt.Errorf("open the keys that seal resources: %w", err)
+	}
 	v, err := i.openVault(ctx, log)
 	if err != nil {
 		return nil, fmt.Errorf("open the keys that seal resources: %w", err)

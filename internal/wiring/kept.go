@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -59,6 +60,43 @@ func (s *session) manufacture(ctx context.Context) error {
 	}
 	return atomicfile.WriteFile(whole, nil, 0o600)
 }
+
+// listening is where a run's services are. The machine's configuration names
+// them, and is to be the same the next time.
+type listening struct {
+	Registry string `json:"registry"`
+	Broker   string `json:"broker"`
+}
+
+func (s *session) listen() listening {
+	at := listening{s.registryAddress(), "127.0.0.1:0"}
+	if s.Kept == "" {
+		return at
+	}
+	raw, err := input.ReadFile(s.keptListen(), input.Document)
+	if err != nil {
+		return at // the first time
+	}
+	var kept listening
+	if json.Unmarshal(raw, &kept) != nil || kept.Registry == "" || kept.Broker == "" {
+		return at
+	}
+	return kept
+}
+
+func (s *session) keepListen() error {
+	if s.Kept == "" {
+		return nil
+	}
+	port := func(n uint16) string { return fmt.Sprintf("127.0.0.1:%d", n) }
+	raw, err := json.Marshal(listening{port(s.services.registry.port), port(s.services.broker.port)})
+	if err != nil {
+		return err
+	}
+	return atomicfile.WriteFile(s.keptListen(), raw, 0o600)
+}
+
+func (s *session) keptListen() string { return filepath.Join(s.Kept, "services.json") }
 
 func (s *session) keptVariables() string { return filepath.Join(s.Kept, qemu.VarsFile) }
 

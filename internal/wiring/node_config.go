@@ -2,9 +2,9 @@ package wiring
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
@@ -46,20 +46,27 @@ func (n NodeConfig) ForMachine(name string, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := n.Minimal(name, raw, d)
-	if err != nil || !slices.ContainsFunc(list, spec.Finding.IsError) {
-		return d.JSON, err
+	if g, err := n.guest(raw); err != nil || g != nil {
+		f, _ := butane.Place(name, raw, []any{"workload"}, 0)
+		f.Problem, f.Want = "what runs is said in another place here", "no attestation, registry or workload"
+		return nil, cmp.Or(err, error(&spec.InvalidError{Findings: []spec.Finding{f}}))
 	}
-	return nil, &spec.InvalidError{Findings: list}
+	return d.JSON, n.possible(name, raw, d)
+}
+
+// fetcher takes files of the folder that the config came from.
+func (n NodeConfig) fetcher(limit int64) *fetch.Fetcher {
+	f := fetch.New(fetch.Config{Limit: limit, Total: n.Timeout, Log: n.Log})
+	if n.Root != "" {
+		f.Files = volume.Opener(ignition.Origin{Folder: n.Root})
+	}
+	return f
 }
 
 // Render fetches all that a config merges or is replaced by. A machine reads
 // Ignition only, so what is fetched must be that.
 func (n NodeConfig) Render(ctx context.Context, name string, d *spec.Document) (*spec.Rendered, error) {
-	f := fetch.New(fetch.Config{Limit: spec.MaxSize, Total: n.Timeout, Log: n.Log})
-	if n.Root != "" {
-		f.Files = volume.Opener(ignition.Origin{Folder: n.Root})
-	}
+	f := n.fetcher(spec.MaxSize)
 	get := func(ctx context.Context, settings types.Ignition, r types.Resource) ([]byte, error) {
 		var b bytes.Buffer
 		err := f.Fetch(ctx, settings, r, &b)

@@ -1,8 +1,13 @@
 package wiring
 
 import (
+	"fmt"
+	"slices"
+
+	"holdfast/internal/api"
 	"holdfast/internal/ignition/butane"
 	"holdfast/internal/ignition/spec"
+	"holdfast/internal/oci"
 	"holdfast/internal/wiring/provision"
 )
 
@@ -18,7 +23,7 @@ func (n NodeConfig) Minimal(name string, raw []byte, d *spec.Document) ([]spec.F
 		if d.Butane {
 			list[i], issue.Line = butane.Place(name, raw, issue.Path, issue.Line)
 		} else {
-			list[i] = spec.Place(name, raw, issue.Path)
+			list[i] = spec.Place(name, d.JSON, issue.Path)
 		}
 		list[i].Problem = issue.Text()
 		if issue.Warning {
@@ -31,3 +36,41 @@ func (n NodeConfig) Minimal(name string, raw []byte, d *spec.Document) ([]spec.F
 // IsOurs says whether a text is Butane of the variant that Holdfast machines
 // alone understand.
 func IsOurs(raw []byte) bool { return butane.Variant(raw) == butane.Holdfast }
+
+// possible is an *spec.InvalidError for a config that no machine image can apply.
+func (n NodeConfig) possible(name string, raw []byte, d *spec.Document) error {
+	list, err := n.Minimal(name, raw, d)
+	if err != nil || !slices.ContainsFunc(list, spec.Finding.IsError) {
+		return err
+	}
+	return &spec.InvalidError{Findings: list}
+}
+
+// guest is what a config of our variant says beside Ignition; nil for others.
+func (n NodeConfig) guest(raw []byte) (*api.GuestConfig, error) {
+	if !IsOurs(raw) {
+		return nil, nil
+	}
+	return butane.Config{Files: n.Files}.Guest(raw)
+}
+
+// InitData writes the init-data document of a config of our variant: all that a
+// machine measures of it.
+func (n NodeConfig) InitData(name string, raw []byte) (document []byte, digest string, err error) {
+	d, err := n.Read(name, raw)
+	if err != nil {
+		return nil, "", err
+	}
+	g, err := n.guest(raw)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", name, err)
+	}
+	if g == nil {
+		return nil, "", fmt.Errorf("%s: says of no workload: want the Butane variant %s with workload, registry and attestation", name, butane.Holdfast)
+	}
+	if err := n.possible(name, raw, d); err != nil {
+		return nil, "", err
+	}
+	document, err = initDataWith(*g, d.JSON)
+	return document, string(oci.SHA256(document)), err
+}

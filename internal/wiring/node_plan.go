@@ -11,7 +11,6 @@ import (
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
-	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/plan"
 	"holdfast/internal/ignition/spec"
 )
@@ -33,7 +32,7 @@ func (n NodeConfig) Plan(ctx context.Context, name string, d *spec.Document, on 
 	if err != nil {
 		return nil, err
 	}
-	f := fetch.New(fetch.Config{Total: n.Timeout, Log: n.Log})
+	f := n.fetcher(0)
 	conf := plan.Config{Root: on.Root, Disks: images, KeyFragments: true, Log: n.Log,
 		Fetch: func(ctx context.Context, r types.Resource, w io.Writer) error {
 			return f.Fetch(ctx, whole.Config.Ignition, r, w)
@@ -72,7 +71,9 @@ func (on PlanOn) images(c types.Config) (map[string]string, error) {
 // names says whether a config says anything of a disk or of what is on it. What
 // it finds by a label may be on any disk.
 func names(s types.Storage, device string) bool {
-	is := func(dev string) bool { return strings.HasPrefix(dev, device) || strings.HasPrefix(dev, "/dev/disk/by-") }
+	is := func(dev string) bool {
+		return strings.HasPrefix(dev, device) || strings.HasPrefix(dev, "/dev/disk/by-")
+	}
 	for _, d := range s.Disks {
 		if d.Device == device {
 			return true

@@ -238,11 +238,15 @@ func (s *session) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+	at := s.listen()
 	s.services, err = s.Installation.Serve(s.ring, ServeConfig{
-		RegistryListen: s.registryAddress(), BrokerListen: "127.0.0.1:0", TLS: true,
+		RegistryListen: at.Registry, BrokerListen: at.Broker, TLS: true,
 		RegistryDir: s.path("registry"), RegistryReadOnly: true, Log: s.Log, // the workload can reach it
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return s.keepListen()
 }
 
 // registryAddress is the same for the same image: the machine is told of it in

@@ -18,6 +18,7 @@ import (
 
 	"holdfast/internal/access"
 	"holdfast/internal/api"
+	"holdfast/internal/attest"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/follow"
@@ -90,6 +91,9 @@ func (s *Services) start(i Installation, c ServeConfig) error {
 	}
 	if err := b.Check(context.Background()); err != nil {
 		return fmt.Errorf("open broker: %w", err)
+	}
+	if _, err := (&tpmVerifier{installation: i, trust: c.TPMs}).verifier(); err != nil && !errors.Is(err, attest.ErrEndorsement) {
+		return err
 	}
 	config := registry.Config{Dir: or(c.RegistryDir, i.Registry()), ReadOnly: c.RegistryReadOnly, Logger: c.Log}
 	if err := s.startRegistry(i, c, config); err != nil {
@@ -182,7 +186,7 @@ func (i Installation) newBroker(ring *keys.Ring, trust TPMTrust, evidence Eviden
 	if err != nil {
 		return nil, nil, err
 	}
-	tpms := &tpmVerifier{installation: i, trust: trust}
+	tpms := &tpmVerifier{installation: i, trust: trust, log: log}
 	config := broker.Config{
 		Administrators: admins.Get, Audience: BrokerAudience(ring), Issuer: BrokerAudience(ring),
 		Dir: i.Broker(), State: kept, TokenKeys: tokens.Get,

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -42,6 +43,7 @@ func (i Installation) TPMTrust() string { return filepath.Join(i.dir, "tpm-trust
 type tpmVerifier struct {
 	installation Installation
 	trust        TPMTrust
+	log          *slog.Logger // of what machines are not told; nil discards
 
 	mu      sync.Mutex // guards all below
 	current *verify.Verifier
@@ -57,7 +59,7 @@ func (v *tpmVerifier) TEE() string { return tpm.TEE }
 func (v *tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
 	verifier, err := v.verifier()
 	if err != nil {
-		return nil, err
+		return nil, v.unreadable(err)
 	}
 	return verifier.Begin(request)
 }
@@ -67,9 +69,20 @@ func (v *tpmVerifier) Begin(request api.RequestParams) (attest.Session, error) {
 func (v *tpmVerifier) Resume(request api.RequestParams, kept []byte) (attest.Session, error) {
 	verifier, err := v.verifier()
 	if err != nil {
-		return nil, err
+		return nil, v.unreadable(err)
 	}
 	return verifier.Resume(request, kept)
+}
+
+// unreadable keeps the names of files here from strangers.
+func (v *tpmVerifier) unreadable(err error) error {
+	if errors.Is(err, attest.ErrEndorsement) { // nobody is trusted yet
+		return err
+	}
+	if v.log != nil {
+		v.log.Error("no TPM is believed", "error", err)
+	}
+	return errors.New("this broker cannot read whose TPMs it trusts: its log says why")
 }
 
 // above is what stands between a TPM's certificate and a root that is trusted

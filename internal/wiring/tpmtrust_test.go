@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,8 +122,16 @@ func TestFilesThatAreNoTrustAreNamed(t *testing.T) {
 		}
 		i.put(t, name, []byte(data))
 		v := &tpmVerifier{installation: i, trust: TPMTrust{Makers: name != "a.pem"}}
-		if _, err := v.Begin(api.RequestParams{}); err == nil {
-			t.Errorf("%s was taken", name)
+		if _, err := v.Begin(api.RequestParams{}); err == nil || strings.Contains(err.Error(), i.TPMTrust()) {
+			t.Errorf("%s: a machine is told %v, want a refusal that names no folder here", name, err)
+		}
+		ring, err := i.Ring(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = i.Serve(ring, ServeConfig{RegistryListen: "127.0.0.1:0", BrokerListen: "127.0.0.1:0", TPMs: v.trust})
+		if err == nil {
+			t.Errorf("%s: it was served", name)
 		}
 	}
 }

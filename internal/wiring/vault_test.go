@@ -315,3 +315,36 @@ func TestTheMasterMayMoveToTheHSM(t *testing.T) {
 		t.Errorf("got %q, %v", value, err)
 	}
 }
+
+// A folder of masters that is gone, or is not mounted, makes no other master.
+func TestLostMastersAreAskedForAndNotMadeAnew(t *testing.T) {
+	i, err := Open(t.TempDir())
+	check(t, err)
+	ring, err := i.Ring(t.Context())
+	check(t, err)
+	set := func(name string) error {
+		client, err := i.Admin(ring)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		return client.SetResource(t.Context(), name, []byte("value"))
+	}
+	check(t, set("default/key/a"))
+	away := i.Masters() + ".away"
+	check(t, os.Rename(i.Masters(), away))
+	for _, mounted := range []bool{false, true} { // an empty folder is no better
+		if mounted {
+			check(t, os.MkdirAll(i.Masters(), 0o700))
+		}
+		if err := set("default/key/b"); err == nil || !strings.Contains(err.Error(), "1 resources need master") {
+			t.Errorf("got %v, want the master asked for", err)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(i.Masters(), "*")); len(left) > 0 {
+		t.Errorf("made were %q", left)
+	}
+	check(t, os.Remove(i.Masters()))
+	check(t, os.Rename(away, i.Masters()))
+	check(t, set("default/key/b"))
+}

@@ -114,15 +114,14 @@ func boot(t *testing.T, image, initrd string) map[string]string {
 	check(t, err)
 	qemu.Stderr = os.Stderr
 	check(t, qemu.Start())
-	results := read(t, out)
+	results := verdicts(t, io.TeeReader(out, kept(t)))
 	check(t, qemu.Wait())
 	return results
 }
 
-// read also keeps all that was said, where somebody asked for it.
-func read(t *testing.T, out io.Reader) map[string]string {
+// verdicts are of what was said.
+func verdicts(t *testing.T, out io.Reader) map[string]string {
 	t.Helper()
-	out = io.TeeReader(out, kept(t))
 	results := map[string]string{}
 	scan := bufio.NewScanner(out)
 	scan.Buffer(nil, 1<<20)

@@ -3,6 +3,7 @@ package blackbox
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,10 +34,13 @@ func TestUpstreamsOwnTestsPassOnLoopDevices(t *testing.T) {
 	args := []string{"--mount", tests, "-test.v", "-test.parallel", "2", "-test.skip", "/.*(luks|vfat)"}
 	cmd := exec.CommandContext(t.Context(), "unshare", append(args, asked()...)...)
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=1497398400", "PATH="+bin+":"+wrappers+":"+os.Getenv("PATH"))
-	out, err := cmd.CombinedOutput()
+	var out bytes.Buffer
+	cmd.Stdout = io.MultiWriter(&out, kept(t))
+	cmd.Stderr = cmd.Stdout
+	err = cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	judge(t, read(t, bytes.NewReader(out)))
+	judge(t, verdicts(t, &out))
 }

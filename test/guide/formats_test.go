@@ -18,6 +18,7 @@ import (
 	"holdfast/internal/access"
 	"holdfast/internal/api"
 	"holdfast/internal/attack"
+	"holdfast/internal/ignition/report"
 	"holdfast/internal/upstream"
 )
 
@@ -157,5 +158,14 @@ func TestExampleRulesAndUpstreamsAreRead(t *testing.T) {
 	}
 	if prefix, ok := s.Prefix("registry.corp.example:443"); !ok || prefix != "corp" {
 		t.Errorf("got %q", prefix)
+	}
+}
+
+func TestExampleReportOfProvisioningIsWhole(t *testing.T) {
+	text := page(t, "ignition-report.md")
+	var r report.Report
+	strictly(t, examples(text, "json")[0], &r)
+	if r.Version != report.Version || r.Status != report.Failed || len(r.Stages) != 2 || r.Failure.Path == "" || r.Previous == nil {
+		t.Errorf("the example reads as %+v", r)
 	}
 }

@@ -29,7 +29,7 @@ const root = "../.."
 
 var chapters = []string{
 	"image", "registry", "sign", "blob", "peers", "run", "broker", "secrets", "evidence", "confidential-containers", "attack",
-	"verify", "policy", "rebuilt", "keep", "node",
+	"verify", "policy", "rebuilt", "keep", "node", "provisioning", "metal", "ec2",
 }
 
 // A step is a command of a chapter, or a file that its reader saves.
@@ -119,9 +119,10 @@ func needs(t *testing.T, steps []step) {
 func lacks(command string) error {
 	word, rest, _ := strings.Cut(command, " ")
 	switch {
+	case word == "mcopy" || strings.Contains(command, "mkfs.fat "):
+		return errors.Join(installed("mcopy"), installed("mkfs.fat"))
 	case word == "openssl" || word == "skopeo" || word == "softhsm2-util":
-		_, err := exec.LookPath(word)
-		return err
+		return installed(word)
 	case strings.HasPrefix(rest, "attack "):
 		return swtpm.Installed()
 	case strings.HasPrefix(rest, "run "):
@@ -132,6 +133,11 @@ func lacks(command string) error {
 		return errors.Join(err, swtpm.Installed())
 	}
 	return nil
+}
+
+func installed(tool string) error {
+	_, err := exec.LookPath(tool)
+	return err
 }
 
 // A reader has a home, with the checkout in it, and works in an empty folder.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -31,69 +32,208 @@ type zero struct{}
 
 func (zero) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
-// config asks for n files of a size.
-func config(b *testing.B, server string, n, size int) string {
-	b.Helper()
+// downloads asks for n files of a size.
+func downloads(server string, n, size int) map[string]any {
 	files := make([]map[string]any, n)
 	for i := range files {
 		files[i] = map[string]any{"path": fmt.Sprintf("/d/%d", i), "contents": map[string]string{"source": fmt.Sprintf("%s/%d/%d", server, size, i)}}
 	}
-	raw, err := json.Marshal(map[string]any{"ignition": map[string]string{"version": "3.4.0"}, "storage": map[string]any{"files": files}})
-	if err != nil {
-		b.Fatal(err)
+	return map[string]any{"files": files}
+}
+
+// partitions are three with filesystems, on an empty disk.
+func partitions(disk string) map[string]any {
+	parts, systems := []map[string]any{}, []map[string]any{}
+	for i, format := range []string{"ext4", "btrfs", "swap"} {
+		parts = append(parts, map[string]any{"number": i + 1, "label": format, "sizeMiB": 160})
+		systems = append(systems, map[string]any{"device": fmt.Sprintf("%sp%d", disk, i+1), "format": format, "wipeFilesystem": true})
 	}
+	return map[string]any{"disks": []map[string]any{{"device": disk, "wipeTable": true, "partitions": parts}}, "filesystems": systems}
+}
+
+func write(b *testing.B, storage map[string]any) string {
+	b.Helper()
+	raw, err := json.Marshal(map[string]any{"ignition": map[string]string{"version": "3.4.0"}, "storage": storage})
+	must(b, err)
 	path := filepath.Join(b.TempDir(), "config.ign")
-	if err := os.WriteFile(path, raw, 0o600); err != nil {
-		b.Fatal(err)
-	}
+	must(b, os.WriteFile(path, raw, 0o600))
 	return path
 }
 
-// run is how long the stages took together, and the most memory of one.
-func run(b *testing.B, engine, config, root string) (time.Duration, int64) {
+func must(b *testing.B, err error) {
 	b.Helper()
-	start, most, dir := time.Now(), int64(0), b.TempDir()
-	for _, stage := range []string{"fetch", "files"} {
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// cost is what stages took together, and the most memory of one.
+type cost struct {
+	seconds map[string]float64 // by stage
+	memory  float64
+}
+
+func (c cost) total() (s float64) {
+	for _, v := range c.seconds {
+		s += v
+	}
+	return s
+}
+
+// run runs the stages, with programs for a kernel that reads no tables first in
+// the path.
+func run(b *testing.B, engine, config, root string, stages []string) cost {
+	b.Helper()
+	c, dir := cost{seconds: map[string]float64{}}, b.TempDir()
+	stubs, err := filepath.Abs("../blackbox/testdata/bin")
+	must(b, err)
+	for _, stage := range stages {
 		cmd := exec.Command(engine, "-platform", "file", "-stage", stage, "-root", root, "-log-to-stdout",
 			"-config-cache", filepath.Join(dir, "config"), "-neednet", filepath.Join(dir, "net"), "-state-file", filepath.Join(dir, "state"))
-		cmd.Env = append(os.Environ(), "IGNITION_CONFIG_FILE="+config, "IGNITION_SYSTEM_CONFIG_DIR="+dir)
+		cmd.Env = append(os.Environ(), "IGNITION_CONFIG_FILE="+config, "IGNITION_SYSTEM_CONFIG_DIR="+dir, "PATH="+stubs+":"+os.Getenv("PATH"))
+		start := time.Now()
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.Fatalf("%s: %v\n%s", stage, err, tail(out))
 		}
-		most = max(most, cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss*1024)
+		c.seconds[stage] = time.Since(start).Seconds()
+		c.memory = max(c.memory, float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)*1024)
 	}
-	return time.Since(start), most
+	return c
 }
 
 // Both engines in turn, on the same config from the same server.
-func BenchmarkBesideUpstream(b *testing.B) {
+func BenchmarkProvision(b *testing.B) {
 	upstream, ours := needs(b)
 	server := httptest.NewServer(http.HandlerFunc(zeros))
 	defer server.Close()
 	for _, c := range []struct {
 		name    string
 		n, size int
-	}{{"nothing", 0, 0}, {"1000x100KB", 1000, 100_000}, {"1x2GB", 1, 2_000_000_000}} {
+	}{{"empty", 0, 0}, {"1000x100KB", 1000, 100_000}, {"2GB", 1, 2_000_000_000}} {
 		b.Run(c.name, func(b *testing.B) {
-			path := config(b, server.URL, c.n, c.size)
-			var times [2]time.Duration
-			var memory [2]int64
-			for b.Loop() {
-				for i, engine := range []string{upstream, ours} {
-					root := b.TempDir()
-					took, most := run(b, engine, path, root)
-					times[i] += took
-					memory[i] = max(memory[i], most)
-					if err := os.RemoveAll(root); err != nil {
-						b.Fatal(err)
-					}
-				}
-			}
-			b.ReportMetric(0, "ns/op")
-			for i, who := range []string{"upstream", "ours"} {
-				b.ReportMetric(float64(times[i].Milliseconds())/float64(b.N), who+"-ms")
-				b.ReportMetric(float64(memory[i])/1e6, who+"-MB")
-			}
+			beside(b, upstream, ours, write(b, downloads(server.URL, c.n, c.size)), []string{"fetch", "files"})
 		})
 	}
+	b.Run("disk", func(b *testing.B) {
+		upstream := filepath.Join(filepath.Dir(upstream), "without-systemd")
+		if _, err := os.Stat(upstream); err != nil {
+			b.Skip("runs upstream's engine without systemd: run make blackbox")
+		}
+		disk := loopDisk(b)
+		beside(b, upstream, ours, write(b, partitions(disk)), []string{"fetch", "disks"})
+	})
+}
+
+func loopDisk(b *testing.B) string {
+	b.Helper()
+	file := filepath.Join(b.TempDir(), "disk")
+	must(b, os.WriteFile(file, nil, 0o600))
+	must(b, os.Truncate(file, 600<<20))
+	out, err := exec.Command("losetup", "-f", "--show", file).CombinedOutput()
+	if err != nil {
+		b.Skipf("needs loop devices as root: %s", out)
+	}
+	dev := strings.TrimSpace(string(out))
+	b.Cleanup(func() {
+		_ = exec.Command("partx", "-d", dev).Run()
+		_ = exec.Command("losetup", "-d", dev).Run()
+	})
+	return dev
+}
+
+// beside reports medians, and the medians of each pair's ratio.
+func beside(b *testing.B, upstream, ours, config string, stages []string) {
+	var theirs, own []cost
+	for b.Loop() {
+		for i, engine := range []string{upstream, ours} {
+			root := b.TempDir()
+			c := run(b, engine, config, root, stages)
+			must(b, os.RemoveAll(root))
+			if i == 0 {
+				theirs = append(theirs, c)
+			} else {
+				own = append(own, c)
+			}
+		}
+	}
+	b.ReportMetric(0, "ns/op")
+	ratio := func(of func(cost) float64) float64 {
+		list := make([]float64, len(own))
+		for i := range own {
+			list[i] = of(own[i]) / of(theirs[i])
+		}
+		return middle(list)
+	}
+	b.ReportMetric(ratio(cost.total), "time-ratio")
+	b.ReportMetric(ratio(func(c cost) float64 { return c.memory }), "memory-ratio")
+	for who, list := range map[string][]cost{"upstream": theirs, "ours": own} {
+		for _, stage := range stages {
+			b.ReportMetric(1000*middle(each(list, func(c cost) float64 { return c.seconds[stage] })), who+"-"+stage+"-ms")
+		}
+		b.ReportMetric(middle(each(list, func(c cost) float64 { return c.memory }))/1e6, who+"-MB")
+	}
+}
+
+func each(list []cost, of func(cost) float64) []float64 {
+	out := make([]float64, len(list))
+	for i, c := range list {
+		out[i] = of(c)
+	}
+	return out
+}
+
+func middle(list []float64) float64 {
+	slices.Sort(list)
+	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2
+}
+
+// withoutEngine are the two files of process 1 that call the engine, without
+// the call.
+func withoutEngine(b *testing.B, dir string) (overlay string) {
+	b.Helper()
+	main, err := filepath.Abs("../../cmd/holdfast-node/main.go")
+	must(b, err)
+	first, err := filepath.Abs("../../internal/wiring/machine/provision.go")
+	must(b, err)
+	raw, err := os.ReadFile(main)
+	must(b, err)
+	text := string(raw)
+	from := strings.Index(text, "	if words, ok := provision.Words")
+	if from < 0 {
+		b.Fatal("process 1 calls the engine otherwise now")
+	}
+	to := from + strings.Index(text[from:], "\n	}\n") + len("\n	}\n")
+	text = strings.NewReplacer("	\"context\"\n", "", "	\"holdfast/internal/wiring/provision\"\n", "").Replace(text[:from] + text[to:])
+	must(b, os.WriteFile(filepath.Join(dir, "main.go"), []byte(text), 0o600))
+	const stub = `package machine
+import ("context"; "holdfast/internal/node")
+func applyIgnition(context.Context, node.Provision) (string, error) { return "", nil }`
+	must(b, os.WriteFile(filepath.Join(dir, "first.go"), []byte(stub), 0o600))
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{main: filepath.Join(dir, "main.go"), first: filepath.Join(dir, "first.go")}})
+	must(b, err)
+	overlay = filepath.Join(dir, "overlay.json")
+	must(b, os.WriteFile(overlay, replace, 0o600))
+	return overlay
+}
+
+// The engine's share of process 1: the same program without the calls of it.
+func BenchmarkEngineSize(b *testing.B) {
+	dir := b.TempDir()
+	var sizes [2]int64
+	for i, words := range [][]string{{}, {"-overlay", withoutEngine(b, dir)}} {
+		out := filepath.Join(dir, fmt.Sprint("node", i))
+		build := exec.Command("go", append(append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out}, words...), "holdfast/cmd/holdfast-node")...)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if said, err := build.CombinedOutput(); err != nil {
+			b.Fatalf("%v\n%s", err, said)
+		}
+		info, err := os.Stat(out)
+		must(b, err)
+		sizes[i] = info.Size()
+	}
+	for b.Loop() {
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(sizes[0])/1e6, "node-MB")
+	b.ReportMetric(float64(sizes[0]-sizes[1])/1e6, "added-MB")
 }

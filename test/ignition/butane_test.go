@@ -114,7 +114,7 @@ func alike(t *testing.T, a, b []byte) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// Those that need neither network nor disks are applied by both engines.
+// Those that need neither network nor volumes are applied by both engines.
 func TestButanesExamplesLeaveTheSameTreeAsUpstream(t *testing.T) {
 	upstream, ours := needs(t)
 	applied := 0

@@ -14,7 +14,7 @@ import (
 const squeezed = 0xff // no JSON begins with it, and no form of a record
 
 // maxRecord bounds what comes of a record that somebody changed on the disk.
-const maxRecord = 16 << 20
+const maxRecord = 64 << 20
 
 // A squeezer uses its room again.
 type squeezer struct{ rooms sync.Pool }

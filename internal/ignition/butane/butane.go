@@ -6,6 +6,7 @@
 package butane
 
 import (
+	baseutil "github.com/coreos/butane/base/util"
 	"github.com/coreos/butane/config"
 	"github.com/coreos/butane/config/common"
 	"github.com/coreos/vcontext/report"
@@ -18,8 +19,21 @@ type Config struct {
 
 // Translate is a spec.Translator.
 func (c Config) Translate(_ string, text []byte) ([]byte, report.Report, error) {
+	if variant, version := head(text); variant == Holdfast && version == HoldfastVersion {
+		_, ignition, r, err := c.machine(text)
+		return ignition, r, err
+	}
 	return config.TranslateBytes(text, common.TranslateBytesOptions{
 		TranslateOptions: common.TranslateOptions{FilesDir: c.Files},
 		Raw:              true,
 	})
+}
+
+// text is one that stands in the config, or a file that it names.
+func (c Config) text(inline, local *string) (string, error) {
+	if local == nil {
+		return value(inline), nil
+	}
+	raw, err := baseutil.ReadLocalFile(*local, c.Files)
+	return string(raw), err
 }

@@ -71,9 +71,15 @@ const Holdfast = "holdfast"
 
 // Variant is what a Butane text says that it is, "" for none.
 func Variant(text []byte) string {
-	var head struct {
+	variant, _ := head(text)
+	return variant
+}
+
+func head(text []byte) (variant, version string) {
+	var h struct {
 		Variant string `yaml:"variant"`
+		Version string `yaml:"version"`
 	}
-	_ = yaml.Unmarshal(text, &head) // what is no YAML has no variant
-	return head.Variant
+	_ = yaml.Unmarshal(text, &h) // what is no YAML has no variant
+	return h.Variant, h.Version
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -51,8 +52,27 @@ func (t TPM2) with(ctx context.Context, do func(chip) error) (err error) {
 	if err != nil {
 		return err
 	}
-	return do(chip{tpm, tpm2.NamedHandle{Handle: made.ObjectHandle, Name: made.Name}, public})
+	c := chip{tpm, tpm2.NamedHandle{Handle: made.ObjectHandle, Name: made.Name}, public}
+	err = do(c)
+	if errors.Is(err, tpm2.TPMRCLockout) && c.unlock() == nil {
+		err = do(c)
+	}
+	return err
 }
+
+// unlock ends the lockout that a TPM takes some power cuts for (TPM 2.0 Part 1,
+// 19.8.6). No key here has a password that somebody could guess meanwhile.
+func (c chip) unlock() error {
+	answer, err := c.tpm.Send(lockReset)
+	if err == nil && (len(answer) < 10 || tpm2.TPMRC(binary.BigEndian.Uint32(answer[6:])) != tpm2.TPMRCSuccess) {
+		err = errors.New("the TPM keeps its lockout")
+	}
+	return err
+}
+
+// lockReset is TPM2_DictionaryAttackLockReset (Part 3, 25.2) with the empty
+// password that a new TPM has for it.
+var lockReset = []byte{0x80, 0x02, 0, 0, 0, 27, 0, 0, 0x01, 0x39, 0x40, 0, 0, 0x0a, 0, 0, 0, 9, 0x40, 0, 0, 0x09, 0, 0, 0, 0, 0}
 
 // Device is the chip that Linux found, by its resource manager.
 func Device() TPM2 {
@@ -132,6 +152,50 @@ func (c chip) policy(p pin) ([]byte, error) {
 		return nil, err
 	}
 	return got.PolicyDigest.Buffer, nil
+}
+
+// Mac is by a key that the TPM makes of its own seed and of the PCRs in pin:
+// whoever has the TPM in the same state gets the same, and nobody else gets
+// any.
+func (t TPM2) Mac(ctx context.Context, message []byte, pin json.RawMessage) (mac []byte, err error) {
+	p, err := parsePin(pin)
+	if err != nil {
+		return nil, err
+	}
+	digest := sha256.Sum256(message)
+	err = t.with(ctx, func(c chip) error {
+		mac, err = c.mac(digest[:], p)
+		return err
+	})
+	return mac, err
+}
+
+func (c chip) mac(digest []byte, p pin) ([]byte, error) {
+	policy, err := c.policy(p)
+	if err != nil {
+		return nil, err
+	}
+	template := tpm2.TPMTPublic{
+		Type: tpm2.TPMAlgKeyedHash, NameAlg: tpm2.TPMAlgSHA256, AuthPolicy: tpm2.TPM2BDigest{Buffer: policy},
+		ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true, NoDA: true, AdminWithPolicy: true, SignEncrypt: true},
+		Parameters: tpm2.NewTPMUPublicParms(tpm2.TPMAlgKeyedHash, &tpm2.TPMSKeyedHashParms{Scheme: tpm2.TPMTKeyedHashScheme{
+			Scheme: tpm2.TPMAlgHMAC, Details: tpm2.NewTPMUSchemeKeyedHash(tpm2.TPMAlgHMAC, &tpm2.TPMSSchemeHMAC{HashAlg: tpm2.TPMAlgSHA256})}}),
+	}
+	key, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(template)}.Execute(c.tpm)
+	if err != nil {
+		return nil, fmt.Errorf("key of the machine's state: %w", err)
+	}
+	defer func() { _, _ = tpm2.FlushContext{FlushHandle: key.ObjectHandle}.Execute(c.tpm) }()
+	auth, done, err := c.auth(p)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	made, err := tpm2.Hmac{Handle: tpm2.AuthHandle{Handle: key.ObjectHandle, Name: key.Name, Auth: auth}, Buffer: tpm2.TPM2BMaxBuffer{Buffer: digest}, HashAlg: tpm2.TPMAlgSHA256}.Execute(c.tpm)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return made.OutHMAC.Buffer, nil
 }
 
 func (c chip) unseal(public, private []byte, p pin) ([]byte, error) {

@@ -10,6 +10,7 @@ package disks
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -27,6 +28,11 @@ type Config struct {
 	Fetch ignition.Fetch
 	// Bind seals a volume's passphrase for clevis; nil where there is no TPM.
 	Bind Binder
+	// Pin is what volumes are bound to whose config says only that they are, as
+	// clevis writes it; the default is the TPM alone, in any state.
+	Pin json.RawMessage
+	// Mark is written on the volumes that are bound; nil: none is.
+	Mark *Mark
 	// Exec runs programs; the default takes them from PATH.
 	Exec Runner
 	// Aliases is the folder of links to devices, /run/ignition/dev_aliases

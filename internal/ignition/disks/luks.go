@@ -118,7 +118,7 @@ type volume struct {
 // anything else on it is refused.
 func (v volume) reusable(ctx context.Context) (bool, error) {
 	found, err := v.s.look(v.dev)
-	if err != nil {
+	if err != nil || v.s.isCutOff(v.dev) {
 		return false, err
 	}
 	if kept, err := KeepsVolume(v.luks, found); !kept || err != nil {
@@ -200,6 +200,9 @@ func (v volume) format(ctx context.Context) error {
 	if !isEmpty(v.luks.UUID) {
 		args = append(args, "--uuid", *v.luks.UUID)
 	}
+	if v.s.Mark != nil {
+		args = append(args, "--subsystem", v.s.Mark.subsystem())
+	}
 	if v.isTemporary() {
 		args = append(args, quick...)
 	}
@@ -257,10 +260,13 @@ func (v volume) bind(ctx context.Context) error {
 	if err := v.prove(ctx, jwe); err != nil {
 		return fmt.Errorf("clevis: the volume does not open by the TPM: %w", err)
 	}
-	if !isEmpty(v.luks.KeyFile.Source) {
-		return nil
+	if v.isTemporary() {
+		err = v.cryptsetup(ctx, []string{"luksRemoveKey", "--batch-mode", v.dev, SecretPath(0)}, v.key)
 	}
-	return v.cryptsetup(ctx, []string{"luksRemoveKey", "--batch-mode", v.dev, SecretPath(0)}, v.key)
+	if err != nil || v.s.Mark == nil {
+		return err
+	}
+	return v.seal(ctx)
 }
 
 func (v volume) prove(ctx context.Context, jwe json.RawMessage) error {
@@ -276,6 +282,9 @@ func (v volume) prove(ctx context.Context, jwe json.RawMessage) error {
 func (v volume) pin() json.RawMessage {
 	if raw := strings.TrimSpace(text(v.luks.Clevis.Custom.Config)); raw != "" {
 		return json.RawMessage(raw)
+	}
+	if v.s.Pin != nil {
+		return v.s.Pin
 	}
 	return json.RawMessage("{}")
 }

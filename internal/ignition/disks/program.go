@@ -19,6 +19,7 @@ type Command struct {
 	Args    []string
 	Input   []byte
 	Secrets [][]byte
+	Files   []*os.File // behind the secrets, by the same paths
 }
 
 // SecretPath is where a running program finds its i-th secret.
@@ -48,6 +49,7 @@ func Program(ctx context.Context, c Command) ([]byte, error) {
 		defer f.Close()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
 	}
+	cmd.ExtraFiles = append(cmd.ExtraFiles, c.Files...)
 	if err := cmd.Run(); err != nil {
 		return nil, fmt.Errorf("%s: %w: %s", c.Name, err, excerpt(stderr.String()+stdout.String()))
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,7 +38,7 @@ func (start Starter) Run(ctx context.Context, c Command) ([]byte, error) {
 		}
 		files = append(files, f)
 	}
-	pid, end, err := start(append([]string{path}, c.Args...), &os.ProcAttr{Dir: "/", Files: files, Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}})
+	pid, end, err := start(append([]string{path}, c.Args...), &os.ProcAttr{Dir: "/", Files: slices.Concat(files, c.Files), Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Name, err)
 	}
@@ -66,6 +67,15 @@ func ended(s unix.WaitStatus) string {
 	}
 	return fmt.Sprintf("exit status %d", s.ExitStatus())
 }
+
+// HasProgram says whether a Starter would find a program.
+func HasProgram(name string) bool {
+	_, err := findProgram(name)
+	return err == nil
+}
+
+// Maker is the program that makes a file system.
+func Maker(format string) string { return makers[format].program }
 
 func findProgram(name string) (string, error) {
 	for _, dir := range programDirs {

@@ -26,15 +26,20 @@ type Config struct {
 	// KeyFragments puts authorized keys into .ssh/authorized_keys.d/ignition
 	// instead of .ssh/authorized_keys.
 	KeyFragments bool
-	BootID       string           // of the kernel, for the record of the run
-	Now          func() time.Time // the default is the clock
-	Log          *slog.Logger
+	// Resolve finds a device; the default opens it by its own name.
+	Resolve func(string) (string, error)
+	BootID  string           // of the kernel, for the record of the run
+	Now     func() time.Time // the default is the clock
+	Log     *slog.Logger
 }
 
 // New is the stage; it does nothing until it runs.
 func New(c Config) ignition.Stage {
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Resolve == nil {
+		c.Resolve = func(dev string) (string, error) { return dev, nil }
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))

@@ -59,7 +59,11 @@ func (s *stage) crypttab(ctx context.Context, c types.Config) error {
 }
 
 func (s *stage) volume(ctx context.Context, l types.Luks) (string, error) {
-	uuid, err := luksUUID(*l.Device)
+	device, err := s.Resolve(*l.Device)
+	if err != nil {
+		return "", err
+	}
+	uuid, err := luksUUID(device)
 	if err != nil {
 		return "", err
 	}

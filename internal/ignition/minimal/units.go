@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition/fetch"
+	"holdfast/internal/ignition/tmpfiles"
 	"holdfast/internal/ignition/units"
 )
 
@@ -83,7 +85,7 @@ func (c Check) units(config types.Config) ([]Issue, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := l.absent(config)
+	list := append(l.absent(config), l.tmpfiles()...)
 	for _, p := range problems {
 		list = append(list, l.issue(p, config))
 	}
@@ -119,7 +121,7 @@ func (l *layout) unit(u types.Unit, i int) (preset string) {
 // as it has their contents.
 func (l *layout) storage(c types.Config) {
 	for i, f := range c.Storage.Files {
-		if !strings.HasPrefix(f.Path, "/etc/systemd/") {
+		if !strings.HasPrefix(f.Path, "/etc/systemd/") && path.Dir(f.Path) != tmpfiles.Dirs[0] {
 			continue
 		}
 		var b bytes.Buffer
@@ -136,6 +138,20 @@ func (l *layout) storage(c types.Config) {
 			l.Links[n.Path], l.places[n.Path] = *n.Target, at("storage", "links", i)
 		}
 	}
+}
+
+// tmpfiles judges the config's files of tmpfiles.d.
+func (l *layout) tmpfiles() (list []Issue) {
+	for _, file := range slices.Sorted(maps.Keys(l.Contents)) {
+		if path.Dir(file) != tmpfiles.Dirs[0] || path.Ext(file) != ".conf" {
+			continue
+		}
+		_, wrong := tmpfiles.Parse(file, l.Contents[file], tmpfiles.Host{})
+		for _, p := range wrong {
+			list = append(list, Issue{Path: l.places[file], Line: p.Line, Problem: path.Base(file) + ": " + p.Problem})
+		}
+	}
+	return list
 }
 
 // absent are units that are enabled and of which nobody has the text.

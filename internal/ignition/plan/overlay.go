@@ -31,7 +31,7 @@ func over(root string, work func(merged string, layers []layer) error) error {
 
 func inNamespace(root string, work func(merged string, layers []layer) error) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("mounts of a plan's own: %w", err)
+		return fmt.Errorf("mounts of a plan's own, which take root: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("mounts of a plan's own: %w", err)

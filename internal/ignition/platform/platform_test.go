@@ -384,3 +384,16 @@ func made(t *testing.T, image string, commands ...[]string) volume.Volume {
 	}
 	return v
 }
+
+// A machine's serial is its maker's: a seed is read out of it, or none.
+//
+//fuzz:parser nocloud.go:seedOf
+func FuzzSeed(f *testing.F) {
+	f.Add("quiet ds=nocloud-net;h=name;seedfrom=http://h/ rw")
+	f.Fuzz(func(t *testing.T, line string) {
+		seed, named := seedOf(line)
+		if seed != "" && !named || strings.ContainsAny(seed, "; \n") || !strings.Contains(line, seed) {
+			t.Errorf("%q: got %q, %v", line, seed, named)
+		}
+	})
+}

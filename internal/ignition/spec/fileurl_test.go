@@ -3,6 +3,7 @@ package spec
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -79,4 +80,34 @@ func TestNothingIsParsedThatIsNotAdmitted(t *testing.T) {
 	if !errors.Is(err, refused) || strings.Join(asked, " ") != "http://h/a data:…" {
 		t.Errorf("got %v after %q", err, asked)
 	}
+}
+
+// However a config names files, no mask is left in it, and who may name none
+// gets none.
+//
+//fuzz:parser fileurl.go
+func FuzzFileURLs(f *testing.F) {
+	f.Add([]byte(withFiles))
+	f.Add([]byte(`{"ignition":{"version":"3.0.0","config":{"replace":{"source":"FILE:x"}}}}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if strings.Contains(string(raw), "invalid") {
+			return // may be the mask's own name
+		}
+		if d, err := (Loader{Files: true}).Load("fuzz", raw); err == nil {
+			eachSource(reflect.ValueOf(&d.Config).Elem(), func(source string) string {
+				if strings.HasPrefix(source, mask) {
+					t.Errorf("a mask is left: %q", source)
+				}
+				return source
+			})
+		}
+		if d, err := (Loader{}).Load("fuzz", raw); err == nil {
+			eachSource(reflect.ValueOf(&d.Config).Elem(), func(source string) string {
+				if isFileURL(source) {
+					t.Errorf("names a file: %q", source)
+				}
+				return source
+			})
+		}
+	})
 }

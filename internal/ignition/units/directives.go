@@ -84,7 +84,11 @@ var directives = map[string]map[string]directive{
 		"User":                {func(b *builder, v string) (err error) { b.unit.Service.Process.User, err = b.account(v); return err }, "a name or number"},
 		"Group":               {func(b *builder, v string) (err error) { b.unit.Service.Process.Group, err = b.account(v); return err }, "a name or number"},
 		"SupplementaryGroups": {func(b *builder, v string) error { return b.list(&b.unit.Service.Process.Groups, v) }, "names or numbers"},
-		"UMask":               {func(b *builder, v string) (err error) { b.unit.Service.Process.UMask, err = octal(v); return err }, "0022 when absent"},
+		"UMask": {func(b *builder, v string) error {
+			mask, err := octal(v)
+			b.unit.Service.Process.UMask = &mask
+			return err
+		}, "0022 when absent"},
 		"Nice": {func(b *builder, v string) error {
 			n, err := integer(v, -20, 19)
 			b.unit.Service.Process.Nice = &n
@@ -99,7 +103,7 @@ var directives = map[string]map[string]directive{
 		"StandardInput":    {func(_ *builder, v string) error { return oneOf(v, "null") }, "null"},
 		"StandardOutput":   {func(b *builder, v string) error { return b.output(&b.unit.Service.Process.Stdout, v) }, "journal, kmsg, inherit, null, file:, append: or truncate:; the first three are the machine's log"},
 		"StandardError":    {func(b *builder, v string) error { return b.output(&b.unit.Service.Process.Stderr, v) }, "the same; inherit is StandardOutput's"},
-		"SyslogIdentifier": {nothing, "not read: lines carry the unit's name"},
+		"SyslogIdentifier": {func(b *builder, v string) (err error) { b.unit.Service.Process.LogName, err = b.expand(v); return err }, "the name before its lines, instead of the unit's"},
 		"Delegate":         {flag(func(*builder, bool) {}), "accepted: groups below the service's are its own anyway"},
 		"RuntimeDirectoryPreserve": {func(b *builder, v string) error {
 			b.preserve = v
@@ -116,7 +120,7 @@ var directives = map[string]map[string]directive{
 		"AccuracySec":        {func(_ *builder, v string) error { _, err := systime.Span(v); return err }, "accepted: a timer is never late on purpose"},
 		"RandomizedDelaySec": {func(b *builder, v string) (err error) { b.unit.Timer.RandomDelay, err = systime.Span(v); return err }, "up to that much later"},
 		"Persistent":         {flag(func(b *builder, yes bool) { b.unit.Timer.Persistent = yes }), "an OnCalendar= that was missed is made up for at once"},
-		"RemainAfterElapse":  {flag(func(*builder, bool) {}), "accepted: a timer stays"},
+		"RemainAfterElapse":  {func(_ *builder, v string) error { return oneOf(v, "yes", "true") }, "yes only: a timer stays"},
 		"Unit":               {timerUnit, "the service; that of the timer's name when absent"},
 	},
 	"Install": {

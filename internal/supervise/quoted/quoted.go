@@ -98,3 +98,14 @@ func unescape(b *strings.Builder, text string) (int, error) {
 }
 
 func unknown(c byte) error { return fmt.Errorf("the escape \\%c is not known or not whole", c) }
+
+// Escape reads what follows a backslash, and returns what it stands for and the
+// rest.
+func Escape(text string) (char, rest string, err error) {
+	var b strings.Builder
+	n, err := unescape(&b, text)
+	if err != nil {
+		return "", "", err
+	}
+	return b.String(), text[n:], nil
+}

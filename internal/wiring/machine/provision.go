@@ -14,14 +14,33 @@ import (
 
 // applyIgnition makes the machine what its measured configuration says.
 func applyIgnition(ctx context.Context, p node.Provision) (string, error) {
-	b := provision.Boot{
+	b := &provision.Boot{
 		Ignition: p.Ignition, Digest: p.Digest, Stage: p.Stage,
 		Exec: disks.Starter(p.Processes.Start).Run, Log: slog.New(&consoleLog{say: p.Log}),
 	}
 	if clevis.HasDevice() {
-		b.Bind = clevis.Device()
+		b.TPM = clevis.Device()
 	}
-	return b.Run(ctx)
+	text, err := b.Run(ctx)
+	if err != nil {
+		return "", err
+	}
+	return text, startUnits(ctx, p, b)
+}
+
+// startUnits starts the units of the root that the config has made. They end
+// before the machine does.
+func startUnits(ctx context.Context, p node.Provision, b *provision.Boot) error {
+	ctx, cancel := context.WithCancel(ctx)
+	u := Units{Processes: p.Processes, Log: b.Log, FirstBoot: b.First,
+		Sink: func(service, line string) { p.Log(service + ": " + line) }}
+	_, done, err := u.Start(ctx)
+	if err != nil {
+		cancel()
+		return fmt.Errorf("units: %w", err)
+	}
+	p.AtEnd(func() { cancel(); <-done })
+	return nil
 }
 
 // A consoleLog says warnings and worse: each line on a serial port takes time.

@@ -28,11 +28,12 @@ type Boot struct {
 	Ignition []byte
 	Digest   string       // of the configuration that it is part of: sha256:…
 	Exec     disks.Runner // nil: programs of PATH
-	Bind     disks.Binder // the TPM; nil: there is none
+	TPM      TPM          // nil: there is none
 	Stage    func(name, text, digest string)
 	Log      *slog.Logger
 	Dir      string // in memory, where nobody else looks; empty: /run/provision
 	Root     string // empty: /
+	First    bool   // set by Run: no earlier boot applied the config
 }
 
 // name is how the config is called in errors.
@@ -40,7 +41,7 @@ const name = "ignition.json"
 
 // Run applies the config, or goes on with what it made at an earlier boot. The
 // text says which.
-func (b Boot) Run(ctx context.Context) (text string, err error) {
+func (b *Boot) Run(ctx context.Context) (text string, err error) {
 	if b.Dir == "" {
 		b.Dir = "/run/provision"
 	}
@@ -58,8 +59,10 @@ func (b Boot) Run(ctx context.Context) (text string, err error) {
 	if err := Check(name, c); err != nil {
 		return "", err
 	}
-	a := &application{Boot: b, config: c, state: &ignition.State{FetchedConfigs: []ignition.FetchedConfig{{Kind: "user", Source: name}}}}
-	return a.run(ctx)
+	a := &application{Boot: *b, config: c, state: &ignition.State{FetchedConfigs: []ignition.FetchedConfig{{Kind: "user", Source: name}}}}
+	found, err := a.run(ctx)
+	b.First = found != done
+	return found.String(), err
 }
 
 // load reads the config, and what it merges or is replaced by.
@@ -90,11 +93,22 @@ func (a *application) get(ctx context.Context, r types.Resource, w io.Writer) er
 	return a.fetch()(ctx, a.config.Ignition, r, w)
 }
 
-func (a *application) run(ctx context.Context) (string, error) {
-	if err := a.overlays(""); err != nil {
-		return "", err
+func (a *application) run(ctx context.Context) (standing, error) {
+	if stateIndex(a.config) < 0 {
+		if err := a.overlays(""); err != nil {
+			return never, err
+		}
+		return never, a.stages(ctx, a.files())
 	}
-	return "applied", a.stages(ctx, a.files())
+	k := disks.NewKept(a.disksConfig(false), a.config)
+	found, err := a.look(ctx, k)
+	switch {
+	case err != nil:
+		return found, err
+	case found == done:
+		return found, a.goOn(ctx, k)
+	}
+	return found, a.begin(ctx, k, found == cut)
 }
 
 // stages runs them in turn and says so.
@@ -114,7 +128,7 @@ func (a *application) mounts() ignition.Stage {
 }
 
 func (a *application) files() ignition.Stage {
-	return files.New(files.Config{Root: a.Root, State: a.state, Fetch: a.get, KeyFragments: true,
+	return files.New(files.Config{Root: a.Root, State: a.state, Fetch: a.get, KeyFragments: true, Resolve: disks.Resolve,
 		BootID: firstLine("/proc/sys/kernel/random/boot_id"), Log: a.Log})
 }
 

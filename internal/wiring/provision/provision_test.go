@@ -165,7 +165,7 @@ func receiver(t *testing.T) (url string, got *[]report.Report) {
 
 func TestARunIsReportedToAURLAndKept(t *testing.T) {
 	url, got := receiver(t)
-	m := newMachine(t, map[string]string{"config.ign": config("", "data:,x")})
+	m := newMachine(t, map[string]string{"config.ign": strings.ReplaceAll(config("", "data:,x"), `"/data:,x"`, `"/x"`)})
 	m.more = []string{"-report-url", url + "/r?CANARY", "-report-keep", "/var/lib/ignition/report.json"}
 	for _, stage := range []string{"fetch", "files"} {
 		if code := m.run(t, stage); code != 0 {
@@ -175,7 +175,10 @@ func TestARunIsReportedToAURLAndKept(t *testing.T) {
 	if len(*got) != 1 || (*got)[0].Status != report.Done || len((*got)[0].Stages) != 2 || strings.Contains(m.said, "CANARY") {
 		t.Errorf("reported %+v, said %s", *got, m.said)
 	}
-	if code := m.run(t, "files"); code != exitFailed { // the file is there now, and overwrite is false
+	if err := os.WriteFile(filepath.Join(m.dir, "root/x"), []byte("another's"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code := m.run(t, "files"); code != exitFailed { // another file is there now, and overwrite is false
 		t.Errorf("exit code %d: %s", code, m.said)
 	}
 	if len(*got) != 2 || (*got)[1].Status != report.Failed || (*got)[1].Failure.Path != "$.storage.files[0]" || !strings.Contains((*got)[1].Failure.Reason, "overwrite is false") {

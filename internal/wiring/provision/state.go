@@ -17,6 +17,9 @@ import (
 func checkState(c types.Config) error {
 	i := stateIndex(c)
 	s := c.Storage
+	if err := checkSwap(c); err != nil {
+		return err
+	}
 	if i < 0 {
 		if len(s.Disks)+len(s.Raid)+len(s.Luks)+len(s.Filesystems) == 0 {
 			return nil
@@ -25,6 +28,18 @@ func checkState(c types.Config) error {
 	}
 	return ignition.At(checkStateOf(c, s.Filesystems[i]), "$.storage.filesystems[%d]", i)
 }
+
+// checkSwap: what is swapped out is a workload's memory.
+func checkSwap(c types.Config) error {
+	for i, f := range c.Storage.Filesystems {
+		if isSwap(f) && path.Dir(f.Device) != "/dev/mapper" {
+			return ignition.At(errors.New("memory would be written to a disk that the host reads: want swap on an encrypted volume, /dev/mapper/NAME"), "$.storage.filesystems[%d]", i)
+		}
+	}
+	return nil
+}
+
+func isSwap(f types.Filesystem) bool { return f.Format != nil && *f.Format == "swap" }
 
 func checkStateOf(c types.Config, f types.Filesystem) error {
 	switch {
