@@ -61,7 +61,7 @@ func (c ClusterConfig) components(ctx context.Context, i Installation) (*cluster
 	out := &cluster.Components{Files: map[string]string{}}
 	for _, p := range set {
 		switch p.Module {
-		case "kube", "containerd", "gvisor":
+		case "kube", "containerd":
 			out.Files["bin/"+p.Name] = p.Path
 		case "cni":
 			out.Files["cni/"+p.Name] = p.Path

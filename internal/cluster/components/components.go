@@ -25,9 +25,11 @@ import (
 
 // Config says what to build from, and where to keep it.
 type Config struct {
-	Source string   // the folder kube of a checkout
-	Dir    string   // keeps what was built
-	Only   []string // names of modules to build; by default all
+	Source string // the folder kube of a checkout
+	Dir    string // keeps what was built
+	// Only names the modules to build; by default all that a cluster needs
+	// from the start.
+	Only []string
 
 	Go       string            // the go command; by default the one in PATH
 	Arch     string            // as Go calls it; by default this machine's

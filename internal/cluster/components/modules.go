@@ -15,6 +15,7 @@ type module struct {
 	tags     []string
 	// stamp gives the variables that tell a program its version.
 	stamp func(version string) map[string]string
+	extra bool // built when asked for by name only
 }
 
 const (
@@ -42,7 +43,7 @@ var modules = []module{
 		},
 	},
 	{
-		name: "gvisor", dir: "gvisor", upstream: gvisor,
+		name: "gvisor", dir: "gvisor", upstream: gvisor, extra: true,
 		packages: []string{gvisor + "/runsc", "./containerd-shim-runsc-v1"},
 		stamp: func(version string) map[string]string {
 			return map[string]string{gvisor + "/runsc/version.version": version}
@@ -70,10 +71,10 @@ func stampKubernetes(version string) map[string]string {
 	return vars
 }
 
-// choose finds modules by name; no name stands for all.
+// choose finds modules by name; no name stands for all that are not extra.
 func choose(names []string) ([]module, error) {
 	if len(names) == 0 {
-		return modules, nil
+		return slices.DeleteFunc(slices.Clone(modules), func(m module) bool { return m.extra }), nil
 	}
 	var chosen []module
 	for _, name := range names {
