@@ -29,6 +29,7 @@ type spec struct {
 	mounts   []api.Mount       // of the machine's folders
 	masked   []string          // paths beyond maskedPaths
 	unsealed map[string]string // values of variables, by name
+	cgroup   string
 }
 
 // build gives the capabilities and mounts of the usual engines' default, a
@@ -54,7 +55,7 @@ func (s spec) build() (*specs.Spec, error) {
 		},
 		Mounts: slices.Concat(kernelMounts(), s.volumes, s.tmpfsMounts(), s.machineMounts(), s.binds),
 		Linux: &specs.Linux{
-			CgroupsPath:   cgroup,
+			CgroupsPath:   s.cgroup,
 			Resources:     &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &s.memory}, Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
 			Namespaces:    []specs.LinuxNamespace{{Type: "pid"}, {Type: "ipc"}, {Type: "uts"}, {Type: "mount"}, {Type: "cgroup"}},
 			Seccomp:       seccomp(),
