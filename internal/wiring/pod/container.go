@@ -99,3 +99,19 @@ func (c *Container) Delete(ctx context.Context) error {
 func (c *Container) Stats(ctx context.Context) (s api.StatsDetail, err error) {
 	return s, c.pod.call(ctx, api.CallStats, api.ContainerParams{Container: c.name}, &s)
 }
+
+// Alive says whether the machine is there to be asked.
+func (c *Container) Alive() bool {
+	select {
+	case <-c.pod.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// Ask makes a call that has no parameters.
+func (p *Pod) Ask(ctx context.Context, call string) error {
+	_, err := p.machine.Call(ctx, api.Call{Call: call})
+	return err
+}

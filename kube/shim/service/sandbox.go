@@ -1,0 +1,226 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	sandboxapi "github.com/containerd/containerd/api/runtime/sandbox/v1"
+	"github.com/containerd/containerd/api/types"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"holdfast/internal/machine"
+	"holdfast/internal/wiring/pod"
+)
+
+// Annotation is the pod's that has its measured configuration, as text.
+const Annotation = "holdfast/init-data"
+
+// bootTime is how long a machine may take until it takes calls. Its caller waits less
+// long, as a rule.
+const bootTime = 5 * time.Minute
+
+// A box is a pod: planned, running, or over.
+type box struct {
+	spec pod.Spec
+	node pod.Node
+
+	start   sync.Mutex // held while it starts or stops
+	pod     *pod.Pod   // nil before it started
+	created time.Time
+	over    chan struct{} // closed when it ended, or will never start
+	ended   time.Time     // set before over is closed
+	once    sync.Once
+}
+
+func (b *box) end() { b.once.Do(func() { b.ended = time.Now(); close(b.over) }) }
+
+// sandboxes is the service as the Sandbox API.
+type sandboxes struct{ *service }
+
+var errNoSandbox = fmt.Errorf("this shim has no such sandbox: %w", errdefs.ErrNotFound)
+
+func (s sandboxes) find() (*box, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.box == nil {
+		return nil, errgrpc.ToGRPC(errNoSandbox)
+	}
+	return s.box, nil
+}
+
+// CreateSandbox takes down what the pod is. Its options are the CRI's.
+func (s sandboxes) CreateSandbox(_ context.Context, r *sandboxapi.CreateSandboxRequest) (*sandboxapi.CreateSandboxResponse, error) {
+	node, err := s.node()
+	if err != nil {
+		return nil, err
+	}
+	var c cri.PodSandboxConfig
+	if err := proto.Unmarshal(r.GetOptions().GetValue(), &c); err != nil {
+		return nil, fmt.Errorf("the pod's configuration: %w", err)
+	}
+	spec, err := planned(&c)
+	if err != nil {
+		return nil, err
+	}
+	spec.ID, spec.Folder, spec.Netns = r.SandboxID, filepath.Join(r.BundlePath, "guest"), r.NetnsPath
+	if err := os.MkdirAll(spec.Folder, 0o700); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.box != nil {
+		return nil, errgrpc.ToGRPC(errdefs.ErrAlreadyExists)
+	}
+	s.box = &box{spec: spec, node: node, over: make(chan struct{})}
+	return &sandboxapi.CreateSandboxResponse{}, nil
+}
+
+// errHostNetwork refuses what would make the machine's network the node's.
+var errHostNetwork = errors.New("hostNetwork: a confidential pod has a network of its own")
+
+// planned reads of the CRI's configuration what a machine is made from.
+func planned(c *cri.PodSandboxConfig) (s pod.Spec, err error) {
+	options := c.GetLinux().GetSecurityContext().GetNamespaceOptions()
+	if options.GetNetwork() == cri.NamespaceMode_NODE {
+		return s, errHostNetwork
+	}
+	s.Document = []byte(c.GetAnnotations()[Annotation])
+	if len(s.Document) == 0 {
+		return s, pod.ErrNotSealed
+	}
+	for _, p := range c.GetPortMappings() {
+		proto := map[cri.Protocol]string{cri.Protocol_TCP: "tcp", cri.Protocol_UDP: "udp"}[p.Protocol]
+		if proto == "" || p.ContainerPort < 1 || p.ContainerPort > 65535 {
+			return s, fmt.Errorf("port %d/%s cannot be reached in a confidential pod", p.ContainerPort, p.Protocol)
+		}
+		port := uint16(p.ContainerPort)
+		s.Ports = append(s.Ports, machine.Forward{HostIP: netip.IPv4Unspecified(), HostPort: port, GuestPort: port, Proto: proto})
+	}
+	resources := c.GetLinux().GetResources()
+	s.Memory = int(resources.GetMemoryLimitInBytes()>>20) + overhead(resources)
+	if quota, period := resources.GetCpuQuota(), resources.GetCpuPeriod(); quota > 0 && period > 0 {
+		s.CPUs = int((quota + period - 1) / period)
+	}
+	return s, nil
+}
+
+// overhead is what a machine has beside its pod's limit; without a limit the node
+// says how large it is.
+func overhead(r *cri.LinuxContainerResources) int {
+	if r.GetMemoryLimitInBytes() == 0 {
+		return 0
+	}
+	return 256
+}
+
+// StartSandbox boots the machine.
+func (s sandboxes) StartSandbox(ctx context.Context, _ *sandboxapi.StartSandboxRequest) (*sandboxapi.StartSandboxResponse, error) {
+	b, err := s.find()
+	if err != nil {
+		return nil, err
+	}
+	b.start.Lock()
+	defer b.start.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, bootTime)
+	defer cancel()
+	p, err := b.node.Start(ctx, b.spec)
+	if err != nil {
+		b.end()
+		return nil, err
+	}
+	b.pod, b.created = p, time.Now()
+	go func() { <-p.Ended(); b.end() }()
+	return &sandboxapi.StartSandboxResponse{Pid: uint32(os.Getpid()), CreatedAt: timestamppb.New(b.created)}, nil
+}
+
+// Platform is this machine's: guests emulate no other.
+func (sandboxes) Platform(context.Context, *sandboxapi.PlatformRequest) (*sandboxapi.PlatformResponse, error) {
+	return &sandboxapi.PlatformResponse{Platform: &types.Platform{OS: "linux", Architecture: runtime.GOARCH}}, nil
+}
+
+// usualGrace is for a caller that does not say how long containers may take to end:
+// as a rule they have ended before.
+const usualGrace = 10 * time.Second
+
+// StopSandbox ends the machine.
+func (s sandboxes) StopSandbox(ctx context.Context, r *sandboxapi.StopSandboxRequest) (*sandboxapi.StopSandboxResponse, error) {
+	b, err := s.find()
+	if err != nil {
+		return nil, err
+	}
+	grace := time.Duration(r.TimeoutSecs) * time.Second
+	if grace == 0 {
+		grace = usualGrace
+	}
+	b.start.Lock()
+	defer b.start.Unlock()
+	if b.pod != nil {
+		b.pod.Stop(ctx, grace)
+	}
+	b.end()
+	return &sandboxapi.StopSandboxResponse{}, nil
+}
+
+// WaitSandbox returns when the machine is gone.
+func (s sandboxes) WaitSandbox(ctx context.Context, _ *sandboxapi.WaitSandboxRequest) (*sandboxapi.WaitSandboxResponse, error) {
+	b, err := s.find()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-b.over:
+		return &sandboxapi.WaitSandboxResponse{ExitedAt: timestamppb.New(b.ended)}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// SandboxStatus tells whether the machine is there.
+func (s sandboxes) SandboxStatus(context.Context, *sandboxapi.SandboxStatusRequest) (*sandboxapi.SandboxStatusResponse, error) {
+	b, err := s.find()
+	if err != nil {
+		return nil, err
+	}
+	status := &sandboxapi.SandboxStatusResponse{SandboxID: b.spec.ID, Pid: uint32(os.Getpid()), State: cri.PodSandboxState_SANDBOX_READY.String(), CreatedAt: timestamppb.New(b.created)}
+	select {
+	case <-b.over:
+		status.State, status.ExitedAt = cri.PodSandboxState_SANDBOX_NOTREADY.String(), timestamppb.New(b.ended)
+	default:
+	}
+	return status, nil
+}
+
+// PingSandbox says that the shim is there.
+func (sandboxes) PingSandbox(context.Context, *sandboxapi.PingRequest) (*sandboxapi.PingResponse, error) {
+	return &sandboxapi.PingResponse{}, nil
+}
+
+// ShutdownSandbox ends the machine, if it is there, and the shim.
+func (s sandboxes) ShutdownSandbox(ctx context.Context, _ *sandboxapi.ShutdownSandboxRequest) (*sandboxapi.ShutdownSandboxResponse, error) {
+	if _, err := s.StopSandbox(ctx, &sandboxapi.StopSandboxRequest{}); err != nil && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
+		return nil, err
+	}
+	s.down.Shutdown()
+	return &sandboxapi.ShutdownSandboxResponse{}, nil
+}
+
+// SandboxMetrics are those of no cgroup: the machine's are its containers'.
+func (sandboxes) SandboxMetrics(context.Context, *sandboxapi.SandboxMetricsRequest) (*sandboxapi.SandboxMetricsResponse, error) {
+	return &sandboxapi.SandboxMetricsResponse{Metrics: &types.Metric{}}, nil
+}
+
+// UpdateSandbox would change a machine's size.
+func (sandboxes) UpdateSandbox(context.Context, *sandboxapi.UpdateSandboxRequest) (*sandboxapi.UpdateSandboxResponse, error) {
+	return nil, errgrpc.ToGRPC(fmt.Errorf("a confidential pod keeps the size it began with: %w", errdefs.ErrNotImplemented))
+}
