@@ -43,6 +43,10 @@ type Container struct {
 	Tmpfs   []Tmpfs       `json:"tmpfs,omitempty"`
 	Volumes []VolumeMount `json:"volumes,omitempty"`
 	Memory  int64         `json:"memory,omitempty"` // bytes; 0: what the machine has
+	// Drop are capabilities, as "NET_BIND_SERVICE", that it does without; "ALL" of them.
+	Drop []string `json:"drop,omitempty"`
+	// NonRoot refuses to run as user 0, whoever says so.
+	NonRoot bool `json:"non_root,omitempty"`
 	// Streams lists what the host may have of its standard streams: "logs", which
 	// is all output, and "stdin".
 	Streams []string `json:"streams,omitempty"`
@@ -135,6 +139,9 @@ func FirstStream(i int) byte { return byte(4 * i) }
 
 // nameForm is RFC 1123's label, as Kubernetes names containers and volumes.
 var nameForm = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+
+// capabilityForm is a capability without its CAP_.
+var capabilityForm = regexp.MustCompile(`^[A-Z][A-Z_]*$`)
 
 // Container finds one by its name, and its place.
 func (p *Pod) Container(name string) (c Container, i int, ok bool) {
@@ -237,6 +244,8 @@ func (c Container) check(volumes map[string]bool) error {
 		return errors.New("names no image")
 	case c.Process.Terminal:
 		return errors.New("a terminal is not supported")
+	case slices.ContainsFunc(c.Drop, func(name string) bool { return !capabilityForm.MatchString(name) }):
+		return fmt.Errorf("drop %.200q: want names of capabilities, as NET_BIND_SERVICE, or ALL", c.Drop)
 	case c.Memory < 0:
 		return fmt.Errorf("memory of %d bytes: want 0 or more", c.Memory)
 	}

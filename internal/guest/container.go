@@ -78,7 +78,7 @@ func (p *pod) fill(ctx context.Context, c *container, q api.CreateParams) error 
 	if c.guest, err = newGuest(config); err != nil {
 		return err
 	}
-	c.guest.id, c.guest.limit = c.Name, c.Memory
+	c.guest.id, c.guest.limit, c.guest.drop, c.guest.nonRoot = c.Name, c.Memory, c.Drop, c.NonRoot
 	c.guest.compare = func(s spec) error { return compare(s, c.Container, q) }
 	for _, v := range c.Volumes {
 		c.guest.shared = append(c.guest.shared, shared{p.volume(v.Name), v})

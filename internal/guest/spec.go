@@ -30,6 +30,7 @@ type spec struct {
 	masked   []string          // paths beyond maskedPaths
 	unsealed map[string]string // values of variables, by name
 	cgroup   string
+	drop     []string // capabilities, without CAP_
 }
 
 // build gives the capabilities and mounts of the usual engines' default, a
@@ -136,9 +137,12 @@ func (s spec) machineMounts() []specs.Mount {
 // packets no rule of egress sees, CAP_MKNOD and CAP_AUDIT_WRITE. The kernel takes them
 // from whoever is not root when the program is executed.
 func (s spec) capabilities() *specs.LinuxCapabilities {
-	c := &specs.LinuxCapabilities{Bounding: capabilities}
+	kept := slices.DeleteFunc(slices.Clone(capabilities), func(name string) bool {
+		return slices.Contains(s.drop, "ALL") || slices.Contains(s.drop, strings.TrimPrefix(name, "CAP_"))
+	})
+	c := &specs.LinuxCapabilities{Bounding: kept}
 	if s.user.uid == 0 {
-		c.Effective, c.Permitted = capabilities, capabilities
+		c.Effective, c.Permitted = kept, kept
 	}
 	return c
 }
