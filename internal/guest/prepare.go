@@ -23,9 +23,9 @@ type guest struct {
 	id       string            // of the container
 
 	// These are of a pod's container alone.
-	shared  []shared         // volumes
-	limit   int64            // of memory; 0: what the machine has
-	drop    []string         // capabilities
+	shared  []shared // volumes
+	limit   int64    // of memory; 0: what the machine has
+	drop    []string // capabilities
 	nonRoot bool
 	compare func(spec) error // what the host says of it; nil: nothing is said
 }
