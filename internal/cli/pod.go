@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -13,7 +14,7 @@ import (
 )
 
 func (a *app) podVerbs() *cobra.Command {
-	return group("pod", "Make pods of a cluster confidential", a.podSeal())
+	return group("pod", "Make pods of a cluster confidential", a.podSeal(), a.podNode())
 }
 
 // A sealedManifest is the answer of "pod seal".
@@ -82,6 +83,36 @@ Exit codes: 0 sealed, 1 failed, 2 usage, 3 the broker refused.`,
 			return fmt.Errorf("seal %s: %w", file, err)
 		}
 		return a.answer(sealedManifest{string(manifest), pods}, func(w io.Writer) { _, _ = w.Write(manifest) })
+	}
+	return c
+}
+
+func (a *app) podNode() *cobra.Command {
+	var guest string
+	c := &cobra.Command{
+		Use:   "node",
+		Short: "Tell a node's shim how to run the machines of pods",
+		Long: `Prints the configuration of containerd-shim-holdfast-v2 as JSON: which machine
+image, firmware and authority of software TPMs the machines of confidential pods
+have. The machine image is composed when it is absent.
+
+Exit codes: 0 printed, 1 failed, 2 usage, 5 something is not installed.`,
+		Example: "  holdfast pod node > /etc/holdfast/pods.json",
+		Args:    cobra.NoArgs,
+	}
+	c.Flags().StringVar(&guest, "guest", guestRecipe(), "folder of the machine image's recipe")
+	sources := sourceFlags(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		b, err := a.builder(*sources)
+		if err != nil {
+			return err
+		}
+		b.Node = nodeProgram()
+		node, err := b.PodNode(cmd.Context(), guest)
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(a.Stdout).Encode(node)
 	}
 	return c
 }

@@ -1,0 +1,92 @@
+package shimtest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const redis = `apiVersion: v1
+kind: Pod
+metadata: {name: redis}
+spec:
+  containers:
+    - name: redis
+      image: ` + registry + `/redis:enc
+      ports: [{containerPort: 6379}]
+`
+
+// A pod is a sealed one as a kubelet reads it.
+type pod struct {
+	Metadata struct{ Annotations map[string]string }
+	Spec     struct {
+		Containers []struct{ Name, Image string }
+	}
+}
+
+// A confidential pod, from an image that only its machine can open, by the CRI alone.
+func TestAnEncryptedImageRunsAsAPod(t *testing.T) {
+	l := newLab(t)
+	l.hf("image", "encrypt", "oci:"+filepath.Join(l.state, "demo", "redis"), registry+"/redis:enc", "--recipient", "kbs", "--ca", l.ca())
+	l.hf("broker", "trust", "guest")
+	l.hf("broker", "set", "--replace", "redis/secret/conf", l.write("redis.conf", "requirepass canary-7f3a\n"))
+	s := l.seal(redis, "--secret", "redis/redis.conf=kbs:///redis/secret/conf")
+	var p pod
+	l.check(yaml.Unmarshal([]byte(s.Manifest), &p))
+
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	config := &cri.PodSandboxConfig{
+		Metadata: &cri.PodSandboxMetadata{Name: "redis", Uid: "uid-1", Namespace: "default"}, Annotations: p.Metadata.Annotations,
+		LogDirectory: filepath.Join(l.dir, "logs"), PortMappings: []*cri.PortMapping{{ContainerPort: 6379}}, Linux: &cri.LinuxPodSandboxConfig{},
+	}
+	l.check(os.MkdirAll(config.LogDirectory, 0o755))
+	began := time.Now()
+	box, err := l.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: "holdfast"})
+	l.check(err)
+	t.Logf("the pod's machine takes calls after %v", time.Since(began).Round(time.Millisecond))
+	defer func() {
+		_, err := l.runtime.StopPodSandbox(context.Background(), &cri.StopPodSandboxRequest{PodSandboxId: box.PodSandboxId})
+		l.check(err)
+		_, err = l.runtime.RemovePodSandbox(context.Background(), &cri.RemovePodSandboxRequest{PodSandboxId: box.PodSandboxId})
+		l.check(err)
+	}()
+	image := &cri.ImageSpec{Image: p.Spec.Containers[0].Image, RuntimeHandler: "holdfast"}
+	pulled, err := l.images.PullImage(ctx, &cri.PullImageRequest{Image: image, SandboxConfig: config})
+	l.check(err)
+	container, err := l.runtime.CreateContainer(ctx, &cri.CreateContainerRequest{PodSandboxId: box.PodSandboxId, SandboxConfig: config, Config: &cri.ContainerConfig{
+		Metadata: &cri.ContainerMetadata{Name: "redis"}, Image: &cri.ImageSpec{Image: pulled.ImageRef, UserSpecifiedImage: image.Image, RuntimeHandler: "holdfast"},
+		LogPath: "redis.log", Linux: &cri.LinuxContainerConfig{},
+	}})
+	l.check(err)
+	_, err = l.runtime.StartContainer(ctx, &cri.StartContainerRequest{ContainerId: container.ContainerId})
+	l.check(err)
+	t.Logf("it runs after %v", time.Since(began).Round(time.Millisecond))
+	logs := filepath.Join(config.LogDirectory, "redis.log")
+	l.await("the container's output", func() bool {
+		text, _ := os.ReadFile(logs)
+		return strings.Contains(string(text), "Ready to accept connections")
+	})
+	status, err := l.runtime.PodSandboxStatus(ctx, &cri.PodSandboxStatusRequest{PodSandboxId: box.PodSandboxId})
+	l.check(err)
+	l.await("Redis at the pod's address", answers("tcp", status.Status.Network.Ip+":6379"))
+
+	_, err = l.runtime.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: container.ContainerId, Cmd: []string{"/bin/sh"}})
+	if err == nil || !strings.Contains(err.Error(), `call "exec" is not allowed by the measured configuration`) {
+		t.Errorf("exec: got %v, want that the measured configuration does not allow it", err)
+	}
+	if _, err = l.runtime.StopContainer(ctx, &cri.StopContainerRequest{ContainerId: container.ContainerId, Timeout: 10}); err != nil {
+		t.Error(err)
+	}
+	ended, err := l.runtime.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: container.ContainerId})
+	l.check(err)
+	if ended.Status.State != cri.ContainerState_CONTAINER_EXITED || ended.Status.ExitCode != 0 {
+		t.Errorf("got %v, code %d, want that it exited with 0", ended.Status.State, ended.Status.ExitCode)
+	}
+}
