@@ -152,6 +152,18 @@ func (p *Pod) Container(name string) (c Container, i int, ok bool) {
 	return p.Containers[i], i, true
 }
 
+// Images are what the configuration has the machine run, in its order.
+func (c GuestConfig) Images() []string {
+	if c.Pod == nil {
+		return []string{c.Image}
+	}
+	var all []string
+	for _, one := range c.Pod.Containers {
+		all = append(all, one.Image)
+	}
+	return all
+}
+
 // Check refuses what a machine would not do as it is written.
 func (p *Pod) Check() error {
 	if n := len(p.Containers); n == 0 || n > MaxContainers {

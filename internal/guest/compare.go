@@ -2,6 +2,7 @@ package guest
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -35,7 +36,7 @@ func compare(s spec, c api.Container, p api.CreateParams) error {
 		}
 	}
 	for _, at := range p.Mounts {
-		if !hasPlace(c, at) {
+		if at != path.Clean(at) || !hasPlace(c, at) {
 			return fmt.Errorf("mount %.200s is not in the measured configuration", at)
 		}
 	}

@@ -109,7 +109,10 @@ type podImages struct {
 }
 
 // A podImage is what a pod's machine needs for an image.
-type podImage struct{ keys []string }
+type podImage struct {
+	keys []string
+	user string // as the image's config has it
+}
 
 // digest gives the name of an image by its digest.
 func (p podImages) digest(name string) (string, error) {
@@ -135,15 +138,24 @@ func (p podImages) digest(name string) (string, error) {
 		repository = repository[:at]
 	}
 	pinned := repository + "@" + string(image.Digest)
-	p.seen[pinned] = podImage{needs}
+	p.seen[pinned] = podImage{needs, image.Config.User}
 	return pinned, nil
+}
+
+// isNumeric says whether a node knows a USER[:GROUP] without the image's accounts.
+func isNumeric(user string) bool {
+	return strings.Trim(user, "0123456789:") == ""
 }
 
 // resources are all that the machine of a pod asks for.
 func (p podImages) resources(pod *api.Pod) ([]string, error) {
 	var all []string
 	for _, c := range pod.Containers {
-		all = append(all, p.seen[c.Image].keys...)
+		image := p.seen[c.Image]
+		if c.Process.User == "" && !isNumeric(image.user) {
+			return nil, fmt.Errorf("container %s: its image's user is the name %.80q, which a node that cannot open the image cannot look up: write securityContext.runAsUser", c.Name, image.user)
+		}
+		all = append(all, image.keys...)
 		var texts []string
 		for _, s := range c.Secrets {
 			if s.Resource != "" {

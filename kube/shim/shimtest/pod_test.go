@@ -20,6 +20,7 @@ spec:
     - name: redis
       image: ` + registry + `/redis:enc
       ports: [{containerPort: 6379}]
+      securityContext: {runAsUser: 999}
 `
 
 // A pod is a sealed one as a kubelet reads it.
@@ -62,7 +63,7 @@ func TestAnEncryptedImageRunsAsAPod(t *testing.T) {
 	l.check(err)
 	container, err := l.runtime.CreateContainer(ctx, &cri.CreateContainerRequest{PodSandboxId: box.PodSandboxId, SandboxConfig: config, Config: &cri.ContainerConfig{
 		Metadata: &cri.ContainerMetadata{Name: "redis"}, Image: &cri.ImageSpec{Image: pulled.ImageRef, UserSpecifiedImage: image.Image, RuntimeHandler: "holdfast"},
-		LogPath: "redis.log", Linux: &cri.LinuxContainerConfig{},
+		LogPath: "redis.log", Linux: &cri.LinuxContainerConfig{SecurityContext: &cri.LinuxContainerSecurityContext{RunAsUser: &cri.Int64Value{Value: 999}}},
 	}})
 	l.check(err)
 	_, err = l.runtime.StartContainer(ctx, &cri.StartContainerRequest{ContainerId: container.ContainerId})
