@@ -61,15 +61,15 @@ func (s sandboxes) find() (*box, error) {
 
 // CreateSandbox takes down what the pod is. Its options are the CRI's.
 func (s sandboxes) CreateSandbox(_ context.Context, r *sandboxapi.CreateSandboxRequest) (*sandboxapi.CreateSandboxResponse, error) {
-	node, err := s.node()
-	if err != nil {
-		return nil, err
-	}
 	var c cri.PodSandboxConfig
 	if err := proto.Unmarshal(r.GetOptions().GetValue(), &c); err != nil {
 		return nil, fmt.Errorf("the pod's configuration: %w", err)
 	}
 	spec, err := planned(&c)
+	if err != nil {
+		return nil, err
+	}
+	node, err := s.node()
 	if err != nil {
 		return nil, err
 	}

@@ -151,10 +151,19 @@ func (l *lab) write(name, text string) string {
 	return path
 }
 
+// pods is the shim's configuration, which machines writes.
+func (l *lab) pods() string { return filepath.Join(l.dir, "pods.json") }
+
+// machines composes the machine image, and has the broker trust it.
+func (l *lab) machines() {
+	l.Helper()
+	l.write("pods.json", l.hf("pod", "node"))
+	l.hf("broker", "trust", filepath.Join(l.state, "images", "guest"))
+}
+
 // node starts the snapshotter and containerd.
 func (l *lab) node(programs, cni string) {
 	l.Helper()
-	pods := l.write("pods.json", l.hf("pod", "node"))
 	l.write("hosts/"+registry+"/hosts.toml", fmt.Sprintf("server = \"https://%s\"\n[host.\"https://%s\"]\ncapabilities = [\"pull\", \"resolve\"]\nca = %q\n", registry, registry, l.ca()))
 	l.write("net/10-pods.conflist", fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge", "bridge": %q, "isGateway": true,
 		"ipam": {"type": "host-local", "dataDir": %q, "ranges": [[{"subnet": "10.77.77.0/24", "gateway": %q}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}`, bridge, filepath.Join(l.dir, "ipam"), address))
@@ -191,7 +200,7 @@ snapshotter = 'holdfast'
 disable_pause_image_pull = true
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.holdfast.options]
 ConfigPath = '%[4]s'
-`, l.dir, snapshots, cni, pods)
+`, l.dir, snapshots, cni, l.pods())
 	l.await("snapshotter", answers("unix", snapshots))
 	l.start("containerd.log", filepath.Join(programs, "containerd"), "--config", l.write("containerd.toml", config))
 	conn, err := grpc.NewClient("unix://"+filepath.Join(l.dir, "c.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))

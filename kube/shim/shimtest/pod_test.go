@@ -31,11 +31,59 @@ type pod struct {
 	}
 }
 
+// encrypt brings Redis to the registry, for machines that the broker lets have its key.
+func (l *lab) encrypt() {
+	l.Helper()
+	l.hf("image", "encrypt", "oci:"+filepath.Join(l.state, "demo", "redis"), registry+"/redis:enc", "--recipient", "kbs", "--ca", l.ca())
+}
+
+func (l *lab) sandbox(annotations map[string]string) *cri.PodSandboxConfig {
+	l.Helper()
+	logs := filepath.Join(l.dir, "logs")
+	l.check(os.MkdirAll(logs, 0o755))
+	return &cri.PodSandboxConfig{
+		Metadata: &cri.PodSandboxMetadata{Name: "redis", Uid: "uid-1", Namespace: "default"}, Annotations: annotations,
+		LogDirectory: logs, PortMappings: []*cri.PortMapping{{ContainerPort: 6379}}, Linux: &cri.LinuxPodSandboxConfig{},
+	}
+}
+
+// What is decided before there is a machine.
+func TestTheNodeFetchesNoLayerAndRunsNothingUnsealed(t *testing.T) {
+	l := newLab(t)
+	l.encrypt()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	config := l.sandbox(nil)
+	_, err := l.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: "holdfast"})
+	if err == nil || !strings.Contains(err.Error(), "the pod has no measured configuration") {
+		t.Errorf("a pod that nobody sealed: got %v", err)
+	}
+	image := &cri.ImageSpec{Image: registry + "/redis:enc", RuntimeHandler: "holdfast"}
+	_, err = l.images.PullImage(ctx, &cri.PullImageRequest{Image: image, SandboxConfig: config})
+	l.check(err)
+	size := int64(0)
+	l.check(filepath.WalkDir(filepath.Join(l.dir, "root", "io.containerd.content.v1.content", "blobs"), func(_ string, e os.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		size += info.Size()
+		return err
+	}))
+	if size == 0 || size > 64<<10 {
+		t.Errorf("the node has %d bytes of the image, want its manifest and config alone", size)
+	}
+	s := l.seal(redis)
+	if len(s.Pods) != 1 || !strings.Contains(s.Manifest, "runtimeClassName: holdfast") || !strings.Contains(s.Manifest, "redis@sha256:") {
+		t.Errorf("got %+v", s)
+	}
+}
+
 // A confidential pod, from an image that only its machine can open, by the CRI alone.
 func TestAnEncryptedImageRunsAsAPod(t *testing.T) {
 	l := newLab(t)
-	l.hf("image", "encrypt", "oci:"+filepath.Join(l.state, "demo", "redis"), registry+"/redis:enc", "--recipient", "kbs", "--ca", l.ca())
-	l.hf("broker", "trust", "guest")
+	l.machines()
+	l.encrypt()
 	l.hf("broker", "set", "--replace", "redis/secret/conf", l.write("redis.conf", "requirepass canary-7f3a\n"))
 	s := l.seal(redis, "--secret", "redis/redis.conf=kbs:///redis/secret/conf")
 	var p pod
@@ -43,11 +91,7 @@ func TestAnEncryptedImageRunsAsAPod(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()
-	config := &cri.PodSandboxConfig{
-		Metadata: &cri.PodSandboxMetadata{Name: "redis", Uid: "uid-1", Namespace: "default"}, Annotations: p.Metadata.Annotations,
-		LogDirectory: filepath.Join(l.dir, "logs"), PortMappings: []*cri.PortMapping{{ContainerPort: 6379}}, Linux: &cri.LinuxPodSandboxConfig{},
-	}
-	l.check(os.MkdirAll(config.LogDirectory, 0o755))
+	config := l.sandbox(p.Metadata.Annotations)
 	began := time.Now()
 	box, err := l.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: "holdfast"})
 	l.check(err)
