@@ -34,9 +34,12 @@ const bootTime = 5 * time.Minute
 type box struct {
 	spec pod.Spec
 	node pod.Node
+	// ctx ends when nobody wants it any more, and what starts it with it.
+	ctx    context.Context
+	cancel context.CancelFunc
 
 	start   sync.Mutex // held while it starts or stops
-	pod     *pod.Pod   // nil before it started
+	pod     *pod.Pod   // nil before it started; guarded by the service's mu, as is created
 	created time.Time
 	over    chan struct{} // closed when it ended, or will never start
 	ended   time.Time     // set before over is closed
@@ -83,6 +86,7 @@ func (s sandboxes) CreateSandbox(_ context.Context, r *sandboxapi.CreateSandboxR
 		return nil, errgrpc.ToGRPC(errdefs.ErrAlreadyExists)
 	}
 	s.box = &box{spec: spec, node: node, over: make(chan struct{})}
+	s.box.ctx, s.box.cancel = context.WithCancel(s.ctx)
 	return &sandboxapi.CreateSandboxResponse{}, nil
 }
 
@@ -134,14 +138,18 @@ func (s sandboxes) StartSandbox(ctx context.Context, _ *sandboxapi.StartSandboxR
 	defer b.start.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
+	defer context.AfterFunc(b.ctx, cancel)()
 	p, err := b.node.Start(ctx, b.spec)
 	if err != nil {
 		b.end()
 		return nil, err
 	}
-	b.pod, b.created = p, time.Now()
+	now := time.Now()
+	s.mu.Lock()
+	b.pod, b.created = p, now
+	s.mu.Unlock()
 	go func() { <-p.Ended(); b.end() }()
-	return &sandboxapi.StartSandboxResponse{Pid: uint32(os.Getpid()), CreatedAt: timestamppb.New(b.created)}, nil
+	return &sandboxapi.StartSandboxResponse{Pid: uint32(os.Getpid()), CreatedAt: timestamppb.New(now)}, nil
 }
 
 // Platform is this machine's: guests emulate no other.
@@ -163,13 +171,21 @@ func (s sandboxes) StopSandbox(ctx context.Context, r *sandboxapi.StopSandboxReq
 	if grace == 0 {
 		grace = usualGrace
 	}
+	b.cancel()
 	b.start.Lock()
 	defer b.start.Unlock()
-	if b.pod != nil {
-		b.pod.Stop(ctx, grace)
+	if p, _ := s.at(b); p != nil {
+		p.Stop(ctx, grace)
 	}
 	b.end()
 	return &sandboxapi.StopSandboxResponse{}, nil
+}
+
+// at gives the machine of a box, once it is there, and since when.
+func (s *service) at(b *box) (*pod.Pod, time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return b.pod, b.created
 }
 
 // WaitSandbox returns when the machine is gone.
@@ -192,7 +208,8 @@ func (s sandboxes) SandboxStatus(context.Context, *sandboxapi.SandboxStatusReque
 	if err != nil {
 		return nil, err
 	}
-	status := &sandboxapi.SandboxStatusResponse{SandboxID: b.spec.ID, Pid: uint32(os.Getpid()), State: cri.PodSandboxState_SANDBOX_READY.String(), CreatedAt: timestamppb.New(b.created)}
+	_, created := s.at(b)
+	status := &sandboxapi.SandboxStatusResponse{SandboxID: b.spec.ID, Pid: uint32(os.Getpid()), State: cri.PodSandboxState_SANDBOX_READY.String(), CreatedAt: timestamppb.New(created)}
 	select {
 	case <-b.over:
 		status.State, status.ExitedAt = cri.PodSandboxState_SANDBOX_NOTREADY.String(), timestamppb.New(b.ended)

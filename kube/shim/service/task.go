@@ -46,12 +46,11 @@ func (s tasks) find(id string) (*task, error) {
 
 func (s tasks) running() (*pod.Pod, error) {
 	s.mu.Lock()
-	b := s.box
-	s.mu.Unlock()
-	if b == nil || b.pod == nil {
+	defer s.mu.Unlock()
+	if s.box == nil || s.box.pod == nil {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("there is no machine for it: a container needs a pod (sandboxer = 'shim'): %w", errdefs.ErrFailedPrecondition))
 	}
-	return b.pod, nil
+	return s.box.pod, nil
 }
 
 func pid() uint32 { return uint32(os.Getpid()) }
@@ -116,8 +115,8 @@ func (s tasks) ended(t *task, code uint32) {
 	t.status, t.code, t.endedAt = tasktypes.Status_STOPPED, code, time.Now()
 	at := timestamppb.New(t.endedAt)
 	t.mu.Unlock()
-	s.publish(runtime.TaskExitEventTopic, &taskevents.TaskExit{ContainerID: t.request.ID, ID: t.request.ID, Pid: pid(), ExitStatus: code, ExitedAt: at})
 	close(t.over)
+	s.publish(runtime.TaskExitEventTopic, &taskevents.TaskExit{ContainerID: t.request.ID, ID: t.request.ID, Pid: pid(), ExitStatus: code, ExitedAt: at})
 }
 
 // publish tells containerd; what it does not hear, it asks for.
@@ -170,12 +169,32 @@ func (s tasks) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Empty
 	t.mu.Unlock()
 	switch {
 	case status == tasktypes.Status_STOPPED:
-		return nil, errgrpc.ToGRPC(fmt.Errorf("container %s has ended: %w", r.ID, errdefs.ErrNotFound))
+		return nil, errEnded(r.ID)
 	case status == tasktypes.Status_CREATED:
 		s.ended(t, 128+r.Signal)
 		return &emptypb.Empty{}, nil
 	}
-	return &emptypb.Empty{}, t.container.Kill(ctx, int(r.Signal))
+	err = t.container.Kill(ctx, int(r.Signal))
+	if err != nil && t.endsWithin(newsTime) {
+		err = errEnded(r.ID)
+	}
+	return &emptypb.Empty{}, err
+}
+
+// newsTime is how long the news of an end may be on its way.
+const newsTime = 2 * time.Second
+
+func (t *task) endsWithin(patience time.Duration) bool {
+	select {
+	case <-t.over:
+		return true
+	case <-time.After(patience):
+		return false
+	}
+}
+
+func errEnded(id string) error {
+	return errgrpc.ToGRPC(fmt.Errorf("container %s has ended: %w", id, errdefs.ErrNotFound))
 }
 
 // Delete forgets a container that has ended, in the machine too where that is there.
