@@ -45,10 +45,6 @@ type Spec struct {
 	// by user-mode emulation.
 	Wire *Wire
 
-	// Netns is the network namespace that the machine is on, as the path of a file;
-	// empty: that of this process. Ports are published there.
-	Netns string
-
 	// Console gets a copy of all that the machine writes to its serial port:
 	// the machine's own bytes, escape sequences and all.
 	Console io.Writer

@@ -32,7 +32,7 @@ func runSector(ctx context.Context, binary string, accel machine.Accel, loops ui
 	if err := os.Truncate(image, 1<<20); err != nil { // SeaBIOS boots no disk without a cylinder
 		return "", err
 	}
-	p, err := spawn(binary, probeArgs(image, accel), nil, "")
+	p, err := spawn(binary, probeArgs(image, accel), nil)
 	if err != nil {
 		return "", err
 	}

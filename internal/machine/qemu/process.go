@@ -3,7 +3,6 @@ package qemu
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -11,8 +10,6 @@ import (
 	"runtime"
 	"sync"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"holdfast/internal/machine"
 )
@@ -25,9 +22,9 @@ type process struct {
 	exited machine.Exited // set before done is closed
 }
 
-// spawn starts QEMU with the files as its descriptors from 3 on, in the network
-// namespace that is given. It closes the files in this process, whatever happens.
-func spawn(binary string, args []string, files []*os.File, netns string) (*process, error) {
+// spawn starts QEMU with the files as its descriptors from 3 on. It closes
+// them in this process, whatever happens.
+func spawn(binary string, args []string, files []*os.File) (*process, error) {
 	defer closeAll(files)
 	p := &process{cmd: exec.Command(binary, args...), stderr: &tail{}, done: make(chan struct{})}
 	p.cmd.Env = []string{"LC_ALL=C"}
@@ -36,23 +33,17 @@ func spawn(binary string, args []string, files []*os.File, netns string) (*proce
 	// Its own group keeps the terminal's Ctrl-C from it: stopping is our part.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
-	go p.live(started, netns)
+	go p.live(started)
 	return p, <-started
 }
 
 // live starts the process and reaps it. The kernel sends the parent-death
 // signal when the *thread* that forked ends (prctl(2)), so this goroutine
 // keeps its thread until the process is gone.
-// One that went into another namespace ends with it.
-func (p *process) live(started chan<- error, netns string) {
+func (p *process) live(started chan<- error) {
 	runtime.LockOSThread()
-	if netns == "" {
-		defer runtime.UnlockOSThread()
-	}
-	err := enter(netns)
-	if err == nil {
-		err = p.cmd.Start()
-	}
+	defer runtime.UnlockOSThread()
+	err := p.cmd.Start()
 	started <- err
 	if err != nil {
 		return
@@ -64,22 +55,6 @@ func (p *process) live(started chan<- error, netns string) {
 		p.exited.Status = err.Error()
 	}
 	close(p.done)
-}
-
-// enter takes the thread, and what it starts, into a network namespace.
-func enter(netns string) error {
-	if netns == "" {
-		return nil
-	}
-	f, err := os.Open(netns)
-	if err != nil {
-		return fmt.Errorf("network namespace: %w", err)
-	}
-	defer f.Close()
-	if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("enter network namespace %s: %w", netns, err)
-	}
-	return nil
 }
 
 func (p *process) kill() { _ = p.cmd.Process.Kill() }

@@ -64,10 +64,8 @@ func (q *QEMU) prepare(ctx context.Context, spec machine.Spec, held *holdings) (
 	if err := takeFolder(&spec, held); err != nil {
 		return nil, err
 	}
-	if spec.Netns == "" { // QEMU itself says so in another one
-		if err := checkPorts(ctx, spec.Ports); err != nil {
-			return nil, err
-		}
+	if err := checkPorts(ctx, spec.Ports); err != nil {
+		return nil, err
 	}
 	accel, err := q.Accel(ctx, spec.Accel)
 	if err != nil {
@@ -85,7 +83,7 @@ func (q *QEMU) launch(ctx context.Context, spec machine.Spec, accel machine.Acce
 		return nil, err
 	}
 	started := time.Now()
-	p, err := spawn(q.binary, arguments(spec, accel), w.theirs, spec.Netns)
+	p, err := spawn(q.binary, arguments(spec, accel), w.theirs)
 	if err != nil {
 		w.close()
 		return nil, err

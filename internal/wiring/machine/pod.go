@@ -3,6 +3,7 @@ package machine
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"holdfast/internal/api"
 	"holdfast/internal/guest"
@@ -12,6 +13,9 @@ import (
 // runPod runs the pod of a configuration. The machine is proved again for each
 // container.
 func runPod(ctx context.Context, hardware *lateHardware, j node.Job, c guest.Config) (exit api.ExitDetail, err error) {
+	// A pod's network is the cluster's, with rules of its own: what is near are other
+	// pods. Link-local addresses stay out of reach, and all neighbours at once.
+	c.Egress.Address = netip.PrefixFrom(netip.IPv4Unspecified(), 32)
 	p := guest.PodConfig{Config: c, Calls: j.Pod.Calls, Open: j.Pod.Open, Tell: j.Pod.Tell}
 	if j.Config.Broker.URL == "" {
 		return guest.RunPod(ctx, p)

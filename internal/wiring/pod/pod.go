@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -48,11 +49,18 @@ type Spec struct {
 	ID       string
 	Folder   string // its state
 	Document []byte // the configuration, as it was sealed
-	Netns    string
-	Ports    []machine.Forward
+	Netns    string // whose link the machine gets, as the path of a file; empty: it is on none
+	DNS      DNS
 	Memory   int // MiB; 0: as the node has it
 	CPUs     int
 	Log      *slog.Logger
+}
+
+// A DNS says whom the machine asks for names.
+type DNS struct {
+	Resolvers []netip.Addr
+	Search    []string
+	Ndots     int
 }
 
 // A Pod is a machine that takes calls.
@@ -111,6 +119,13 @@ func (n Node) boot(ctx context.Context, s Spec) (*machine.Machine, error) {
 	if err != nil {
 		return nil, errors.Join(err, tpm.Close())
 	}
+	wire, err := s.plug()
+	if err != nil {
+		return nil, errors.Join(err, tpm.Close())
+	}
+	if wire != nil {
+		defer wire.Tap.Close() // QEMU has its own
+	}
 	memory := s.Memory
 	if memory == 0 {
 		memory = n.Memory
@@ -118,8 +133,23 @@ func (n Node) boot(ctx context.Context, s Spec) (*machine.Machine, error) {
 	return q.Start(ctx, machine.Spec{
 		Name: s.ID, Folder: filepath.Join(s.Folder, "machine"), Disk: n.Disk, Memory: memory, CPUs: s.CPUs,
 		Firmware: &machine.Firmware{Code: n.Code, Vars: n.Vars, SecureBoot: true},
-		TPM:      tpm, InitData: s.Document, Ports: s.Ports, Netns: s.Netns,
+		TPM:      tpm, InitData: s.Document, Wire: wire,
 	})
+}
+
+func (s Spec) plug() (*machine.Wire, error) {
+	if s.Netns == "" {
+		return nil, nil
+	}
+	wire, err := Plug(s.Netns)
+	if err != nil {
+		return nil, err
+	}
+	wire.Link.Resolvers, wire.Link.Search, wire.Link.Ndots = s.DNS.Resolvers, s.DNS.Search, s.DNS.Ndots
+	if err := wire.Link.Check(); err != nil {
+		return nil, errors.Join(err, wire.Tap.Close())
+	}
+	return wire, nil
 }
 
 // refusal is why the machine ended before it took calls.

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +21,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 
-	"holdfast/internal/machine"
 	"holdfast/internal/wiring/pod"
 )
 
@@ -103,13 +104,8 @@ func planned(c *cri.PodSandboxConfig) (s pod.Spec, err error) {
 	if len(s.Document) == 0 {
 		return s, pod.ErrNotSealed
 	}
-	for _, p := range c.GetPortMappings() {
-		proto := map[cri.Protocol]string{cri.Protocol_TCP: "tcp", cri.Protocol_UDP: "udp"}[p.Protocol]
-		if proto == "" || p.ContainerPort < 1 || p.ContainerPort > 65535 {
-			return s, fmt.Errorf("port %d/%s cannot be reached in a confidential pod", p.ContainerPort, p.Protocol)
-		}
-		port := uint16(p.ContainerPort)
-		s.Ports = append(s.Ports, machine.Forward{HostIP: netip.IPv4Unspecified(), HostPort: port, GuestPort: port, Proto: proto})
+	if s.DNS, err = dns(c.GetDnsConfig()); err != nil {
+		return s, err
 	}
 	resources := c.GetLinux().GetResources()
 	s.Memory = int(resources.GetMemoryLimitInBytes()>>20) + overhead(resources)
@@ -117,6 +113,26 @@ func planned(c *cri.PodSandboxConfig) (s pod.Spec, err error) {
 		s.CPUs = int((quota + period - 1) / period)
 	}
 	return s, nil
+}
+
+// dns reads whom the pod asks for names.
+func dns(c *cri.DNSConfig) (d pod.DNS, err error) {
+	d.Search = c.GetSearches()
+	for _, server := range c.GetServers() {
+		ip, err := netip.ParseAddr(server)
+		if err != nil {
+			return d, fmt.Errorf("name server: %w", err)
+		}
+		d.Resolvers = append(d.Resolvers, ip)
+	}
+	for _, option := range c.GetOptions() {
+		if n, ok := strings.CutPrefix(option, "ndots:"); ok {
+			if d.Ndots, err = strconv.Atoi(n); err != nil {
+				return d, fmt.Errorf("option ndots: %w", err)
+			}
+		}
+	}
+	return d, nil
 }
 
 // overhead is what a machine has beside its pod's limit; without a limit the node
