@@ -126,9 +126,14 @@ func (p *pod) begin(ctx context.Context) error {
 		broker.Close()
 		return err
 	}
-	p.first = broker
+	p.first = proved{broker}
 	return nil
 }
+
+// A proved broker need not be proved to again.
+type proved struct{ Broker }
+
+func (proved) Attest(context.Context) error { return nil }
 
 func (p *pod) volume(name string) string { return filepath.Join(p.Dir, "volumes", name) }
 
