@@ -157,7 +157,7 @@ func (l *lab) pods() string { return filepath.Join(l.dir, "pods.json") }
 // machines composes the machine image, and has the broker trust it.
 func (l *lab) machines() {
 	l.Helper()
-	l.write("pods.json", l.hf("pod", "node"))
+	l.write("pods.json", l.hf("pod", "node", "--guest", "../../../images/guest"))
 	l.hf("broker", "trust", filepath.Join(l.state, "images", "guest"))
 }
 
