@@ -138,7 +138,7 @@ func TestAPodHasItsContainersAndNoOthers(t *testing.T) {
 	l := newLab(t)
 	l.machines()
 	box := filepath.Join(l.dir, "box")
-	l.hf("image", "build", "../../../test/cluster/testdata/box", "-o", box)
+	l.hf("image", "build", filepath.Join(root, "test", "cluster", "testdata", "box"), "-o", box)
 	l.hf("image", "push", box, registry+"/box:1", "--ca", l.ca())
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()

@@ -1,4 +1,7 @@
 // Package shimtest holds the shim against containerd itself, by the CRI alone.
+//
+// It needs root and the cluster's programs, so it runs where HOLDFAST_TEST_KUBE=1
+// asks for it: make test-cluster.
 package shimtest
 
 import (
@@ -17,6 +20,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"holdfast/internal/cluster/components"
 )
 
 const (
@@ -36,15 +41,25 @@ type lab struct {
 	images                  cri.ImageServiceClient
 }
 
-// newLab needs root, and what the Makefile builds.
+// root is this checkout.
+const root = "../../.."
+
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	l := &lab{T: t, holdfast: os.Getenv("HOLDFAST_TEST_BIN"), state: os.Getenv("HOLDFAST_STATE")}
-	programs, cni := os.Getenv("HOLDFAST_TEST_CONTAINERD"), os.Getenv("HOLDFAST_TEST_CNI")
-	if os.Getuid() != 0 || l.holdfast == "" || l.state == "" || programs == "" || cni == "" {
-		t.Skip("needs root, HOLDFAST_TEST_BIN with holdfast and holdfast-node, HOLDFAST_STATE, and HOLDFAST_TEST_CONTAINERD and HOLDFAST_TEST_CNI with what kube/containerd and kube/cni build")
+	if os.Getenv("HOLDFAST_TEST_KUBE") == "" || os.Geteuid() != 0 {
+		t.Skip("starts containerd and machines: run make test-cluster as root")
+	}
+	l := &lab{T: t, state: os.Getenv("HOLDFAST_STATE")}
+	if l.state == "" {
+		t.Fatal("HOLDFAST_STATE is not set: it keeps what is built")
 	}
 	var err error
+	l.holdfast, err = filepath.Abs(filepath.Join(root, "bin", "holdfast"))
+	l.check(err)
+	set, err := components.Build(t.Context(), components.Config{
+		Source: filepath.Join(root, "kube"), Dir: filepath.Join(l.state, "kube"), Only: []string{"containerd", "cni", "shim"},
+	})
+	l.check(err)
 	if l.dir, err = os.MkdirTemp("/tmp", "hfshim-"); err != nil {
 		t.Fatal(err)
 	}
@@ -52,15 +67,13 @@ func newLab(t *testing.T) *lab {
 		l.run("sh", "-c", "mount | grep "+l.dir+" | cut -d' ' -f3 | xargs -r -n1 umount -l")
 		_ = os.RemoveAll(l.dir)
 	})
-	l.programs = filepath.Join(l.dir, "bin")
-	l.check(os.Mkdir(l.programs, 0o755))
-	l.run("go", "build", "-o", l.programs, "../containerd-shim-holdfast-v2")
+	l.programs = filepath.Dir(set.Path("containerd-shim-holdfast-v2"))
 	l.run("ip", "link", "add", bridge, "type", "bridge")
 	t.Cleanup(func() { l.run("ip", "link", "del", bridge) })
 	l.run("ip", "address", "add", address+"/24", "dev", bridge)
 	l.run("ip", "link", "set", bridge, "up")
 	l.serve()
-	l.node(programs, cni)
+	l.node(set.Path("containerd"), filepath.Dir(set.Path("bridge")))
 	return l
 }
 
@@ -87,7 +100,7 @@ func (l *lab) run(name string, args ...string) string {
 
 func (l *lab) hf(args ...string) string {
 	l.Helper()
-	return l.run(filepath.Join(l.holdfast, "holdfast"), append([]string{"--state", l.state, "-q"}, args...)...)
+	return l.run(l.holdfast, append([]string{"--state", l.state, "-q"}, args...)...)
 }
 
 // start starts a program that ends with the test.
@@ -135,7 +148,7 @@ func answers(network, at string) func() bool {
 
 func (l *lab) serve() {
 	l.Helper()
-	l.start("serve.log", filepath.Join(l.holdfast, "holdfast"), "--state", l.state, "-v", "serve", "--registry-listen", registry, "--broker-listen", broker)
+	l.start("serve.log", l.holdfast, "--state", l.state, "-v", "serve", "--registry-listen", registry, "--broker-listen", broker)
 	l.await("broker", answers("tcp", broker))
 	l.await("registry", answers("tcp", registry))
 }
@@ -157,12 +170,12 @@ func (l *lab) pods() string { return filepath.Join(l.dir, "pods.json") }
 // machines composes the machine image, and has the broker trust it.
 func (l *lab) machines() {
 	l.Helper()
-	l.write("pods.json", l.hf("pod", "node", "--guest", "../../../images/guest"))
+	l.write("pods.json", l.hf("pod", "node", "--guest", filepath.Join(root, "images", "guest")))
 	l.hf("broker", "trust", filepath.Join(l.state, "images", "guest"))
 }
 
 // node starts the snapshotter and containerd.
-func (l *lab) node(programs, cni string) {
+func (l *lab) node(containerd, cni string) {
 	l.Helper()
 	l.write("hosts/"+registry+"/hosts.toml", fmt.Sprintf("server = \"https://%s\"\n[host.\"https://%s\"]\ncapabilities = [\"pull\", \"resolve\"]\nca = %q\n", registry, registry, l.ca()))
 	l.write("net/10-pods.conflist", fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge", "bridge": %q, "isGateway": true,
@@ -202,7 +215,7 @@ disable_pause_image_pull = true
 ConfigPath = '%[4]s'
 `, l.dir, snapshots, cni, l.pods())
 	l.await("snapshotter", answers("unix", snapshots))
-	l.start("containerd.log", filepath.Join(programs, "containerd"), "--config", l.write("containerd.toml", config))
+	l.start("containerd.log", containerd, "--config", l.write("containerd.toml", config))
 	conn, err := grpc.NewClient("unix://"+filepath.Join(l.dir, "c.sock"), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	l.check(err)
 	l.Cleanup(func() { _ = conn.Close() })

@@ -34,7 +34,9 @@ type pod struct {
 // encrypt brings Redis to the registry, for machines that the broker lets have its key.
 func (l *lab) encrypt() {
 	l.Helper()
-	l.hf("image", "encrypt", "oci:"+filepath.Join(l.state, "demo", "redis"), registry+"/redis:enc", "--recipient", "kbs", "--ca", l.ca())
+	plain := filepath.Join(l.dir, "redis")
+	l.hf("image", "build", filepath.Join(root, "images", "redis"), "-o", plain)
+	l.hf("image", "encrypt", plain, registry+"/redis:enc", "--recipient", "kbs", "--ca", l.ca())
 }
 
 func (l *lab) sandbox(annotations map[string]string) *cri.PodSandboxConfig {
