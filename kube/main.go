@@ -1,6 +1,6 @@
 // Command kube is Kubernetes and etcd as one file: kube-apiserver,
-// kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl, etcd
-// and our own agent, chosen by the name it is called by or by its first word.
+// kube-controller-manager, kube-scheduler, kubelet, kube-proxy, kubectl and
+// etcd, chosen by the name it is called by or by its first word.
 //
 // One process runs one component, as upstream's programs do: their signal
 // handlers, exits and log flags belong to the whole process. One file means
@@ -31,8 +31,6 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
-
-	"holdfast/kube/agent"
 )
 
 // components are the programs in here. Each returns its exit status.
@@ -44,7 +42,6 @@ var components = map[string]func() int{
 	"kubelet":                 run(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
 	"kubectl":                 runKubectl,
 	"etcd":                    runEtcd,
-	"holdfast-agent":          run(agent.NewCommand),
 }
 
 func main() {
@@ -58,11 +55,11 @@ func main() {
 }
 
 // choose finds the component that args ask for, and its own arguments. The
-// prefixes "kube-" and "holdfast-" may be left out.
+// prefix "kube-" may be left out.
 func choose(args []string) (component func() int, rest []string) {
 	for range min(len(args), 2) {
 		name := filepath.Base(args[0])
-		for _, full := range []string{name, "kube-" + name, "holdfast-" + name} {
+		for _, full := range []string{name, "kube-" + name} {
 			if c, ok := components[full]; ok {
 				return c, append([]string{full}, args[1:]...)
 			}

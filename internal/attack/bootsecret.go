@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +22,7 @@ import (
 func searchAttacks() []Attack {
 	return []Attack{{
 		Name: "secret-searched", Group: "secret", Boots: true,
-		Promise: "a secret is nowhere on the host but at its broker and in the machine's memory",
+		Promise: "a secret is nowhere on the host but sealed at its broker and in the machine's memory",
 		Change:  "the host searches files, logs, console, command lines, environments, the disk and QEMU's memory for a secret, during the run and after it",
 		Want:    Refusal{Guest, "and nowhere else"}, Control: searchControl, Run: searchSecret,
 	}}
@@ -125,11 +124,7 @@ func (h *hunt) look() (Refusal, error) {
 	if err != nil {
 		return Refusal{}, err
 	}
-	atBroker := func(f find) bool { return strings.HasPrefix(f.where, h.victim.installation.Broker()+"/") }
-	if !slices.ContainsFunc(found, atBroker) {
-		return Refusal{}, errors.New("the search did not find the secret at the broker, which has it")
-	}
-	if found = slices.DeleteFunc(found, atBroker); len(found) > 0 {
+	if len(found) > 0 { // at the broker it is sealed
 		return Broke("while the workload runs the secret is in %v", found), nil
 	}
 	pid, err := processOf(filepath.Join(h.victim.installation.Machine("attacked"), "machine", "vars.fd"))
@@ -169,7 +164,7 @@ func (h *hunt) after() (Refusal, error) {
 	if got := hex.EncodeToString(sum.Sum(nil)); got != h.victim.guest.Disk.Digest.Hex() {
 		return Broke("the machine wrote to its disk: %s", got), nil
 	}
-	return Refusal{Guest, fmt.Sprintf("the secret was at the broker and in the machine's memory, which goes into no core file, and nowhere else: %d files, command lines and environments were searched", h.looked)}, nil
+	return Refusal{Guest, fmt.Sprintf("the secret was in the machine's memory, which goes into no core file, and nowhere else: %d files, command lines and environments were searched", h.looked)}, nil
 }
 
 // places are all where a host might find what was let slip: files written

@@ -179,7 +179,7 @@ func (b *Broker) bound(w http.ResponseWriter, r *http.Request, c *adminClaims) e
 	if c.IssuedAt == nil || c.Expiry.Time().Sub(c.IssuedAt.Time()) > adminLife {
 		return fmt.Errorf("the token lives longer than %s", adminLife)
 	}
-	body, err := readBody(w, r, maxAdmin)
+	body, err := readBody(w, r, adminBound(r))
 	if err != nil {
 		return err
 	}

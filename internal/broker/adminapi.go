@@ -15,11 +15,22 @@ import (
 	"holdfast/internal/input"
 )
 
-// maxAdmin bounds the body of an administrator's request.
-const maxAdmin = 2 << 20
+// What bounds the body of an administrator's request. The provenance of an
+// image holds all sources of what was compiled for it.
+const (
+	maxAdmin    = 2 << 20
+	maxContents = 24 << 20 // base64 of two documents, as they are read from files
+)
+
+func adminBound(r *http.Request) int64 {
+	if r.URL.Path == api.ContentsPath {
+		return maxContents
+	}
+	return maxAdmin
+}
 
 func readJSON(w http.ResponseWriter, r *http.Request, kind string, v any) error {
-	body, err := readBody(w, r, maxAdmin)
+	body, err := readBody(w, r, adminBound(r))
 	if err != nil {
 		return err
 	}

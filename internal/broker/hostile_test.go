@@ -25,7 +25,7 @@ func TestOversizedAndMalformedIsRefusedEverywhere(t *testing.T) {
 	for endpoint, bound := range map[string]int{
 		"POST /auth": maxRequest, "POST /attest": maxAttestation, "POST /attestation-policy": maxAdmin, "POST /resource-policy": maxAdmin,
 		"POST /reference-value": maxAdmin, "POST /holdfast/configurations": maxAdmin, "POST /holdfast/images": maxAdmin, "POST /holdfast/rollback": maxAdmin,
-		"POST /holdfast/policies/resource": maxAdmin, "POST /holdfast/keywrap": maxAdmin, "POST /holdfast/keyunwrap": maxAdmin,
+		"POST /holdfast/policies/resource": maxAdmin, "POST /holdfast/keywrap": maxAdmin, "POST /holdfast/keyunwrap": maxAdmin, "POST /holdfast/contents": maxContents,
 	} {
 		method, path, _ := strings.Cut(endpoint, " ")
 		bad["too much"] = `{"version":"` + strings.Repeat("x", bound) + `"}`

@@ -71,8 +71,8 @@ an address of its own on a bridge, and waits until all are ready. Kubernetes,
 containerd and the images that a fresh cluster needs are built from the sources
 beside this program, once; nothing is pulled.
 
-When the cluster is there already, this finds it; what an earlier create began is
-finished; nodes that do not run are started with the data that they had. The
+When the cluster is there already, this finds it; what an earlier create began
+is finished; nodes that do not run are started with the data that they had. The
 cluster's context, holdfast-NAME, is merged into the kubeconfig that kubectl
 uses ($KUBECONFIG, or ~/.kube/config) and becomes the current one.
 
@@ -185,7 +185,7 @@ func (a *app) clusterStatus() *cobra.Command {
 	return a.clusterVerb(&cobra.Command{
 		Use:     "status [NAME]",
 		Short:   "Tell how a cluster and its nodes are",
-		Long:    "Tells whether the machines of a cluster run and what Kubernetes says of its nodes.\n" + clusterName + "\n\nExit codes: 0 it is ready, 1 it is not, or there is no such cluster, 2 usage.",
+		Long:    "Tells whether the machines of a cluster run and what Kubernetes says of its\nnodes. " + clusterName + "\n\nExit codes: 0 it is ready, 1 it is not, or there is no such cluster, 2 usage.",
 		Example: "  holdfast cluster status\n  holdfast cluster status lab --json",
 	}, func(cmd *cobra.Command, f *cluster.Fleet, name string) error {
 		st, err := f.Status(cmd.Context(), name)
@@ -267,12 +267,13 @@ func (a *app) clusterDelete() *cobra.Command {
 	return a.clusterVerb(&cobra.Command{
 		Use:   "delete [NAME]",
 		Short: "End a cluster and remove all of it",
-		Long: `Ends the nodes of a cluster and removes everything that was made for it: its data,
-its keys, its bridge, its rules, its control groups and its context in kubeconfigs.
-It also cleans up behind a create that was killed.
+		Long: `Ends the nodes of a cluster and removes everything that was made for it: its
+data, its keys, its bridge, its rules, its control groups and its context in
+kubeconfigs. It also cleans up behind a create that was killed.
 ` + clusterName + `
 
-Exit codes: 0 nothing of it is left, 1 failed, or there is no such cluster, 2 usage.`,
+Exit codes: 0 nothing of it is left, 1 failed, or there is no such cluster,
+2 usage.`,
 		Example: "  holdfast cluster delete lab",
 	}, func(cmd *cobra.Command, f *cluster.Fleet, name string) error { return f.Delete(cmd.Context(), name) })
 }

@@ -24,8 +24,8 @@ func (a *app) nodeConfigInitData() *cobra.Command {
 		Short: "Write the document that a machine measures of a config",
 		Long: `Writes the init-data document of a config in Butane of the variant holdfast: its
 Ignition config, and what it says of workload, registry and attestation. A
-machine measures the document before it looks into it; "broker allow DIGEST" lets
-it have resources. FILE is - for standard input.
+machine measures the document before it looks into it; "broker allow DIGEST"
+lets it have resources. FILE is - for standard input.
 
 Exit codes: 0 written, 3 not valid, 1 cannot be read or written, 2 usage.`,
 		Example: "  holdfast node config init-data machine.bu --files-dir . -o machine.initdata.toml",

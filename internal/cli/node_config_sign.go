@@ -38,8 +38,8 @@ func (a *app) nodeConfigSign() *cobra.Command {
 		Short: "Sign a config for machines that take no other",
 		Long: `Checks a config and writes it with the signature of this installation's key for
 statements, as one document that takes the config's place: as user data, on a
-stick, behind a URL. Machines whose kernel is told ignition.config.key=KEY refuse
-every other config before they parse it. FILE is - for standard input.
+stick, behind a URL. Machines whose kernel is told ignition.config.key=KEY
+refuse every other config before they parse it. FILE is - for standard input.
 
 Exit codes: 0 signed, 3 not valid, 1 cannot be read or signed, 2 usage.`,
 		Example: "  holdfast node config sign machine.ign -o machine.signed.json\n  holdfast node config check machine.signed.json --config-key sha256:…",

@@ -309,7 +309,28 @@ func (f *Fleet) awaitReady(ctx context.Context, s *Spec, keys pki) error {
 			return f.await(ctx, s, nodePatience, s.Nodes[:1], func(ctx context.Context) error { return client.Get(ctx, firstAccount, nil) })
 		})
 	})
+	g.Go(func() error {
+		return f.step("wait for the cluster's DNS", func() error {
+			return f.await(ctx, s, nodePatience, s.Nodes[:1], func(ctx context.Context) error { return dnsAnswers(ctx, client) })
+		})
+	})
 	return g.Wait()
+}
+
+// dnsAnswers says why no pod of the cluster's DNS is ready.
+func dnsAnswers(ctx context.Context, client *kubeapi.Client) error {
+	var d struct {
+		Status struct {
+			Available int `json:"availableReplicas"`
+		} `json:"status"`
+	}
+	if err := client.Get(ctx, "/apis/apps/v1/namespaces/kube-system/deployments/coredns", &d); err != nil {
+		return err
+	}
+	if d.Status.Available == 0 {
+		return errors.New("no pod of the cluster's DNS is ready")
+	}
+	return nil
 }
 
 // publish writes the cluster's kubeconfig, and merges it into the one that

@@ -26,7 +26,7 @@ func (s *Spec) services(n Node, c *Components, images []string) []api.Service {
 		api.Service{Name: "kubelet", After: append([]string{"containerd"}, server...), Argv: []string{kube, "kubelet",
 			"--config=" + etc + "/kubelet.yaml", "--kubeconfig=" + etc + "/kubelet.conf", "--cert-dir=/var/lib/kubelet/pki",
 			"--hostname-override=" + n.Name, "--node-ip=" + n.Address.String(), "--v=1"}},
-		api.Service{Name: "agent", After: server, Argv: []string{kube, "holdfast-agent", "--kubeconfig=" + etc + "/agent.conf", "--node=" + n.Name}},
+		api.Service{Name: "agent", After: server, Argv: []string{"/opt/holdfast/bin/holdfast-agent", "--kubeconfig=" + etc + "/agent.conf", "--node=" + n.Name}},
 		api.Service{Name: "proxy", After: server, Argv: []string{kube, "kube-proxy", "--config=" + etc + "/proxy.yaml"}},
 	)
 	for _, image := range images {

@@ -119,15 +119,16 @@ func (s spec) tmpfsMounts() []specs.Mount {
 	return mounts
 }
 
-// machineMounts come in the order of their paths, as those of memory.
+// machineMounts come in the order of their paths, as those of memory. What is
+// mounted below them is seen, too, and is held to the same.
 func (s spec) machineMounts() []specs.Mount {
 	var mounts []specs.Mount
 	for _, m := range s.mounts {
+		options := []string{"rbind", "rnosuid", "rnodev"}
 		if m.ReadOnly {
-			mounts = append(mounts, bind(m.Source, m.Path, "ro"))
-		} else {
-			mounts = append(mounts, bind(m.Source, m.Path))
+			options = append(options, "rro")
 		}
+		mounts = append(mounts, specs.Mount{Destination: m.Path, Type: "bind", Source: m.Source, Options: options})
 	}
 	slices.SortFunc(mounts, func(a, b specs.Mount) int { return strings.Compare(a.Destination, b.Destination) })
 	return mounts

@@ -96,6 +96,7 @@ func trim(o any) (any, error) {
 // all runs parts until ctx ends or one of them does; then it stops the others.
 func all(ctx context.Context, parts map[string]func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	ended := make(chan error, len(parts))
 	for name, run := range parts {
 		go func() {

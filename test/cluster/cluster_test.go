@@ -57,7 +57,7 @@ func (l *lab) rollOut(cluster string) (pods []string) {
 // forbidden is refused, each component may be killed.
 func TestAClusterWorksAndLeavesNothingBehind(t *testing.T) {
 	l := newLab(t)
-	before := hostNow(t)
+	before := l.hostNow()
 	l.serve()
 	const name = "test-one"
 	st := l.create(name)
@@ -67,6 +67,8 @@ func TestAClusterWorksAndLeavesNothingBehind(t *testing.T) {
 	pods := l.rollOut(name)
 	l.look(name, pods[0])
 	l.guard(name, st.Server, st.Nodes[0].Address)
+	l.close(name, pods[0])
+	l.keep(name)
 	l.killEach(name)
 	if again := l.create(name); !again.Ready {
 		t.Errorf("a second create: got %+v", again)
@@ -141,6 +143,63 @@ func (l *lab) guard(cluster, server, node string) {
 	check(l.T, err)
 }
 
+// close has a NetworkPolicy keep pods from one another, and takes it away again.
+func (l *lab) close(cluster, pod string) {
+	l.Helper()
+	reach := func() error {
+		out, err := l.try(filepath.Join(l.dir(cluster), "programs/bin/kube"), "kubectl", "--context", "holdfast-"+cluster, "exec", pod, "--",
+			"sh", "-c", "busybox nc -w 2 web 80 </dev/null")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
+	}
+	check(l.T, reach())
+	l.apply(cluster, "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed}, spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}}")
+	l.eventually("a policy that closes", 20*time.Second, func() error {
+		if reach() == nil {
+			return errors.New("a pod still reaches the others")
+		}
+		return nil
+	})
+	l.kubectl(cluster, "delete", "networkpolicy", "closed")
+	l.eventually("no policy any more", 20*time.Second, reach)
+}
+
+// volume is a claim and a pod that runs a command on it.
+const volume = `
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: data}
+spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Mi}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: NAME}
+spec:
+  restartPolicy: Never
+  securityContext: {runAsNonRoot: true, runAsUser: 1000, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}}
+  containers:
+    - name: box
+      image: 127.0.0.1:5000/box:1
+      args: [sh, -c, "COMMAND"]
+      securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+      volumeMounts: [{name: data, mountPath: /data}]
+  volumes: [{name: data, persistentVolumeClaim: {claimName: data}}]
+`
+
+// keep writes to a volume of the default class in one pod, and reads in another.
+func (l *lab) keep(cluster string) {
+	l.Helper()
+	for name, command := range map[string]string{"writer": "echo kept > /data/a", "reader": "until busybox cat /data/a; do busybox sleep 1; done"} {
+		l.apply(cluster, strings.NewReplacer("NAME", name, "COMMAND", command).Replace(volume))
+	}
+	l.kubectl(cluster, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/writer", "pod/reader", "--timeout=60s")
+	if got := l.kubectl(cluster, "logs", "reader"); !strings.HasSuffix(got, "kept\n") {
+		l.Errorf("volume: got %q", got)
+	}
+}
+
 // killEach kills one component after the other.
 func (l *lab) killEach(cluster string) {
 	l.Helper()
@@ -161,7 +220,7 @@ func (l *lab) killEach(cluster string) {
 // Three nodes beside another cluster.
 func TestPodsOfThreeNodesTalkAndClustersDoNotMeet(t *testing.T) {
 	l := newLab(t)
-	before := hostNow(t)
+	before := l.hostNow()
 	l.serve()
 	const name, other = "test-three", "test-beside"
 	st := l.create(name, "--nodes", "3")
@@ -204,7 +263,7 @@ func TestPodsOfThreeNodesTalkAndClustersDoNotMeet(t *testing.T) {
 // cluster is there again after the next create.
 func TestCreateBringsAClusterBackWithItsData(t *testing.T) {
 	l := newLab(t)
-	before := hostNow(t)
+	before := l.hostNow()
 	const name = "test-back"
 	l.create(name)
 	l.kubectl(name, "create", "configmap", "kept", "--from-literal=a=b")
@@ -229,7 +288,7 @@ func TestCreateBringsAClusterBackWithItsData(t *testing.T) {
 // A create that is killed is finished by the next, or cleaned by delete.
 func TestAKilledCreateIsFinishedOrCleaned(t *testing.T) {
 	l := newLab(t)
-	before := hostNow(t)
+	before := l.hostNow()
 	const name = "test-killed"
 	l.create(name) // all that takes long is built
 	l.run(l.holdfast, "cluster", "delete", name)

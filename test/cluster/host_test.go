@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"testing"
 
 	"github.com/vishvananda/netlink"
 )
@@ -23,13 +22,14 @@ var (
 	ownGroups = regexp.MustCompile(`/holdfast/[0-9a-f]{8}`)
 )
 
-func hostNow(t *testing.T) host {
-	t.Helper()
-	h := host{}
+func (l *lab) hostNow() host {
+	l.Helper()
+	t, h := l.T, host{}
+	others := l.others()
 	links, err := netlink.LinkList()
 	check(t, err)
-	for _, l := range links {
-		if name := l.Attrs().Name; ownLinks.MatchString(name) {
+	for _, link := range links {
+		if name := link.Attrs().Name; ownLinks.MatchString(name) && !others.has(name) {
 			h["link"] = append(h["link"], name)
 		}
 	}
@@ -41,7 +41,7 @@ func hostNow(t *testing.T) host {
 		}
 	}
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && ownGroups.MatchString(path) {
+		if err == nil && d.IsDir() && ownGroups.MatchString(path) && !others.has(path) {
 			h["cgroup"] = append(h["cgroup"], path)
 		}
 		return nil
@@ -50,11 +50,19 @@ func hostNow(t *testing.T) host {
 	check(t, err)
 	for _, path := range processes {
 		line, _ := os.ReadFile(path)
+		group, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cgroup"))
+		if others.has(string(group)) {
+			continue
+		}
 		if strings.Contains(string(line), "/opt/holdfast/bin/") || strings.Contains(string(line), "holdfast-node\x00container") {
 			h["process"] = append(h["process"], strings.ReplaceAll(string(line), "\x00", " "))
 		}
 	}
-	for _, setting := range []string{"net/ipv4/ip_forward", "vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops"} {
+	settings := []string{"vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops"}
+	if len(others) == 0 { // else it is theirs to say
+		settings = append(settings, "net/ipv4/ip_forward")
+	}
+	for _, setting := range settings {
 		raw, err := os.ReadFile("/proc/sys/" + setting)
 		check(t, err)
 		h["setting"] = append(h["setting"], setting+" "+string(raw))
@@ -63,6 +71,34 @@ func hostNow(t *testing.T) host {
 		slices.Sort(lines)
 	}
 	return h
+}
+
+// ids are those of clusters.
+type ids []string
+
+func (i ids) has(text string) bool {
+	return slices.ContainsFunc(i, func(id string) bool { return strings.Contains(text, id) })
+}
+
+// others are the clusters of other installations, which run on this machine, too:
+// nothing that their process 1 has mounted is of this one.
+func (l *lab) others() (all ids) {
+	l.Helper()
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	check(l.T, err)
+	for _, path := range processes {
+		line, _ := os.ReadFile(path)
+		if !strings.HasPrefix(string(line), "holdfast-node\x00container") {
+			continue
+		}
+		dir := filepath.Dir(path)
+		mounts, _ := os.ReadFile(filepath.Join(dir, "mountinfo"))
+		group, _ := os.ReadFile(filepath.Join(dir, "cgroup"))
+		if found := ownGroups.FindString(string(group)); found != "" && !strings.Contains(string(mounts), l.state+"/clusters/") {
+			all = append(all, filepath.Base(found))
+		}
+	}
+	return all
 }
 
 // rules asks the node image's nft, for this machine may have none.
@@ -75,8 +111,9 @@ func (l *lab) rules() []string {
 	}
 	tree := strings.TrimSuffix(trees[0], "/usr/sbin/nft")
 	var own []string
+	others := l.others()
 	for line := range strings.Lines(l.run("chroot", tree, "/usr/sbin/nft", "list", "tables")) {
-		if strings.Contains(line, "holdfast_") {
+		if strings.Contains(line, "holdfast_") && !others.has(line) {
 			own = append(own, line)
 		}
 	}
@@ -86,7 +123,11 @@ func (l *lab) rules() []string {
 // wantSame compares what the machine has with what it had.
 func (l *lab) wantSame(before host) {
 	l.Helper()
-	after := hostNow(l.T)
+	after := l.hostNow()
+	if len(before["setting"]) != len(after["setting"]) { // others came or went
+		delete(before, "setting")
+		delete(after, "setting")
+	}
 	for _, kind := range []string{"link", "mount", "cgroup", "process", "setting"} {
 		if !slices.Equal(before[kind], after[kind]) {
 			l.Errorf("%s: got\n%s\nwant\n%s", kind, strings.Join(after[kind], "\n"), strings.Join(before[kind], "\n"))

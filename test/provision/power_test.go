@@ -18,8 +18,9 @@ import (
 	"holdfast/internal/wiring"
 )
 
-// trace is what a machine that is whole shows.
-const trace = `cat /m/etc/motd; echo boot >> /m/var/lib/data/boots; grep -c /m/var/lib/data /proc/mounts`
+// trace is what a machine that is whole shows. It is part of the configuration,
+// and so the same before and after a cut, which may come while it sleeps.
+const trace = `cat /m/etc/motd; echo boot >> /m/var/lib/data/boots; grep -c /m/var/lib/data /proc/mounts; sleep 4`
 
 const hello = "  files:\n    - {path: /etc/motd, contents: {inline: \"provisioned\\n\"}}\n"
 
@@ -114,7 +115,7 @@ func (f *fuse) Write(p []byte) (int, error) {
 func (s *subject) cutOff(after time.Duration) {
 	s.Helper()
 	f := &fuse{text: "stage config:", after: after, blow: s.kill}
-	r, _ := s.boot("sleep 60", func(r *wiring.Run) { r.Console = f })
+	r, _ := s.boot(trace, func(r *wiring.Run) { r.Console = f })
 	if r.Outcome.Reason == machine.PoweredOff || r.Outcome.Reason == machine.Refused {
 		s.Fatalf("got %s, want a machine that was killed\n%s", r.Outcome, f.seen.String())
 	}

@@ -56,7 +56,7 @@ const unit = `systemd:
         [Service]
         Type=oneshot
         RemainAfterExit=true
-        ExecStart=/usr/sbin/mke2fs -q -F /var/lib/data/by-the-unit 64k
+        ExecStart=/usr/sbin/mke2fs -q -F /var/lib/data/by-the-unit 256k
         [Install]
         WantedBy=multi-user.target
 `
@@ -122,7 +122,7 @@ func TestAMachineIsWhatItsConfigSaysAndStaysSo(t *testing.T) {
 	for boot := 1; boot <= 2; boot++ {
 		r, out := s.boot(look, nil)
 		s.good(r)
-		for _, want := range []string{"from the private server", key, "core:x:1000:", fmt.Sprintf("data: %d, state: %d, unit: 65536", boot, boot), "/dev/mapper/data"} {
+		for _, want := range []string{"from the private server", key, "core:x:1000:", fmt.Sprintf("data: %d, state: %d, unit: 262144", boot, boot), "/dev/mapper/data"} {
 			if !strings.Contains(out, want) {
 				t.Fatalf("boot %d: got\n%s\nwant %q\n%s", boot, out, want, s.said.String())
 			}

@@ -27,7 +27,7 @@ const (
 )
 
 var modules = []module{
-	{name: "kube", dir: ".", upstream: "k8s.io/kubernetes", packages: []string{"."}, stamp: stampKubernetes},
+	{name: "kube", dir: ".", upstream: "k8s.io/kubernetes", packages: []string{".", "./holdfast-agent"}, stamp: stampKubernetes},
 	{
 		name: "containerd", dir: "containerd", upstream: containerd,
 		packages: below(containerd+"/cmd/", "containerd", "containerd-shim-runc-v2", "ctr"),

@@ -180,13 +180,17 @@ func (v volume) flags(ctx context.Context) ([]string, error) {
 // quick is for keys that are random: a slow derivation would keep nobody out.
 var quick = []string{"--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"}
 
-// isTemporary says that the key is random and taken away again; it is derived
-// as the config wants where that says how.
+// isTemporary says that the key is random and taken away again once the TPM
+// holds another.
 func (v volume) isTemporary() bool {
-	says := func(o types.LuksOption) bool {
+	return v.luks.Clevis.IsPresent() && isEmpty(v.luks.KeyFile.Source)
+}
+
+// saysHow tells whether the config says how keys are derived.
+func (v volume) saysHow() bool {
+	return slices.ContainsFunc(v.luks.Options, func(o types.LuksOption) bool {
 		return strings.HasPrefix(string(o), "--pbkdf") || strings.HasPrefix(string(o), "-i") || strings.HasPrefix(string(o), "--iter-time")
-	}
-	return v.luks.Clevis.IsPresent() && isEmpty(v.luks.KeyFile.Source) && !slices.ContainsFunc(v.luks.Options, says)
+	})
 }
 
 func (v volume) format(ctx context.Context) error {
@@ -203,7 +207,7 @@ func (v volume) format(ctx context.Context) error {
 	if v.s.Mark != nil {
 		args = append(args, "--subsystem", v.s.Mark.subsystem())
 	}
-	if v.isTemporary() {
+	if v.isTemporary() && !v.saysHow() {
 		args = append(args, quick...)
 	}
 	for _, o := range v.luks.Options {

@@ -1,0 +1,157 @@
+package cluster
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"holdfast/internal/cluster/kubeapi"
+)
+
+func check(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestANetworkIsTakenThatNobodyKnows(t *testing.T) {
+	taken := []netip.Prefix{netip.MustParsePrefix("10.89.0.0/23"), netip.MustParsePrefix("10.89.2.77/32"), netip.MustParsePrefix("192.168.0.0/16")}
+	got, err := free(subnets, taken)
+	if want := netip.MustParsePrefix("10.89.3.0/24"); got != want || err != nil {
+		t.Errorf("got %v, %v, want %v", got, err, want)
+	}
+	if _, err := free(subnets, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}); !errors.Is(err, errNoNetwork) {
+		t.Errorf("got %v, want errNoNetwork", err)
+	}
+	if len(subnets) != 256 || len(pods) != 4 || len(services) != 8 || pods[3].String() != "10.247.0.0/16" || services[7].String() != "10.103.0.0/16" {
+		t.Errorf("got %d subnets, pods %v, services %v", len(subnets), pods, services)
+	}
+}
+
+func newPair(t *testing.T, dir string) (pki, pair) {
+	t.Helper()
+	keys, err := openPKI(dir, time.Now())
+	check(t, err)
+	p, err := keys.cluster.issue(subject{name: "holdfast:admin", groups: []string{"holdfast:cluster-admins"}}, time.Now(), time.Hour)
+	check(t, err)
+	return keys, p
+}
+
+const foreign = `# mine
+apiVersion: v1
+kind: Config
+clusters:
+- name: work
+  cluster: {server: https://work.example, certificate-authority-data: YQ==} # of the firm
+contexts:
+- name: work
+  context: {cluster: work, user: me, namespace: team}
+current-context: work
+users:
+- name: me
+  user: {exec: {command: login, apiVersion: client.authentication.k8s.io/v1}}
+extensions:
+- {name: x, extension: {a: 1}}
+`
+
+func TestAKubeconfigOfOthersIsKeptWhenOursComesAndGoes(t *testing.T) {
+	keys, p := newPair(t, t.TempDir())
+	own, err := kubeconfig(contextName("lab"), "https://10.89.0.2:6443", keys.cluster.pem, p)
+	check(t, err)
+	path := filepath.Join(t.TempDir(), "kube", "config")
+	check(t, edit(path, func(old []byte) ([]byte, error) { return merge(old, own) })) // from nothing
+	check(t, os.WriteFile(path, []byte(foreign), 0o600))
+	for range 2 {
+		check(t, edit(path, func(old []byte) ([]byte, error) { return merge(old, own) }))
+	}
+	with, err := os.ReadFile(path)
+	check(t, err)
+	for _, want := range []string{"# mine", "# of the firm", "https://work.example", "namespace: team", "command: login", "extensions:", "current-context: holdfast-lab"} {
+		if !strings.Contains(string(with), want) {
+			t.Errorf("no %q in\n%s", want, with)
+		}
+	}
+	if n := strings.Count(string(with), "name: holdfast-lab"); n != 3 {
+		t.Errorf("it is there %d times, want once in each list", n)
+	}
+	check(t, edit(path, func(old []byte) ([]byte, error) { return unmerge(old, contextName("lab")) }))
+	without, err := os.ReadFile(path)
+	check(t, err)
+	var got, want map[string]any
+	check(t, yaml.Unmarshal(without, &got))
+	check(t, yaml.Unmarshal([]byte(foreign), &want))
+	if len(got) != len(want) || strings.Contains(string(without), "holdfast") || got["current-context"] != "" {
+		t.Errorf("got\n%s", without)
+	}
+	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
+		t.Errorf("got mode %o", info.Mode().Perm())
+	}
+	if left, _ := os.ReadDir(filepath.Dir(path)); len(left) != 1 {
+		t.Errorf("got %v beside it", left)
+	}
+}
+
+func TestWhatIsNoKubeconfigIsLeftAsItIs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config")
+	for _, bad := range []string{"- a\n- b\n", "a: [", "just words"} {
+		check(t, os.WriteFile(path, []byte(bad), 0o600))
+		if err := edit(path, func(old []byte) ([]byte, error) { return merge(old, []byte(foreign)) }); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: got %v", bad, err)
+		}
+		if got, _ := os.ReadFile(path); string(got) != bad {
+			t.Errorf("it was changed to %q", got)
+		}
+	}
+}
+
+func TestKeysAreMadeOnceAndVouchForTheirOwn(t *testing.T) {
+	dir := t.TempDir()
+	first, p := newPair(t, dir)
+	second, err := openPKI(dir, time.Now())
+	check(t, err)
+	if !first.cluster.cert.Equal(second.cluster.cert) || !first.accounts.Equal(second.accounts) {
+		t.Error("the second time gives other keys")
+	}
+	block, _ := pem.Decode(p.cert)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	check(t, err)
+	for ca, ok := range map[*authority]bool{first.cluster: true, first.etcd: false, first.frontProxy: false} {
+		roots := x509.NewCertPool()
+		roots.AddCert(ca.cert)
+		_, err := cert.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+		if (err == nil) != ok {
+			t.Errorf("%s: got %v, want it to vouch: %v", ca.cert.Subject.CommonName, err, ok)
+		}
+	}
+	keys, err := filepath.Glob(filepath.Join(dir, "*.key"))
+	check(t, err)
+	for _, key := range keys {
+		if info, _ := os.Stat(key); info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %o", key, info.Mode().Perm())
+		}
+	}
+	doc, err := kubeconfig("a", "https://10.89.0.2:6443", first.cluster.pem, p)
+	check(t, err)
+	c, err := kubeapi.ParseKubeconfig(doc)
+	if err != nil || c.URL != "https://10.89.0.2:6443" || string(c.CA) != string(first.cluster.pem) || string(c.Key) != string(p.key) {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+func TestNamesThatCannotBeAreRefused(t *testing.T) {
+	for _, name := range []string{"", "-a", "a-", "A", "a b", "../a", ".gone-x", "a.b", strings.Repeat("a", 33)} {
+		if CheckName(name) == nil {
+			t.Errorf("%q passes", name)
+		}
+	}
+	check(t, CheckName("lab-2"))
+}
