@@ -31,20 +31,22 @@ func (a *app) podSeal() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "seal -f FILE --pods-registry URL --pods-broker URL",
 		Short: "Write down what confidential pods may do, and authorise it",
-		Long: `Reads a manifest (pods, and what makes pods: Deployment, StatefulSet, Job, …), and
-writes it with the measured configuration of each pod as an annotation: its
-images by digest, arguments, variables, users, volumes, ConfigMaps of the same
-manifest, and secrets. The broker is told to give each configuration the keys
-of its images, and its secrets. With RuntimeClass holdfast, such a pod runs in
-a machine that was measured with its configuration, and does nothing else.
+		Long: `Reads a manifest (pods, and what makes pods: Deployment, StatefulSet, Job and
+so on), and writes it with the measured configuration of each pod as an
+annotation: its images by digest, arguments, variables, users, volumes,
+ConfigMaps of the same manifest, and secrets. The broker is told to give each
+configuration the keys of its images, and its secrets. With RuntimeClass
+holdfast, such a pod runs in a machine that was measured with its
+configuration, and does nothing else.
 
 What a machine could not keep, or the node would have to be believed in, is
-refused with the field's name. The digest of a configuration is all that
-it is known by: change a pod, and seal it again.
+refused with the field's name. A configuration is known by its digest alone:
+who changes a pod seals it again.
 
 Exit codes: 0 sealed, 1 failed, 2 usage, 3 the broker refused.`,
 		Example: `  holdfast pod seal -f web.yaml --pods-registry https://10.89.0.1:5000 \
-    --pods-broker https://10.89.0.1:8080 --secret web/token=kbs:///web/secret/token | kubectl apply -f -`,
+    --pods-broker https://10.89.0.1:8080 \
+    --secret web/token=kbs:///web/secret/token | kubectl apply -f -`,
 		Args: cobra.NoArgs,
 	}
 	f := c.Flags()
@@ -92,9 +94,9 @@ func (a *app) podNode() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "node",
 		Short: "Tell a node's shim how to run the machines of pods",
-		Long: `Prints the configuration of containerd-shim-holdfast-v2 as JSON: which machine
-image, firmware and authority of software TPMs the machines of confidential pods
-have. The machine image is composed when it is absent.
+		Long: `Prints the configuration of containerd-shim-holdfast-v2 as JSON: which image,
+firmware and authority of software TPMs the machines of confidential pods have.
+The machine image is composed when it is absent.
 
 Exit codes: 0 printed, 1 failed, 2 usage, 5 something is not installed.`,
 		Example: "  holdfast pod node > /etc/holdfast/pods.json",
