@@ -134,6 +134,9 @@ type PodCall struct {
 // MaxContainers is how many a pod may have: a frame's stream is one byte.
 const MaxContainers = 64
 
+// StreamEnd closes: the machine's pod has ended, and all output was sent.
+const StreamEnd = 255
+
 // FirstStream is the stream of the input of a pod's i-th container.
 func FirstStream(i int) byte { return byte(4 * i) }
 

@@ -32,7 +32,7 @@ const (
 // Copy writes the workload's output until it closed both streams or the
 // machine ended. A machine that breaks the framing ends it with an error.
 func (s *Stdio) Copy(stdout, stderr io.Writer) error {
-	defer s.once.Do(func() { close(s.copied) })
+	defer s.hasAll()
 	open := map[byte]io.Writer{api.StreamStdout: stdout, api.StreamStderr: stderr}
 	buf := make([]byte, api.MaxFrame)
 	for len(open) > 0 {
@@ -55,6 +55,9 @@ func (s *Stdio) Copy(stdout, stderr io.Writer) error {
 	}
 	return nil
 }
+
+// hasAll says that no more output is to be waited for.
+func (s *Stdio) hasAll() { s.once.Do(func() { close(s.copied) }) }
 
 // readFrame reads one frame into buf. At a clean end it returns io.EOF.
 func readFrame(r io.Reader, buf []byte) (stream byte, data []byte, err error) {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+
+	"holdfast/internal/api"
 )
 
 // Streams are the standard streams of a pod's containers, which share one port.
@@ -36,7 +38,7 @@ func (p *Streams) Attach(stream byte, w io.WriteCloser) {
 
 // Run carries output until the machine ends or breaks the framing.
 func (p *Streams) Run() error {
-	defer p.s.once.Do(func() { close(p.s.copied) })
+	defer p.s.hasAll()
 	defer p.end()
 	buf := make([]byte, maxFrame)
 	for {
@@ -44,6 +46,9 @@ func (p *Streams) Run() error {
 		if err != nil {
 			_ = p.s.conn.Close()
 			return notGone(err)
+		}
+		if stream == api.StreamEnd {
+			p.s.hasAll()
 		}
 		w := p.sink(stream)
 		if w == nil {

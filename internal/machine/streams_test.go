@@ -33,6 +33,20 @@ func TestEachStreamEndsWhereItIsAttached(t *testing.T) {
 	}
 }
 
+func TestTheEndOfAPodIsToldBeforeItsMachineIsGone(t *testing.T) {
+	host, machine := net.Pipe()
+	s := newStdio(host)
+	p := s.Streams()
+	done := make(chan error)
+	go func() { done <- p.Run() }()
+	_, _ = machine.Write([]byte("\xff\x00\x00\x00\x00"))
+	<-s.copied
+	_ = machine.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBadFramesEndAllStreams(t *testing.T) {
 	p := newStdio(replay{Reader: strings.NewReader("\x01\x00\x01\x00\x01")}).Streams()
 	var s sink

@@ -29,6 +29,9 @@ func (m *machine) pod(ctx context.Context, port *os.File) (api.ExitDetail, error
 		Pod: PodHost{Calls: m.control.calls, Tell: m.control.send, Open: s.open},
 	})
 	waitFor(&s.output, patience)
+	if s.out != nil {
+		_ = s.out.write(api.StreamEnd, nil)
+	}
 	return exit, err
 }
 
