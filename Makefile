@@ -60,6 +60,7 @@ test-cluster: kube build
 	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
 	$(KUBE) -p 1 ./test/kube ./test/cluster
 	$(KUBE) -run Clusters ./test/guide
+	cd kube/shim && $(KUBE) ./...
 
 # The HSM's helper holds a vendor's C library: it alone needs a C compiler.
 pkcs11:

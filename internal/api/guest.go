@@ -18,7 +18,7 @@ const InitDataFile = "opt/holdfast/initdata"
 type GuestConfig struct {
 	// Image is HOST:PORT/REPOSITORY@sha256:…; with a Policy that wants it
 	// signed, HOST:PORT/REPOSITORY:TAG as well.
-	Image string `json:"image"`
+	Image string `json:"image,omitempty"`
 	// Policy is the text of a policy.json, with its keys in it. It is held to
 	// the image whichever way that is named.
 	Policy   string      `json:"policy,omitempty"`
@@ -35,6 +35,8 @@ type GuestConfig struct {
 	// Control lists the calls beyond status that the host may make on the
 	// control channel. Nothing is allowed that is not listed.
 	Control []string `json:"control,omitempty"`
+	// Pod is what to run instead of Image.
+	Pod *Pod `json:"pod,omitempty"`
 }
 
 // An Endpoint is a service and the only CA that may vouch for it.

@@ -32,7 +32,11 @@ func (c GuestConfig) checkAPI() error {
 	if len(c.API) > 0 && c.Broker.URL == "" {
 		return errors.New("api: there is no broker to ask")
 	}
-	for _, s := range c.Secrets {
+	return checkSecrets(c.Secrets)
+}
+
+func checkSecrets(all []SecretRef) error {
+	for _, s := range all {
 		if (s.Resource == "") == (s.Sealed == "") {
 			return fmt.Errorf("secret %.80q: want a resource or a sealed secret", s.Name)
 		}

@@ -85,5 +85,5 @@ func (c GuestConfig) Check() error {
 	if c.Process.Terminal {
 		return errors.New("a terminal is not supported")
 	}
-	return errors.Join(c.checkAPI(), c.Process.Check())
+	return errors.Join(c.checkAPI(), c.Process.Check(), c.checkPod())
 }

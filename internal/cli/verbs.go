@@ -16,7 +16,7 @@ func (a *app) verbs() []*cobra.Command {
 	return []*cobra.Command{
 		a.demoVerb(), a.attackVerb(), a.runVerb(), a.psVerb(), a.logsVerb(), a.stopVerb(), a.killVerb(), a.waitVerb(), a.rmVerb(),
 		a.verifyVerb(), a.whyVerb(),
-		a.serveVerb(), a.registryVerbs(), a.imageVerbs(), a.nodeVerbs(), a.clusterVerbs(), a.blobVerbs(), a.peerVerbs(), a.brokerVerbs(), a.policyVerbs(), a.secretVerbs(), a.keyVerbs(), a.completionVerb(), a.runDetached(),
+		a.serveVerb(), a.registryVerbs(), a.imageVerbs(), a.nodeVerbs(), a.clusterVerbs(), a.podVerbs(), a.blobVerbs(), a.peerVerbs(), a.brokerVerbs(), a.policyVerbs(), a.secretVerbs(), a.keyVerbs(), a.completionVerb(), a.runDetached(),
 	}
 }
 

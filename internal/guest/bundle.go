@@ -2,6 +2,7 @@ package guest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -33,9 +34,12 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 		return err
 	}
 	defer t.Close()
-	s := spec{image: g.image.config.Config, process: g.Guest.Process, tmpfs: g.Guest.Tmpfs, mounts: g.Guest.Mounts, unsealed: g.unsealed}
+	s := spec{image: g.image.config.Config, process: g.Guest.Process, tmpfs: g.Guest.Tmpfs, mounts: g.Guest.Mounts, unsealed: g.unsealed, cgroup: g.cgroup(), drop: g.drop}
 	if s.user, err = lookUp(t, or(s.process.User, s.image.User)); err != nil {
 		return err
+	}
+	if g.nonRoot && s.user.uid == 0 {
+		return errors.New("it would run as root, which the configuration forbids")
 	}
 	if _, err := t.folder(s.cwd(), true); err != nil {
 		return fmt.Errorf("working directory: %w", err)
@@ -43,7 +47,7 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 	if s.hostname, err = hostname(s.process.Hostname); err != nil {
 		return err
 	}
-	if s.memory, err = availableMemory(); err != nil {
+	if s.memory, err = g.memory(); err != nil {
 		return err
 	}
 	if s.binds, err = g.writeFiles(b, s, secrets); err != nil {
@@ -61,7 +65,13 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 	if s.masked, err = realFolders("/sys/class/tpm*/*"); err != nil {
 		return err
 	}
+	if s.binds, err = g.share(t, s.binds); err != nil {
+		return err
+	}
 	config, err := s.build()
+	if err == nil && g.compare != nil {
+		err = g.compare(s)
+	}
 	if err != nil {
 		return err
 	}

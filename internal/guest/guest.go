@@ -105,6 +105,9 @@ func Run(ctx context.Context, c Config) (api.ExitDetail, error) {
 		}
 		defer stop()
 	}
+	if err := g.fenceIn(); err != nil {
+		return api.ExitDetail{}, &Refusal{"run", err}
+	}
 	w, err := g.start(bundle)
 	if err != nil {
 		return api.ExitDetail{}, &Refusal{"run", err}

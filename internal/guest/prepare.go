@@ -20,6 +20,14 @@ type guest struct {
 	registry *registry
 	image    *image            // once pulled
 	unsealed map[string]string // variables that were sealed secrets, by name
+	id       string            // of the container
+
+	// These are of a pod's container alone.
+	shared  []shared // volumes
+	limit   int64    // of memory; 0: what the machine has
+	drop    []string // capabilities
+	nonRoot bool
+	compare func(spec) error // what the host says of it; nil: nothing is said
 }
 
 func newGuest(c Config) (*guest, error) {
@@ -44,7 +52,7 @@ func newGuest(c Config) (*guest, error) {
 		}
 	}
 	r, err := newRegistry(c.Guest, c.HTTP, cmp.Or(c.Backoff, backoff))
-	return &guest{Config: c, registry: r}, err
+	return &guest{Config: c, registry: r, id: containerID}, err
 }
 
 // A bundle is the folder that runc runs.
@@ -58,6 +66,11 @@ func (g *guest) prepare(ctx context.Context) (*bundle, error) {
 	if err := g.mountMemory(); err != nil {
 		return nil, &Refusal{"pull", err}
 	}
+	return g.fill(ctx)
+}
+
+// fill makes the bundle in a folder that is there.
+func (g *guest) fill(ctx context.Context) (*bundle, error) {
 	b, secrets := &bundle{dir: g.Dir}, make(map[string][]byte)
 	err := together(ctx, g.tryRuntime, func(ctx context.Context) error {
 		if err := together(ctx, g.pullManifest, g.attest); err != nil {

@@ -20,9 +20,11 @@ import (
 const (
 	containerID = "workload"
 	cgroupRoot  = "/sys/fs/cgroup"
-	fence       = "/holdfast"         // the cgroup whose egress is ruled, below the root
-	cgroup      = fence + "/workload" // which runc makes
+	fence       = "/holdfast" // the cgroup whose egress is ruled, below the root
 )
+
+// cgroup is the container's, which runc makes.
+func (g *guest) cgroup() string { return fence + "/" + g.id }
 
 // usualGrace is how long a workload may take to end when it is asked to.
 const usualGrace = 10 * time.Second
@@ -39,6 +41,7 @@ type workload struct {
 	pid  int
 	end  <-chan unix.WaitStatus
 	stop unix.Signal // that asks it to end
+	dir  string      // of its cgroup
 }
 
 // tryRuntime starts runc once for nothing. Its pages come from the disk through
@@ -74,12 +77,9 @@ func (g *guest) fenceIn() error {
 // start lets runc start the container and leave: its first process becomes a
 // child of process 1, which so learns how exactly it ended.
 func (g *guest) start(b *bundle) (*workload, error) {
-	if err := g.fenceIn(); err != nil {
-		return nil, err
-	}
 	log, pidFile := b.path("runc.log"), b.path("pid")
 	argv := []string{g.Runtime, "--root", b.path("runc"), "--log", log, "--log-format", "json",
-		"run", "--detach", "--bundle", b.dir, "--pid-file", pidFile, containerID}
+		"run", "--detach", "--bundle", b.dir, "--pid-file", pidFile, g.id}
 	_, end, err := g.Processes.Start(argv, &os.ProcAttr{Dir: "/", Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Files: g.Stdio[:]})
 	if err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func (g *guest) start(b *bundle) (*workload, error) {
 	if status := <-end; status.ExitStatus() != 0 {
 		return nil, fmt.Errorf("runc: %s", lastWords(log))
 	}
-	w := &workload{stop: stopSignal(g.image.config.Config.StopSignal)}
+	w := &workload{stop: stopSignal(g.image.config.Config.StopSignal), dir: filepath.Join(cgroupRoot, g.cgroup())}
 	text, err := os.ReadFile(pidFile)
 	if err != nil {
 		return nil, err
@@ -136,7 +136,7 @@ func (w *workload) supervise(c Config) api.ExitDetail {
 	for {
 		select {
 		case status := <-w.end:
-			return exitDetail(status, oomKilled(filepath.Join(cgroupRoot, cgroup, "memory.events")))
+			return exitDetail(status, oomKilled(filepath.Join(w.dir, "memory.events")))
 		case s := <-c.Signals:
 			_ = unix.Kill(w.pid, s)
 		case <-stop:

@@ -29,6 +29,8 @@ type spec struct {
 	mounts   []api.Mount       // of the machine's folders
 	masked   []string          // paths beyond maskedPaths
 	unsealed map[string]string // values of variables, by name
+	cgroup   string
+	drop     []string // capabilities, without CAP_
 }
 
 // build gives the capabilities and mounts of the usual engines' default, a
@@ -54,7 +56,7 @@ func (s spec) build() (*specs.Spec, error) {
 		},
 		Mounts: slices.Concat(kernelMounts(), s.volumes, s.tmpfsMounts(), s.machineMounts(), s.binds),
 		Linux: &specs.Linux{
-			CgroupsPath:   cgroup,
+			CgroupsPath:   s.cgroup,
 			Resources:     &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &s.memory}, Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
 			Namespaces:    []specs.LinuxNamespace{{Type: "pid"}, {Type: "ipc"}, {Type: "uts"}, {Type: "mount"}, {Type: "cgroup"}},
 			Seccomp:       seccomp(),
@@ -136,9 +138,12 @@ func (s spec) machineMounts() []specs.Mount {
 // packets no rule of egress sees, CAP_MKNOD and CAP_AUDIT_WRITE. The kernel takes them
 // from whoever is not root when the program is executed.
 func (s spec) capabilities() *specs.LinuxCapabilities {
-	c := &specs.LinuxCapabilities{Bounding: capabilities}
+	kept := slices.DeleteFunc(slices.Clone(capabilities), func(name string) bool {
+		return slices.Contains(s.drop, "ALL") || slices.Contains(s.drop, strings.TrimPrefix(name, "CAP_"))
+	})
+	c := &specs.LinuxCapabilities{Bounding: kept}
 	if s.user.uid == 0 {
-		c.Effective, c.Permitted = capabilities, capabilities
+		c.Effective, c.Permitted = kept, kept
 	}
 	return c
 }

@@ -6,7 +6,10 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
+
+	"holdfast/internal/api"
 )
 
 // A Spec says what machine to start. Only Folder, and one of Firmware and
@@ -38,6 +41,10 @@ type Spec struct {
 
 	Ports []Forward
 
+	// Wire is the machine's network instead of one of this process's own, which is
+	// by user-mode emulation.
+	Wire *Wire
+
 	// Console gets a copy of all that the machine writes to its serial port:
 	// the machine's own bytes, escape sequences and all.
 	Console io.Writer
@@ -47,6 +54,14 @@ type Spec struct {
 	// use instead; Extra are words for whatever runs the machine.
 	Tap   func(net.Conn) net.Conn
 	Extra []string
+}
+
+// A Wire is a tap device of the host's, opened, and the machine's place in the
+// network behind it.
+type Wire struct {
+	Tap  *os.File // stays the caller's
+	MAC  net.HardwareAddr
+	Link api.GuestLink
 }
 
 // Firmware is UEFI firmware in flash memory.
@@ -134,6 +149,8 @@ func (s Spec) check() error {
 		return errors.New("no disk given for the firmware to boot")
 	case s.Memory < 64:
 		return fmt.Errorf("memory of %d MiB: want at least 64", s.Memory)
+	case s.Wire != nil && len(s.Ports) > 0:
+		return errors.New("ports are published of a machine without a wire of its own")
 	case s.CPUs < 0:
 		return fmt.Errorf("%d CPUs: want at least 1", s.CPUs)
 	}

@@ -24,12 +24,15 @@ type Stdio struct {
 
 func newStdio(conn net.Conn) *Stdio { return &Stdio{conn: conn, copied: make(chan struct{})} }
 
-const frameHeader = 5
+const (
+	frameHeader = 5
+	maxFrame    = api.MaxFrame
+)
 
 // Copy writes the workload's output until it closed both streams or the
 // machine ended. A machine that breaks the framing ends it with an error.
 func (s *Stdio) Copy(stdout, stderr io.Writer) error {
-	defer s.once.Do(func() { close(s.copied) })
+	defer s.hasAll()
 	open := map[byte]io.Writer{api.StreamStdout: stdout, api.StreamStderr: stderr}
 	buf := make([]byte, api.MaxFrame)
 	for len(open) > 0 {
@@ -53,6 +56,9 @@ func (s *Stdio) Copy(stdout, stderr io.Writer) error {
 	return nil
 }
 
+// hasAll says that no more output is to be waited for.
+func (s *Stdio) hasAll() { s.once.Do(func() { close(s.copied) }) }
+
 // readFrame reads one frame into buf. At a clean end it returns io.EOF.
 func readFrame(r io.Reader, buf []byte) (stream byte, data []byte, err error) {
 	var header [frameHeader]byte
@@ -71,28 +77,16 @@ func readFrame(r io.Reader, buf []byte) (stream byte, data []byte, err error) {
 }
 
 // Write sends input to the workload. It blocks while the workload reads none.
-func (s *Stdio) Write(p []byte) (int, error) {
-	sent := 0
-	for sent < len(p) {
-		n := min(len(p)-sent, api.MaxFrame)
-		if err := s.frame(p[sent : sent+n]); err != nil {
-			return sent, err
-		}
-		sent += n
-	}
-	return sent, nil
-}
+func (s *Stdio) Write(p []byte) (int, error) { return (&podInput{s, api.StreamStdin}).Write(p) }
 
 // CloseInput tells the workload that its input has ended.
-func (s *Stdio) CloseInput() error { return s.frame(nil) }
+func (s *Stdio) CloseInput() error { return s.frame(api.StreamStdin, nil) }
 
-func (s *Stdio) frame(p []byte) error {
-	frame := make([]byte, frameHeader, frameHeader+len(p))
-	frame[0] = api.StreamStdin
-	binary.BigEndian.PutUint32(frame[1:], uint32(len(p)))
+func (s *Stdio) frame(stream byte, p []byte) error {
+	frame := append(header(stream, len(p)), p...)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, err := s.conn.Write(append(frame, p...))
+	_, err := s.conn.Write(frame)
 	return err
 }
 

@@ -20,6 +20,7 @@ import (
 type control struct {
 	signals chan unix.Signal // what the host asks to send to the workload
 	stop    chan struct{}    // closed when the host asks for the end
+	calls   chan api.PodCall // for whoever runs the pod, if there is one
 	events  chan api.Event
 	closing chan struct{}       // closed when no more events will be sent
 	written chan struct{}       // closed when no more events will be written
@@ -35,6 +36,9 @@ type control struct {
 	refused int           // calls
 }
 
+// maxWaiting is how many calls for a pod wait until it takes them.
+const maxWaiting = 64
+
 // maxRecorded is how many refused calls are recorded: a host may make them for
 // ever.
 const maxRecorded = 32
@@ -43,6 +47,7 @@ func newControl() *control {
 	return &control{
 		signals: make(chan unix.Signal, 16),
 		stop:    make(chan struct{}),
+		calls:   make(chan api.PodCall, maxWaiting),
 		events:  make(chan api.Event, 64),
 		closing: make(chan struct{}),
 		written: make(chan struct{}),
@@ -147,7 +152,9 @@ func (c *control) read(r io.Reader) error {
 		line, err := lines.ReadSlice('\n')
 		switch {
 		case err == nil:
-			c.queue(c.answer(line))
+			if reply := c.answer(line); reply.Event != "" {
+				c.queue(reply)
+			}
 		case errors.Is(err, bufio.ErrBufferFull):
 			if err := skipLine(lines); err != nil {
 				return err
@@ -183,7 +190,8 @@ func (c *control) refuse(id uint64, err error) api.Event {
 	return api.Event{ID: id, Event: api.EventReply, Error: words}
 }
 
-// answer does what one line asks for and returns the reply.
+// answer does what one line asks for and returns the reply; an empty one when
+// the reply comes later.
 func (c *control) answer(line []byte) api.Event {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -193,6 +201,9 @@ func (c *control) answer(line []byte) api.Event {
 	}
 	if !alwaysAllowed[call.Call] && !c.allowed[call.Call] {
 		return c.refuse(call.ID, fmt.Errorf("call %.40q is not allowed by the measured configuration", call.Call))
+	}
+	if isPodCall(call.Call) {
+		return c.hand(call)
 	}
 	detail, err := c.perform(call)
 	if err != nil {

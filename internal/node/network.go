@@ -47,6 +47,14 @@ func bringUp(ctx context.Context, background *sync.WaitGroup) (l Link, text stri
 	if err := netlink.LinkSetUp(link); err != nil {
 		return l, "", fmt.Errorf("%s: %w", link.Attrs().Name, err)
 	}
+	given, ok, err := givenLink(fwcfgDir)
+	if err != nil {
+		return l, "", err
+	}
+	if ok {
+		err := errors.Join(applyGiven(link, given), openSysctls())
+		return Link{given.Address, given.Resolvers}, fmt.Sprintf("%s has %s", link.Attrs().Name, given.Address.Addr()), err
+	}
 	lease, err := requestLease(ctx, link.Attrs().Name, nil)
 	if err != nil {
 		return l, "", err

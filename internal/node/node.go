@@ -51,6 +51,7 @@ type Job struct {
 	Grace    func() time.Duration
 	Resolver string // path of what DHCP said of name servers
 	Link     Link
+	Pod      PodHost
 }
 
 // machine is what the stages find out and share.

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"holdfast/internal/api"
 	"holdfast/internal/oci"
 )
 
@@ -88,6 +89,9 @@ func (m *machine) config(ctx context.Context) (text, digest string, err error) {
 		return "", "", err // of a refused configuration nothing is used
 	}
 	m.control.allow(m.guest.Control)
+	if m.guest.Pod != nil {
+		m.control.allow(api.PodCalls)
+	}
 	return "configuration measured into PCR 8", string(oci.SHA256(m.document)), nil
 }
 

@@ -17,6 +17,9 @@ func (m *machine) work(ctx context.Context) (api.ExitDetail, error) {
 	if err != nil && !errors.Is(err, errNoPort) {
 		return api.ExitDetail{}, &Refusal{"stdio", err}
 	}
+	if m.guest.Pod != nil {
+		return m.pod(ctx, port)
+	}
 	s, err := newStreams(port, m.control.allows(api.CallStdin))
 	if err != nil {
 		return api.ExitDetail{}, &Refusal{"stdio", err}
@@ -79,8 +82,13 @@ func (s *streams) finish(patience time.Duration) {
 			_ = f.Close()
 		}
 	}
+	waitFor(&s.output, patience)
+}
+
+// waitFor waits for all, within reason.
+func waitFor(all *sync.WaitGroup, patience time.Duration) {
 	done := make(chan struct{})
-	go func() { s.output.Wait(); close(done) }()
+	go func() { all.Wait(); close(done) }()
 	select {
 	case <-done:
 	case <-time.After(patience):

@@ -114,7 +114,7 @@ func (c *checker) summarise() {
 	}
 	if c.config != nil {
 		c.report.Release.Configuration = c.config.Digest
-		c.report.Release.Workload = c.config.Config().Image
+		c.report.Release.Workload = strings.Join(c.config.Config().Images(), " ")
 	}
 }
 

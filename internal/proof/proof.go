@@ -135,8 +135,10 @@ func subjects(p *api.ReleaseProof) ([]sign.Subject, error) {
 	}
 	if config != nil {
 		list = append(list, subject(api.SubjectConfiguration, hex.EncodeToString(config.Sum)))
-		if _, digest, ok := strings.Cut(config.Config().Image, "@sha256:"); ok {
-			list = append(list, subject(api.SubjectWorkload, digest))
+		for _, image := range config.Config().Images() {
+			if _, digest, ok := strings.Cut(image, "@sha256:"); ok {
+				list = append(list, subject(api.SubjectWorkload, digest))
+			}
 		}
 	}
 	for _, raw := range p.Attestation.References {

@@ -183,3 +183,29 @@ func TestModulesAreThere(t *testing.T) {
 		}
 	}
 }
+
+func TestAModuleThatImportsOursIsBuiltAnewWithIt(t *testing.T) {
+	root := t.TempDir()
+	source := filepath.Join(root, "kube")
+	check(t, os.MkdirAll(source, 0o755))
+	write(t, source, "small/go.mod", "module example.org/small\n\nrequire example.org/up v1.2.3\n")
+	write(t, root, "go.mod", "module example.org/ours\n")
+	write(t, root, "go.sum", "")
+	write(t, root, "internal/a/a.go", "package a\n")
+	inside := small
+	inside.inside = true
+	b := newBuilder(Config{Source: source, Dir: t.TempDir()})
+	digest := func() string {
+		r, err := b.recipe(inside)
+		check(t, err)
+		return r.digest
+	}
+	before := digest()
+	if digest() != before {
+		t.Fatal("the same sources have two names")
+	}
+	write(t, root, "internal/a/a.go", "package a\n\nvar X int\n")
+	if digest() == before {
+		t.Fatal("got the same name after a change of what it imports")
+	}
+}

@@ -16,6 +16,8 @@ type module struct {
 	// stamp gives the variables that tell a program its version.
 	stamp func(version string) map[string]string
 	extra bool // built when asked for by name only
+	// inside says that it imports packages of the module that the sources lie in.
+	inside bool
 }
 
 const (
@@ -41,6 +43,10 @@ var modules = []module{
 		stamp: func(version string) map[string]string {
 			return map[string]string{plugins + "/pkg/utils/buildversion.BuildVersion": version}
 		},
+	},
+	{
+		name: "shim", dir: "shim", upstream: containerd, extra: true, inside: true,
+		packages: []string{"./containerd-shim-holdfast-v2"},
 	},
 	{
 		name: "gvisor", dir: "gvisor", upstream: gvisor, extra: true,

@@ -32,6 +32,11 @@ func (b *builder) recipe(m module) (*recipe, error) {
 	if err != nil {
 		return nil, err
 	}
+	if m.inside {
+		if err := addModule(files, filepath.Join(b.Source, "..")); err != nil {
+			return nil, err
+		}
+	}
 	if r.version = required(files["go.mod"], m.upstream); r.version == "" {
 		return nil, fmt.Errorf("%s requires no %s", filepath.Join(r.dir, "go.mod"), m.upstream)
 	}
@@ -43,6 +48,25 @@ func (b *builder) recipe(m module) (*recipe, error) {
 	key := derived.KeyOf("cluster program 1", inputs...)
 	r.digest = hex.EncodeToString(key[:8])
 	return r, nil
+}
+
+// addModule adds what a module of ours in dir may give to another.
+func addModule(files map[string]string, dir string) error {
+	all, err := sources(filepath.Join(dir, "internal"))
+	if err != nil {
+		return err
+	}
+	for name, content := range all {
+		files[filepath.Join("..", "internal", name)] = content
+	}
+	for _, name := range []string{"go.mod", "go.sum"} {
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		files[filepath.Join("..", name)] = string(content)
+	}
+	return nil
 }
 
 func (m module) linkFlags(version string) string {

@@ -17,13 +17,21 @@ const (
 	fdControl
 	fdStdio
 	fdMonitor
-	fdTPM // only with a TPM
+	fdTPM // only with a TPM; a tap comes behind
 )
+
+func tapFD(s machine.Spec) int {
+	if s.TPM == nil {
+		return fdTPM
+	}
+	return fdTPM + 1
+}
 
 // Files in a machine's folder.
 const (
 	VarsFile     = "vars.fd"  // its UEFI variables
 	InitDataFile = "initdata" // the document it was given
+	LinkFile     = "link"     // its place on its wire
 	LogFile      = "qemu.log" // what QEMU complained of
 	lockFile     = "lock"
 )
@@ -41,7 +49,7 @@ func arguments(s machine.Spec, accel machine.Accel) []string {
 	args = append(args, accelArgs(accel)...)
 	args = append(args, bootArgs(s)...)
 	args = append(args, serialArgs()...)
-	args = append(args, netArgs(s.Ports)...)
+	args = append(args, netArgs(s)...)
 	if s.Disk != "" {
 		args = append(args, "-blockdev", fileNode("disk", s.Disk, true), "-device", diskDevice(s))
 	}
@@ -122,10 +130,16 @@ func serialArgs() []string {
 	}
 }
 
-func netArgs(ports []machine.Forward) []string {
+func netArgs(s machine.Spec) []string {
+	if s.Wire != nil {
+		return []string{
+			"-netdev", fmt.Sprintf("tap,id=net,fd=%d", tapFD(s)), "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + s.Wire.MAC.String(),
+			"-fw_cfg", "name=" + api.LinkFile + ",file=" + escape(filepath.Join(s.Folder, LinkFile)),
+		}
+	}
 	var user strings.Builder
 	user.WriteString("user,id=net,ipv6=off")
-	for _, p := range ports {
+	for _, p := range s.Ports {
 		fmt.Fprintf(&user, ",hostfwd=%s:%s:%d-:%d", p.Proto, p.HostIP, p.HostPort, p.GuestPort)
 	}
 	return []string{"-netdev", user.String(), "-device", "virtio-net-pci,netdev=net,romfile="}

@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -110,6 +111,15 @@ func writeFiles(s *machine.Spec) error {
 			return err
 		}
 		if err := os.WriteFile(filepath.Join(s.Folder, VarsFile), vars, 0o600); err != nil {
+			return err
+		}
+	}
+	if s.Wire != nil {
+		link, err := json.Marshal(s.Wire.Link)
+		if err == nil {
+			err = atomicfile.WriteFile(filepath.Join(s.Folder, LinkFile), link, 0o600)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -79,6 +79,9 @@ func (q *QEMU) launch(ctx context.Context, spec machine.Spec, accel machine.Acce
 	if err != nil {
 		return nil, err
 	}
+	if err := w.plug(spec.Wire); err != nil {
+		return nil, err
+	}
 	started := time.Now()
 	p, err := spawn(q.binary, arguments(spec, accel), w.theirs)
 	if err != nil {

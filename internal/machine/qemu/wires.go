@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"holdfast/internal/machine"
 )
 
@@ -57,6 +59,21 @@ func dialTPM(ctx context.Context, path string) (*os.File, error) {
 	}
 	defer conn.Close()
 	return conn.(*net.UnixConn).File() // duplicates
+}
+
+// plug adds a copy of the tap to what QEMU inherits.
+func (w *wires) plug(wire *machine.Wire) error {
+	if wire == nil {
+		return nil
+	}
+	fd, err := unix.FcntlInt(wire.Tap.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		w.close()
+		closeAll(w.theirs)
+		return fmt.Errorf("tap: %w", err)
+	}
+	w.theirs = append(w.theirs, os.NewFile(uintptr(fd), "tap"))
+	return nil
 }
 
 func (w *wires) close() {

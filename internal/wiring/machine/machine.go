@@ -49,6 +49,9 @@ func runGuest(ctx context.Context, hardware *lateHardware, j node.Job) (exit api
 		Stdio: j.Stdio, Signals: j.Signals, Stop: j.Stop, Grace: j.Grace, Stage: j.Stage, Started: j.Started, Resolver: j.Resolver,
 		Egress: egress.Rules{Address: j.Link.Address, Resolvers: j.Link.Resolvers},
 	}
+	if j.Config.Pod != nil {
+		return runPod(ctx, hardware, j, c)
+	}
 	if j.Config.Broker.URL == "" {
 		return guest.Run(ctx, c)
 	}

@@ -1,0 +1,106 @@
+package confidential
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"holdfast/internal/api"
+)
+
+const pinned = "@sha256:" + "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+var settings = Settings{
+	ConfigMaps: ConfigMaps{"web": {Data: map[string]string{"b": "2", "a": "1"}}},
+	Image:      func(name string) (string, error) { return name + pinned, nil },
+	Secrets:    map[string][]api.SecretRef{"app": {{Name: "token", Resource: "kbs:///a/b/c"}}},
+	NoLogs:     []string{"quiet"},
+}
+
+func TestAPodIsReadWhole(t *testing.T) {
+	p, err := Pod([]byte(`{
+		"initContainers": [{"name": "first", "image": "r:5000/first", "command": ["sh"], "args": ["-c", "x"]}],
+		"containers": [{
+			"name": "app", "image": "r:5000/app", "args": ["serve"], "workingDir": "/srv", "ports": [{"containerPort": 80}],
+			"env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "web", "key": "b"}}}],
+			"volumeMounts": [{"name": "config", "mountPath": "/etc/web"}, {"name": "scratch", "mountPath": "/scratch"}],
+			"resources": {"limits": {"memory": "64Mi", "cpu": 1}},
+			"securityContext": {"runAsGroup": 7, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
+			"readinessProbe": {"tcpSocket": {"port": 80}}
+		}, {"name": "quiet", "image": "r:5000/quiet", "stdin": true}],
+		"volumes": [{"name": "config", "configMap": {"name": "web", "defaultMode": 256}}, {"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}}],
+		"securityContext": {"runAsUser": 1000, "runAsNonRoot": true}, "restartPolicy": "Always", "hostname": "web"
+	}`), settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.MarshalIndent(p, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{
+ "volumes": [
+  {"name": "config", "size": 67108864, "files": [{"name": "a", "content": "MQ==", "mode": "0400"}, {"name": "b", "content": "Mg==", "mode": "0400"}]},
+  {"name": "scratch", "size": 1048576}
+ ],
+ "containers": [
+  {"name": "first", "image": "r:5000/first` + pinned + `", "init": true, "process": {"args": ["-c", "x"], "entrypoint": ["sh"], "user": "1000", "hostname": "web"}, "non_root": true, "streams": ["logs"]},
+  {"name": "app", "image": "r:5000/app` + pinned + `",
+   "process": {"args": ["serve"], "env": ["A=1", "B=2"], "user": "1000:7", "workdir": "/srv", "hostname": "web", "read_only": true},
+   "secrets": [{"name": "token", "resource": "kbs:///a/b/c"}],
+   "volumes": [{"name": "config", "path": "/etc/web", "read_only": true}, {"name": "scratch", "path": "/scratch"}],
+   "memory": 67108864, "drop": ["ALL"], "non_root": true, "streams": ["logs"]},
+  {"name": "quiet", "image": "r:5000/quiet` + pinned + `", "process": {"user": "1000", "hostname": "web"}, "non_root": true, "streams": ["stdin"]}
+ ]
+}`
+	var a, b any
+	if json.Unmarshal([]byte(want), &a) != nil || json.Unmarshal(got, &b) != nil {
+		t.Fatal("the test's own JSON")
+	}
+	x, _ := json.Marshal(a)
+	y, _ := json.Marshal(b)
+	if string(x) != string(y) {
+		t.Fatalf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestWhatTheNodeWouldHaveToBeBelievedInIsRefusedByItsField(t *testing.T) {
+	for spec, want := range map[string]string{
+		`"hostNetwork": true`:                                         "hostNetwork",
+		`"automountServiceAccountToken": true`:                        "automountServiceAccountToken",
+		`"enableServiceLinks": true`:                                  "enableServiceLinks",
+		`"runtimeClassName": "runc"`:                                  "runtimeClassName",
+		`"shareProcessNamespace": true`:                               "shareProcessNamespace",
+		`"ephemeralContainers": []`:                                   "ephemeralContainers",
+		`"volumes": [{"name": "v", "hostPath": {"path": "/"}}]`:       "hostPath",
+		`"volumes": [{"name": "v", "secret": {"secretName": "s"}}]`:   "secret",
+		`"volumes": [{"name": "v", "configMap": {"name": "absent"}}]`: "not in the same manifest",
+		`"volumes": [{"name": "v", "configMap": {"name": "web", "items": [{"key": "a", "path": "../../etc"}]}}]`: "clean relative path",
+		`"securityContext": {"fsGroup": 1}`: "fsGroup",
+	} {
+		_, err := Pod([]byte(`{"containers": [{"name": "app", "image": "i"}], `+spec+`}`), settings)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", spec, err, want)
+		}
+	}
+	for container, want := range map[string]string{
+		`"tty": true`: "tty",
+		`"securityContext": {"privileged": true}`:                            "privileged",
+		`"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}`:        "NET_ADMIN",
+		`"livenessProbe": {"exec": {"command": ["x"]}}`:                      "livenessProbe.exec",
+		`"lifecycle": {"preStop": {}}`:                                       "lifecycle",
+		`"envFrom": []`:                                                      "envFrom",
+		`"env": [{"name": "A", "value": "$(B)"}]`:                            "variable A",
+		`"env": [{"name": "A", "valueFrom": {"secretKeyRef": {}}}]`:          "secretKeyRef",
+		`"env": [{"name": "A", "valueFrom": {"fieldRef": {}}}]`:              "valueFrom",
+		`"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "x"}]`: "subPath",
+		`"volumeMounts": [{"name": "v", "mountPath": "/v"}]`:                 "none of that name",
+		`"volumeMounts": [{"name": "v", "mountPath": "/proc/x"}]`:            "volume",
+		`"resources": {"limits": {"memory": "many"}}`:                        "quantity",
+	} {
+		_, err := Pod([]byte(`{"containers": [{"name": "app", "image": "i", `+container+`}]}`), settings)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", container, err, want)
+		}
+	}
+}

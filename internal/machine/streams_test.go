@@ -1,0 +1,72 @@
+package machine
+
+import (
+	"bytes"
+	"net"
+	"strings"
+	"testing"
+)
+
+// A sink is a buffer that knows when it was closed.
+type sink struct {
+	bytes.Buffer
+	closed bool
+}
+
+func (s *sink) Close() error { s.closed = true; return nil }
+
+func TestEachStreamEndsWhereItIsAttached(t *testing.T) {
+	const wire = "\x01\x00\x00\x00\x01a" + "\x05\x00\x00\x00\x01b" + "\x09\x00\x00\x00\x01c" + "\x01\x00\x00\x00\x00" + "\x01\x00\x00\x00\x01d" + "\x05\x00\x00\x00\x01e"
+	p := newStdio(replay{Reader: strings.NewReader(wire)}).Streams()
+	var one, two sink
+	p.Attach(1, &one)
+	p.Attach(5, &two)
+	if err := p.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if one.String() != "a" || !one.closed || two.String() != "be" || !two.closed {
+		t.Errorf("got %q, closed %v, and %q, closed %v", one.String(), one.closed, two.String(), two.closed)
+	}
+	var late sink
+	if p.Attach(1, &late); !late.closed {
+		t.Error("what is attached to a machine that is gone waits for ever")
+	}
+}
+
+func TestTheEndOfAPodIsToldBeforeItsMachineIsGone(t *testing.T) {
+	host, machine := net.Pipe()
+	s := newStdio(host)
+	p := s.Streams()
+	done := make(chan error)
+	go func() { done <- p.Run() }()
+	_, _ = machine.Write([]byte("\xff\x00\x00\x00\x00"))
+	<-s.copied
+	_ = machine.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBadFramesEndAllStreams(t *testing.T) {
+	p := newStdio(replay{Reader: strings.NewReader("\x01\x00\x01\x00\x01")}).Streams()
+	var s sink
+	p.Attach(1, &s)
+	if err := p.Run(); err == nil || !strings.Contains(err.Error(), "frame of 65537 bytes") || !s.closed {
+		t.Errorf("got %v, closed %v", err, s.closed)
+	}
+}
+
+func TestInputIsFramedForItsContainer(t *testing.T) {
+	host, machine := net.Pipe()
+	in := newStdio(host).Streams().Input(8)
+	go func() {
+		_, _ = in.Write([]byte("hi"))
+		_ = in.Close()
+		_ = host.Close()
+	}()
+	var got bytes.Buffer
+	_, _ = got.ReadFrom(machine)
+	if want := "\x08\x00\x00\x00\x02hi\x08\x00\x00\x00\x00"; got.String() != want {
+		t.Errorf("got %q, want %q", got.String(), want)
+	}
+}

@@ -1,0 +1,117 @@
+package pod
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"holdfast/internal/api"
+)
+
+// A Container is one that the machine made.
+type Container struct {
+	pod   *Pod
+	name  string
+	first byte // of its streams
+	exit  chan api.ContainerExit
+}
+
+// Create has the machine pull, verify and unpack a container that its configuration
+// names. What the machine would not do is a *machine.CallError.
+func (p *Pod) Create(ctx context.Context, q api.CreateParams) (*Container, error) {
+	var d api.CreateDetail
+	if err := p.call(ctx, api.CallCreate, q, &d); err != nil {
+		return nil, err
+	}
+	return &Container{pod: p, name: q.Container, first: d.First}, nil
+}
+
+func (p *Pod) call(ctx context.Context, name string, params, into any) error {
+	raw, err := json.Marshal(params)
+	if err != nil {
+		return err
+	}
+	reply, err := p.machine.Call(ctx, api.Call{Call: name, Params: raw})
+	if err != nil || into == nil {
+		return err
+	}
+	if err := json.Unmarshal(reply.Detail, into); err != nil {
+		return fmt.Errorf("the machine's reply to %s: %w", name, err)
+	}
+	return nil
+}
+
+// Output gives the container's output to writers, which are closed at its end. It
+// is called before Start. The configuration may keep output from the host: then none comes.
+func (c *Container) Output(stdout, stderr io.WriteCloser) {
+	c.pod.streams.Attach(c.first+api.StreamStdout, stdout)
+	c.pod.streams.Attach(c.first+api.StreamStderr, stderr)
+}
+
+// Input is the container's standard input.
+func (c *Container) Input() io.WriteCloser { return c.pod.streams.Input(c.first) }
+
+// Start lets the container run. Exit tells its end from then on.
+func (c *Container) Start(ctx context.Context) error {
+	exit := make(chan api.ContainerExit, 1)
+	p := c.pod
+	p.mu.Lock()
+	p.exits[c.name] = exit
+	p.mu.Unlock()
+	if err := p.call(ctx, api.CallStart, api.ContainerParams{Container: c.name}, nil); err != nil {
+		p.mu.Lock()
+		delete(p.exits, c.name)
+		p.mu.Unlock()
+		return err
+	}
+	c.exit = exit
+	return nil
+}
+
+// Wait returns how the container ended; with its machine, when that ended first.
+func (c *Container) Wait() api.ContainerExit {
+	gone := api.ContainerExit{Container: c.name, ExitDetail: api.ExitDetail{Code: 128 + 9, Signal: "SIGKILL"}}
+	select {
+	case e := <-c.exit:
+		return e
+	case <-c.pod.ended:
+	}
+	select {
+	case e := <-c.exit: // it came with the machine's last words
+		return e
+	default:
+		return gone
+	}
+}
+
+// Kill sends a signal to the container's first process.
+func (c *Container) Kill(ctx context.Context, signal int) error {
+	return c.pod.call(ctx, api.CallKill, api.KillParams{Container: c.name, Signal: signal}, nil)
+}
+
+// Delete forgets a container that does not run.
+func (c *Container) Delete(ctx context.Context) error {
+	return c.pod.call(ctx, api.CallDelete, api.ContainerParams{Container: c.name}, nil)
+}
+
+// Stats tells what the container uses.
+func (c *Container) Stats(ctx context.Context) (s api.StatsDetail, err error) {
+	return s, c.pod.call(ctx, api.CallStats, api.ContainerParams{Container: c.name}, &s)
+}
+
+// Alive says whether the machine is there to be asked.
+func (c *Container) Alive() bool {
+	select {
+	case <-c.pod.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// Ask makes a call that has no parameters.
+func (p *Pod) Ask(ctx context.Context, call string) error {
+	_, err := p.machine.Call(ctx, api.Call{Call: call})
+	return err
+}

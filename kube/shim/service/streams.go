@@ -1,0 +1,84 @@
+package service
+
+import (
+	"context"
+	"io"
+	"sync"
+	"syscall"
+
+	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/fifo"
+)
+
+// streams are the named pipes that containerd reads a container's output from, and
+// writes its input to.
+type streams struct {
+	stdout, stderr io.WriteCloser
+	stdin          io.ReadCloser // nil: there is none
+	work           sync.WaitGroup
+
+	mu    sync.Mutex
+	input io.Closer // of the container; guarded by mu
+}
+
+// openStreams opens those that are asked for. Each is opened for both directions, so
+// that a reader may come and go (containerd, when it is started again).
+func openStreams(ctx context.Context, r *taskapi.CreateTaskRequest) (s *streams, err error) {
+	s = &streams{stdout: nowhere{}, stderr: nowhere{}}
+	for path, to := range map[string]*io.WriteCloser{r.Stdout: &s.stdout, r.Stderr: &s.stderr} {
+		if path == "" {
+			continue
+		}
+		if *to, err = fifo.OpenFifo(ctx, path, syscall.O_RDWR, 0); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	if r.Stdin != "" {
+		if s.stdin, err = fifo.OpenFifo(ctx, r.Stdin, syscall.O_RDONLY|syscall.O_NONBLOCK, 0); err != nil {
+			s.close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// feed carries input to the container until either ends.
+func (s *streams) feed(to func() io.WriteCloser) {
+	if s.stdin == nil {
+		return
+	}
+	w := to()
+	s.mu.Lock()
+	s.input = w
+	s.mu.Unlock()
+	s.work.Go(func() {
+		_, _ = io.Copy(w, s.stdin)
+		s.closeInput()
+	})
+}
+
+func (s *streams) closeInput() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.input != nil {
+		_ = s.input.Close()
+		s.input = nil
+	}
+}
+
+// close lets all go.
+func (s *streams) close() {
+	if s.stdin != nil {
+		_ = s.stdin.Close()
+	}
+	_ = s.stdout.Close()
+	_ = s.stderr.Close()
+	s.work.Wait()
+}
+
+// nowhere is output that nobody wants.
+type nowhere struct{}
+
+func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+func (nowhere) Close() error                { return nil }
