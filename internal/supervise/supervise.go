@@ -208,20 +208,6 @@ func (s *Supervisor) start(name string) {
 	s.lives.Go(func() { s.life(ctx, u) })
 }
 
-// Stop stops a service and those that cannot be without it, and waits.
-func (s *Supervisor) Stop(ctx context.Context, name string) error {
-	s.mu.Lock()
-	u := s.units[name]
-	if u != nil {
-		s.cancelWith(u, false)
-	}
-	s.mu.Unlock()
-	if u == nil {
-		return fmt.Errorf("service %s: unknown", name)
-	}
-	return s.await(ctx, func() bool { return !u.live })
-}
-
 // Restart stops a service, and starts it again with those that were stopped with
 // it. One that is not up is started.
 func (s *Supervisor) Restart(ctx context.Context, name string) error {
@@ -268,18 +254,6 @@ func (s *Supervisor) Statuses() []Status {
 		list[u.index] = u.status
 	}
 	return list
-}
-
-// Settled waits until no service is on its way up.
-func (s *Supervisor) Settled(ctx context.Context) error {
-	return s.await(ctx, func() bool {
-		for _, u := range s.units {
-			if underway(u.status.State) {
-				return false
-			}
-		}
-		return true
-	})
 }
 
 func underway(state string) bool {

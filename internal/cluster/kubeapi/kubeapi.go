@@ -85,16 +85,6 @@ func (c *Client) Put(ctx context.Context, path string, body, v any) error {
 	return c.do(ctx, http.MethodPut, path, "application/json", raw, v)
 }
 
-// Delete removes the object at path. One that is not there is no error.
-func (c *Client) Delete(ctx context.Context, path string) error {
-	err := c.do(ctx, http.MethodDelete, path, "", nil, nil)
-	var said *StatusError
-	if errors.As(err, &said) && said.Code == http.StatusNotFound {
-		return nil
-	}
-	return err
-}
-
 // Ready says whether the server answers requests: nil once all its parts do.
 func (c *Client) Ready(ctx context.Context) error {
 	return c.do(ctx, http.MethodGet, "/readyz", "", nil, nil)
