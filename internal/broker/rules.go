@@ -28,7 +28,7 @@ type rules struct {
 	// What follows of these at a time.
 	data         *policy.Data
 	memory       *policy.Memory // of answers over data
-	trusted      references // those that are neither expired nor revoked
+	trusted      references     // those that are neither expired nor revoked
 	images       map[string]api.KnownImage
 	built, until time.Time // until is when one expires; zero: none does
 	narrowed     *narrowed
