@@ -19,6 +19,8 @@ import (
 type Wish struct {
 	Name  string
 	Nodes int // 0: what it has, or one
+	// Confidential asks for nodes that run confidential pods.
+	Confidential bool
 	// Kubeconfig is the file that shall have its context; "" leaves all alone.
 	Kubeconfig string
 }
@@ -56,13 +58,16 @@ func (f *Fleet) Create(ctx context.Context, w Wish) (_ *Status, err error) {
 	}
 	s, err := f.load(w.Name)
 	if errors.Is(err, ErrNone) {
-		s, err = f.plan(ctx, w.Name, max(w.Nodes, 1))
+		s, err = f.plan(ctx, w.Name, max(w.Nodes, 1), w.Confidential)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if w.Nodes != 0 && w.Nodes != len(s.Nodes) {
 		return nil, &NodesError{s.Name, len(s.Nodes), w.Nodes}
+	}
+	if w.Confidential && !s.Confidential {
+		return nil, fmt.Errorf("cluster %s: %w", s.Name, ErrPlain)
 	}
 	if err := f.bringUp(ctx, s); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", s.Name, err)
@@ -83,7 +88,7 @@ func (f *Fleet) bringUp(ctx context.Context, s *Spec) error {
 	if err != nil {
 		return err
 	}
-	c, err := f.Components(ctx)
+	c, err := f.Components(ctx, s.Confidential)
 	if err != nil {
 		return err
 	}
@@ -192,6 +197,9 @@ func (f *Fleet) machine(s *Spec, n Node, c *Components) (m api.ContainerMachine,
 		Link:     api.ContainerLink{Address: netipPrefix(n.Address, s.Network.Subnet), Gateway: s.Network.Gateway},
 		Services: s.services(n, c, images),
 	}
+	if c.Pods != nil {
+		m.Binds = append(m.Binds, c.Pods.Binds...)
+	}
 	if f.Registry.Socket != "" {
 		if err := os.MkdirAll(filepath.Dir(f.Registry.Socket), 0o700); err != nil {
 			return m, err
@@ -230,7 +238,11 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki, c *Components)
 		return err
 	}
 	return f.step("give the cluster its rights, its DNS and its metrics", func() error {
-		for _, name := range []string{"bootstrap", "agent", "dns", "metrics"} {
+		names := []string{"bootstrap", "agent", "dns", "metrics"}
+		if s.Confidential {
+			names = append(names, "confidential")
+		}
+		for _, name := range names {
 			manifest, err := fill("manifests/"+name+".yaml", with)
 			if err != nil {
 				return err
