@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -218,42 +216,6 @@ Exit codes: 0 printed, 1 there is no such cluster, 2 usage.`,
 			return err
 		}
 		return a.answer(map[string]string{"kubeconfig": string(raw)}, func(w io.Writer) { _, _ = w.Write(raw) })
-	})
-}
-
-func (a *app) clusterLogs() *cobra.Command {
-	var node string
-	c := &cobra.Command{
-		Use:   "logs [NAME [SERVICE]]",
-		Short: "Show what a node's services wrote",
-		Long: `Shows what SERVICE (kubelet, apiserver, etcd, containerd …) of a node wrote, or
-which services there are.
-` + clusterName + `
-
-Exit codes: 0 shown, 1 there is no such cluster, node or service, 2 usage.`,
-		Example: "  holdfast cluster logs lab\n  holdfast cluster logs lab kubelet --node lab-2",
-		Args:    cobra.MaximumNArgs(2),
-	}
-	c.Flags().StringVar(&node, "node", "", "name of the node (default the first)")
-	return a.clusterVerb(c, func(cmd *cobra.Command, f *cluster.Fleet, name string) error {
-		service := cmd.Flags().Arg(1)
-		path, services, err := f.Log(name, node, service)
-		if err != nil {
-			return err
-		}
-		if service == "" {
-			return a.answer(map[string]any{"services": services, "machine": path}, func(w io.Writer) {
-				fmt.Fprintln(w, strings.Join(services, "\n"))
-			})
-		}
-		file, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		a.closeMeter()
-		_, err = io.Copy(a.Stdout, file)
-		return err
 	})
 }
 
