@@ -19,7 +19,7 @@ type Status struct {
 	Created time.Time    `json:"created"`
 	Ready   bool         `json:"ready"` // the API answers and all nodes are ready
 	Server  string       `json:"server"`
-	Host    string       `json:"host"` // this machine's address, as nodes and pods have it
+	Host    string       `json:"host"`              // this machine's address, as nodes and pods have it
 	Version string       `json:"version,omitempty"` // of Kubernetes, as the API says
 	Context string       `json:"context"`
 	Reason  string       `json:"reason,omitempty"` // why it is not ready

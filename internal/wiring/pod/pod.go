@@ -130,11 +130,16 @@ func (n Node) boot(ctx context.Context, s Spec) (*machine.Machine, error) {
 	if memory == 0 {
 		memory = n.Memory
 	}
-	return q.Start(ctx, machine.Spec{
+	m, err := q.Start(ctx, machine.Spec{
 		Name: s.ID, Folder: filepath.Join(s.Folder, "machine"), Disk: n.Disk, Memory: memory, CPUs: s.CPUs,
 		Firmware: &machine.Firmware{Code: n.Code, Vars: n.Vars, SecureBoot: true},
 		TPM:      tpm, InitData: s.Document, Wire: wire,
 	})
+	if err != nil {
+		return nil, err
+	}
+	_ = tpm.Unlink() // its end tries again
+	return m, nil
 }
 
 func (s Spec) plug() (*machine.Wire, error) {
