@@ -72,7 +72,7 @@ type Pod struct {
 	outcome machine.Outcome
 
 	mu    sync.Mutex
-	exits map[string]chan api.ContainerExit // by container that was started; guarded by mu
+	exits map[api.ContainerParams]chan api.ContainerExit // by what was started; guarded by mu
 }
 
 // Start boots the machine of a pod, and returns once it takes calls. An error says
@@ -85,7 +85,7 @@ func (n Node) Start(ctx context.Context, s Spec) (*Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pod{machine: m, streams: m.Stdio().Streams(), ended: make(chan struct{}), exits: map[string]chan api.ContainerExit{}}
+	p := &Pod{machine: m, streams: m.Stdio().Streams(), ended: make(chan struct{}), exits: map[api.ContainerParams]chan api.ContainerExit{}}
 	up := make(chan struct{})
 	p.work.Go(func() { p.follow(up) })
 	p.work.Go(func() { _ = p.streams.Run() })
@@ -183,9 +183,9 @@ func (p *Pod) follow(up chan<- struct{}) {
 func (p *Pod) tell(exit api.ContainerExit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.exits[exit.Container]; c != nil {
+	if c := p.exits[exit.ContainerParams]; c != nil {
 		c <- exit // has room for the only one
-		delete(p.exits, exit.Container)
+		delete(p.exits, exit.ContainerParams)
 	}
 }
 

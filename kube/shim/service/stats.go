@@ -10,7 +10,7 @@ import (
 
 // Stats are of the container's control group in the machine, by the machine's word.
 func (s tasks) Stats(ctx context.Context, r *taskapi.StatsRequest) (*taskapi.StatsResponse, error) {
-	t, err := s.find(r.ID)
+	t, err := s.find(r.ID, "")
 	if err != nil {
 		return nil, err
 	}
