@@ -128,9 +128,11 @@ type ContainerExit struct {
 
 // StatsDetail is what a container uses, by its control group.
 type StatsDetail struct {
-	MemoryBytes uint64 `json:"memory_bytes"`
-	CPUMicros   uint64 `json:"cpu_us"`
-	Processes   uint64 `json:"processes"`
+	MemoryBytes   uint64 `json:"memory_bytes"`
+	InactiveBytes uint64 `json:"inactive_bytes"`         // of those, file pages that are not in use
+	MemoryLimit   uint64 `json:"memory_limit,omitempty"` // 0: none
+	CPUMicros     uint64 `json:"cpu_us"`
+	Processes     uint64 `json:"processes"`
 }
 
 // A PodCall is a Call of the host's on its way to whoever runs the pod, who calls

@@ -250,9 +250,11 @@ func (p *pod) stats(name string) (*api.StatsDetail, error) {
 	}
 	dir := filepath.Join(cgroupRoot, fence, c.Name)
 	return &api.StatsDetail{
-		MemoryBytes: figure(filepath.Join(dir, "memory.current"), ""),
-		CPUMicros:   figure(filepath.Join(dir, "cpu.stat"), "usage_usec"),
-		Processes:   figure(filepath.Join(dir, "pids.current"), ""),
+		MemoryBytes:   figure(filepath.Join(dir, "memory.current"), ""),
+		InactiveBytes: figure(filepath.Join(dir, "memory.stat"), "inactive_file"),
+		MemoryLimit:   figure(filepath.Join(dir, "memory.max"), ""),
+		CPUMicros:     figure(filepath.Join(dir, "cpu.stat"), "usage_usec"),
+		Processes:     figure(filepath.Join(dir, "pids.current"), ""),
 	}, nil
 }
 

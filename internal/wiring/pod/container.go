@@ -14,6 +14,7 @@ type Container struct {
 	pod    *Pod
 	params api.ContainerParams
 	first  byte                   // of its streams
+	words  string                 // the place of its last words
 	exit   chan api.ContainerExit // nil before it was started
 }
 
@@ -24,8 +25,11 @@ func (p *Pod) Create(ctx context.Context, q api.CreateParams) (*Container, error
 	if err := p.call(ctx, api.CallCreate, q, &d); err != nil {
 		return nil, err
 	}
-	return &Container{pod: p, params: api.ContainerParams{Container: q.Container}, first: d.First}, nil
+	return &Container{pod: p, params: api.ContainerParams{Container: q.Container}, first: d.First, words: d.Message}, nil
 }
+
+// Message is the file in the container that its exit has the content of; empty: none has.
+func (c *Container) Message() string { return c.words }
 
 // Exec names a command in a container that runs, which the configuration has to allow.
 func (c *Container) Exec(ctx context.Context, args []string, terminal, stdin bool) (*Container, error) {

@@ -3,8 +3,11 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
+	"os"
+	"syscall"
 
 	taskevents "github.com/containerd/containerd/api/events"
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
@@ -56,8 +59,28 @@ func (t *task) id() string {
 	return t.request.ID
 }
 
-// heed passes on how a container or a command ended.
-func (s tasks) heed(t *task, e api.ContainerExit) { s.ended(t, uint32(e.Code)) }
+// heed passes on how a container or a command ended, and what it left to be said.
+func (s tasks) heed(t *task, e api.ContainerExit) {
+	if e.OOMKilled {
+		s.publish(runtime.TaskOOMEventTopic, &taskevents.TaskOOM{ContainerID: t.request.ID})
+	}
+	if e.Message != "" && t.message != "" {
+		if err := tell(t.message, e.Message); err != nil {
+			fmt.Fprintln(os.Stderr, "the container's last words:", err)
+		}
+	}
+	s.ended(t, uint32(e.Code))
+}
+
+// tell writes into a file that a kubelet has made and will read.
+func tell(path, words string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString(words)
+	return errors.Join(err, f.Close())
+}
 
 // ResizePty sets the size of a terminal.
 func (s tasks) ResizePty(ctx context.Context, r *taskapi.ResizePtyRequest) (*emptypb.Empty, error) {

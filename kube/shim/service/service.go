@@ -50,7 +50,7 @@ type service struct {
 	down      shutdown.Service
 
 	mu    sync.Mutex
-	box   *box             // nil before it is created; guarded by mu, as are all below
+	box   *box // nil before it is created; guarded by mu, as are all below
 	tasks map[name]*task
 }
 

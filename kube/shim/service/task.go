@@ -23,6 +23,7 @@ import (
 type task struct {
 	request   *taskapi.CreateTaskRequest
 	exec      string // containerd's id of a command; empty: it is a container
+	message   string // the node's file of the container's last words; empty: none
 	container *pod.Container
 	streams   *streams
 	over      chan struct{} // closed when it ended, or was killed before it began
@@ -62,7 +63,7 @@ func (s tasks) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taska
 	if err != nil {
 		return nil, err
 	}
-	params, err := believed(r)
+	params, sources, err := believed(r)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ func (s tasks) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taska
 	if err != nil {
 		return nil, err
 	}
-	t := &task{request: r, container: container, over: make(chan struct{}), status: tasktypes.Status_CREATED}
+	t := &task{request: r, message: sources[container.Message()], container: container, over: make(chan struct{}), status: tasktypes.Status_CREATED}
 	if t.streams, err = openStreams(s.ctx, r); err != nil {
 		return nil, err
 	}
