@@ -58,6 +58,7 @@ type started struct {
 	config *cri.PodSandboxConfig
 	first  []declared // initial containers
 	all    []declared
+	tune   func(*cri.ContainerConfig) // what is asked beside what is declared; nil: nothing
 }
 
 func (l *lab) run1(ctx context.Context, s sealed, name string) *started {
@@ -80,7 +81,7 @@ func (l *lab) run1(ctx context.Context, s sealed, name string) *started {
 		_, err = l.runtime.RemovePodSandbox(context.Background(), &cri.RemovePodSandboxRequest{PodSandboxId: box.PodSandboxId})
 		l.check(err)
 	})
-	return &started{l, ctx, box.PodSandboxId, config, p.Spec.InitContainers, p.Spec.Containers}
+	return &started{l, ctx, box.PodSandboxId, config, p.Spec.InitContainers, p.Spec.Containers, nil}
 }
 
 // start creates and starts a container as it is declared.
@@ -99,6 +100,9 @@ func (s *started) start(d declared) (id string, err error) {
 	}
 	for _, m := range d.VolumeMounts {
 		config.Mounts = append(config.Mounts, &cri.Mount{ContainerPath: m.MountPath, HostPath: s.config.LogDirectory})
+	}
+	if s.tune != nil {
+		s.tune(config)
 	}
 	c, err := s.runtime.CreateContainer(s.ctx, &cri.CreateContainerRequest{PodSandboxId: s.id, SandboxConfig: s.config, Config: config})
 	if err != nil {
