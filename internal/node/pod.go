@@ -101,10 +101,16 @@ func (s *podStreams) outputOf(allowed bool) (r, w *os.File, err error) {
 	return nil, w, err
 }
 
+// kept is what a host reads instead of output.
+const kept = "holdfast: the measured configuration keeps this output in its machine\n"
+
 func (s *podStreams) carry(stream byte, r *os.File) {
 	switch {
 	case s.out == nil:
 	case r == nil:
+		if stream%4 == api.StreamStderr {
+			_ = s.out.write(stream, []byte(kept))
+		}
 		_ = s.out.write(stream, nil)
 	default:
 		s.out.copy(stream, r)
