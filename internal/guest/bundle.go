@@ -68,6 +68,9 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 	if s.binds, err = g.share(t, s.binds); err != nil {
 		return err
 	}
+	if s.binds, err = g.lastWords(b, s.binds); err != nil {
+		return err
+	}
 	config, err := s.build()
 	if err != nil {
 		return err

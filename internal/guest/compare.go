@@ -43,6 +43,9 @@ func compare(s spec, c api.Container, p api.CreateParams) error {
 }
 
 func hasPlace(c api.Container, at string) bool {
+	if at == c.Message {
+		return true
+	}
 	for _, place := range addedMounts {
 		if at == place || strings.HasPrefix(at, place+"/") {
 			return true
@@ -56,7 +59,7 @@ func hasPlace(c api.Container, at string) bool {
 func agree(c api.Container, p api.CreateParams) error {
 	_, digest, _ := strings.Cut(c.Image, "@")
 	switch {
-	case p.Terminal:
+	case p.Terminal && !c.Process.Terminal:
 		return fmt.Errorf("container %s: a terminal is not in the measured configuration", c.Name)
 	case p.Image != "" && p.Image != digest:
 		return fmt.Errorf("container %s: image is %.80s, the measured configuration has %s", c.Name, p.Image, digest)

@@ -27,6 +27,7 @@ type guest struct {
 	limit   int64    // of memory; 0: what the machine has
 	drop    []string // capabilities
 	nonRoot bool
+	message string           // path of the file that its host gets
 	compare func(spec) error // what the host says of it; nil: nothing is said
 }
 
