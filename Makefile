@@ -18,6 +18,7 @@ KUBO        = $(STATE)/test/kubo/ipfs
 COSIGN      = $(STATE)/test/cosign
 ORAS        = $(STATE)/test/oras/oras
 SKOPEO      = $(STATE)/test/skopeo/skopeo
+HELM        = $(STATE)/test/helm/helm
 IGNITION    = $(STATE)/test/ignition/upstream
 UNSYSTEMD   = $(STATE)/test/ignition/without-systemd
 TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_IGNITION=$(IGNITION) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) HOLDFAST_TEST_ORAS=$(ORAS) HOLDFAST_TEST_SKOPEO=$(SKOPEO) CGO_ENABLED=0 \
@@ -51,7 +52,7 @@ build:
 
 # Kubernetes, containerd, CNI plugins and gVisor into $(STATE)/kube: a quarter of an
 # hour of a processor when nothing is built, a second when all is.
-KUBE = HOLDFAST_TEST_KUBE=1 $(TEST) -v
+KUBE = HOLDFAST_TEST_KUBE=1 HOLDFAST_TEST_HELM=$(HELM) $(TEST) -v
 kube:
 	$(KUBE) -run 'Tell' ./test/kube
 
@@ -130,6 +131,14 @@ $(ORAS):
 	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init oras && \
 	$(GO) mod edit -require=oras.land/oras@v1.3.2 && \
 	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' -o $@ oras.land/oras/cmd/oras
+
+# The program that charts are installed with, on the same Kubernetes libraries as
+# ours: their packages are compiled once.
+HELM_WITH = api apiextensions-apiserver apimachinery apiserver cli-runtime client-go component-base kubectl
+$(HELM):
+	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init helm && \
+	$(GO) mod edit -require=helm.sh/helm/v4@v4.2.4 $(HELM_WITH:%=-require=k8s.io/%@v0.36.3) && \
+	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' -o $@ helm.sh/helm/v4/cmd/helm
 
 # A skopeo that knows key providers: 50 seconds of one processor when nothing is
 # built. Debian 12's is older.

@@ -160,9 +160,15 @@ func (l *lab) serve() {
 		l.Fatalf("serve: %v: %s", err, problems.String())
 	}
 	l.registry = strings.TrimPrefix(ready.Registry, "http://")
-	layout := filepath.Join(l.TempDir(), "box")
-	l.run(l.holdfast, "image", "build", "testdata/box", "-o", layout)
-	l.run(l.holdfast, "image", "push", "oci:"+layout, l.registry+"/box:1")
+	l.push("testdata/box", "box")
+}
+
+// push builds a recipe's image and gives it to the registry.
+func (l *lab) push(recipe, name string) {
+	l.Helper()
+	layout := filepath.Join(l.TempDir(), name)
+	l.run(l.holdfast, "image", "build", recipe, "-o", layout)
+	l.run(l.holdfast, "image", "push", "oci:"+layout, l.registry+"/"+name+":1")
 }
 
 // pid of the process 1 of a cluster's first node, as this machine has it.
