@@ -74,7 +74,9 @@ is finished; nodes that do not run are started with the data that they had. The
 cluster's context, holdfast-NAME, is merged into the kubeconfig that kubectl
 uses ($KUBECONFIG, or ~/.kube/config) and becomes the current one.
 
-It needs root. Nodes share this machine's kernel: they prove nothing.
+It needs root. Nodes share this machine's kernel: they prove nothing. With
+--confidential, a pod of RuntimeClass holdfast is a machine that does: "holdfast
+pod seal" writes down what it may do.
 
 Exit codes: 0 ready, 1 failed, 2 usage, 5 something is not installed.`,
 		Example: "  holdfast cluster create\n  holdfast cluster create --name lab --nodes 3",
@@ -82,6 +84,7 @@ Exit codes: 0 ready, 1 failed, 2 usage, 5 something is not installed.`,
 	}
 	c.Flags().StringVar(&w.Name, "name", w.Name, "name of the cluster; nodes and context are called after it")
 	c.Flags().IntVar(&w.Nodes, "nodes", 0, "number of nodes; the first is the control plane (default 1, or what the cluster has)")
+	c.Flags().BoolVar(&w.Confidential, "confidential", false, "have pods of RuntimeClass holdfast run in machines of their own: needs QEMU's packages, once")
 	c.Flags().BoolVar(&apart, "no-kubeconfig", false, "leave kubectl's kubeconfig alone: \"holdfast cluster kubeconfig\" prints one")
 	sources := sourceFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -252,6 +255,8 @@ func explainCluster(err error) (hint string, ok bool) {
 		return "run the program from bin/ of a checkout, whose folder kube/ it builds from", true
 	case errors.Is(err, cluster.ErrNone):
 		return `"holdfast cluster list" shows those that there are`, true
+	case errors.Is(err, cluster.ErrPlain):
+		return "holdfast cluster create --confidential makes one whose nodes can", true
 	case errors.As(err, &nodes):
 		return "holdfast cluster delete " + nodes.Name, true
 	case errors.Is(err, wiring.ErrNeedsRoot):

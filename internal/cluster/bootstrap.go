@@ -31,7 +31,11 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki, c *Components)
 		return err
 	}
 	return f.step("give the cluster its rights, its DNS and its metrics", func() error {
-		for _, name := range []string{"bootstrap", "agent", "dns", "metrics"} {
+		names := []string{"bootstrap", "agent", "dns", "metrics"}
+		if s.Confidential {
+			names = append(names, "confidential")
+		}
+		for _, name := range names {
 			manifest, err := fill("manifests/"+name+".yaml", with)
 			if err != nil {
 				return err

@@ -81,6 +81,9 @@ func (f *Fleet) machine(s *Spec, n Node, c *Components) (m api.ContainerMachine,
 		Link:     api.ContainerLink{Address: netip.PrefixFrom(n.Address, s.Network.Subnet.Bits()), Gateway: s.Network.Gateway},
 		Services: s.services(n, c, images),
 	}
+	if c.Pods != nil {
+		m.Binds = append(m.Binds, c.Pods.Binds...)
+	}
 	if f.Registry.Socket != "" {
 		if err := os.MkdirAll(filepath.Dir(f.Registry.Socket), 0o700); err != nil {
 			return m, err

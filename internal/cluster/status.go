@@ -19,6 +19,7 @@ type Status struct {
 	Created time.Time    `json:"created"`
 	Ready   bool         `json:"ready"` // the API answers and all nodes are ready
 	Server  string       `json:"server"`
+	Host    string       `json:"host"` // this machine's address, as nodes and pods have it
 	Version string       `json:"version,omitempty"` // of Kubernetes, as the API says
 	Context string       `json:"context"`
 	Reason  string       `json:"reason,omitempty"` // why it is not ready
@@ -43,7 +44,7 @@ func (f *Fleet) Status(ctx context.Context, name string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &Status{Name: s.Name, Created: s.Created, Server: s.Server(), Context: contextName(s.Name), Ready: true}
+	st := &Status{Name: s.Name, Created: s.Created, Server: s.Server(), Host: s.Network.Gateway.String(), Context: contextName(s.Name), Ready: true}
 	for _, n := range s.Nodes {
 		alive, err := f.Machines.Alive(n.Machine)
 		if err != nil {
