@@ -112,13 +112,21 @@ func (l *lab) dir(cluster string) string { return filepath.Join(l.state, "cluste
 // kubectl is the cluster's own.
 func (l *lab) kubectl(cluster string, args ...string) string {
 	l.Helper()
-	return l.run(filepath.Join(l.dir(cluster), "programs/bin/kube"), append([]string{"kubectl", "--context", "holdfast-" + cluster}, args...)...)
+	out, err := l.tryKubectl(cluster, args...)
+	if err != nil {
+		l.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (l *lab) tryKubectl(cluster string, args ...string) (string, error) {
+	return l.try(filepath.Join(l.dir(cluster), "programs/bin/kube"), append([]string{"kubectl", "--context", "holdfast-" + cluster}, args...)...)
 }
 
 // refused wants kubectl to fail with want among its words.
 func (l *lab) refused(want, cluster string, args ...string) {
 	l.Helper()
-	out, err := l.try(filepath.Join(l.dir(cluster), "programs/bin/kube"), append([]string{"kubectl", "--context", "holdfast-" + cluster}, args...)...)
+	out, err := l.tryKubectl(cluster, args...)
 	if err == nil || !strings.Contains(out, want) {
 		l.Errorf("kubectl %s: got %v, %q, want it refused with %q", strings.Join(args, " "), err, out, want)
 	}
@@ -174,13 +182,22 @@ func (l *lab) push(recipe, name string) {
 // pid of the process 1 of a cluster's first node, as this machine has it.
 func (l *lab) pid(cluster string) int {
 	l.Helper()
+	return l.pids(cluster)[0]
+}
+
+// pids are those of all nodes' process 1.
+func (l *lab) pids(cluster string) (all []int) {
+	l.Helper()
 	raw, err := os.ReadFile(filepath.Join(l.dir(cluster), "cluster.json"))
 	check(l.T, err)
 	var spec struct {
 		Nodes []struct{ Machine struct{ PID int } }
 	}
 	check(l.T, json.Unmarshal(raw, &spec))
-	return spec.Nodes[0].Machine.PID
+	for _, n := range spec.Nodes {
+		all = append(all, n.Machine.PID)
+	}
+	return all
 }
 
 // children of process 1 whose command line has all of words.

@@ -159,12 +159,11 @@ func (a *Authority) until(now time.Time, life time.Duration) time.Time {
 	return a.Cert.NotAfter
 }
 
-// renew makes the certificate cert anew: for the same key, the same names and uses, and
-// for a component's life.
-func (a *Authority) renew(cert *x509.Certificate, now time.Time) ([]byte, error) {
+// Certify makes the certificate cert anew for another time: for the same key, the same
+// names and uses.
+func (a *Authority) Certify(cert *x509.Certificate, from, until time.Time) ([]byte, error) {
 	template := &x509.Certificate{
-		SerialNumber: ca.Serial(), Subject: cert.Subject,
-		NotBefore: now.Add(-skew), NotAfter: a.until(now, LeafLife),
+		SerialNumber: ca.Serial(), Subject: cert.Subject, NotBefore: from, NotAfter: until,
 		KeyUsage: cert.KeyUsage, ExtKeyUsage: cert.ExtKeyUsage,
 		BasicConstraintsValid: true, DNSNames: cert.DNSNames, IPAddresses: cert.IPAddresses,
 	}
@@ -199,7 +198,7 @@ func Open(dir string, now time.Time) (p Keys, err error) {
 func (p Keys) Renew(cert *x509.Certificate, now time.Time) ([]byte, error) {
 	for _, a := range []*Authority{p.Cluster, p.FrontProxy, p.Etcd} {
 		if cert.CheckSignatureFrom(a.Cert) == nil {
-			return a.renew(cert, now)
+			return a.Certify(cert, now.Add(-skew), a.until(now, LeafLife))
 		}
 	}
 	return nil, fmt.Errorf("certificate of %s: no authority of the cluster signed it", cert.Subject.CommonName)
