@@ -44,6 +44,7 @@ test:
 	$(TEST) -p 1 ./test/chain ./test/provision
 	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/provision -e test/kube -e test/cluster)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
+	@$(MAKE) --no-print-directory test-cluster
 
 build:
 	@mkdir -p bin
@@ -56,8 +57,10 @@ KUBE = HOLDFAST_TEST_KUBE=1 HOLDFAST_TEST_HELM=$(HELM) $(TEST) -v
 kube:
 	$(KUBE) -run 'Tell' ./test/kube
 
-test-cluster: kube build
-	@$(call install,iproute2 nftables)
+# The last part of make test, and whole in itself.
+test-cluster: build
+	@$(call install,$(RUN_TOOLS) iproute2 nftables)
+	@$(MAKE) --no-print-directory kube $(HELM)
 	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
 	$(KUBE) -p 1 ./test/kube ./test/cluster
 	$(KUBE) -run Clusters ./test/guide
