@@ -68,6 +68,7 @@ type Components struct {
 	Pause   string // names of images in there
 	CoreDNS string
 	Metrics string
+	Pods    *PodMachines // nil: pods are not machines
 }
 
 // A Registry is where nodes find images, besides those that they have.
@@ -79,9 +80,11 @@ type Registry struct {
 
 // A Config holds what clusters are made with.
 type Config struct {
-	Dir        string // folder that holds a folder for each cluster
-	Machines   Machines
-	Components func(ctx context.Context) (*Components, error) // built when it is asked
+	Dir      string // folder that holds a folder for each cluster
+	Machines Machines
+	// Components are built when they are asked for; those of a confidential cluster
+	// have Pods.
+	Components func(ctx context.Context, confidential bool) (*Components, error)
 	Registry   Registry
 	Resolvers  []netip.Addr // of this machine; nodes ask them
 	MTU        int          // of the way to the outside
@@ -115,6 +118,8 @@ type Spec struct {
 	Nodes    []Node       `json:"nodes"`
 	// Kubeconfigs are the files that have the cluster's context.
 	Kubeconfigs []string `json:"kubeconfigs,omitempty"`
+	// Confidential says that its pods may be machines.
+	Confidential bool `json:"confidential,omitempty"`
 	// Ready says that a create came to its end.
 	Ready bool `json:"ready"`
 }

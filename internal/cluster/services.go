@@ -20,6 +20,9 @@ func (s *Spec) services(n Node, c *Components, images []string) []api.Service {
 	if n.Index == 1 {
 		all, server = s.control(n), []string{"apiserver"}
 	}
+	if c.Pods != nil {
+		all = append(all, snapshotter)
+	}
 	all = append(all,
 		api.Service{Name: "rules", Once: true, Argv: []string{"/usr/sbin/nft", "-f", etc + "/rules.nft"}},
 		api.Service{Name: "containerd", Notify: true, KeepChildren: true, Argv: []string{"/opt/holdfast/bin/containerd", "--config", etc + "/containerd.toml"}},

@@ -28,6 +28,7 @@ type facts struct {
 	DNS            netip.Addr
 	MTU            int
 	Restricted     bool
+	Confidential   *PodMachines
 	Pause, CoreDNS string
 	Metrics        string // image of metrics-server
 	CA, Cert, Key  string // in base64: whom the API server trusts to serve metrics, and what that has
@@ -35,7 +36,7 @@ type facts struct {
 
 func (f *Fleet) facts(s *Spec, n Node, c *Components) facts {
 	return facts{Node: n, Pods: s.Pods, Services: s.Services, DNS: s.dns(), MTU: s.Network.MTU,
-		Restricted: f.Restricted, Pause: c.Pause, CoreDNS: c.CoreDNS, Metrics: c.Metrics}
+		Restricted: f.Restricted, Confidential: c.Pods, Pause: c.Pause, CoreDNS: c.CoreDNS, Metrics: c.Metrics}
 }
 
 // fill is the text called name with the facts in it.
@@ -83,7 +84,10 @@ func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki, c *Components) (files, erro
 			return nil, err
 		}
 	}
-	for _, name := range f.Registry.Names {
+	if c.Pods != nil {
+		out[podsFile] = c.Pods.Config
+	}
+	for _, name := range append(s.registryNames(), f.Registry.Names...) {
 		out["registries/"+name+"/hosts.toml"] = f.hosts()
 	}
 	users := map[string]subject{

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -21,6 +19,7 @@ type Status struct {
 	Created time.Time    `json:"created"`
 	Ready   bool         `json:"ready"` // the API answers and all nodes are ready
 	Server  string       `json:"server"`
+	Host    string       `json:"host"` // this machine's address, as nodes and pods have it
 	Version string       `json:"version,omitempty"` // of Kubernetes, as the API says
 	Context string       `json:"context"`
 	Reason  string       `json:"reason,omitempty"` // why it is not ready
@@ -45,7 +44,7 @@ func (f *Fleet) Status(ctx context.Context, name string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &Status{Name: s.Name, Created: s.Created, Server: s.Server(), Context: contextName(s.Name), Ready: true}
+	st := &Status{Name: s.Name, Created: s.Created, Server: s.Server(), Host: s.Network.Gateway.String(), Context: contextName(s.Name), Ready: true}
 	for _, n := range s.Nodes {
 		alive, err := f.Machines.Alive(n.Machine)
 		if err != nil {
@@ -178,35 +177,6 @@ func (f *Fleet) reader(s *Spec) (*kubeapi.Client, error) {
 		return nil, err
 	}
 	return kubeapi.New(c)
-}
-
-// Log is the path of what a service of a node said; the machine's own with no
-// service. Services lists those that have said something.
-func (f *Fleet) Log(name, node, service string) (path string, services []string, err error) {
-	s, err := f.load(name)
-	if err != nil {
-		return "", nil, err
-	}
-	n, err := s.node(node)
-	if err != nil {
-		return "", nil, err
-	}
-	dir := f.nodeDir(name, n.Name)
-	logs, err := filepath.Glob(filepath.Join(dir, "var/log/holdfast/*.log"))
-	if err != nil {
-		return "", nil, err
-	}
-	for _, l := range logs {
-		services = append(services, strings.TrimSuffix(filepath.Base(l), ".log"))
-	}
-	path = filepath.Join(dir, "machine.log")
-	if service != "" {
-		path = filepath.Join(dir, "var/log/holdfast", filepath.Base(service)+".log")
-	}
-	if _, err := os.Stat(path); err != nil {
-		return "", services, fmt.Errorf("node %s has no service %.40q: it has %s", n.Name, service, strings.Join(services, ", "))
-	}
-	return path, services, nil
 }
 
 // node finds a node by its name, the first when there is none.

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/api"
+	"holdfast/internal/broker/admin"
 	"holdfast/internal/image"
 	"holdfast/internal/image/transport"
 	"holdfast/internal/keys"
@@ -313,16 +314,35 @@ func (s *session) checkKeys(ctx context.Context, keys []string) error {
 	if err != nil {
 		return err
 	}
+	absent, err := firstAbsent(ctx, broker, keys)
+	if err == nil && absent != "" {
+		err = &NoResourceError{Image: s.Image, Resource: absent}
+	}
+	return err
+}
+
+// firstAbsent is the first of the resources kids that the broker neither has nor
+// keeps in its HSM, which is asked only when there is need.
+func firstAbsent(ctx context.Context, broker *admin.Client, kids []string) (string, error) {
 	have, err := broker.Resources(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	for _, kid := range keys {
-		if path := strings.TrimPrefix(kid, kbsScheme); !slices.Contains(have, path) {
-			return &NoResourceError{Image: s.Image, Resource: path}
-		}
+	absent := func(kid string) bool { return !slices.Contains(have, strings.TrimPrefix(kid, kbsScheme)) }
+	if !slices.ContainsFunc(kids, absent) {
+		return "", nil
 	}
-	return nil
+	kept, err := broker.KeptKeys(ctx)
+	if err = forgiveAbsent(err); err != nil {
+		return "", fmt.Errorf("ask the broker's HSM for keys: %w", err)
+	}
+	for _, k := range kept {
+		have = append(have, k.Label)
+	}
+	if n := slices.IndexFunc(kids, absent); n >= 0 {
+		return strings.TrimPrefix(kids[n], kbsScheme), nil
+	}
+	return "", nil
 }
 
 // source is what Image names; a recipe is built first.

@@ -17,6 +17,8 @@ import (
 	"holdfast/internal/ca"
 	"holdfast/internal/enc"
 	"holdfast/internal/keys"
+	"holdfast/internal/oci"
+	"holdfast/internal/policy"
 	"holdfast/internal/proof"
 )
 
@@ -92,7 +94,8 @@ func TestTheProofOfACertificateVerifies(t *testing.T) {
 	}
 }
 
-func TestTheProofOfAPacketOpenedInTheHSMVerifies(t *testing.T) {
+// opened has a machine open the packet of a layer in the HSM.
+func opened(t *testing.T) *desk {
 	d := newDesk(t, useHSM, "default/key/redis")
 	check(t, d.admin.MakeKept(t.Context(), "default/key/redis"))
 	r, _, err := recipient(t.Context(), d.admin, "hsm:///default/key/redis")
@@ -105,7 +108,37 @@ func TestTheProofOfAPacketOpenedInTheHSMVerifies(t *testing.T) {
 	check(t, err)
 	_, err = enc.Unwrap(t.Context(), annotations, enc.BrokerKey(d.client.Resource))
 	check(t, err)
+	return d
+}
+
+func TestTheProofOfAPacketOpenedInTheHSMVerifies(t *testing.T) {
+	d := opened(t)
 	d.verifies(d.proofFile("pkcs11/unwrap-key/default/key/redis"), "unwrap-key/default/key/redis")
+}
+
+func TestWhyTellsOfAKeyThatNobodyGetsAndOfThePolicyInForce(t *testing.T) {
+	d := opened(t)
+	l, err := d.Why(t.Context(), "default/key/redis")
+	check(t, err)
+	got := map[string]*Link{}
+	for _, below := range l.Links {
+		got[below.Kind] = below
+	}
+	if l.Text != "never leaves the broker's HSM" || l.Problems() > 0 || got["configuration"] == nil {
+		t.Errorf("got %q with %d problems, %+v", l.Text, l.Problems(), got)
+	}
+	if r := got["release"]; r == nil || r.Name != "pkcs11/unwrap-key/default/key/redis" || r.Links[0].Text != "verified" {
+		t.Errorf("got release %+v, want the packet that was opened, verified", r)
+	}
+	if p := got["policy"]; p.Text != "as shipped with this program" {
+		t.Errorf("as shipped: got %q", p.Text)
+	}
+	check(t, d.admin.SetResourcePolicy(t.Context(), []byte(policy.Resource+"\n# our own\n")))
+	l, err = d.Why(t.Context(), "kbs:///default/key/redis")
+	check(t, err)
+	if p := l.Links[0]; !strings.HasPrefix(p.Text, "version 1, set ") || !strings.HasSuffix(p.Text, " by test") || p.Digest != string(oci.SHA256([]byte(policy.Resource+"\n# our own\n"))) {
+		t.Errorf("got %q %s, want the version that was set", p.Text, p.Digest)
+	}
 }
 
 // A release happened, whatever became of its image: its proof stays good, and

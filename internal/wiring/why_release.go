@@ -3,15 +3,12 @@ package wiring
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"holdfast/internal/api"
 	"holdfast/internal/oci"
-	"holdfast/internal/policy"
 	"holdfast/internal/proof"
 )
 
@@ -35,38 +32,50 @@ func (s *search) secret(ctx context.Context, path string) (*Link, error) {
 			l.Text = fmt.Sprintf("deleted %s by %s", when(e), e.Actor)
 		}
 	}
-	have, err := s.broker.Resources(ctx)
+	absent, err := firstAbsent(ctx, s.broker, []string{path})
 	if err != nil {
 		return nil, err
 	}
-	if !known && !slices.Contains(have, path) {
+	if !known && absent != "" {
 		return nil, &NothingError{path}
 	}
-	l.add(s.policy("resource", policy.Resource))
+	if !known {
+		l.Text = "never leaves the broker's HSM"
+	}
+	l.add(s.policy(ctx, "resource"))
 	configurations, err := s.broker.Configurations(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, c := range configurations {
 		if slices.Contains(c.Resources, path) {
-			l.add(s.configuration(c.Digest, c.Resources).add(s.policy("attestation", policy.Attestation)))
+			l.add(s.configuration(c.Digest, c.Resources).add(s.policy(ctx, "attestation")))
 		}
 	}
-	return l.add(s.releases(ctx, func(p *Link) bool { return p.Name == path })...), nil
+	// A plugin's path ends in what it is the use of: a key, or a certificate's name.
+	return l.add(s.releases(ctx, func(p *Link) bool { return p.Name == path || strings.HasSuffix(p.Name, "/"+path) })...), nil
 }
 
 // policy is the one in force.
-func (s *search) policy(kind, shipped string) *Link {
-	l := &Link{Kind: "policy", Name: kind, Text: "as shipped with this program", Digest: string(oci.SHA256([]byte(shipped)))}
-	raw, err := os.ReadFile(filepath.Join(s.Installation.Broker(), "policies", kind+".rego"))
+func (s *search) policy(ctx context.Context, kind string) *Link {
+	l := &Link{Kind: "policy", Name: kind, Text: "as shipped with this program"}
+	p, err := s.broker.Policy(ctx, kind)
 	if err != nil {
+		l.Text, l.Problem = "", err.Error()
 		return l
 	}
-	l.Digest, l.Text = string(oci.SHA256(raw)), "put there by hand"
-	for _, e := range slices.Backward(s.audit) {
-		if e.Action == "set-policy" && e.Decision == api.AuditAllow && e.Subject == kind+" "+l.Digest {
-			l.Text = fmt.Sprintf("set %s by %s", when(e), e.Actor)
-			break
+	l.Digest, l.Problem = string(oci.SHA256([]byte(p.Policy))), p.Error
+	if p.Version == 0 {
+		return l
+	}
+	l.Text = fmt.Sprintf("version %d", p.Version)
+	history, err := s.broker.PolicyHistory(ctx, kind)
+	if err != nil {
+		l.Problem = err.Error()
+	}
+	for _, v := range history {
+		if v.Number == p.Version {
+			l.Text += fmt.Sprintf(", set %s by %s", v.Time.UTC().Format(time.RFC3339), v.Actor)
 		}
 	}
 	return l
@@ -95,7 +104,7 @@ func (s *search) configuration(digest string, resources []string) *Link {
 func (s *search) releases(ctx context.Context, match func(*Link) bool) []*Link {
 	var list []*Link
 	for _, e := range slices.Backward(s.audit) {
-		if e.Action != "get-resource" || e.Decision != api.AuditAllow {
+		if e.Decision != api.AuditAllow || e.Session == "" || e.Action != "get-resource" && e.Action != "call-plugin" {
 			continue
 		}
 		if l := s.release(ctx, e); match(l) {
