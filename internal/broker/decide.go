@@ -51,27 +51,31 @@ type question struct {
 	kind  string
 	by    compiledPolicy
 	rules *rules
-	input any
+	input map[string]any
 	about map[string]any // data beside that of the rules
 	data  *policy.Data
 	policy.Decision
 }
 
 // decide asks a policy. Whatever goes wrong on the way is a reason to refuse.
-func (b *Broker) decide(ctx context.Context, rules *rules, kind string, input any, about map[string]any) question {
+func (b *Broker) decide(ctx context.Context, rules *rules, kind string, input, about map[string]any) question {
 	q := question{kind: kind, by: rules.policies[kind], rules: rules, input: input, about: about, data: rules.data}
 	err := q.by.err
-	if err == nil && about != nil {
-		q.data, err = rules.data.With(about)
-	}
-	if err == nil {
-		q.data = q.data.Noting()
-		q.Decision, err = q.by.policy.Ask(ctx, input, q.data)
-	} else {
-		q.Decision = policy.Decision{Reasons: []string{err.Error()}}
+	switch {
+	case err != nil:
+	case about == nil: // another machine may have shown the same
+		q.Decision, q.data, err = rules.memory.Ask(ctx, q.by.policy, input)
+	default:
+		if q.data, err = rules.data.With(about); err == nil {
+			q.data = q.data.Noting()
+			q.Decision, err = q.by.policy.Ask(ctx, input, q.data)
+		}
 	}
 	if err != nil {
 		b.log.Error("broker: policy", "kind", kind, "error", err)
+		if len(q.Reasons) == 0 {
+			q.Decision = policy.Decision{Reasons: []string{err.Error()}}
+		}
 	}
 	return q
 }

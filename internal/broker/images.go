@@ -127,6 +127,7 @@ func (r *rules) build(now time.Time) error {
 		"reference_values": r.named(), "requirements": r.rebuilds.required,
 		"attestation_keys": r.keys.names(),
 	})
+	r.memory = policy.Remember(r.data)
 	return err
 }
 

@@ -29,7 +29,11 @@ func (b *Broker) narrowAppraisal(ctx context.Context, full appraisal, configurat
 // it was asked again. If the answer is another, the question stays as it was.
 func (b *Broker) narrow(ctx context.Context, full question, claims map[string]any, configuration string) (question, references, bool) {
 	few := full.rules.only(claims, configuration)
-	data, err := few.data.With(full.about)
+	data := few.data
+	var err error
+	if full.about != nil {
+		data, err = few.data.With(full.about)
+	}
 	if err != nil {
 		return full, references{}, false
 	}

@@ -27,7 +27,8 @@ type rules struct {
 
 	// What follows of these at a time.
 	data         *policy.Data
-	trusted      references // those that are neither expired nor revoked
+	memory       *policy.Memory // of answers over data
+	trusted      references     // those that are neither expired nor revoked
 	images       map[string]api.KnownImage
 	built, until time.Time // until is when one expires; zero: none does
 	narrowed     *narrowed

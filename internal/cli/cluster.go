@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -76,7 +74,9 @@ is finished; nodes that do not run are started with the data that they had. The
 cluster's context, holdfast-NAME, is merged into the kubeconfig that kubectl
 uses ($KUBECONFIG, or ~/.kube/config) and becomes the current one.
 
-It needs root. Nodes share this machine's kernel: they prove nothing.
+It needs root. Nodes share this machine's kernel: they prove nothing. With
+--confidential, a pod of RuntimeClass holdfast is a machine that does: "holdfast
+pod seal" writes down what it may do.
 
 Exit codes: 0 ready, 1 failed, 2 usage, 5 something is not installed.`,
 		Example: "  holdfast cluster create\n  holdfast cluster create --name lab --nodes 3",
@@ -84,6 +84,8 @@ Exit codes: 0 ready, 1 failed, 2 usage, 5 something is not installed.`,
 	}
 	c.Flags().StringVar(&w.Name, "name", w.Name, "name of the cluster; nodes and context are called after it")
 	c.Flags().IntVar(&w.Nodes, "nodes", 0, "number of nodes; the first is the control plane (default 1, or what the cluster has)")
+	c.Flags().BoolVar(&w.Confidential, "confidential", false, "have pods of RuntimeClass holdfast run in machines of their own: needs QEMU's packages, once")
+	c.Flags().BoolVar(&w.GVisor, "gvisor", false, "have pods of RuntimeClass gvisor run on gVisor's kernel, which is built for it: two minutes of a processor, once")
 	c.Flags().BoolVar(&apart, "no-kubeconfig", false, "leave kubectl's kubeconfig alone: \"holdfast cluster kubeconfig\" prints one")
 	sources := sourceFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -218,42 +220,6 @@ Exit codes: 0 printed, 1 there is no such cluster, 2 usage.`,
 	})
 }
 
-func (a *app) clusterLogs() *cobra.Command {
-	var node string
-	c := &cobra.Command{
-		Use:   "logs [NAME [SERVICE]]",
-		Short: "Show what a node's services wrote",
-		Long: `Shows what SERVICE (kubelet, apiserver, etcd, containerd …) of a node wrote, or
-which services there are.
-` + clusterName + `
-
-Exit codes: 0 shown, 1 there is no such cluster, node or service, 2 usage.`,
-		Example: "  holdfast cluster logs lab\n  holdfast cluster logs lab kubelet --node lab-2",
-		Args:    cobra.MaximumNArgs(2),
-	}
-	c.Flags().StringVar(&node, "node", "", "name of the node (default the first)")
-	return a.clusterVerb(c, func(cmd *cobra.Command, f *cluster.Fleet, name string) error {
-		service := cmd.Flags().Arg(1)
-		path, services, err := f.Log(name, node, service)
-		if err != nil {
-			return err
-		}
-		if service == "" {
-			return a.answer(map[string]any{"services": services, "machine": path}, func(w io.Writer) {
-				fmt.Fprintln(w, strings.Join(services, "\n"))
-			})
-		}
-		file, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		a.closeMeter()
-		_, err = io.Copy(a.Stdout, file)
-		return err
-	})
-}
-
 func (a *app) clusterStop() *cobra.Command {
 	return a.clusterVerb(&cobra.Command{
 		Use:     "stop [NAME]",
@@ -290,6 +256,10 @@ func explainCluster(err error) (hint string, ok bool) {
 		return "run the program from bin/ of a checkout, whose folder kube/ it builds from", true
 	case errors.Is(err, cluster.ErrNone):
 		return `"holdfast cluster list" shows those that there are`, true
+	case errors.Is(err, cluster.ErrNoGVisor):
+		return "holdfast cluster create --gvisor makes one whose nodes have it", true
+	case errors.Is(err, cluster.ErrPlain):
+		return "holdfast cluster create --confidential makes one whose nodes can", true
 	case errors.As(err, &nodes):
 		return "holdfast cluster delete " + nodes.Name, true
 	case errors.Is(err, wiring.ErrNeedsRoot):

@@ -1,14 +1,12 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -170,33 +168,8 @@ func (s *stamped) Write(p []byte) (int, error) {
 // showConsole shows a serial port's lines without what could act on a
 // terminal.
 func (a *app) showConsole(ctx context.Context, path string, over func() bool) error {
-	file, err := os.Open(path)
-	if err != nil {
+	return followLines(ctx, path, over, func(line string) error {
+		_, err := fmt.Fprintln(a.Stdout, printable(line))
 		return err
-	}
-	defer file.Close()
-	var line strings.Builder
-	for r := bufio.NewReader(file); ; {
-		last := over()
-		for {
-			part, err := r.ReadString('\n')
-			line.WriteString(part)
-			if err != nil {
-				break
-			}
-			fmt.Fprintln(a.Stdout, printable(line.String()))
-			line.Reset()
-		}
-		if last {
-			if line.Len() > 0 {
-				fmt.Fprintln(a.Stdout, printable(line.String()))
-			}
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
+	})
 }

@@ -68,6 +68,7 @@ type Components struct {
 	Pause   string // names of images in there
 	CoreDNS string
 	Metrics string
+	Pods    *PodMachines // nil: pods are not machines
 }
 
 // A Registry is where nodes find images, besides those that they have.
@@ -79,9 +80,11 @@ type Registry struct {
 
 // A Config holds what clusters are made with.
 type Config struct {
-	Dir        string // folder that holds a folder for each cluster
-	Machines   Machines
-	Components func(ctx context.Context) (*Components, error) // built when it is asked
+	Dir      string // folder that holds a folder for each cluster
+	Machines Machines
+	// Components are built when they are asked for; those of a confidential cluster
+	// have Pods.
+	Components func(ctx context.Context, x Extras) (*Components, error)
 	Registry   Registry
 	Resolvers  []netip.Addr // of this machine; nodes ask them
 	MTU        int          // of the way to the outside
@@ -105,6 +108,13 @@ func New(c Config) (*Fleet, error) {
 	return &Fleet{c}, nil
 }
 
+// Extras are what only clusters have that were made with it: RuntimeClasses
+// whose programs others need not build.
+type Extras struct {
+	Confidential bool `json:"confidential,omitempty"` // pods may be machines
+	GVisor       bool `json:"gvisor,omitempty"`       // pods may have gVisor's kernel
+}
+
 // A Spec is what a cluster is, as its folder keeps it.
 type Spec struct {
 	Name     string       `json:"name"`
@@ -115,6 +125,7 @@ type Spec struct {
 	Nodes    []Node       `json:"nodes"`
 	// Kubeconfigs are the files that have the cluster's context.
 	Kubeconfigs []string `json:"kubeconfigs,omitempty"`
+	Extras
 	// Ready says that a create came to its end.
 	Ready bool `json:"ready"`
 }

@@ -3,14 +3,11 @@ package cluster
 import (
 	"errors"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 )
-
-func netipPrefix(a netip.Addr, in netip.Prefix) netip.Prefix { return netip.PrefixFrom(a, in.Bits()) }
 
 // keepPrograms gives the cluster links to the programs and images of this build:
 // a newer build, or a collector, takes nothing from under nodes that run.

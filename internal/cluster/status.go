@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/cluster/kubeapi"
+	"holdfast/internal/cluster/pki"
 	"holdfast/internal/input"
 )
 
@@ -21,6 +20,7 @@ type Status struct {
 	Created time.Time    `json:"created"`
 	Ready   bool         `json:"ready"` // the API answers and all nodes are ready
 	Server  string       `json:"server"`
+	Host    string       `json:"host"`              // this machine's address, as nodes and pods have it
 	Version string       `json:"version,omitempty"` // of Kubernetes, as the API says
 	Context string       `json:"context"`
 	Reason  string       `json:"reason,omitempty"` // why it is not ready
@@ -45,7 +45,7 @@ func (f *Fleet) Status(ctx context.Context, name string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &Status{Name: s.Name, Created: s.Created, Server: s.Server(), Context: contextName(s.Name), Ready: true}
+	st := &Status{Name: s.Name, Created: s.Created, Server: s.Server(), Host: s.Network.Gateway.String(), Context: contextName(s.Name), Ready: true}
 	for _, n := range s.Nodes {
 		alive, err := f.Machines.Alive(n.Machine)
 		if err != nil {
@@ -152,19 +152,19 @@ func (f *Fleet) Kubeconfig(name string) ([]byte, error) {
 
 // admin is a client with the administrator's certificate, which is made and
 // kept with the cluster's kubeconfig.
-func (f *Fleet) admin(s *Spec, keys pki) (*kubeapi.Client, error) {
-	p, err := keys.cluster.issue(subject{name: "holdfast:admin", groups: []string{"holdfast:cluster-admins"}}, f.Now(), leafLife)
+func (f *Fleet) admin(s *Spec, keys pki.Keys) (*kubeapi.Client, error) {
+	p, err := keys.Cluster.Issue(pki.Subject{Name: "holdfast:admin", Groups: []string{"holdfast:cluster-admins"}}, f.Now(), pki.LeafLife)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := kubeconfig(contextName(s.Name), s.Server(), keys.cluster.pem, p)
+	doc, err := kubeconfig(contextName(s.Name), s.Server(), keys.Cluster.PEM, inline(p))
 	if err != nil {
 		return nil, err
 	}
 	if err := atomicfile.WriteFile(f.kubeconfig(s.Name), doc, 0o600); err != nil {
 		return nil, err
 	}
-	return kubeapi.New(kubeapi.Config{URL: s.Server(), CA: keys.cluster.pem, Cert: p.cert, Key: p.key})
+	return kubeapi.New(kubeapi.Config{URL: s.Server(), CA: keys.Cluster.PEM, Cert: p.Cert, Key: p.Key})
 }
 
 // reader is a client by the kubeconfig that is kept.
@@ -178,35 +178,6 @@ func (f *Fleet) reader(s *Spec) (*kubeapi.Client, error) {
 		return nil, err
 	}
 	return kubeapi.New(c)
-}
-
-// Log is the path of what a service of a node said; the machine's own with no
-// service. Services lists those that have said something.
-func (f *Fleet) Log(name, node, service string) (path string, services []string, err error) {
-	s, err := f.load(name)
-	if err != nil {
-		return "", nil, err
-	}
-	n, err := s.node(node)
-	if err != nil {
-		return "", nil, err
-	}
-	dir := f.nodeDir(name, n.Name)
-	logs, err := filepath.Glob(filepath.Join(dir, "var/log/holdfast/*.log"))
-	if err != nil {
-		return "", nil, err
-	}
-	for _, l := range logs {
-		services = append(services, strings.TrimSuffix(filepath.Base(l), ".log"))
-	}
-	path = filepath.Join(dir, "machine.log")
-	if service != "" {
-		path = filepath.Join(dir, "var/log/holdfast", filepath.Base(service)+".log")
-	}
-	if _, err := os.Stat(path); err != nil {
-		return "", services, fmt.Errorf("node %s has no service %.40q: it has %s", n.Name, service, strings.Join(services, ", "))
-	}
-	return path, services, nil
 }
 
 // node finds a node by its name, the first when there is none.

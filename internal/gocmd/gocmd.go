@@ -50,10 +50,20 @@ func (g Go) Run(ctx context.Context, dir string, args ...string) (string, error)
 // Build calls "go build -v" in dir, and moves step by every package that it
 // compiles.
 func (g Go) Build(ctx context.Context, dir string, step progress.Step, args ...string) error {
-	cmd := g.command(ctx, dir, append([]string{"build", "-v", "-buildvcs=false"}, args...))
+	return g.told(ctx, dir, step, append([]string{"build", "-v", "-buildvcs=false"}, args...))
+}
+
+// BuildTest calls "go test -c" in dir: a program of a package's tests. Upstream
+// is not vetted again.
+func (g Go) BuildTest(ctx context.Context, dir string, step progress.Step, args ...string) error {
+	return g.told(ctx, dir, step, append([]string{"test", "-c", "-vet=off", "-buildvcs=false"}, args...))
+}
+
+func (g Go) told(ctx context.Context, dir string, step progress.Step, args []string) error {
+	cmd := g.command(ctx, dir, args)
 	said := &talk{step: step}
 	cmd.Stderr = said
-	return g.explain("build", cmd.Run(), said)
+	return g.explain(args[0], cmd.Run(), said)
 }
 
 // command has everything fixed that could change go's output. GOFLAGS is set

@@ -120,7 +120,7 @@ func (b *build) tree(ctx context.Context) (*tree.Tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := t.Put(p.Path, &tree.Node{Type: tar.TypeReg, Mode: 0o755, Content: content}); err != nil {
+		if err := t.Put(p.Path, &tree.Node{Type: tar.TypeReg, Mode: cmp.Or(uint32(p.Mode), 0o755), Content: content}); err != nil {
 			return nil, fmt.Errorf("program %w", err)
 		}
 	}

@@ -28,7 +28,7 @@ func lazyInput(members map[string]any) (ast.Value, error) {
 			all[name] = value
 		}
 	}
-	if name, ok := tee.(string); ok {
+	if name, ok := look(tee).(string); ok {
 		add(name, shown)
 	}
 	if c, ok := shown.(map[string]any); ok {
@@ -37,7 +37,7 @@ func lazyInput(members map[string]any) (ast.Value, error) {
 		}
 	}
 	if init, ok := all["init_data"].(map[string]any); ok && init["data"] != nil {
-		if texts, ok := init["data"].(map[string]string); ok && claims.Plain(func(name string) bool { _, has := texts[name]; return has }) {
+		if texts, ok := look(init["data"]).(map[string]string); ok && claims.Plain(func(name string) bool { _, has := texts[name]; return has }) {
 			add("init_data_claims", texts)
 			return ast.LazyObject(all), nil
 		}
@@ -88,7 +88,7 @@ func convertible(members map[string]any) (map[string]any, error) {
 
 func plain(v any) bool {
 	switch v := v.(type) {
-	case nil, bool, string, float64, int, int64, json.Number, []string, map[string]string:
+	case nil, bool, string, float64, int, int64, json.Number, []string, map[string]string, watched:
 		return true
 	case []any:
 		return !slices.ContainsFunc(v, func(v any) bool { return !plain(v) })

@@ -40,9 +40,11 @@ func (i Installation) Clusters(c ClusterConfig) (*cluster.Fleet, error) {
 	dir := filepath.Join(i.dir, "clusters")
 	return cluster.New(cluster.Config{
 		Dir: dir, Machines: machines{dir: dir, program: c.Builder.Node}, Progress: c.Builder.Progress,
-		Components: func(ctx context.Context) (*cluster.Components, error) { return c.components(ctx, i) },
-		Registry:   cluster.Registry{Names: []string{"127.0.0.1:5000", "localhost:5000"}, Port: 5000, Socket: i.registrySocket()},
-		Resolvers:  resolvers, MTU: mtu, Restricted: !mayRaise(),
+		Components: func(ctx context.Context, x cluster.Extras) (*cluster.Components, error) {
+			return c.components(ctx, i, x)
+		},
+		Registry:  cluster.Registry{Names: []string{"127.0.0.1:5000", "localhost:5000"}, Port: 5000, Socket: i.registrySocket()},
+		Resolvers: resolvers, MTU: mtu, Restricted: !mayRaise(),
 	})
 }
 
@@ -53,15 +55,22 @@ func (i Installation) registrySocket() string {
 }
 
 // components builds, or finds, all that nodes run.
-func (c ClusterConfig) components(ctx context.Context, i Installation) (*cluster.Components, error) {
-	set, err := components.Build(ctx, components.Config{Source: c.Source, Dir: filepath.Join(i.dir, "kube"), Progress: c.Builder.Progress})
+func (c ClusterConfig) components(ctx context.Context, i Installation, x cluster.Extras) (*cluster.Components, error) {
+	parts, node := []string{"kube", "containerd", "cni"}, "node"
+	if x.Confidential {
+		parts, node = append(parts, "shim"), "node-confidential"
+	}
+	if x.GVisor {
+		parts = append(parts, "gvisor")
+	}
+	set, err := components.Build(ctx, components.Config{Source: c.Source, Dir: filepath.Join(i.dir, "kube"), Only: parts, Progress: c.Builder.Progress})
 	if err != nil {
 		return nil, err
 	}
 	out := &cluster.Components{Files: map[string]string{}}
 	for _, p := range set {
 		switch p.Module {
-		case "kube", "containerd":
+		case "kube", "containerd", "shim", "gvisor":
 			out.Files["bin/"+p.Name] = p.Path
 		case "cni":
 			out.Files["cni/"+p.Name] = p.Path
@@ -77,7 +86,9 @@ func (c ClusterConfig) components(ctx context.Context, i Installation) (*cluster
 		}
 		out.Files["images/"+name+".tar"], *to = archive.path, archive.name
 	}
-	out.Tree, err = c.Builder.nodeTree(ctx, filepath.Join(c.Images, "node"))
+	if out.Tree, err = c.Builder.nodeTree(ctx, filepath.Join(c.Images, node)); err == nil && x.Confidential {
+		out.Pods, err = c.podMachines(ctx)
+	}
 	return out, err
 }
 

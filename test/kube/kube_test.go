@@ -149,3 +149,14 @@ func TestGVisorRunsAProgramOnItsOwnKernel(t *testing.T) {
 		t.Errorf("dmesg: got %q, want gVisor's", got)
 	}
 }
+
+// The tests that Kubernetes is held to, and what runs them: see test/conformance.
+func TestEndToEndTestsTellTheirVersion(t *testing.T) {
+	set := programs(t, "e2e")
+	if got := run(t, set.Path("e2e.test"), "--version"); !strings.Contains(got, set[0].Version) {
+		t.Errorf("e2e.test: got %q, want %s in it", got, set[0].Version)
+	}
+	if got := run(t, set.Path("ginkgo"), "version"); !strings.HasPrefix(got, "Ginkgo Version 2.") {
+		t.Errorf("ginkgo: got %q", got)
+	}
+}

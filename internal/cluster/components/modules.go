@@ -12,6 +12,7 @@ type module struct {
 	dir      string // below the sources
 	upstream string // the module whose version it has
 	packages []string
+	tests    []string // packages whose tests become a program, as e2e.test of test/e2e
 	tags     []string
 	// stamp gives the variables that tell a program its version.
 	stamp func(version string) map[string]string
@@ -47,6 +48,10 @@ var modules = []module{
 	{
 		name: "shim", dir: "shim", upstream: containerd, extra: true, inside: true,
 		packages: []string{"./containerd-shim-holdfast-v2"},
+	},
+	{
+		name: "e2e", dir: "e2e", upstream: "k8s.io/kubernetes", extra: true, stamp: stampKubernetes,
+		packages: []string{"github.com/onsi/ginkgo/v2/ginkgo"}, tests: []string{"k8s.io/kubernetes/test/e2e"},
 	},
 	{
 		name: "gvisor", dir: "gvisor", upstream: gvisor, extra: true,

@@ -41,7 +41,7 @@ func (b *builder) recipe(m module) (*recipe, error) {
 		return nil, fmt.Errorf("%s requires no %s", filepath.Join(r.dir, "go.mod"), m.upstream)
 	}
 	r.flags = []string{"-trimpath", "-tags", strings.Join(m.tags, ","), "-ldflags", m.linkFlags(r.version)}
-	inputs := slices.Concat([]string{b.version}, b.golang.Settings(), r.flags, m.packages)
+	inputs := slices.Concat([]string{b.version}, b.golang.Settings(), r.flags, m.packages, m.tests)
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		inputs = append(inputs, name, files[name])
 	}
@@ -118,12 +118,19 @@ func required(gomod, module string) string {
 
 // programs are those that were built into dir.
 func (r *recipe) programs(dir string) (Set, error) {
-	var set Set
+	var names []string
 	for _, pkg := range r.packages {
 		name := path.Base(pkg)
 		if pkg == "." {
 			name = r.name
 		}
+		names = append(names, name)
+	}
+	for _, pkg := range r.tests {
+		names = append(names, testName(pkg))
+	}
+	var set Set
+	for _, name := range names {
 		p := Program{Name: name, Path: filepath.Join(dir, name), Module: r.name, Version: r.version}
 		if _, err := os.Stat(p.Path); err != nil {
 			return nil, err
@@ -132,3 +139,6 @@ func (r *recipe) programs(dir string) (Set, error) {
 	}
 	return set, nil
 }
+
+// testName is what go calls the program of a package's tests.
+func testName(pkg string) string { return path.Base(pkg) + ".test" }

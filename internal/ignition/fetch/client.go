@@ -52,6 +52,10 @@ func (f *Fetcher) client(ctx context.Context, settings types.Ignition) (*http.Cl
 	return c, nil
 }
 
+// atOnce is how many connections to a server are kept: the files stage asks so
+// many times at once.
+const atOnce = 8
+
 func transport(settings types.Ignition, pool *x509.CertPool) *http.Transport {
 	wait := 10 * time.Second
 	if s := settings.Timeouts.HTTPResponseHeaders; s != nil {
@@ -65,6 +69,7 @@ func transport(settings types.Ignition, pool *x509.CertPool) *http.Transport {
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: wait,
 		IdleConnTimeout:       time.Minute,
+		MaxIdleConnsPerHost:   atOnce,
 		DisableCompression:    true, // bytes as the server keeps them
 	}
 }

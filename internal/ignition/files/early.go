@@ -12,8 +12,8 @@ import (
 	"holdfast/internal/ignition"
 )
 
-// So many bodies are fetched before their turn, each in memory: one that is
-// larger is fetched again when its turn comes, straight to its file.
+// So many bodies are fetched before their turn, each in memory: one that fills
+// its place is fetched again when its turn comes, straight to its file.
 const (
 	earlyBodies = 4
 	earlySize   = 128 << 10
@@ -82,15 +82,37 @@ func (e *early) begin(ctx context.Context, r types.Resource, body []byte) {
 var errLarge = errors.New("too large to be fetched before its turn")
 
 func (s *slot) Write(b []byte) (int, error) {
-	if len(s.body)+len(b) > earlySize {
+	if len(s.body)+len(b) >= earlySize {
 		s.tooLarge = true
 		return 0, errLarge
 	}
+	s.room()
+	s.body = append(s.body, b...)
+	return len(b), nil
+}
+
+// ReadFrom spares io.Copy a buffer of its own.
+func (s *slot) ReadFrom(r io.Reader) (n int64, err error) {
+	s.room()
+	for err == nil && len(s.body) < earlySize {
+		var got int
+		got, err = r.Read(s.body[len(s.body):earlySize])
+		s.body = s.body[:len(s.body)+got]
+		n += int64(got)
+	}
+	switch {
+	case err == io.EOF:
+		return n, nil
+	case err == nil:
+		s.tooLarge, err = true, errLarge
+	}
+	return n, err
+}
+
+func (s *slot) room() {
 	if s.body == nil {
 		s.body = make([]byte, 0, earlySize)
 	}
-	s.body = append(s.body, b...)
-	return len(b), nil
 }
 
 // get writes what r names to w, when its turn has come.

@@ -76,6 +76,7 @@ type Program struct {
 	Module  string `yaml:"module"`
 	Package string `yaml:"package"`
 	Path    string `yaml:"path"`
+	Mode    Mode   `yaml:"mode,omitempty"` // by default 0755
 }
 
 // OCI is what an image's config says of running it.

@@ -30,15 +30,6 @@ const insideLink = "eth0"
 // Gateway is the host's address on the bridge.
 func (n Network) Gateway() netip.Addr { return n.Subnet.Masked().Addr().Next() }
 
-// Address is the one of the machine with this index.
-func (n Network) Address(index int) netip.Prefix {
-	a := n.Gateway()
-	for range index {
-		a = a.Next()
-	}
-	return netip.PrefixFrom(a, n.Subnet.Bits())
-}
-
 func (n Network) bridge() string       { return "hf" + n.ID }
 func (n Network) table() string        { return "holdfast_" + n.ID }
 func (n Network) outside(i int) string { return fmt.Sprintf("hf%s.%d", n.ID, i) }

@@ -80,7 +80,7 @@ func (g *Guard) Run(ctx context.Context) error {
 		return fmt.Errorf("pods of one node would reach one another past their policies: the kernel needs br_netfilter: %w", err)
 	}
 	if !cache.WaitForCacheSync(ctx.Done(), g.synced...) {
-		return ctx.Err()
+		return nil // ctx ended
 	}
 	for {
 		if err := g.apply(ctx); err != nil && ctx.Err() == nil {

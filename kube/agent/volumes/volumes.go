@@ -86,7 +86,7 @@ func (v *Controller) Run(ctx context.Context) error {
 		return err
 	}
 	if !cache.WaitForCacheSync(ctx.Done(), v.synced...) {
-		return ctx.Err()
+		return nil // ctx ended
 	}
 	stop := context.AfterFunc(ctx, v.queue.ShutDown)
 	defer stop()

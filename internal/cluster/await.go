@@ -1,0 +1,60 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"holdfast/internal/progress"
+)
+
+// How long the parts of a create may take.
+const (
+	apiPatience  = 2 * time.Minute
+	nodePatience = 2 * time.Minute
+	pollEvery    = 100 * time.Millisecond
+)
+
+func (f *Fleet) step(name string, do func() error) error {
+	step := f.Progress.Start(name, 0, progress.None)
+	if err := do(); err != nil {
+		step.Fail()
+		return err
+	}
+	step.Done("")
+	return nil
+}
+
+// await asks until what it asks about holds. A node whose machine ends meanwhile
+// ends it.
+func (f *Fleet) await(ctx context.Context, s *Spec, patience time.Duration, nodes []Node, ask func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var last error
+	for {
+		once, done := context.WithTimeout(ctx, 5*time.Second)
+		err := ask(once)
+		done()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		for _, n := range nodes {
+			if alive, err := f.Machines.Alive(n.Machine); err != nil || !alive {
+				return errors.Join(fmt.Errorf("node %s ended; its log is %s", n.Name, filepath.Join(f.nodeDir(s.Name, n.Name), "machine.log")), err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return fmt.Errorf("not after %v: %w", patience, last)
+			}
+			return ctx.Err()
+		case <-time.After(pollEvery):
+		}
+	}
+}

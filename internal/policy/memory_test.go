@@ -1,0 +1,154 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"testing"
+)
+
+// remembering asks through a memory, and tells whether it knew the answer.
+func remembering(t *testing.T, m *Memory, p *Policy, input map[string]any) (d Decision, known bool) {
+	t.Helper()
+	before := m.kept
+	d, _, err := m.Ask(t.Context(), p, input)
+	if err != nil {
+		return d, false
+	}
+	return d, m.vain == 0 && m.kept == before
+}
+
+func data(t *testing.T, values map[string]any) *Data {
+	t.Helper()
+	d, err := NewData(values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func handshake(nonce string, time int64) map[string]any {
+	input := machine(func(claims, _ map[string]any) { claims["report_data"], claims["activated"] = nonce, true })
+	input["time"] = time
+	return input
+}
+
+func TestAnotherNonceAndSecondNeedNoOtherAnswer(t *testing.T) {
+	p := compile(t, Attestation)
+	m := Remember(data(t, trusted(boot(true, pcr("4"), pcr("7")))))
+	first, known := remembering(t, m, p, handshake("aa", 1))
+	if !first.Allow || known {
+		t.Fatalf("the first: %v, known: %t", first, known)
+	}
+	again, known := remembering(t, m, p, handshake("bb", 2))
+	if !reflect.DeepEqual(again, first) || !known {
+		t.Errorf("got %v, known: %t", again, known)
+	}
+	if _, known = remembering(t, m, compile(t, Attestation), handshake("bb", 2)); known {
+		t.Error("the answer is another policy's")
+	}
+}
+
+// What a memory says is what the policy says, of whatever input.
+func TestAMemoryNeverSaysAnythingElse(t *testing.T) {
+	p := compile(t, Attestation)
+	values := trusted(boot(true, pcr("4"), pcr("7")), boot(false, pcr("5"), pcr("7")))
+	m := Remember(data(t, values))
+	base := asked{Input: handshake("aa", 1), Data: values}
+	if d, _ := remembering(t, m, p, base.copied(t).Input.(map[string]any)); !d.Allow {
+		t.Fatal(d)
+	}
+	everyChange(t, base, func(what string, changed asked) {
+		input, ok := changed.Input.(map[string]any)
+		if !ok || !reflect.DeepEqual(changed.Data, base.copied(t).Data) {
+			return
+		}
+		want, err := p.Ask(t.Context(), input, m.data)
+		got, _, gotErr := m.Ask(t.Context(), p, input)
+		if !reflect.DeepEqual(got, want) || (err == nil) != (gotErr == nil) {
+			t.Errorf("%s: got %v (%v), want %v (%v)", what, got, gotErr, want, err)
+		}
+	})
+}
+
+// Each policy looks at the nonce, or at what is absent, in another way. None is
+// answered from memory where the answer is another.
+func TestNoWayOfLookingIsMissed(t *testing.T) {
+	nonce := func(n string) map[string]any { return handshake(n, 1) }
+	with := func(name string) func(string) map[string]any {
+		return func(n string) map[string]any {
+			input := handshake("aa", 1)
+			if n == "bb" {
+				input["claims"].(map[string]any)[name] = "there"
+			}
+			return input
+		}
+	}
+	for rule, input := range map[string]func(string) map[string]any{
+		`input.claims.report_data == "aa"`:                                      nonce,
+		`input.tpm.report_data == "aa"`:                                         nonce,
+		`input.report_data == "aa"`:                                             nonce,
+		`some v in input.claims; v == "aa"`:                                     nonce,
+		`input.claims[sprintf("%s_data", ["report"])] == "aa"`:                  nonce,
+		`object.get(input.claims, ["report_data"], "") == "aa"`:                 nonce,
+		`object.get(input, ["claims", "report_data"], "") == "aa"`:              nonce,
+		`contains(json.marshal(input), "\"aa\"")`:                               nonce,
+		`contains(json.marshal(input.claims), "\"aa\"")`:                        nonce,
+		`contains(yaml.marshal(input.claims), " aa")`:                           nonce,
+		`contains(sprintf("%v", [input]), "\"aa\"")`:                            nonce,
+		`walk(input, [_, "aa"])`:                                                nonce,
+		`c := input.claims; c.report_data == "aa"`:                              nonce,
+		`object.union(input, {"x": 1}).claims.report_data == "aa"`:              nonce,
+		`"aa" in {v | v := input[_].report_data}`:                               nonce,
+		`json.filter(input, ["claims/report_data"]).claims.report_data == "aa"`: nonce,
+		`strings.render_template("{{.report_data}}", input.claims) == "aa"`:     nonce,
+		`input.claims == object.union(input.claims, {"report_data": "aa"})`:     nonce,
+		`not input.claims.more`:                                                 with("more"),
+		`count(input.claims) == count(object.remove(input.claims, ["more"]))`:   with("more"),
+		`not "more" in object.keys(input.claims)`:                               with("more"),
+		`object.get(input.claims, "more", "none") == "none"`:                    with("more"),
+	} {
+		p := compile(t, "package policy\nimport rego.v1\ndefault allow := false\nallow if { "+rule+" }")
+		m := Remember(data(t, map[string]any{"a": 1}))
+		if d, known := remembering(t, m, p, input("aa")); !d.Allow || known {
+			t.Errorf("%s: the first: %v, known: %t", rule, d, known)
+		}
+		if d, known := remembering(t, m, p, input("bb")); d.Allow || known {
+			t.Errorf("%s: another: %v, known: %t", rule, d, known)
+		}
+		if d, _ := remembering(t, m, p, input("aa")); !d.Allow {
+			t.Errorf("%s: the first again: %v", rule, d)
+		}
+	}
+}
+
+func TestPathsThatCouldBeMistakenAreNotRemembered(t *testing.T) {
+	p := compile(t, "package policy\nimport rego.v1\ndefault allow := false\nallow if input.claims[\"a\\u0000b\"] == \"yes\"\nallow if base64.encode(input.claims.c) == \"/w==\"")
+	m := Remember(data(t, nil))
+	ask := func(edit map[string]any) bool {
+		input := handshake("aa", 1)
+		maps.Copy(input["claims"].(map[string]any), edit)
+		d, _ := remembering(t, m, p, input)
+		return d.Allow
+	}
+	inner := map[string]any{"b": "x"}
+	if !ask(map[string]any{"a\x00b": "yes", "a": inner}) || ask(map[string]any{"a\x00b": "no", "a": inner}) {
+		t.Error("a name with a separator was taken for a path")
+	}
+	if !ask(map[string]any{"c": "\xff"}) || ask(map[string]any{"c": "\xfe"}) {
+		t.Error("two texts that are not UTF-8 were taken for one")
+	}
+}
+
+func TestAMemoryIsBounded(t *testing.T) {
+	p := compile(t, "package policy\nimport rego.v1\ndefault allow := false\nallow if startswith(input.claims.report_data, \"a\")")
+	m := Remember(data(t, nil))
+	for i := range 2 * patience {
+		if d, known := remembering(t, m, p, handshake(fmt.Sprint("a", i), 1)); !d.Allow || known {
+			t.Fatalf("%d: %v, known: %t", i, d, known)
+		}
+	}
+	if m.kept >= patience {
+		t.Errorf("%d answers are kept of a policy that looks at the nonce: want fewer than %d", m.kept, patience)
+	}
+}
