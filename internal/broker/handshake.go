@@ -250,6 +250,9 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 	if judged.devices, err = b.judgeDevices(ctx, *s, a, judged.at); err != nil {
 		return none, err
 	}
+	for _, d := range judged.devices {
+		entry.Devices = append(entry.Devices, d.device.TEE)
+	}
 	key, err := b.tokens.key()
 	if err != nil {
 		return none, err
