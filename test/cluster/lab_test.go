@@ -94,6 +94,7 @@ type status struct {
 	Ready   bool
 	Version string
 	Server  string
+	Host    string
 	Nodes   []struct {
 		Name, Address, Reason string
 		Running, Ready        bool
