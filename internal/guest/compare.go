@@ -21,7 +21,6 @@ var (
 // and the image say. Nothing of it is used, so that a lie gains nothing; but a host that is
 // honestly wrong is told where.
 func compare(s spec, c api.Container, p api.CreateParams) error {
-	s.unsealed = nil
 	if want := s.args(); len(p.Args) > 0 && !slices.Equal(p.Args, want) {
 		return fmt.Errorf("arguments are %.200q, the measured configuration has %.200q", p.Args, want)
 	}

@@ -83,7 +83,7 @@ func TestAHostOnlyNamesContainers(t *testing.T) {
 func TestWhatAHostBelievesIsHeldAgainstTheConfiguration(t *testing.T) {
 	c := api.Container{Name: "app", Process: api.Process{Args: []string{"serve"}, Env: []string{"A=1", "S=sealed.x.y.z"}},
 		Volumes: []api.VolumeMount{{Name: "v", Path: "/data"}}, Tmpfs: []api.Tmpfs{{Path: "/tmp"}}}
-	s := spec{image: v1.ImageConfig{Entrypoint: []string{"/app"}, Env: []string{"PATH=/bin", "I=2"}}, process: c.Process, hostname: "h", unsealed: map[string]string{"S": "secret"}}
+	s := spec{image: v1.ImageConfig{Entrypoint: []string{"/app"}, Env: []string{"PATH=/bin", "I=2"}}, process: c.Process}
 	honest := api.CreateParams{
 		Args: []string{"/app", "serve"}, Workdir: "/",
 		Env:    []string{"PATH=/bin", "I=2", "A=1", "S=sealed.x.y.z", "HOSTNAME=node-says", "KUBERNETES_SERVICE_HOST=10.0.0.1", "KUBERNETES_PORT_443_TCP=tcp://10.0.0.1:443"},

@@ -77,6 +77,11 @@ func (g *guest) fill(ctx context.Context) (*bundle, error) {
 		if err := together(ctx, g.pullManifest, g.attest); err != nil {
 			return err
 		}
+		if g.compare != nil { // before a layer is pulled for nothing
+			if err := g.compare(spec{image: g.image.config.Config, process: g.Guest.Process}); err != nil {
+				return &Refusal{"run", err}
+			}
+		}
 		return together(ctx,
 			func(ctx context.Context) error { return refuse("pull", g.unpack(ctx, b)) },
 			func(ctx context.Context) error { return refuse("secrets", g.fetchSecrets(ctx, secrets)) })

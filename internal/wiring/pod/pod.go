@@ -142,10 +142,14 @@ func (n Node) boot(ctx context.Context, s Spec) (*machine.Machine, *relay, error
 		Firmware: &machine.Firmware{Code: n.Code, Vars: n.Vars, SecureBoot: true},
 		TPM:      tpm, InitData: s.Document, Wire: wire,
 	})
-	if err != nil && relay != nil {
-		relay.close()
+	if err != nil {
+		if relay != nil {
+			relay.close()
+		}
+		return nil, nil, err
 	}
-	return m, relay, err
+	_ = tpm.Unlink() // its end tries again
+	return m, relay, nil
 }
 
 func (s Spec) plug() (*machine.Wire, *relay, error) {
