@@ -43,7 +43,7 @@ func (s tasks) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptyp
 		return nil, err
 	}
 	container.Output(t.streams.stdout, t.streams.stderr)
-	t.streams.feed(container.Input)
+	t.streams.feed(container.Input())
 	s.mu.Lock()
 	s.tasks[name{r.ID, r.ExecID}] = t
 	s.mu.Unlock()

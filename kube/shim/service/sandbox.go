@@ -246,12 +246,16 @@ func (sandboxes) PingSandbox(context.Context, *sandboxapi.PingRequest) (*sandbox
 	return &sandboxapi.PingResponse{}, nil
 }
 
+// lastReply is how long the reply to a shutdown may take to be written: containerd takes a
+// connection that ends before it for a failure.
+const lastReply = 500 * time.Millisecond
+
 // ShutdownSandbox ends the machine, if it is there, and the shim.
 func (s sandboxes) ShutdownSandbox(ctx context.Context, _ *sandboxapi.ShutdownSandboxRequest) (*sandboxapi.ShutdownSandboxResponse, error) {
 	if _, err := s.StopSandbox(ctx, &sandboxapi.StopSandboxRequest{}); err != nil && !errdefs.IsNotFound(errgrpc.ToNative(err)) {
 		return nil, err
 	}
-	s.down.Shutdown()
+	time.AfterFunc(lastReply, s.down.Shutdown)
 	return &sandboxapi.ShutdownSandboxResponse{}, nil
 }
 

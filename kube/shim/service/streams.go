@@ -16,9 +16,6 @@ type streams struct {
 	stdout, stderr io.WriteCloser
 	stdin          io.ReadCloser // nil: there is none
 	work           sync.WaitGroup
-
-	mu    sync.Mutex
-	input io.Closer // of the container; guarded by mu
 }
 
 // openStreams opens those that are asked for. Each is opened for both directions, so
@@ -44,27 +41,14 @@ func openStreams(ctx context.Context, r *taskapi.CreateTaskRequest) (s *streams,
 }
 
 // feed carries input to the container until either ends.
-func (s *streams) feed(to func() io.WriteCloser) {
+func (s *streams) feed(w io.WriteCloser) {
 	if s.stdin == nil {
 		return
 	}
-	w := to()
-	s.mu.Lock()
-	s.input = w
-	s.mu.Unlock()
 	s.work.Go(func() {
 		_, _ = io.Copy(w, s.stdin)
-		s.closeInput()
+		_ = w.Close()
 	})
-}
-
-func (s *streams) closeInput() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.input != nil {
-		_ = s.input.Close()
-		s.input = nil
-	}
 }
 
 // close lets all go.

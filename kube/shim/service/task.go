@@ -76,7 +76,7 @@ func (s tasks) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taska
 		return nil, err
 	}
 	container.Output(t.streams.stdout, t.streams.stderr)
-	t.streams.feed(container.Input)
+	t.streams.feed(container.Input())
 	s.mu.Lock()
 	s.tasks[name{r.ID, ""}] = t
 	s.mu.Unlock()
@@ -226,12 +226,10 @@ func (s tasks) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.D
 	return &taskapi.DeleteResponse{Pid: pid(), ExitStatus: code, ExitedAt: at}, nil
 }
 
-// CloseIO ends a container's input.
+// CloseIO has nothing to do: input ends for the container when containerd has closed its
+// own end of the pipe, which it does before, and all that is in the pipe was read.
 func (s tasks) CloseIO(_ context.Context, r *taskapi.CloseIORequest) (*emptypb.Empty, error) {
-	t, err := s.find(r.ID, r.ExecID)
-	if err == nil && r.Stdin {
-		t.streams.closeInput()
-	}
+	_, err := s.find(r.ID, r.ExecID)
 	return &emptypb.Empty{}, err
 }
 

@@ -125,7 +125,7 @@ func TestAnEncryptedImageRunsAsAPod(t *testing.T) {
 	l.await("Redis at the pod's address", answers("tcp", status.Status.Network.Ip+":6379"))
 
 	_, err = l.runtime.ExecSync(ctx, &cri.ExecSyncRequest{ContainerId: container.ContainerId, Cmd: []string{"/bin/sh"}})
-	if err == nil || !strings.Contains(err.Error(), `call "exec" is not allowed by the measured configuration`) {
+	if err == nil || !strings.Contains(err.Error(), `command ["/bin/sh"] is not in the measured configuration`) {
 		t.Errorf("exec: got %v, want that the measured configuration does not allow it", err)
 	}
 	if _, err = l.runtime.StopContainer(ctx, &cri.StopContainerRequest{ContainerId: container.ContainerId, Timeout: 10}); err != nil {

@@ -105,7 +105,7 @@ func (s *started) stream(r *cri.ExecRequest) *stream {
 
 func TestAPodIsAsAUserOfKubernetesExpects(t *testing.T) {
 	l := newLab(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
 	s := l.usual(ctx)
 	words := l.write("words", "")
