@@ -29,7 +29,7 @@ FUZZFLAGS   = -state $(STATE)/fuzz
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: demo test build kube test-cluster pkcs11 lint bench conformance blackbox fuzz fuzz-corpus fuzz-report soak clean tools test-tools
+.PHONY: demo test build kube test-cluster pkcs11 lint bench conformance conformance-kubernetes blackbox fuzz fuzz-corpus fuzz-report soak clean tools test-tools
 
 demo:
 	@$(MAKE) --no-print-directory -j2 tools build
@@ -114,6 +114,12 @@ soak: test-tools build $(KUBO) $(COSIGN)
 conformance:
 	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec or ipfs/gateway-conformance"; exit 2; }
 	$(GO) run ./test/conformance -suite $(SUITE)
+
+# Kubernetes' end-to-end tests, as root, against a cluster that is made for them: the conformance tests that
+# FOCUS matches, of sig-api-machinery, sig-auth, sig-network and sig-node. REST=1 leaves out those that passed.
+conformance-kubernetes: build
+	@$(call install,iproute2 nftables)
+	$(GO) run ./test/conformance -kubernetes -state $(STATE) -focus '$(FOCUS)' -nodes $(or $(NODES),1) $(if $(REST),-rest)
 
 # Upstream's tests of its Ignition engine, run on ours in a machine: about a
 # quarter of an hour. RUN=REGEX runs those that go test -run would, as RUN=/luks;

@@ -40,6 +40,9 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki.Keys, c *Compon
 		if s.Confidential {
 			names = append(names, "confidential")
 		}
+		if s.GVisor {
+			names = append(names, "gvisor")
+		}
 		for _, name := range names {
 			manifest, err := fill("manifests/"+name+".yaml", with)
 			if err != nil {

@@ -156,3 +156,18 @@ func TestNamesThatCannotBeAreRefused(t *testing.T) {
 	}
 	check(t, CheckName("lab-2"))
 }
+
+func TestAClusterIsNotTakenForOneThatCanMore(t *testing.T) {
+	plain, all := Extras{}, Extras{Confidential: true, GVisor: true}
+	for _, c := range []struct {
+		is, wanted Extras
+		err        error
+	}{
+		{plain, plain, nil}, {all, plain, nil}, {all, all, nil},
+		{plain, Extras{Confidential: true}, ErrPlain}, {Extras{Confidential: true}, Extras{GVisor: true}, ErrNoGVisor},
+	} {
+		if err := c.is.cover(c.wanted); !errors.Is(err, c.err) {
+			t.Errorf("%+v for %+v: got %v, want %v", c.is, c.wanted, err, c.err)
+		}
+	}
+}

@@ -31,6 +31,7 @@ type facts struct {
 	MTU            int
 	Restricted     bool
 	Confidential   *PodMachines
+	GVisor         bool
 	Pause, CoreDNS string
 	Metrics        string // image of metrics-server
 	CA, Cert, Key  string // in base64: whom the API server trusts to serve metrics, and what that has
@@ -38,7 +39,7 @@ type facts struct {
 
 func (f *Fleet) facts(s *Spec, n Node, c *Components) facts {
 	return facts{Node: n, Pods: s.Pods, Services: s.Services, DNS: s.dns(), MTU: s.Network.MTU,
-		Restricted: f.Restricted, Confidential: c.Pods, Pause: c.Pause, CoreDNS: c.CoreDNS, Metrics: c.Metrics}
+		Restricted: f.Restricted, Confidential: c.Pods, GVisor: s.GVisor, Pause: c.Pause, CoreDNS: c.CoreDNS, Metrics: c.Metrics}
 }
 
 // fill is the text called name with the facts in it.
