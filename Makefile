@@ -107,6 +107,7 @@ soak: test-tools build $(KUBO) $(COSIGN)
 	HOLDFAST_SOAK=1 $(TEST) -v -run 'HoweverItIsBuilt|TreesOfDpkgDeb|WhatAptChooses' ./test/repro ./internal/deb
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAPowerCut ./test/provision
+	HOLDFAST_SOAK=1 $(KUBE) -timeout 60m -run TestThreeHundred ./test/cluster
 	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImage|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
 
 # An official suite, from a checkout that somebody brings; writes its part of docs/conformance.md.
