@@ -18,6 +18,7 @@ KUBO        = $(STATE)/test/kubo/ipfs
 COSIGN      = $(STATE)/test/cosign
 ORAS        = $(STATE)/test/oras/oras
 SKOPEO      = $(STATE)/test/skopeo/skopeo
+HELM        = $(STATE)/test/helm/helm
 IGNITION    = $(STATE)/test/ignition/upstream
 UNSYSTEMD   = $(STATE)/test/ignition/without-systemd
 TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_IGNITION=$(IGNITION) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) HOLDFAST_TEST_ORAS=$(ORAS) HOLDFAST_TEST_SKOPEO=$(SKOPEO) CGO_ENABLED=0 \
@@ -43,6 +44,7 @@ test:
 	$(TEST) -p 1 ./test/chain ./test/provision
 	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/provision -e test/kube -e test/cluster)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
+	@$(MAKE) --no-print-directory test-cluster
 
 build:
 	@mkdir -p bin
@@ -51,12 +53,14 @@ build:
 
 # Kubernetes, containerd, CNI plugins and gVisor into $(STATE)/kube: a quarter of an
 # hour of a processor when nothing is built, a second when all is.
-KUBE = HOLDFAST_TEST_KUBE=1 $(TEST) -v
+KUBE = HOLDFAST_TEST_KUBE=1 HOLDFAST_TEST_HELM=$(HELM) $(TEST) -v
 kube:
 	$(KUBE) -run 'Tell' ./test/kube
 
-test-cluster: kube build
-	@$(call install,iproute2 nftables)
+# The last part of make test, and whole in itself.
+test-cluster: build
+	@$(call install,$(RUN_TOOLS) iproute2 nftables)
+	@$(MAKE) --no-print-directory kube $(HELM)
 	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
 	$(KUBE) -p 1 ./test/kube ./test/cluster
 	$(KUBE) -run Clusters ./test/guide
@@ -141,6 +145,15 @@ $(ORAS):
 	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init oras && \
 	$(GO) mod edit -require=oras.land/oras@v1.3.2 && \
 	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' -o $@ oras.land/oras/cmd/oras
+
+# The program that charts are installed with, on the libraries of kube/: of its
+# 930 packages, 830 are compiled by then.
+HELM_WITH = api apiextensions-apiserver apimachinery apiserver cli-runtime client-go component-base kubectl
+$(HELM): kube/go.mod
+	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init helm && \
+	$(GO) mod edit -require=helm.sh/helm/v3@v3.19.0 $(HELM_WITH:%=-require=k8s.io/%@v0.36.3) \
+	  $$(awk '/^\t(golang.org\/x|github.com\/spf13\/pflag|github.com\/containerd\/errdefs )/ {print "-require=" $$1 "@" $$2}' $(CURDIR)/kube/go.mod) && \
+	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' -o $@ helm.sh/helm/v3/cmd/helm
 
 # A skopeo that knows key providers: 50 seconds of one processor when nothing is
 # built. Debian 12's is older.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"holdfast/internal/cluster/pki"
 	"os"
 )
 
@@ -68,7 +69,7 @@ func (f *Fleet) bringUp(ctx context.Context, s *Spec) error {
 	if err != nil {
 		return err
 	}
-	keys, err := openPKI(f.pkiDir(s.Name), f.Now())
+	keys, err := pki.Open(f.pkiDir(s.Name), f.Now())
 	if err != nil {
 		return err
 	}
