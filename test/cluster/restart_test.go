@@ -32,8 +32,10 @@ func (l *lab) restart(cluster string) {
 		check(l.T, syscall.Kill(pid, syscall.SIGKILL))
 	}
 	l.eventually("the end of the machines", 20*time.Second, func() error {
-		if slices.ContainsFunc(l.pids(cluster), func(pid int) bool { return syscall.Kill(pid, 0) == nil }) {
-			return errors.New("one runs")
+		for _, n := range l.status(cluster).Nodes {
+			if n.Running {
+				return fmt.Errorf("%s runs", n.Name)
+			}
 		}
 		return nil
 	})
@@ -53,7 +55,7 @@ func (l *lab) restart(cluster string) {
 		return nil
 	})
 	for _, group := range slices.Backward(groups) { // those inside first
-		check(l.T, syscall.Rmdir(group))
+		l.eventually("an empty control group", 10*time.Second, func() error { return syscall.Rmdir(group) })
 	}
 	other := bootForm.ReplaceAllString(string(raw), `"boot": "00000000-0000-0000-0000-000000000000"`)
 	if other == string(raw) {
