@@ -18,6 +18,7 @@ KUBO        = $(STATE)/test/kubo/ipfs
 COSIGN      = $(STATE)/test/cosign
 ORAS        = $(STATE)/test/oras/oras
 SKOPEO      = $(STATE)/test/skopeo/skopeo
+HELM        = $(STATE)/test/helm/helm
 IGNITION    = $(STATE)/test/ignition/upstream
 UNSYSTEMD   = $(STATE)/test/ignition/without-systemd
 TEST        = HOLDFAST_STATE=$(STATE) HOLDFAST_TEST_IGNITION=$(IGNITION) HOLDFAST_TEST_KERNEL=$(KERNEL) HOLDFAST_TEST_KUBO=$(KUBO) HOLDFAST_TEST_ORAS=$(ORAS) HOLDFAST_TEST_SKOPEO=$(SKOPEO) CGO_ENABLED=0 \
@@ -28,7 +29,7 @@ FUZZFLAGS   = -state $(STATE)/fuzz
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: demo test build kube test-cluster pkcs11 lint bench conformance blackbox fuzz fuzz-corpus fuzz-report soak clean tools test-tools
+.PHONY: demo test build kube test-cluster pkcs11 lint bench conformance conformance-kubernetes blackbox fuzz fuzz-corpus fuzz-report soak clean tools test-tools
 
 demo:
 	@$(MAKE) --no-print-directory -j2 tools build
@@ -43,6 +44,7 @@ test:
 	$(TEST) -p 1 ./test/chain ./test/provision
 	$(TEST) $$($(GO) list ./... | grep -v -e test/chain -e test/provision -e test/kube -e test/cluster)
 	$(FUZZ) run $(FUZZFLAGS) -plain -time $(MUTATIONS)x
+	@$(MAKE) --no-print-directory test-cluster
 
 build:
 	@mkdir -p bin
@@ -51,12 +53,14 @@ build:
 
 # Kubernetes, containerd, CNI plugins and gVisor into $(STATE)/kube: a quarter of an
 # hour of a processor when nothing is built, a second when all is.
-KUBE = HOLDFAST_TEST_KUBE=1 $(TEST) -v
+KUBE = HOLDFAST_TEST_KUBE=1 HOLDFAST_TEST_HELM=$(HELM) $(TEST) -v
 kube:
 	$(KUBE) -run 'Tell' ./test/kube
 
-test-cluster: kube build
-	@$(call install,iproute2 nftables)
+# The last part of make test, and whole in itself.
+test-cluster: build
+	@$(call install,$(RUN_TOOLS) iproute2 nftables)
+	@$(MAKE) --no-print-directory kube $(HELM)
 	cd kube && CGO_ENABLED=0 $(GO) test -trimpath -vet=off -count=1 -timeout 20m ./agent/...
 	$(KUBE) -p 1 ./test/kube ./test/cluster
 	$(KUBE) -run Clusters ./test/guide
@@ -110,6 +114,12 @@ conformance:
 	@test -n "$(SUITE)" || { echo "give SUITE=DIR, a checkout of opencontainers/distribution-spec or ipfs/gateway-conformance"; exit 2; }
 	$(GO) run ./test/conformance -suite $(SUITE)
 
+# Kubernetes' end-to-end tests, as root, against a cluster that is made for them: the conformance tests that
+# FOCUS matches, of sig-api-machinery, sig-auth, sig-network and sig-node. REST=1 leaves out those that passed.
+conformance-kubernetes: build
+	@$(call install,iproute2 nftables)
+	$(GO) run ./test/conformance -kubernetes -state $(STATE) -focus '$(FOCUS)' -nodes $(or $(NODES),1) $(if $(REST),-rest)
+
 # Upstream's tests of its Ignition engine, run on ours in a machine: about a
 # quarter of an hour. RUN=REGEX runs those that go test -run would, as RUN=/luks;
 # FULL=1 each with every version of the config: hours, so in parts, as
@@ -130,6 +140,15 @@ $(ORAS):
 	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init oras && \
 	$(GO) mod edit -require=oras.land/oras@v1.3.2 && \
 	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' -o $@ oras.land/oras/cmd/oras
+
+# The program that charts are installed with, on the libraries of kube/: of its
+# 930 packages, 830 are compiled by then.
+HELM_WITH = api apiextensions-apiserver apimachinery apiserver cli-runtime client-go component-base kubectl
+$(HELM): kube/go.mod
+	@rm -rf $(@D) && mkdir -p $(@D) && cd $(@D) && $(GO) mod init helm && \
+	$(GO) mod edit -require=helm.sh/helm/v3@v3.19.0 $(HELM_WITH:%=-require=k8s.io/%@v0.36.3) \
+	  $$(awk '/^\t(golang.org\/x|github.com\/spf13\/pflag|github.com\/containerd\/errdefs )/ {print "-require=" $$1 "@" $$2}' $(CURDIR)/kube/go.mod) && \
+	CGO_ENABLED=0 $(GO) build -mod=mod -trimpath -ldflags '-s -w' -o $@ helm.sh/helm/v3/cmd/helm
 
 # A skopeo that knows key providers: 50 seconds of one processor when nothing is
 # built. Debian 12's is older.

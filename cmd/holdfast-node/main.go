@@ -13,6 +13,7 @@ import (
 	"holdfast/internal/wiring/approve"
 	"holdfast/internal/wiring/machine"
 	"holdfast/internal/wiring/provision"
+	"holdfast/internal/wiring/renew"
 )
 
 func main() {
@@ -29,6 +30,9 @@ func main() {
 	}
 	if len(os.Args) == 4 && os.Args[1] == api.ApproveWord {
 		os.Exit(approve.Main(os.Args[2], os.Args[3]))
+	}
+	if len(os.Args) > 3 && os.Args[1] == api.RenewWord {
+		os.Exit(renew.Main(os.Args[2], os.Args[3:]))
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "holdfast-node: runs as process 1 of a machine image, or as ignition")

@@ -10,6 +10,10 @@ const ContainerWord = "container"
 // kubelets' certificates; a kubeconfig and a list of nodes follow.
 const ApproveWord = "approve"
 
+// RenewWord is the first word of holdfast-node as the service that renews
+// certificates; the folder of authorities and those of certificates follow.
+const RenewWord = "renew"
+
 // A ContainerMachine is all that process 1 of a container machine is told, as
 // JSON on descriptor 3, once the host has made what it needs: its cgroups and
 // its link. A pipe that ends without it ends the machine.

@@ -29,8 +29,10 @@ type Volume struct {
 // A VolumeFile is public, as all of a configuration is.
 type VolumeFile struct {
 	Name    string `json:"name"` // a path below the volume
-	Content []byte `json:"content"`
+	Content []byte `json:"content,omitempty"`
 	Mode    string `json:"mode,omitempty"` // octal; empty: 0644
+	// Sealed is a sealed secret, of which the file has what it stands for, instead of Content.
+	Sealed string `json:"sealed,omitempty"`
 }
 
 // A Container is one of a Pod.
@@ -50,6 +52,11 @@ type Container struct {
 	// Streams lists what the host may have of its standard streams: "logs", which
 	// is all output, and "stdin".
 	Streams []string `json:"streams,omitempty"`
+	// Message is a file in the container of which the host has the first MaxMessage bytes
+	// once the container has ended; empty: there is none.
+	Message string `json:"message,omitempty"`
+	// Exec are the commands that the host may start in it.
+	Exec []Command `json:"exec,omitempty"`
 }
 
 // A VolumeMount is a volume's place in a container.
@@ -76,7 +83,7 @@ const (
 )
 
 // PodCalls are always allowed where there is a pod; each is checked further.
-var PodCalls = []string{CallCreate, CallStart, CallKill, CallDelete, CallStats, CallStop}
+var PodCalls = []string{CallCreate, CallStart, CallKill, CallDelete, CallStats, CallExec, CallResize, CallStop}
 
 // The events of a pod's machine. Its EventStarted says that it takes calls.
 const EventContainerExited = "container-exited" // detail ContainerExit
@@ -96,31 +103,36 @@ type CreateParams struct {
 // two behind are its output. Streams that the configuration keeps from the host
 // carry nothing.
 type CreateDetail struct {
-	First byte `json:"first"`
+	First   byte   `json:"first"`
+	Message string `json:"message,omitempty"` // of the Container
 }
 
-// ContainerParams name a container.
+// ContainerParams name a container, or a command in it.
 type ContainerParams struct {
 	Container string `json:"container"`
+	Exec      uint64 `json:"exec,omitempty"` // as ExecDetail has it; 0: the container
 }
 
-// KillParams send a signal to a container's first process.
+// KillParams send a signal to the first process.
 type KillParams struct {
-	Container string `json:"container"`
-	Signal    int    `json:"signal"`
+	ContainerParams
+	Signal int `json:"signal"`
 }
 
-// ContainerExit is how a container ended.
+// ContainerExit is how a container, or a command in it, ended.
 type ContainerExit struct {
-	Container string `json:"container"`
+	ContainerParams
 	ExitDetail
+	Message string `json:"message,omitempty"` // what the container left there
 }
 
 // StatsDetail is what a container uses, by its control group.
 type StatsDetail struct {
-	MemoryBytes uint64 `json:"memory_bytes"`
-	CPUMicros   uint64 `json:"cpu_us"`
-	Processes   uint64 `json:"processes"`
+	MemoryBytes   uint64 `json:"memory_bytes"`
+	InactiveBytes uint64 `json:"inactive_bytes"`         // of those, file pages that are not in use
+	MemoryLimit   uint64 `json:"memory_limit,omitempty"` // 0: none
+	CPUMicros     uint64 `json:"cpu_us"`
+	Processes     uint64 `json:"processes"`
 }
 
 // A PodCall is a Call of the host's on its way to whoever runs the pod, who calls
@@ -131,13 +143,21 @@ type PodCall struct {
 	Answer func(detail any, err error)
 }
 
+// MaxMessage is how much a host gets of a Container's Message, as Kubernetes has it
+// (core/v1, terminationMessagePath).
+const MaxMessage = 4096
+
+// usualMessage is Kubernetes', a file where a machine keeps devices.
+const usualMessage = "/dev/termination-log"
+
 // MaxContainers is how many a pod may have: a frame's stream is one byte.
 const MaxContainers = 64
 
 // StreamEnd closes: the machine's pod has ended, and all output was sent.
 const StreamEnd = 255
 
-// FirstStream is the stream of the input of a pod's i-th container.
+// FirstStream is the stream of the input of a pod's i-th container. Commands have the
+// places behind the last container's.
 func FirstStream(i int) byte { return byte(4 * i) }
 
 // nameForm is RFC 1123's label, as Kubernetes names containers and volumes.
@@ -215,6 +235,9 @@ func (v Volume) check() error {
 		if f.Mode != "" && !modeForm.MatchString(f.Mode) {
 			return fmt.Errorf("volume %s: file %.80q: mode %.20q: want octal digits, as 0644", v.Name, f.Name, f.Mode)
 		}
+		if f.Sealed != "" && len(f.Content) > 0 {
+			return fmt.Errorf("volume %s: file %.80q: want content or a sealed secret", v.Name, f.Name)
+		}
 		seen[f.Name] = true
 	}
 	return nil
@@ -249,22 +272,30 @@ func (c Container) check(volumes map[string]bool) error {
 		}
 		places[m.Path] = true
 	}
-	for i, s := range c.Streams {
-		if s != StreamLogs && s != StreamInput || slices.Contains(c.Streams[:i], s) {
-			return fmt.Errorf("stream %.40q: want %s or %s, once", s, StreamLogs, StreamInput)
+	if len(c.Exec) > maxCommands {
+		return fmt.Errorf("%d commands that may be started: want at most %d", len(c.Exec), maxCommands)
+	}
+	for _, e := range c.Exec {
+		if err := e.check(); err != nil {
+			return err
+		}
+	}
+	if c.Message != "" && c.Message != usualMessage {
+		if err := (Tmpfs{Path: c.Message, Size: MinTmpfs}).Check(); err != nil {
+			return fmt.Errorf("message: %w", err)
 		}
 	}
 	switch {
+	case c.Message != "" && places[c.Message]:
+		return fmt.Errorf("message: something else is at %.80s", c.Message)
 	case c.Image == "":
 		return errors.New("names no image")
-	case c.Process.Terminal:
-		return errors.New("a terminal is not supported")
 	case slices.ContainsFunc(c.Drop, func(name string) bool { return !capabilityForm.MatchString(name) }):
 		return fmt.Errorf("drop %.200q: want names of capabilities, as NET_BIND_SERVICE, or ALL", c.Drop)
 	case c.Memory < 0:
 		return fmt.Errorf("memory of %d bytes: want 0 or more", c.Memory)
 	}
-	return errors.Join(checkSecrets(c.Secrets), c.Process.Check())
+	return errors.Join(checkStreams(c.Streams), checkSecrets(c.Secrets), c.Process.Check())
 }
 
 // checkPod refuses a configuration that says twice what to run.

@@ -17,7 +17,18 @@ const ProofsPath = KBSPrefix + "/holdfast/proofs"
 // the predicate of a statement whose subjects have the names below.
 type ReleaseProof struct {
 	Release     ProofRelease     `json:"release"`
-	Attestation ProofAttestation `json:"attestation"`
+	Attestation ProofAttestation `json:"attestation,omitzero"`
+	// Passport stands in place of Attestation when the machine showed the token
+	// of another verifier.
+	Passport *ProofPassport `json:"passport,omitempty"`
+}
+
+// A ProofPassport is what another verifier concluded of the machine. The evidence
+// was never here.
+type ProofPassport struct {
+	Issuer  string `json:"issuer"`  // of the token
+	Session string `json:"session"` // as in the audit log
+	Token   string `json:"token"`   // the attestation result: a JWS
 }
 
 // The names of a proof's subjects.
@@ -25,6 +36,7 @@ const (
 	SubjectConfiguration = "configuration"           // the init-data document
 	SubjectEndorsement   = "endorsement-certificate" // of the machine's TPM
 	SubjectMachineImage  = "uki.efi"                 // as the reference values have it
+	SubjectToken         = "attestation-result"      // of another verifier
 	SubjectWorkload      = "workload"                // the image's manifest, as the configuration has it
 )
 
@@ -52,9 +64,19 @@ type ProofAttestation struct {
 	References [][]byte `json:"references"`
 
 	Policy ProofDecision `json:"policy"`
+	// Devices are those beside the machine's processor, by the kind of their
+	// evidence, which Message has.
+	Devices []ProofDevice `json:"devices,omitempty"`
 
 	Token            string `json:"token"`             // the attestation result: a JWS
 	TokenCertificate []byte `json:"token_certificate"` // DER, of the key that signed it
+}
+
+// A ProofDevice is how one device was judged.
+type ProofDevice struct {
+	TEE    string        `json:"tee"`
+	Class  string        `json:"class"` // gpu, cpu, …: names it in the token
+	Policy ProofDecision `json:"policy"`
 }
 
 // A ProofDecision is a policy, all that it was given and what it said. Data is

@@ -50,10 +50,16 @@ func (b *Broker) keepSession(ctx context.Context, s session, a *attestation, jud
 	if s.offer != nil {
 		k.offer = *s.offer
 	}
-	for _, id := range slices.Sorted(maps.Keys(judged.references.values)) {
+	shown, err := judged.references.values, error(nil)
+	if len(judged.devices) > 0 {
+		shown = maps.Clone(shown)
+		if k.head.Devices, err = b.inProof(ctx, judged.devices, shown); err != nil {
+			return err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(shown)) {
 		k.references = append(k.references, judged.references.envelopes[id])
 	}
-	var err error
 	if chain := b.cfg.Proofs.EndorsementChain; chain != nil && s.offer != nil {
 		if k.chain, err = chain(s.offer.EKCertificate); err != nil {
 			return err

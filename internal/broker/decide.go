@@ -111,6 +111,7 @@ type appraisal struct {
 	at         time.Time
 	references references
 	claims     attest.Claims
+	devices    []judgedDevice
 }
 
 // references are the trusted images by their IDs: what each envelope says, and

@@ -35,9 +35,15 @@ func parseDevices(text string) (map[string]json.RawMessage, error) {
 	return all, nil
 }
 
+// A judgedDevice is one as the token tells of it, and what its policy was asked.
+type judgedDevice struct {
+	device   ear.Device
+	question question
+}
+
 // judgeDevices verifies each device's evidence and asks the policy of its
 // class. One that is not affirmed fails the machine.
-func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation) ([]ear.Device, error) {
+func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation, at time.Time) ([]judgedDevice, error) {
 	if len(a.devices) == 0 {
 		return nil, nil
 	}
@@ -45,9 +51,9 @@ func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation) ([
 	if err != nil {
 		return nil, attestRefusal("%w", err)
 	}
-	var judged []ear.Device
+	var judged []judgedDevice
 	for _, tee := range slices.Sorted(maps.Keys(a.devices)) {
-		d, err := b.judgeDevice(ctx, s.params, tee, a.devices[tee], attest.Binding{RuntimeDigest: digest})
+		d, err := b.judgeDevice(ctx, s.params, tee, a.devices[tee], attest.Binding{RuntimeDigest: digest}, at)
 		if err != nil {
 			return nil, attestRefusal("additional device %q: %w", tee, err)
 		}
@@ -56,35 +62,59 @@ func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation) ([
 	return judged, nil
 }
 
-func (b *Broker) judgeDevice(ctx context.Context, params api.RequestParams, tee string, evidence json.RawMessage, bound attest.Binding) (ear.Device, error) {
+func (b *Broker) judgeDevice(ctx context.Context, params api.RequestParams, tee string, evidence json.RawMessage, bound attest.Binding, at time.Time) (judgedDevice, error) {
 	verifier, ok := b.verifiers[tee]
 	if !ok {
-		return ear.Device{}, fmt.Errorf("its kind is not supported by this broker")
+		return judgedDevice{}, fmt.Errorf("its kind is not supported by this broker")
 	}
 	session, err := verifier.Begin(params)
 	if err != nil {
-		return ear.Device{}, err
+		return judgedDevice{}, err
 	}
 	claims, err := session.Verify(evidence, bound)
 	if err != nil {
-		return ear.Device{}, err
+		return judgedDevice{}, err
 	}
-	d := ear.Device{TEE: tee, Class: attest.ClassOf(verifier), Claims: claims}
 	rules, err := b.rules(ctx)
 	if err != nil {
-		return d, err
+		return judgedDevice{}, err
 	}
-	kind := policyOf(d.Class)
+	class := attest.ClassOf(verifier)
+	kind := policyOf(class)
 	if _, ok := rules.policies[kind]; !ok {
-		return d, fmt.Errorf("no policy is set for devices of class %s", d.Class)
+		return judgedDevice{}, fmt.Errorf("no policy is set for devices of class %s", class)
 	}
-	at := b.cfg.Now().UTC().Truncate(time.Second)
 	answer := b.decide(ctx, rules, kind, proof.AttestationInput(tee, claims, nil, at), nil)
 	if !answer.Allow {
-		return d, &denial{answer.Reasons}
+		return judgedDevice{}, &denial{answer.Reasons}
 	}
-	d.Trust, d.Extensions = answer.Trust, answer.Named()
-	return d, nil
+	return judgedDevice{ear.Device{TEE: tee, Class: class, Claims: claims, Trust: answer.Trust, Extensions: answer.Named()}, answer}, nil
+}
+
+// inToken are the devices as a token has them.
+func inToken(devices []judgedDevice) (list []ear.Device) {
+	for _, d := range devices {
+		list = append(list, d.device)
+	}
+	return list
+}
+
+// inProof are the devices as a proof has them, with no more of the broker's data
+// than they must be given. The images that their policies saw go to references.
+func (b *Broker) inProof(ctx context.Context, devices []judgedDevice, references map[string]*api.ReferenceValues) (list []api.ProofDevice, err error) {
+	for _, d := range devices {
+		q, shown, same := b.narrow(ctx, d.question, d.device.Claims, "")
+		if !same {
+			shown = q.rules.trusted
+		}
+		maps.Copy(references, shown.values)
+		decision, err := q.proof()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, api.ProofDevice{TEE: d.device.TEE, Class: d.device.Class, Policy: decision})
+	}
+	return list, nil
 }
 
 // policyOf names the attestation policy of a class of devices.

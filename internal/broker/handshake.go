@@ -248,8 +248,7 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 		return "", err
 	}
 	entry.Image = judged.image()
-	devices, err := b.judgeDevices(ctx, *s, a)
-	if err != nil {
+	if judged.devices, err = b.judgeDevices(ctx, *s, a, judged.at); err != nil {
 		return "", err
 	}
 	key, err := b.tokens.key()
@@ -258,7 +257,7 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 	}
 	token, err := b.tokens.issueBy(key, ear.Result{
 		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Extensions: judged.Named(), Claims: claims,
-		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: devices,
+		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: inToken(judged.devices),
 	})
 	if err != nil {
 		return "", err

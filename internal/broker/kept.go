@@ -35,6 +35,8 @@ type keptHead struct {
 	PolicyVersion int64           `json:"policy_version"`
 	PolicyDigest  string          `json:"policy_digest"`
 	Chain         int             `json:"chain"` // certificates; the parts after these are references
+	// Devices are rare, and stand here with their policies.
+	Devices []api.ProofDevice `json:"devices,omitempty"`
 }
 
 // keptForm begins a record, which is parts after each other from there on.
@@ -74,8 +76,8 @@ func readKept(raw []byte) (*keptAttestation, error) {
 func (k *keptAttestation) attestation(policy string) (*api.ProofAttestation, error) {
 	a := &api.ProofAttestation{
 		Time: k.head.Time, Session: k.head.Session, TEE: k.head.TEE, Offer: k.offer, EndorsementChain: k.chain, References: k.references,
-		Policy: api.ProofDecision{Policy: policy, Input: k.input, Data: k.data, Allow: k.head.Allow, Trust: k.head.Trust, Extensions: k.head.Extensions},
-		Token:  k.token, TokenCertificate: k.certificate,
+		Policy:  api.ProofDecision{Policy: policy, Input: k.input, Data: k.data, Allow: k.head.Allow, Trust: k.head.Trust, Extensions: k.head.Extensions},
+		Devices: k.head.Devices, Token: k.token, TokenCertificate: k.certificate,
 	}
 	return a, exactly(k.message, &a.Message)
 }

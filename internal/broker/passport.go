@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"holdfast/internal/proof"
 )
 
 // An Issuer is another verifier whose tokens count as attestations here: the
@@ -36,19 +38,50 @@ func (m *tokenMaker) foreign(t *unverified) error {
 	if m.issuers != nil {
 		trusted = m.issuers()
 	}
-	i := slices.IndexFunc(trusted, func(i Issuer) bool { return i.Name == t.claims.Issuer })
-	if i < 0 || t.claims.Issuer == "" {
+	known, err := t.ofOne(trusted, m.now())
+	if !known {
 		return fmt.Errorf("its issuer is %.80q, not %q nor another that this broker trusts", t.claims.Issuer, m.issuer)
 	}
-	return trusted[i].signed(t, m)
+	return err
 }
 
-func (i Issuer) signed(t *unverified, m *tokenMaker) error {
+// OpenPassport judges another verifier's token as a broker did at a time that
+// trusts these.
+func OpenPassport(token string, trusted []Issuer, at time.Time) (*proof.Passport, error) {
+	t, err := readToken(token)
+	if err != nil {
+		return nil, err
+	}
+	known, err := t.ofOne(trusted, at)
+	if !known {
+		return nil, fmt.Errorf("its issuer is %.80q, whose tokens the reader does not take", t.claims.Issuer)
+	}
+	if err == nil {
+		err = t.timely(at, true)
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := &proof.Passport{Issuer: t.claims.Issuer, Session: sessionReference(t.payload)}
+	return p, exactly(t.payload, &p.Claims)
+}
+
+// ofOne tells whether the token names one of those who are trusted, and checks
+// that it is his.
+func (t *unverified) ofOne(trusted []Issuer, now time.Time) (known bool, err error) {
+	i := slices.IndexFunc(trusted, func(i Issuer) bool { return i.Name == t.claims.Issuer })
+	if i < 0 || t.claims.Issuer == "" {
+		return false, nil
+	}
+	return true, trusted[i].signed(t, now)
+}
+
+func (i Issuer) signed(t *unverified, now time.Time) error {
 	who := fmt.Sprintf("the issuer %q", i.Name)
 	if i.Roots == nil {
 		return t.signedBy(i.Keys, who, signatureAlgorithms...)
 	}
-	key, err := i.vouched(t, m.now())
+	key, err := i.vouched(t, now)
 	if err != nil {
 		return fmt.Errorf("no root of %s vouches for its key: %w", who, err)
 	}

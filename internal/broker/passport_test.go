@@ -18,7 +18,10 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"holdfast/internal/api"
+	"holdfast/internal/attest"
 	"holdfast/internal/attest/ear"
+	"holdfast/internal/proof"
 )
 
 // authority issues certificates for token keys.
@@ -108,6 +111,81 @@ func TestPassportOfATrustedVerifierCounts(t *testing.T) {
 	check(t, b.admin.SetResourcePolicy(t.Context(), []byte("package policy\nimport rego.v1\ndefault allow := false\nallow if input.iss == \"holdfast\"\nreasons contains \"no passports here\" if input.iss != \"holdfast\"")))
 	status, body := b.show(at, m.token)
 	wantProblem(t, status, body, http.StatusForbidden, kindDenied, "no passports here")
+}
+
+// A release to a machine that another verifier attested has a proof, too, of what
+// the broker went by: that one's token. The reader says whose tokens he takes.
+func TestTheProofOfAPassportVerifies(t *testing.T) {
+	key := newKey(t)
+	verifier := newBench(t, func(c *Config) {
+		c.Issuer, c.TokenKeys = "https://verifier.example", fixed(TokenKey{Signer: key})
+	})
+	trusted := []Issuer{{Name: "https://verifier.example", Keys: map[string]crypto.PublicKey{kidOf(t, key.Public()): key.Public()}}}
+	ring, prove := proving(t)
+	b := newBench(t, func(c *Config) {
+		prove(c)
+		c.Issuers = func() []Issuer { return trusted }
+	})
+	verifier.furnish()
+	check(t, b.admin.Trust(t.Context(), signedReference(t, ring, guestValues)))
+	check(t, b.admin.Allow(t.Context(), initDataDigest, []string{"default/key/x"}))
+	check(t, b.admin.SetResource(t.Context(), "default/key/x", []byte("the key")))
+	m := verifier.machine()
+	m.auth()
+	m.attest()
+	at := &machine{b: b, key: m.key}
+	if status, body := b.show(at, m.token); status != http.StatusOK || at.open(body) != "the key" {
+		t.Fatalf("got %d %s", status, body)
+	}
+	list := b.proofs()
+	if len(list) != 1 || list[0].Configuration != initDataDigest || b.lastEntry().Proof != list[0].ID {
+		t.Fatalf("got %+v, want the one proof that the log names", list)
+	}
+	raw, err := b.admin.Proof(t.Context(), list[0].ID)
+	check(t, err)
+	by := func(trusted []Issuer) func(string, time.Time) (*proof.Passport, error) {
+		return func(token string, at time.Time) (*proof.Passport, error) { return OpenPassport(token, trusted, at) }
+	}
+	other, m2 := newKey(t), verifier.machine()
+	m2.auth()
+	m2.attest()
+	for name, c := range map[string]struct {
+		change    func(*api.ReleaseProof)
+		passports func(string, time.Time) (*proof.Passport, error)
+		want      string
+	}{
+		"as it is":             {nil, by(trusted), ""},
+		"nobody is trusted":    {nil, nil, "the reader named nobody whose tokens he takes"},
+		"another is trusted":   {nil, by([]Issuer{{Name: "https://other.example"}}), "whose tokens the reader does not take"},
+		"by another key":       {nil, by([]Issuer{{Name: "https://verifier.example", Keys: map[string]crypto.PublicKey{"": other.Public()}}}), "it was not signed by"},
+		"in another's name":    {func(p *api.ReleaseProof) { p.Passport.Issuer = "https://other.example" }, by(trusted), "names another issuer"},
+		"another's session":    {func(p *api.ReleaseProof) { p.Passport.Session = "0000000000000000" }, by(trusted), "names another issuer or session"},
+		"a day later":          {func(p *api.ReleaseProof) { p.Release.Time = p.Release.Time.AddDate(0, 0, -1) }, by(trusted), "which is yet to come"},
+		"another machine's":    {func(p *api.ReleaseProof) { p.Passport.Token = m2.token }, by(trusted), "names another issuer or session"},
+		"of another resource":  {func(p *api.ReleaseProof) { p.Release.Resource = "default/key/y" }, by(trusted), "is not what the proof shows"},
+		"with an attestation":  {func(p *api.ReleaseProof) { p.Attestation.TEE = "tpm" }, by(trusted), "it has an attestation and another verifier's"},
+		"on other claims":      {func(p *api.ReleaseProof) { p.Release.Policy.Input = []byte(`{"iss":"holdfast"}`) }, by(trusted), "is not what the evidence leads to"},
+		"and neither of these": {func(p *api.ReleaseProof) { p.Passport = nil }, by(trusted), "cannot be judged by this program"},
+	} {
+		signed := raw
+		if c.change != nil {
+			p, err := proof.Peek(raw)
+			check(t, err)
+			c.change(p)
+			signed, err = proof.Seal(*p, ring.Releases())
+			check(t, err)
+		}
+		r, err := proof.Verify(t.Context(), signed, proof.Reader{Roots: ring.RootPool(), Hardware: []attest.Verifier{fakeVerifier{}}, Passports: c.passports, At: time.Now()})
+		check(t, err)
+		bad := r.Failures()
+		if c.want == "" {
+			if !r.Verified || r.Release.Issuer != "https://verifier.example" || r.Release.Configuration != initDataDigest || len(proof.Word([]*proof.Report{r})) != len(proof.Word(nil))+1 {
+				t.Errorf("%s: got %+v, %+v", name, r.Release, r.Checks)
+			}
+		} else if r.Verified || len(bad) == 0 || !strings.Contains(bad[0].Text, c.want) {
+			t.Errorf("%s: got verified %v, %+v; want %q", name, r.Verified, bad, c.want)
+		}
+	}
 }
 
 // forge signs claims with header fields of an attacker's choice.

@@ -30,11 +30,11 @@ const keptProofs = 1000
 
 // prove writes the proof of a release and returns its ID.
 func (b *Broker) prove(ctx context.Context, v *verified, granted question, want wanted, value string) (string, error) {
-	if b.cfg.Proofs == nil || v.issuer != "" { // what another verifier saw is not here to be shown
+	if b.cfg.Proofs == nil {
 		b.keepDecision(ctx, granted, "get-resource", v.session, "")
 		return "", nil
 	}
-	attested, err := b.readAttested(ctx, v.session)
+	p, err := b.admitted(ctx, v)
 	if err != nil {
 		return "", err
 	}
@@ -44,10 +44,8 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, want 
 		return "", err
 	}
 	now := b.cfg.Now().UTC()
-	raw, err := proof.Seal(api.ReleaseProof{
-		Release:     api.ProofRelease{Time: now.Truncate(time.Second), Resource: want.path, Plugin: want.named(), Value: value, Policy: decision},
-		Attestation: *attested,
-	}, b.cfg.Proofs.Signer)
+	p.Release = api.ProofRelease{Time: now.Truncate(time.Second), Resource: want.path, Plugin: want.named(), Value: value, Policy: decision}
+	raw, err := proof.Seal(p, b.cfg.Proofs.Signer)
 	if err != nil {
 		return "", fmt.Errorf("proof of the release: %w", err)
 	}
@@ -56,6 +54,19 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, want 
 		return "", fmt.Errorf("write the proof, without which nothing is released: %w", err)
 	}
 	return id, nil
+}
+
+// admitted begins a proof with what the machine was admitted by.
+func (b *Broker) admitted(ctx context.Context, v *verified) (p api.ReleaseProof, err error) {
+	if v.issuer != "" {
+		p.Passport = &api.ProofPassport{Issuer: v.issuer, Session: v.session, Token: v.token}
+		return p, nil
+	}
+	attested, err := b.readAttested(ctx, v.session)
+	if err == nil {
+		p.Attestation = *attested
+	}
+	return p, err
 }
 
 // proofTime sorts as text in the order of time.

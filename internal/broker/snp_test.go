@@ -58,23 +58,35 @@ func onSNP() api.ReferenceValues {
 // digest that it has to hold.
 func (m *machine) shake(tee string, make func(digest []byte) json.RawMessage) (int, []byte) {
 	m.b.t.Helper()
+	return m.shakeWith(tee, func(api.RuntimeData) string { return "" }, make)
+}
+
+// shakeWith is shake of a machine with additional devices.
+func (m *machine) shakeWith(tee string, devices func(api.RuntimeData) string, make func(digest []byte) json.RawMessage) (int, []byte) {
+	m.b.t.Helper()
 	status, body := m.call("POST", "/kbs/v0/auth", map[string]any{"version": "0.4.0", "tee": tee, "extra-params": map[string]any{}})
 	var c api.KBSChallenge
 	if err := json.Unmarshal(body, &c); err != nil || status != http.StatusOK {
 		m.b.t.Fatalf("auth: %d %s", status, body)
 	}
 	data := api.RuntimeData{Nonce: c.Nonce, TEEPubKey: m.jwk()}
-	digest, err := attest.RuntimeDigest(data, "")
+	additional := devices(data)
+	digest, err := attest.RuntimeDigest(data, additional)
 	check(m.b.t, err)
 	return m.call("POST", "/kbs/v0/attest", api.KBSAttestation{
-		RuntimeData: data, TEEEvidence: api.CompositeEvidence{Primary: make(digest)},
+		RuntimeData: data, TEEEvidence: api.CompositeEvidence{Primary: make(digest), Additional: additional},
 		InitData: &api.InitDataMessage{Format: "toml", Body: m.initData},
 	})
 }
 
 func (m *machine) shakeSNP(maker *impostor.Maker, edit func(*impostor.Claim)) (int, []byte) {
 	m.b.t.Helper()
-	return m.shake(verify.TEE, func(digest []byte) json.RawMessage {
+	return m.shake(verify.TEE, m.onSNP(maker, edit))
+}
+
+// onSNP makes evidence.
+func (m *machine) onSNP(maker *impostor.Maker, edit func(*impostor.Claim)) func(digest []byte) json.RawMessage {
+	return func(digest []byte) json.RawMessage {
 		host := sha256.Sum256([]byte(m.initData))
 		claim := impostor.Claim{Report: digest, Host: host[:], Measurement: launched}
 		if edit != nil {
@@ -83,7 +95,7 @@ func (m *machine) shakeSNP(maker *impostor.Maker, edit func(*impostor.Claim)) (i
 		raw, err := maker.Evidence(claim)
 		check(m.b.t, err)
 		return raw
-	})
+	}
 }
 
 func TestSNPMachineIsGivenWhatItMayHave(t *testing.T) {

@@ -203,6 +203,7 @@ type verified struct {
 	claims  map[string]any
 	session string
 	issuer  string // "" when it is of this broker
+	token   string // as it was shown
 	key     *teeKey
 }
 
@@ -221,7 +222,7 @@ func (m *tokenMaker) verify(token string) (*verified, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &verified{session: t.claims.Session}
+	v := &verified{session: t.claims.Session, token: token}
 	if t.claims.Issuer == m.issuer || t.claims.Issuer == unnamed && m.signedByUs(t) {
 		keys, err := m.own()
 		if err != nil {

@@ -40,9 +40,7 @@ func TestTrusteesDeviceCases(t *testing.T) {
 			b.furnish()
 			check(t, b.admin.SetAttestationPolicy(t.Context(), []byte(affirmAll)))
 			check(t, b.admin.SetResourcePolicy(t.Context(), []byte(checked)))
-			gpu, err := json.Marshal(map[string]string{"type": "rego", "policy_id": "default_gpu", "policy": base64url([]byte(byValue))})
-			check(t, err)
-			b.exchange(t, exchange{method: "POST", path: "/kbs/v0/attestation-policy", bearer: b.adminToken(), status: 200, body: string(gpu)})
+			b.judgeGPUs(byValue)
 			b.exchange(t, exchange{method: "POST", path: "/kbs/v0/reference-value", bearer: b.adminToken(), status: 200,
 				body: `{"version":"0.1.0","type":"sample","payload":"` + base64.StdEncoding.EncodeToString([]byte(c.values)) + `"}`})
 			m := b.machine()

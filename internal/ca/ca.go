@@ -81,7 +81,7 @@ func (f *Folder) Issue(ctx context.Context, path string, key crypto.PublicKey) (
 		return nil, fmt.Errorf("sign the certificate: %w", err)
 	}
 	return &Issued{
-		ID: template.URIs[0].String(), Certificate: string(pemOf(der)), Bundle: string(all.bundle(now)),
+		ID: template.URIs[0].String(), Certificate: string(PEM(der)), Bundle: string(all.bundle(now)),
 		Expires: template.NotAfter,
 	}, nil
 }
@@ -90,7 +90,7 @@ func (f *Folder) Issue(ctx context.Context, path string, key crypto.PublicKey) (
 // section 2 one URI, 4.1 no authority, 4.3 the key signs, 4.4 both sides of TLS.
 func leaf(domain, path string, now time.Time, life time.Duration) *x509.Certificate {
 	return &x509.Certificate{
-		SerialNumber: serial(),
+		SerialNumber: Serial(),
 		URIs:         []*url.URL{{Scheme: "spiffe", Host: domain, Path: "/" + path}},
 		NotBefore:    now.Add(-skew).UTC(), NotAfter: now.Add(life).UTC().Truncate(time.Second),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
@@ -99,8 +99,8 @@ func leaf(domain, path string, now time.Time, life time.Duration) *x509.Certific
 	}
 }
 
-// serial is 128 random bits, never zero.
-func serial() *big.Int {
+// Serial is 128 random bits, never zero.
+func Serial() *big.Int {
 	raw := make([]byte, 16)
 	for {
 		_, _ = rand.Read(raw)
@@ -169,7 +169,7 @@ func CheckDomain(name string) error {
 // domain has to believe.
 func authorityTemplate(domain, id string, now time.Time) *x509.Certificate {
 	return &x509.Certificate{
-		SerialNumber: serial(),
+		SerialNumber: Serial(),
 		Subject:      pkix.Name{Organization: []string{domain}, CommonName: "Holdfast " + id}, // tells authorities apart
 		URIs:         []*url.URL{{Scheme: "spiffe", Host: domain}},
 		NotBefore:    now.Add(-skew).UTC(), NotAfter: now.Add(authorityLife).UTC(),
@@ -179,6 +179,7 @@ func authorityTemplate(domain, id string, now time.Time) *x509.Certificate {
 	}
 }
 
-func pemOf(der []byte) []byte {
+// PEM is a certificate in that form.
+func PEM(der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }

@@ -248,7 +248,7 @@ func (all authorities) vouching(now time.Time) []authority {
 func (all authorities) bundle(now time.Time) []byte {
 	var out []byte
 	for _, a := range all.vouching(now) {
-		out = append(out, pemOf(a.cert.Raw)...)
+		out = append(out, PEM(a.cert.Raw)...)
 	}
 	return out
 }

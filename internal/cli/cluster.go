@@ -85,6 +85,7 @@ Exit codes: 0 ready, 1 failed, 2 usage, 5 something is not installed.`,
 	c.Flags().StringVar(&w.Name, "name", w.Name, "name of the cluster; nodes and context are called after it")
 	c.Flags().IntVar(&w.Nodes, "nodes", 0, "number of nodes; the first is the control plane (default 1, or what the cluster has)")
 	c.Flags().BoolVar(&w.Confidential, "confidential", false, "have pods of RuntimeClass holdfast run in machines of their own: needs QEMU's packages, once")
+	c.Flags().BoolVar(&w.GVisor, "gvisor", false, "have pods of RuntimeClass gvisor run on gVisor's kernel, which is built for it: two minutes of a processor, once")
 	c.Flags().BoolVar(&apart, "no-kubeconfig", false, "leave kubectl's kubeconfig alone: \"holdfast cluster kubeconfig\" prints one")
 	sources := sourceFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -255,6 +256,8 @@ func explainCluster(err error) (hint string, ok bool) {
 		return "run the program from bin/ of a checkout, whose folder kube/ it builds from", true
 	case errors.Is(err, cluster.ErrNone):
 		return `"holdfast cluster list" shows those that there are`, true
+	case errors.Is(err, cluster.ErrNoGVisor):
+		return "holdfast cluster create --gvisor makes one whose nodes have it", true
 	case errors.Is(err, cluster.ErrPlain):
 		return "holdfast cluster create --confidential makes one whose nodes can", true
 	case errors.As(err, &nodes):

@@ -26,7 +26,7 @@ type sealedManifest struct {
 func (a *app) podSeal() *cobra.Command {
 	var s wiring.PodSeal
 	var file string
-	var secrets []string
+	var secrets, commands []string
 	var apart bool
 	c := &cobra.Command{
 		Use:   "seal -f FILE --pods-registry URL --pods-broker URL",
@@ -38,6 +38,11 @@ ConfigMaps of the same manifest, and secrets. The broker is told to give each
 configuration the keys of its images, and its secrets. With RuntimeClass
 holdfast, such a pod runs in a machine that was measured with its
 configuration, and does nothing else.
+
+The host may start no command in such a pod but what the manifest's own probes
+and hooks are, and what --exec names: words as "kubectl exec" has them, or an
+object as docs/formats/pod.md has it, with patterns, input and a terminal.
+Values of Secrets have to be sealed (holdfast secret seal).
 
 What a machine could not keep, or the node would have to be believed in, is
 refused with the field's name. A configuration is known by its digest alone:
@@ -54,6 +59,7 @@ Exit codes: 0 sealed, 1 failed, 2 usage, 3 the broker refused.`,
 	f.StringVar(&s.Registry, "pods-registry", "", "URL of the registry as pods reach it")
 	f.StringVar(&s.Broker, "pods-broker", "", "URL of the broker as pods reach it")
 	f.StringArrayVar(&secrets, "secret", nil, "CONTAINER/NAME=kbs:///REPOSITORY/TYPE/TAG or a sealed secret: the file /run/secrets/NAME; may be repeated")
+	f.StringArrayVar(&commands, "exec", nil, "CONTAINER=COMMAND that the host may start, as words or as JSON; may be repeated")
 	f.StringArrayVar(&s.NoLogs, "no-logs", nil, "container whose output stays in its machine; may be repeated")
 	f.BoolVar(&apart, "no-allow", false, "leave authorising to \"holdfast broker allow\"")
 	for _, name := range []string{"file", "pods-registry", "pods-broker"} {
@@ -62,6 +68,9 @@ Exit codes: 0 sealed, 1 failed, 2 usage, 3 the broker refused.`,
 	options, broker := a.transportFlags(c), a.brokerFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if s.Secrets, err = podSecrets(secrets); err != nil {
+			return usageError{err}
+		}
+		if s.Commands, err = podCommands(commands); err != nil {
 			return usageError{err}
 		}
 		if s.Transport, err = options(); err != nil {
@@ -137,6 +146,28 @@ func podSecrets(words []string) (map[string][]api.SecretRef, error) {
 			ref = api.SecretRef{Name: name, Resource: "kbs:///" + path}
 		}
 		all[container] = append(all[container], ref)
+	}
+	return all, nil
+}
+
+// podCommands reads CONTAINER=WORDS and CONTAINER={…}.
+func podCommands(words []string) (map[string][]api.Command, error) {
+	all := map[string][]api.Command{}
+	for _, word := range words {
+		container, text, ok := strings.Cut(word, "=")
+		c := api.Command{Args: strings.Fields(text), Streams: []string{api.StreamLogs}}
+		if strings.HasPrefix(text, "{") {
+			c = api.Command{}
+			d := json.NewDecoder(strings.NewReader(text))
+			d.DisallowUnknownFields()
+			if err := d.Decode(&c); err != nil {
+				return nil, fmt.Errorf("--exec %.80q: %w", word, err)
+			}
+		}
+		if !ok || container == "" || len(c.Args) == 0 {
+			return nil, fmt.Errorf("--exec %.80q: want CONTAINER=COMMAND", word)
+		}
+		all[container] = append(all[container], c)
 	}
 	return all, nil
 }

@@ -27,7 +27,9 @@ certificate, the quote, the event log, the reference values, both policies and
 the token. Then it says in words what each PCR holds, which events made it, and
 what was expected. At last it names what no reader can check. Reports of AMD
 SEV-SNP and quotes of Intel TDX, also under Azure's TPM, are judged by their
-makers' roots; proofs of machines with additional devices are not verified.
+makers' roots. Devices beside the machine are judged each by the policy of its
+class; a release to a machine that another verifier attested, by that one's
+token, when --issuers names it.
 
 Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
 		Example: "  holdfast verify proof.json\n" +
@@ -37,7 +39,8 @@ Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
 	c.Flags().StringVar(&v.Root, "root", "", "PEM file of the root that certifies broker and images (default: this installation's)")
 	c.Flags().StringArrayVar(&v.EKRoots, "ek-root", nil, "PEM file of an authority of TPMs; may be repeated (default: this installation's)")
 	c.Flags().StringVar(&v.Collateral, "collateral", "", "folder of what makers of processors publish, as of \"holdfast serve\": for proofs of SNP, TDX and Azure machines")
-	for kind, paths := range map[string]*[]string{"attestation": &v.AttestationPolicies, "resource": &v.ResourcePolicies} {
+	c.Flags().StringVar(&v.Issuers, "issuers", "", "file of other verifiers whose tokens you take, as of \"holdfast serve\": for releases that rest on one; keys behind a URL are not fetched")
+	for kind, paths := range map[string]*[]string{"attestation": &v.AttestationPolicies, "device": &v.DevicePolicies, "resource": &v.ResourcePolicies} {
 		c.Flags().StringArrayVar(paths, kind+"-policy", nil, "Rego file of a policy of this kind that you take for good, beside the shipped one; may be repeated")
 	}
 	c.Flags().StringVar(&at, "at", "", "time at which certificates must be valid, as 2026-11-21T12:00:00Z (default: now)")
@@ -150,7 +153,8 @@ func printProof(w io.Writer, r *proof.Report) {
 	fmt.Fprintf(w, "released %s at %s\n", s.Resource, s.Time.Format(time.RFC3339))
 	for _, row := range [][2]string{
 		{"to workload", s.Workload}, {"configuration", s.Configuration}, {"in machine image", s.Image},
-		{"root hash", s.RootHash}, {"on TPM", tpmWords(s.TPM, s.Endorsement)}, {"by broker key", s.BrokerKey},
+		{"root hash", s.RootHash}, {"evidence", s.TEE}, {"on TPM", tpmWords(s.TPM, s.Endorsement)}, {"with devices", strings.Join(s.Devices, ", ")},
+		{"attested by", s.Issuer}, {"by broker key", s.BrokerKey},
 	} {
 		if row[1] != "" {
 			fmt.Fprintf(w, "  %-17s %s\n", row[0], printable(row[1]))
@@ -170,6 +174,9 @@ func printProof(w io.Writer, r *proof.Report) {
 
 func tpmWords(device map[string]string, endorsement string) string {
 	var parts []string
+	if endorsement == "" {
+		return ""
+	}
 	for _, name := range []string{"manufacturer", "model", "version"} {
 		if device[name] != "" {
 			parts = append(parts, device[name])

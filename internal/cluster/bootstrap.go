@@ -3,20 +3,25 @@ package cluster
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/cluster/kubeapi"
+	"holdfast/internal/cluster/pki"
 )
 
+// bootstrapLife is that of the certificate which may do everything.
+const bootstrapLife = time.Hour
+
 // bootstrap waits for the API and gives it what a cluster needs from the start.
-func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki, c *Components) error {
+func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki.Keys, c *Components) error {
 	// A certificate of the group that no rule binds is never written down.
-	super, err := keys.cluster.issue(subject{name: "holdfast:bootstrap", groups: []string{"system:masters"}}, f.Now(), superLife)
+	super, err := keys.Cluster.Issue(pki.Subject{Name: "holdfast:bootstrap", Groups: []string{"system:masters"}}, f.Now(), bootstrapLife)
 	if err != nil {
 		return err
 	}
-	client, err := kubeapi.New(kubeapi.Config{URL: s.Server(), CA: keys.cluster.pem, Cert: super.cert, Key: super.key})
+	client, err := kubeapi.New(kubeapi.Config{URL: s.Server(), CA: keys.Cluster.PEM, Cert: super.Cert, Key: super.Key})
 	if err != nil {
 		return err
 	}
@@ -34,6 +39,9 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki, c *Components)
 		names := []string{"bootstrap", "agent", "dns", "metrics"}
 		if s.Confidential {
 			names = append(names, "confidential")
+		}
+		if s.GVisor {
+			names = append(names, "gvisor")
 		}
 		for _, name := range names {
 			manifest, err := fill("manifests/"+name+".yaml", with)
@@ -53,7 +61,7 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki, c *Components)
 const firstAccount = "/api/v1/namespaces/default/serviceaccounts/default"
 
 // awaitReady waits until all nodes are ready and pods can be made.
-func (f *Fleet) awaitReady(ctx context.Context, s *Spec, keys pki) error {
+func (f *Fleet) awaitReady(ctx context.Context, s *Spec, keys pki.Keys) error {
 	client, err := f.admin(s, keys)
 	if err != nil {
 		return err

@@ -84,7 +84,7 @@ type Config struct {
 	Machines Machines
 	// Components are built when they are asked for; those of a confidential cluster
 	// have Pods.
-	Components func(ctx context.Context, confidential bool) (*Components, error)
+	Components func(ctx context.Context, x Extras) (*Components, error)
 	Registry   Registry
 	Resolvers  []netip.Addr // of this machine; nodes ask them
 	MTU        int          // of the way to the outside
@@ -108,6 +108,13 @@ func New(c Config) (*Fleet, error) {
 	return &Fleet{c}, nil
 }
 
+// Extras are what only clusters have that were made with it: RuntimeClasses
+// whose programs others need not build.
+type Extras struct {
+	Confidential bool `json:"confidential,omitempty"` // pods may be machines
+	GVisor       bool `json:"gvisor,omitempty"`       // pods may have gVisor's kernel
+}
+
 // A Spec is what a cluster is, as its folder keeps it.
 type Spec struct {
 	Name     string       `json:"name"`
@@ -118,8 +125,7 @@ type Spec struct {
 	Nodes    []Node       `json:"nodes"`
 	// Kubeconfigs are the files that have the cluster's context.
 	Kubeconfigs []string `json:"kubeconfigs,omitempty"`
-	// Confidential says that its pods may be machines.
-	Confidential bool `json:"confidential,omitempty"`
+	Extras
 	// Ready says that a create came to its end.
 	Ready bool `json:"ready"`
 }

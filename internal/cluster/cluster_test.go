@@ -14,6 +14,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"holdfast/internal/cluster/kubeapi"
+	"holdfast/internal/cluster/pki"
 )
 
 func check(t testing.TB, err error) {
@@ -37,11 +38,11 @@ func TestANetworkIsTakenThatNobodyKnows(t *testing.T) {
 	}
 }
 
-func newPair(t *testing.T, dir string) (pki, pair) {
+func newPair(t *testing.T, dir string) (pki.Keys, pki.Pair) {
 	t.Helper()
-	keys, err := openPKI(dir, time.Now())
+	keys, err := pki.Open(dir, time.Now())
 	check(t, err)
-	p, err := keys.cluster.issue(subject{name: "holdfast:admin", groups: []string{"holdfast:cluster-admins"}}, time.Now(), time.Hour)
+	p, err := keys.Cluster.Issue(pki.Subject{Name: "holdfast:admin", Groups: []string{"holdfast:cluster-admins"}}, time.Now(), time.Hour)
 	check(t, err)
 	return keys, p
 }
@@ -65,7 +66,7 @@ extensions:
 
 func TestAKubeconfigOfOthersIsKeptWhenOursComesAndGoes(t *testing.T) {
 	keys, p := newPair(t, t.TempDir())
-	own, err := kubeconfig(contextName("lab"), "https://10.89.0.2:6443", keys.cluster.pem, p)
+	own, err := kubeconfig(contextName("lab"), "https://10.89.0.2:6443", keys.Cluster.PEM, inline(p))
 	check(t, err)
 	path := filepath.Join(t.TempDir(), "kube", "config")
 	check(t, edit(path, func(old []byte) ([]byte, error) { return merge(old, own) })) // from nothing
@@ -116,20 +117,20 @@ func TestWhatIsNoKubeconfigIsLeftAsItIs(t *testing.T) {
 func TestKeysAreMadeOnceAndVouchForTheirOwn(t *testing.T) {
 	dir := t.TempDir()
 	first, p := newPair(t, dir)
-	second, err := openPKI(dir, time.Now())
+	second, err := pki.Open(dir, time.Now())
 	check(t, err)
-	if !first.cluster.cert.Equal(second.cluster.cert) || !first.accounts.Equal(second.accounts) {
+	if !first.Cluster.Cert.Equal(second.Cluster.Cert) || !first.Accounts.Equal(second.Accounts) {
 		t.Error("the second time gives other keys")
 	}
-	block, _ := pem.Decode(p.cert)
+	block, _ := pem.Decode(p.Cert)
 	cert, err := x509.ParseCertificate(block.Bytes)
 	check(t, err)
-	for ca, ok := range map[*authority]bool{first.cluster: true, first.etcd: false, first.frontProxy: false} {
+	for ca, ok := range map[*pki.Authority]bool{first.Cluster: true, first.Etcd: false, first.FrontProxy: false} {
 		roots := x509.NewCertPool()
-		roots.AddCert(ca.cert)
+		roots.AddCert(ca.Cert)
 		_, err := cert.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 		if (err == nil) != ok {
-			t.Errorf("%s: got %v, want it to vouch: %v", ca.cert.Subject.CommonName, err, ok)
+			t.Errorf("%s: got %v, want it to vouch: %v", ca.Cert.Subject.CommonName, err, ok)
 		}
 	}
 	keys, err := filepath.Glob(filepath.Join(dir, "*.key"))
@@ -139,10 +140,10 @@ func TestKeysAreMadeOnceAndVouchForTheirOwn(t *testing.T) {
 			t.Errorf("%s has mode %o", key, info.Mode().Perm())
 		}
 	}
-	doc, err := kubeconfig("a", "https://10.89.0.2:6443", first.cluster.pem, p)
+	doc, err := kubeconfig("a", "https://10.89.0.2:6443", first.Cluster.PEM, inline(p))
 	check(t, err)
 	c, err := kubeapi.ParseKubeconfig(doc)
-	if err != nil || c.URL != "https://10.89.0.2:6443" || string(c.CA) != string(first.cluster.pem) || string(c.Key) != string(p.key) {
+	if err != nil || c.URL != "https://10.89.0.2:6443" || string(c.CA) != string(first.Cluster.PEM) || string(c.Key) != string(p.Key) {
 		t.Errorf("got %+v, %v", c, err)
 	}
 }
@@ -154,4 +155,19 @@ func TestNamesThatCannotBeAreRefused(t *testing.T) {
 		}
 	}
 	check(t, CheckName("lab-2"))
+}
+
+func TestAClusterIsNotTakenForOneThatCanMore(t *testing.T) {
+	plain, all := Extras{}, Extras{Confidential: true, GVisor: true}
+	for _, c := range []struct {
+		is, wanted Extras
+		err        error
+	}{
+		{plain, plain, nil}, {all, plain, nil}, {all, all, nil},
+		{plain, Extras{Confidential: true}, ErrPlain}, {Extras{Confidential: true}, Extras{GVisor: true}, ErrNoGVisor},
+	} {
+		if err := c.is.cover(c.wanted); !errors.Is(err, c.err) {
+			t.Errorf("%+v for %+v: got %v, want %v", c.is, c.wanted, err, c.err)
+		}
+	}
 }

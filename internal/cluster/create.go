@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"holdfast/internal/cluster/pki"
 	"os"
 )
 
@@ -11,8 +12,7 @@ import (
 type Wish struct {
 	Name  string
 	Nodes int // 0: what it has, or one
-	// Confidential asks for nodes that run confidential pods.
-	Confidential bool
+	Extras
 	// Kubeconfig is the file that shall have its context; "" leaves all alone.
 	Kubeconfig string
 }
@@ -43,7 +43,7 @@ func (f *Fleet) Create(ctx context.Context, w Wish) (_ *Status, err error) {
 	}
 	s, err := f.load(w.Name)
 	if errors.Is(err, ErrNone) {
-		s, err = f.plan(ctx, w.Name, max(w.Nodes, 1), w.Confidential)
+		s, err = f.plan(ctx, w.Name, max(w.Nodes, 1), w.Extras)
 	}
 	if err != nil {
 		return nil, err
@@ -51,8 +51,8 @@ func (f *Fleet) Create(ctx context.Context, w Wish) (_ *Status, err error) {
 	if w.Nodes != 0 && w.Nodes != len(s.Nodes) {
 		return nil, &NodesError{s.Name, len(s.Nodes), w.Nodes}
 	}
-	if w.Confidential && !s.Confidential {
-		return nil, fmt.Errorf("cluster %s: %w", s.Name, ErrPlain)
+	if err := s.Extras.cover(w.Extras); err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", s.Name, err)
 	}
 	if err := f.bringUp(ctx, s); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", s.Name, err)
@@ -69,11 +69,11 @@ func (f *Fleet) bringUp(ctx context.Context, s *Spec) error {
 	if err != nil {
 		return err
 	}
-	keys, err := openPKI(f.pkiDir(s.Name), f.Now())
+	keys, err := pki.Open(f.pkiDir(s.Name), f.Now())
 	if err != nil {
 		return err
 	}
-	c, err := f.Components(ctx, s.Confidential)
+	c, err := f.Components(ctx, s.Extras)
 	if err != nil {
 		return err
 	}

@@ -13,20 +13,28 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/cluster/pki"
 	"holdfast/internal/input"
 )
 
 // contextName is what a cluster is called in a kubeconfig.
 func contextName(cluster string) string { return "holdfast-" + cluster }
 
+// A login is what a kubeconfig has of a user.
+type login map[string]string
+
+// inline is a login with all that it takes.
+func inline(p pki.Pair) login {
+	return login{"client-certificate-data": base64.StdEncoding.EncodeToString(p.Cert), "client-key-data": base64.StdEncoding.EncodeToString(p.Key)}
+}
+
 // kubeconfig is a whole one with one context.
-func kubeconfig(name, server string, ca []byte, p pair) ([]byte, error) {
+func kubeconfig(name, server string, authority []byte, who login) ([]byte, error) {
 	doc := map[string]any{
 		"apiVersion": "v1", "kind": "Config", "current-context": name, "preferences": map[string]any{},
 		"clusters": []any{map[string]any{"name": name, "cluster": map[string]any{
-			"server": server, "certificate-authority-data": base64.StdEncoding.EncodeToString(ca)}}},
-		"users": []any{map[string]any{"name": name, "user": map[string]any{
-			"client-certificate-data": base64.StdEncoding.EncodeToString(p.cert), "client-key-data": base64.StdEncoding.EncodeToString(p.key)}}},
+			"server": server, "certificate-authority-data": base64.StdEncoding.EncodeToString(authority)}}},
+		"users":    []any{map[string]any{"name": name, "user": who}},
 		"contexts": []any{map[string]any{"name": name, "context": map[string]any{"cluster": name, "user": name}}},
 	}
 	return marshal(doc)

@@ -2,13 +2,14 @@ package cluster
 
 import (
 	"encoding/base64"
+	"holdfast/internal/cluster/pki"
 	"time"
 )
 
 // metrics adds what metrics-server serves with, made anew by every create.
-func (f *facts) metrics(keys pki, now time.Time) error {
-	p, err := keys.cluster.issue(subject{name: "metrics-server", dns: []string{"metrics-server.kube-system.svc"}}, now, leafLife)
+func (f *facts) metrics(keys pki.Keys, now time.Time) error {
+	p, err := keys.Cluster.Issue(pki.Subject{Name: "metrics-server", DNS: []string{"metrics-server.kube-system.svc"}}, now, pki.LeafLife)
 	text := base64.StdEncoding.EncodeToString
-	f.CA, f.Cert, f.Key = text(keys.cluster.pem), text(p.cert), text(p.key)
+	f.CA, f.Cert, f.Key = text(keys.Cluster.PEM), text(p.Cert), text(p.Key)
 	return err
 }

@@ -61,13 +61,13 @@ func free(all, taken []netip.Prefix) (netip.Prefix, error) {
 
 // plan makes the description of a new cluster and keeps it, so that no other
 // cluster takes the same networks.
-func (f *Fleet) plan(ctx context.Context, name string, nodes int, confidential bool) (s *Spec, err error) {
+func (f *Fleet) plan(ctx context.Context, name string, nodes int, x Extras) (s *Spec, err error) {
 	err = f.alone(ctx, func() error {
 		s, err = f.draw(name, nodes)
 		if err != nil {
 			return err
 		}
-		s.Confidential = confidential
+		s.Extras = x
 		return f.save(s)
 	})
 	return s, err

@@ -7,8 +7,22 @@ import (
 	"holdfast/internal/api"
 )
 
-// ErrPlain says that a cluster's nodes cannot run confidential pods.
-var ErrPlain = errors.New("it was made without confidential pods: delete it first")
+// Errors of a cluster that was made without some of its Extras.
+var (
+	ErrPlain    = errors.New("it was made without confidential pods: delete it first")
+	ErrNoGVisor = errors.New("it was made without gVisor: delete it first")
+)
+
+// cover says whether there is all that is wanted.
+func (x Extras) cover(want Extras) error {
+	switch {
+	case want.Confidential && !x.Confidential:
+		return ErrPlain
+	case want.GVisor && !x.GVisor:
+		return ErrNoGVisor
+	}
+	return nil
+}
 
 // PodMachines are how nodes run confidential pods: each as a machine of its own.
 type PodMachines struct {

@@ -58,7 +58,23 @@ func (s *Spec) control(n Node) []api.Service {
 			"--bind-address=127.0.0.1", "--profiling=false", "--leader-elect=false"}},
 		{Name: "approver", After: []string{"apiserver"}, Argv: []string{"/usr/sbin/holdfast-node", api.ApproveWord,
 			etc + "/approver.conf", etc + "/approver.json"}},
+		{Name: "renewer", Argv: s.renewer()},
 	}
+}
+
+// Where the first node has what it renews: the authorities, and a folder of certificates
+// for each node.
+const (
+	authoritiesIn  = "/run/holdfast/authorities"
+	certificatesIn = "/run/holdfast/certificates"
+)
+
+func (s *Spec) renewer() []string {
+	argv := []string{"/usr/sbin/holdfast-node", api.RenewWord, authoritiesIn}
+	for _, n := range s.Nodes {
+		argv = append(argv, path.Join(certificatesIn, n.Name))
+	}
+	return argv
 }
 
 func (s *Spec) etcd(n Node) []string {

@@ -15,6 +15,7 @@ import (
 	"text/template"
 
 	"holdfast/internal/atomicfile"
+	"holdfast/internal/cluster/pki"
 	"holdfast/internal/input"
 )
 
@@ -29,6 +30,7 @@ type facts struct {
 	MTU            int
 	Restricted     bool
 	Confidential   *PodMachines
+	GVisor         bool
 	Pause, CoreDNS string
 	Metrics        string // image of metrics-server
 	CA, Cert, Key  string // in base64: whom the API server trusts to serve metrics, and what that has
@@ -36,7 +38,7 @@ type facts struct {
 
 func (f *Fleet) facts(s *Spec, n Node, c *Components) facts {
 	return facts{Node: n, Pods: s.Pods, Services: s.Services, DNS: s.dns(), MTU: s.Network.MTU,
-		Restricted: f.Restricted, Confidential: c.Pods, Pause: c.Pause, CoreDNS: c.CoreDNS, Metrics: c.Metrics}
+		Restricted: f.Restricted, Confidential: c.Pods, GVisor: s.GVisor, Pause: c.Pause, CoreDNS: c.CoreDNS, Metrics: c.Metrics}
 }
 
 // fill is the text called name with the facts in it.
@@ -54,7 +56,9 @@ func fill(name string, with facts) ([]byte, error) {
 // so is all that is not said to be public.
 type files map[string][]byte
 
-func (f files) put(name string, p pair) { f["pki/"+name+".crt"], f["pki/"+name+".key"] = p.cert, p.key }
+func (f files) put(name string, p pki.Pair) {
+	f["pki/"+name+".crt"], f["pki/"+name+".key"] = p.Cert, p.Key
+}
 
 // write makes dir hold these files. It is done before the node starts, so what
 // is there already is replaced file by file.
@@ -72,8 +76,8 @@ func (f files) write(dir string) error {
 }
 
 // nodeFiles are all that is in a node's /etc/kubernetes.
-func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki, c *Components) (files, error) {
-	out := files{"pki/ca.crt": keys.cluster.pem}
+func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki.Keys, c *Components) (files, error) {
+	out := files{"pki/ca.crt": keys.Cluster.PEM}
 	with := f.facts(s, n, c)
 	for name, text := range map[string]string{
 		"kubelet.yaml": "settings/kubelet.yaml", "proxy.yaml": "settings/proxy.yaml", "containerd.toml": "settings/containerd.toml",
@@ -90,29 +94,38 @@ func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki, c *Components) (files, erro
 	for _, name := range append(s.registryNames(), f.Registry.Names...) {
 		out["registries/"+name+"/hosts.toml"] = f.hosts()
 	}
-	users := map[string]subject{
-		"kubelet.conf": {name: "system:node:" + n.Name, groups: []string{"system:nodes"}},
-		"proxy.conf":   {name: "system:kube-proxy"},
-		"agent.conf":   {name: "holdfast:agent:" + n.Name, groups: []string{"holdfast:agents"}},
-	}
 	if n.Index == 1 {
 		if err := f.controlFiles(out, s, keys); err != nil {
 			return nil, err
 		}
-		users["controller-manager.conf"] = subject{name: "system:kube-controller-manager"}
-		users["scheduler.conf"] = subject{name: "system:kube-scheduler"}
-		users["approver.conf"] = subject{name: "holdfast:approver"}
 	}
-	for name, user := range users {
-		p, err := keys.cluster.issue(user, f.Now(), leafLife)
+	for name, user := range users(n) {
+		p, err := keys.Cluster.Issue(user, f.Now(), pki.LeafLife)
 		if err != nil {
 			return nil, err
 		}
-		if out[name], err = kubeconfig(s.Name, s.Server(), keys.cluster.pem, p); err != nil {
+		out.put(name, p)
+		who := login{"client-certificate": pkiIn + name + ".crt", "client-key": pkiIn + name + ".key"}
+		if out[name+".conf"], err = kubeconfig(s.Name, s.Server(), keys.Cluster.PEM, who); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// users are those that a node's components speak to the API as.
+func users(n Node) map[string]pki.Subject {
+	all := map[string]pki.Subject{
+		"kubelet": {Name: "system:node:" + n.Name, Groups: []string{"system:nodes"}}, // until it has one of its own
+		"proxy":   {Name: "system:kube-proxy"},
+		"agent":   {Name: "holdfast:agent:" + n.Name, Groups: []string{"holdfast:agents"}},
+	}
+	if n.Index == 1 {
+		all["controller-manager"] = pki.Subject{Name: "system:kube-controller-manager"}
+		all["scheduler"] = pki.Subject{Name: "system:kube-scheduler"}
+		all["approver"] = pki.Subject{Name: "holdfast:approver"}
+	}
+	return all
 }
 
 // hosts tells containerd where the registry is (containerd's hosts.md): on the
@@ -123,7 +136,7 @@ func (f *Fleet) hosts() []byte {
 }
 
 // controlFiles are those of the control plane.
-func (f *Fleet) controlFiles(out files, s *Spec, keys pki) error {
+func (f *Fleet) controlFiles(out files, s *Spec, keys pki.Keys) error {
 	for name, text := range map[string]string{"admission.yaml": "settings/admission.yaml", "audit.yaml": "settings/audit.yaml"} {
 		raw, err := texts.ReadFile(text)
 		if err != nil {
@@ -138,24 +151,24 @@ func (f *Fleet) controlFiles(out files, s *Spec, keys pki) error {
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	address := s.Control().Address
 	type leaf struct {
-		of *authority
-		subject
+		of *pki.Authority
+		pki.Subject
 	}
 	for name, l := range map[string]leaf{
-		"apiserver": {keys.cluster, subject{name: "kube-apiserver", ips: []netip.Addr{address, loopback, nth(s.Services, 1)}, dns: []string{
+		"apiserver": {keys.Cluster, pki.Subject{Name: "kube-apiserver", IPs: []netip.Addr{address, loopback, nth(s.Services, 1)}, DNS: []string{
 			"localhost", s.Control().Name, "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"}}},
-		"apiserver-kubelet": {keys.cluster, subject{name: "holdfast:apiserver"}},
-		"front-proxy":       {keys.frontProxy, subject{name: "front-proxy-client"}},
-		"etcd":              {keys.etcd, subject{name: s.Control().Name, dns: []string{"localhost"}, ips: []netip.Addr{loopback, address}}},
-		"apiserver-etcd":    {keys.etcd, subject{name: "kube-apiserver"}},
+		"apiserver-kubelet": {keys.Cluster, pki.Subject{Name: "holdfast:apiserver"}},
+		"front-proxy":       {keys.FrontProxy, pki.Subject{Name: "front-proxy-client"}},
+		"etcd":              {keys.Etcd, pki.Subject{Name: s.Control().Name, DNS: []string{"localhost"}, IPs: []netip.Addr{loopback, address}}},
+		"apiserver-etcd":    {keys.Etcd, pki.Subject{Name: "kube-apiserver"}},
 	} {
-		p, err := l.of.issue(l.subject, f.Now(), leafLife)
+		p, err := l.of.Issue(l.Subject, f.Now(), pki.LeafLife)
 		if err != nil {
 			return err
 		}
 		out.put(name, p)
 	}
-	out["pki/etcd-ca.crt"], out["pki/front-proxy-ca.crt"] = keys.etcd.pem, keys.frontProxy.pem
+	out["pki/etcd-ca.crt"], out["pki/front-proxy-ca.crt"] = keys.Etcd.PEM, keys.FrontProxy.PEM
 	for name, file := range map[string]string{"pki/ca.key": "ca.key", "pki/accounts.key": "accounts.key"} {
 		if out[name], err = input.ReadFile(filepath.Join(f.pkiDir(s.Name), file), input.Key); err != nil {
 			return err

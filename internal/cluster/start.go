@@ -5,15 +5,17 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 
 	"holdfast/internal/api"
+	"holdfast/internal/cluster/pki"
 	"holdfast/internal/progress"
 )
 
 // startAll starts the nodes that are down, with programs of this build: those
 // that run keep theirs.
-func (f *Fleet) startAll(ctx context.Context, s *Spec, down []int, keys pki, c *Components) error {
+func (f *Fleet) startAll(ctx context.Context, s *Spec, down []int, keys pki.Keys, c *Components) error {
 	if len(down) == len(s.Nodes) {
 		if err := f.keepPrograms(s.Name, c); err != nil {
 			return fmt.Errorf("keep programs: %w", err)
@@ -34,7 +36,7 @@ func (f *Fleet) startAll(ctx context.Context, s *Spec, down []int, keys pki, c *
 }
 
 // start starts one node. Who it is is kept before anything is made for it.
-func (f *Fleet) start(s *Spec, i int, keys pki, c *Components) error {
+func (f *Fleet) start(s *Spec, i int, keys pki.Keys, c *Components) error {
 	n := s.Nodes[i]
 	if err := f.Machines.Stop(s.Network, n.Name, n.Machine, 0); err != nil { // what a killed one left
 		return err
@@ -91,6 +93,11 @@ func (f *Fleet) machine(s *Spec, n Node, c *Components) (m api.ContainerMachine,
 		m.Binds = append(m.Binds, api.Bind{Source: filepath.Dir(f.Registry.Socket), Target: "/run/host-registry"})
 		m.Relays = []api.Relay{{Port: f.Registry.Port, Socket: "/run/host-registry/" + filepath.Base(f.Registry.Socket)}}
 	}
+	if n.Index == 1 {
+		if err := f.renewable(s, &m); err != nil {
+			return m, err
+		}
+	}
 	for _, other := range s.Nodes {
 		m.Hosts = append(m.Hosts, api.Host{Name: other.Name, Address: other.Address})
 		if other.Index != n.Index {
@@ -98,4 +105,18 @@ func (f *Fleet) machine(s *Spec, n Node, c *Components) (m api.ContainerMachine,
 		}
 	}
 	return m, nil
+}
+
+// renewable gives the first node what it renews: the certificates of all nodes, and the
+// keys that sign them.
+func (f *Fleet) renewable(s *Spec, m *api.ContainerMachine) error {
+	m.Binds = append(m.Binds, api.Bind{Source: f.pkiDir(s.Name), Target: authoritiesIn})
+	for _, n := range s.Nodes {
+		dir := filepath.Join(f.nodeDir(s.Name, n.Name), "etc", "pki")
+		if err := os.MkdirAll(dir, 0o700); err != nil { // a node that has not started yet
+			return err
+		}
+		m.Binds = append(m.Binds, api.Bind{Source: dir, Target: path.Join(certificatesIn, n.Name), Writable: true})
+	}
+	return nil
 }

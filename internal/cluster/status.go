@@ -10,6 +10,7 @@ import (
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/cluster/kubeapi"
+	"holdfast/internal/cluster/pki"
 	"holdfast/internal/input"
 )
 
@@ -19,7 +20,7 @@ type Status struct {
 	Created time.Time    `json:"created"`
 	Ready   bool         `json:"ready"` // the API answers and all nodes are ready
 	Server  string       `json:"server"`
-	Host    string       `json:"host"` // this machine's address, as nodes and pods have it
+	Host    string       `json:"host"`              // this machine's address, as nodes and pods have it
 	Version string       `json:"version,omitempty"` // of Kubernetes, as the API says
 	Context string       `json:"context"`
 	Reason  string       `json:"reason,omitempty"` // why it is not ready
@@ -151,19 +152,19 @@ func (f *Fleet) Kubeconfig(name string) ([]byte, error) {
 
 // admin is a client with the administrator's certificate, which is made and
 // kept with the cluster's kubeconfig.
-func (f *Fleet) admin(s *Spec, keys pki) (*kubeapi.Client, error) {
-	p, err := keys.cluster.issue(subject{name: "holdfast:admin", groups: []string{"holdfast:cluster-admins"}}, f.Now(), leafLife)
+func (f *Fleet) admin(s *Spec, keys pki.Keys) (*kubeapi.Client, error) {
+	p, err := keys.Cluster.Issue(pki.Subject{Name: "holdfast:admin", Groups: []string{"holdfast:cluster-admins"}}, f.Now(), pki.LeafLife)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := kubeconfig(contextName(s.Name), s.Server(), keys.cluster.pem, p)
+	doc, err := kubeconfig(contextName(s.Name), s.Server(), keys.Cluster.PEM, inline(p))
 	if err != nil {
 		return nil, err
 	}
 	if err := atomicfile.WriteFile(f.kubeconfig(s.Name), doc, 0o600); err != nil {
 		return nil, err
 	}
-	return kubeapi.New(kubeapi.Config{URL: s.Server(), CA: keys.cluster.pem, Cert: p.cert, Key: p.key})
+	return kubeapi.New(kubeapi.Config{URL: s.Server(), CA: keys.Cluster.PEM, Cert: p.Cert, Key: p.Key})
 }
 
 // reader is a client by the kubeconfig that is kept.

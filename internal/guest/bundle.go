@@ -68,10 +68,10 @@ func (g *guest) writeBundle(b *bundle, secrets map[string][]byte) error {
 	if s.binds, err = g.share(t, s.binds); err != nil {
 		return err
 	}
-	config, err := s.build()
-	if err == nil && g.compare != nil {
-		err = g.compare(s)
+	if s.binds, err = g.lastWords(b, s.binds); err != nil {
+		return err
 	}
+	config, err := s.build()
 	if err != nil {
 		return err
 	}

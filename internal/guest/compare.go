@@ -21,7 +21,6 @@ var (
 // and the image say. Nothing of it is used, so that a lie gains nothing; but a host that is
 // honestly wrong is told where.
 func compare(s spec, c api.Container, p api.CreateParams) error {
-	s.unsealed = nil
 	if want := s.args(); len(p.Args) > 0 && !slices.Equal(p.Args, want) {
 		return fmt.Errorf("arguments are %.200q, the measured configuration has %.200q", p.Args, want)
 	}
@@ -44,6 +43,9 @@ func compare(s spec, c api.Container, p api.CreateParams) error {
 }
 
 func hasPlace(c api.Container, at string) bool {
+	if at == c.Message {
+		return true
+	}
 	for _, place := range addedMounts {
 		if at == place || strings.HasPrefix(at, place+"/") {
 			return true
@@ -57,7 +59,7 @@ func hasPlace(c api.Container, at string) bool {
 func agree(c api.Container, p api.CreateParams) error {
 	_, digest, _ := strings.Cut(c.Image, "@")
 	switch {
-	case p.Terminal:
+	case p.Terminal && !c.Process.Terminal:
 		return fmt.Errorf("container %s: a terminal is not in the measured configuration", c.Name)
 	case p.Image != "" && p.Image != digest:
 		return fmt.Errorf("container %s: image is %.80s, the measured configuration has %s", c.Name, p.Image, digest)

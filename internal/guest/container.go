@@ -29,7 +29,7 @@ func (p *pod) create(ctx context.Context, q api.CreateParams) (*api.CreateDetail
 		return nil, fmt.Errorf("container %s: %w", c.Name, err)
 	}
 	c.state = created
-	return &api.CreateDetail{First: api.FirstStream(c.index)}, nil
+	return &api.CreateDetail{First: api.FirstStream(c.index), Message: c.Message}, nil
 }
 
 func (p *pod) dir(name string) string { return filepath.Join(p.Dir, "containers", name) }
@@ -67,7 +67,7 @@ func (p *pod) fill(ctx context.Context, c *container, q api.CreateParams) error 
 	config := p.Config
 	config.Dir = p.dir(c.Name)
 	config.Guest.Image, config.Guest.Process, config.Guest.Secrets, config.Guest.Tmpfs = c.Image, c.Process, c.Secrets, c.Tmpfs
-	config.Guest.Pod = nil
+	config.Guest.Pod, config.Guest.Process.Terminal = nil, false
 	var err error
 	if config.Broker, err = p.broker(); err != nil {
 		return err
@@ -78,7 +78,9 @@ func (p *pod) fill(ctx context.Context, c *container, q api.CreateParams) error 
 	if c.guest, err = newGuest(config); err != nil {
 		return err
 	}
+	c.guest.Guest.Process.Terminal = c.Process.Terminal // which only containers of pods have
 	c.guest.id, c.guest.limit, c.guest.drop, c.guest.nonRoot = c.Name, c.Memory, c.Drop, c.NonRoot
+	c.guest.message = c.Message
 	c.guest.compare = func(s spec) error { return compare(s, c.Container, q) }
 	for _, v := range c.Volumes {
 		c.guest.shared = append(c.guest.shared, shared{p.volume(v.Name), v})
@@ -140,24 +142,29 @@ func (p *pod) start(name string) error {
 	return nil
 }
 
-func (p *pod) launch(c *container) (*workload, error) {
-	streams, err := p.Open(c.index, c.Streams)
-	if err != nil {
+func (p *pod) launch(c *container) (w *workload, err error) {
+	if c.guest.Stdio, c.end, err = p.Open(api.FirstStream(c.index), c.Streams); err != nil {
 		return nil, err
 	}
-	defer func() {
-		for _, f := range streams {
-			_ = f.Close()
-		}
-	}()
-	c.guest.Stdio = streams
+	if c.Process.Terminal {
+		w, c.terminal, err = c.guest.onTerminal(c.bundle, "runc", c.guest.Stdio, "run", "--detach", "--bundle", c.bundle.dir)
+		return w, err
+	}
+	defer closeFiles(c.guest.Stdio)
 	return c.guest.start(c.bundle)
+}
+
+func closeFiles(all [3]*os.File) {
+	for _, f := range all {
+		_ = f.Close()
+	}
 }
 
 // follow waits for a container's end and tells it.
 func (p *pod) follow(c *container) {
 	status := <-c.running.end
 	exit := exitDetail(status, oomKilled(filepath.Join(c.running.dir, "memory.events")))
+	message := c.bundle.message()
 	p.mu.Lock()
 	c.state = ended
 	if c.Init && exit.Code == 0 {
@@ -165,16 +172,23 @@ func (p *pod) follow(c *container) {
 	}
 	p.mu.Unlock()
 	close(c.over)
-	p.Tell(api.EventContainerExited, api.ContainerExit{Container: c.Name, ExitDetail: exit})
+	p.Tell(api.EventContainerExited, api.ContainerExit{ContainerParams: api.ContainerParams{Container: c.Name}, ExitDetail: exit, Message: message})
 }
 
-// kill sends a signal to the first process of a container.
+// kill sends a signal to the first process of a container, or of a command.
 func (p *pod) kill(q api.KillParams) error {
 	if q.Signal < 1 || q.Signal > 64 {
 		return fmt.Errorf("signal %d: want 1 to 64", q.Signal)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if q.Exec != 0 {
+		e, err := p.command(q.ContainerParams, running)
+		if err != nil {
+			return err
+		}
+		return unix.Kill(e.running.pid, unix.Signal(q.Signal))
+	}
 	c := p.containers[q.Container]
 	if c == nil || c.state != running {
 		return fmt.Errorf("container %.80q: does not run", q.Container)
@@ -197,6 +211,12 @@ func (p *pod) remove(name string) error {
 		if err := c.guest.forget(c.bundle); err != nil {
 			return fmt.Errorf("container %s: %w", name, err)
 		}
+	}
+	if c.terminal != nil {
+		c.terminal.close()
+	}
+	if c.end != nil {
+		c.end()
 	}
 	delete(p.containers, name)
 	return os.RemoveAll(p.dir(name))
@@ -230,9 +250,11 @@ func (p *pod) stats(name string) (*api.StatsDetail, error) {
 	}
 	dir := filepath.Join(cgroupRoot, fence, c.Name)
 	return &api.StatsDetail{
-		MemoryBytes: figure(filepath.Join(dir, "memory.current"), ""),
-		CPUMicros:   figure(filepath.Join(dir, "cpu.stat"), "usage_usec"),
-		Processes:   figure(filepath.Join(dir, "pids.current"), ""),
+		MemoryBytes:   figure(filepath.Join(dir, "memory.current"), ""),
+		InactiveBytes: figure(filepath.Join(dir, "memory.stat"), "inactive_file"),
+		MemoryLimit:   figure(filepath.Join(dir, "memory.max"), ""),
+		CPUMicros:     figure(filepath.Join(dir, "cpu.stat"), "usage_usec"),
+		Processes:     figure(filepath.Join(dir, "pids.current"), ""),
 	}, nil
 }
 

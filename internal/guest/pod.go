@@ -25,9 +25,9 @@ type PodConfig struct {
 	// gets its own, closed before it runs. Nil: there is no broker.
 	NewBroker func() (Broker, error)
 	Calls     <-chan api.PodCall
-	// Open gives the standard streams of the i-th container, with those connected
-	// to the host that are named.
-	Open func(i int, streams []string) ([3]*os.File, error)
+	// Open gives standard streams, of which first is the input, with those connected to
+	// the host that are named. End is called before the same are opened again.
+	Open func(first byte, streams []string) (files [3]*os.File, end func(), err error)
 	Tell func(event string, detail any)
 }
 
@@ -39,6 +39,8 @@ type pod struct {
 	mu         sync.Mutex
 	containers map[string]*container // those that are there; guarded by mu, as are all below
 	finished   map[string]bool       // initial containers that ended well
+	commands   map[uint64]*command   // of all containers, by the names that they were given
+	last       uint64                // of those names
 	first      Broker                // proved the machine when the pod began
 	ending     bool
 }
@@ -52,7 +54,10 @@ type container struct {
 	guest   *guest
 	bundle  *bundle
 	running *workload
+	end     func()        // of its streams
 	over    chan struct{} // closed when it ended
+
+	terminal *terminal // nil: it has none
 }
 
 type state string
@@ -70,7 +75,7 @@ const (
 // container runs any more. When the pod cannot be, the error wraps a *Refusal.
 func RunPod(ctx context.Context, c PodConfig) (api.ExitDetail, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &pod{PodConfig: c, containers: map[string]*container{}, finished: map[string]bool{}}
+	p := &pod{PodConfig: c, containers: map[string]*container{}, commands: map[uint64]*command{}, finished: map[string]bool{}}
 	p.Dir = cmp.Or(p.Dir, "/run/holdfast")
 	defer p.work.Wait()
 	defer cancel()
@@ -106,28 +111,26 @@ func (p *pod) begin(ctx context.Context) error {
 	if err := below.mountMemory(); err != nil {
 		return &Refusal{"pull", err}
 	}
-	for _, v := range p.Guest.Pod.Volumes {
-		if err := makeVolume(p.volume(v.Name), v); err != nil {
-			return &Refusal{"run", err}
-		}
-	}
 	if err := below.fenceIn(); err != nil {
 		return &Refusal{"run", err}
 	}
-	if p.NewBroker == nil {
-		return nil
+	if p.NewBroker != nil {
+		broker, err := p.NewBroker()
+		if err != nil {
+			return &Refusal{"config", err}
+		}
+		below.Broker = broker
+		if err := below.attest(ctx); err != nil {
+			broker.Close()
+			return err
+		}
+		p.first = proved{broker}
 	}
-	broker, err := p.NewBroker()
-	if err != nil {
-		return &Refusal{"config", err}
+	err := p.makeVolumes(func(text string) ([]byte, error) { return below.unseal(ctx, text) })
+	if err != nil && p.first != nil {
+		p.first.Close()
 	}
-	below.Broker = broker
-	if err := below.attest(ctx); err != nil {
-		broker.Close()
-		return err
-	}
-	p.first = proved{broker}
-	return nil
+	return err
 }
 
 // A proved broker need not be proved to again.
@@ -145,15 +148,25 @@ func (p *pod) do(ctx context.Context, call api.PodCall) (detail any, err error) 
 		if err = strictly(call.Params, &q); err == nil {
 			detail, err = p.create(ctx, q)
 		}
+	case api.CallExec:
+		var q api.ExecParams
+		if err = strictly(call.Params, &q); err == nil {
+			detail, err = p.prepare(q)
+		}
 	case api.CallKill:
 		var q api.KillParams
 		if err = strictly(call.Params, &q); err == nil {
 			err = p.kill(q)
 		}
+	case api.CallResize:
+		var q api.ResizeParams
+		if err = strictly(call.Params, &q); err == nil {
+			err = p.resize(q)
+		}
 	case api.CallStart, api.CallDelete, api.CallStats:
 		var q api.ContainerParams
 		if err = strictly(call.Params, &q); err == nil {
-			detail, err = p.with(call.Name, q.Container)
+			detail, err = p.with(call.Name, q)
 		}
 	default:
 		err = errors.New("unknown call")
@@ -161,15 +174,20 @@ func (p *pod) do(ctx context.Context, call api.PodCall) (detail any, err error) 
 	return detail, err
 }
 
-func (p *pod) with(call, name string) (any, error) {
-	switch call {
-	case api.CallStart:
-		return nil, p.start(name)
-	case api.CallDelete:
-		return nil, p.remove(name)
-	default:
-		return p.stats(name)
+func (p *pod) with(call string, q api.ContainerParams) (any, error) {
+	switch {
+	case call == api.CallStats && q.Exec == 0:
+		return p.stats(q.Container)
+	case call == api.CallStart && q.Exec == 0:
+		return nil, p.start(q.Container)
+	case call == api.CallDelete && q.Exec == 0:
+		return nil, p.remove(q.Container)
+	case call == api.CallStart:
+		return nil, p.startCommand(q)
+	case call == api.CallDelete:
+		return nil, p.removeCommand(q)
 	}
+	return nil, errors.New("a command has none of its own")
 }
 
 func strictly(b []byte, v any) error {

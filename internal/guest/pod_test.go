@@ -20,12 +20,16 @@ const (
 func newPod(t *testing.T) *pod {
 	t.Helper()
 	c := api.GuestConfig{Registry: api.Endpoint{URL: "https://r:5000"}, Pod: &api.Pod{Containers: []api.Container{
-		{Name: "first", Image: oneImage, Init: true}, {Name: "app", Image: oneImage},
+		{Name: "first", Image: oneImage, Init: true, Exec: []api.Command{
+			{Args: []string{"redis-cli", "ping"}, Streams: []string{api.StreamLogs}},
+			{Args: []string{"tar", "cf", "-", "/data/[a-z]+"}, Pattern: true},
+			{Args: []string{"sh"}, Streams: []string{api.StreamInput}, Terminal: true},
+		}}, {Name: "app", Image: oneImage},
 	}}}
 	if err := c.Check(); err != nil {
 		t.Fatal(err)
 	}
-	return &pod{PodConfig: PodConfig{Config: Config{Guest: c, Dir: t.TempDir()}}, containers: map[string]*container{}, finished: map[string]bool{}}
+	return &pod{PodConfig: PodConfig{Config: Config{Guest: c, Dir: t.TempDir()}}, containers: map[string]*container{}, commands: map[uint64]*command{}, finished: map[string]bool{}}
 }
 
 // What a host may not do with a pod's containers, each with the words that it
@@ -47,7 +51,23 @@ func TestAHostOnlyNamesContainers(t *testing.T) {
 		{"kill", `{"container": "app", "signal": 9}`, "does not run"},
 		{"kill", `{"container": "first", "signal": 0}`, "signal 0: want 1 to 64"},
 		{"stats", `{"container": "app"}`, "is not there"},
-		{"exec", `{"container": "app"}`, "unknown call"},
+		{"exec", `{"container": "app", "args": ["redis-cli", "ping"]}`, "container app: command [\"redis-cli\" \"ping\"] is not in the measured configuration"},
+		{"exec", `{"container": "other", "args": ["sh"]}`, "none of that name"},
+		{"exec", `{"container": "first"}`, "command [] is not in the measured configuration"},
+		{"exec", `{"container": "first", "args": ["redis-cli", "ping", "x"]}`, "is not in the measured configuration"},
+		{"exec", `{"container": "first", "args": ["redis-cli"]}`, "is not in the measured configuration"},
+		{"exec", `{"container": "first", "args": ["tar", "cf", "-", "/data/../etc"]}`, "is not in the measured configuration"},
+		{"exec", `{"container": "first", "args": ["tar", "cf", "-", "x\n/data/a"]}`, "is not in the measured configuration"},
+		{"exec", `{"container": "first", "args": ["tar", "cf", "-", "/data/a\n"]}`, "is not in the measured configuration"},
+		{"exec", `{"container": "first", "args": ["redis-cli", "ping"], "terminal": true}`, "a terminal for command"},
+		{"exec", `{"container": "first", "args": ["redis-cli", "ping"], "stdin": true}`, "input for command"},
+		{"exec", `{"container": "first", "args": ["sh"], "env": ["LD_PRELOAD=x"]}`, `unknown field "env"`},
+		{"start", `{"container": "first", "exec": 7}`, "it has no command 7"},
+		{"delete", `{"container": "first", "exec": 7}`, "it has no command 7"},
+		{"kill", `{"container": "first", "exec": 7, "signal": 9}`, "it has no command 7"},
+		{"stats", `{"container": "first", "exec": 7}`, "none of its own"},
+		{"resize", `{"container": "first", "width": 80, "height": 24}`, "there is no terminal"},
+		{"mount", `{"container": "first"}`, "unknown call"},
 	} {
 		_, err := p.do(t.Context(), api.PodCall{Name: c.call, Params: json.RawMessage(c.params)})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -63,7 +83,7 @@ func TestAHostOnlyNamesContainers(t *testing.T) {
 func TestWhatAHostBelievesIsHeldAgainstTheConfiguration(t *testing.T) {
 	c := api.Container{Name: "app", Process: api.Process{Args: []string{"serve"}, Env: []string{"A=1", "S=sealed.x.y.z"}},
 		Volumes: []api.VolumeMount{{Name: "v", Path: "/data"}}, Tmpfs: []api.Tmpfs{{Path: "/tmp"}}}
-	s := spec{image: v1.ImageConfig{Entrypoint: []string{"/app"}, Env: []string{"PATH=/bin", "I=2"}}, process: c.Process, hostname: "h", unsealed: map[string]string{"S": "secret"}}
+	s := spec{image: v1.ImageConfig{Entrypoint: []string{"/app"}, Env: []string{"PATH=/bin", "I=2"}}, process: c.Process}
 	honest := api.CreateParams{
 		Args: []string{"/app", "serve"}, Workdir: "/",
 		Env:    []string{"PATH=/bin", "I=2", "A=1", "S=sealed.x.y.z", "HOSTNAME=node-says", "KUBERNETES_SERVICE_HOST=10.0.0.1", "KUBERNETES_PORT_443_TCP=tcp://10.0.0.1:443"},

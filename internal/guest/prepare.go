@@ -27,6 +27,7 @@ type guest struct {
 	limit   int64    // of memory; 0: what the machine has
 	drop    []string // capabilities
 	nonRoot bool
+	message string           // path of the file that its host gets
 	compare func(spec) error // what the host says of it; nil: nothing is said
 }
 
@@ -75,6 +76,11 @@ func (g *guest) fill(ctx context.Context) (*bundle, error) {
 	err := together(ctx, g.tryRuntime, func(ctx context.Context) error {
 		if err := together(ctx, g.pullManifest, g.attest); err != nil {
 			return err
+		}
+		if g.compare != nil { // before a layer is pulled for nothing
+			if err := g.compare(spec{image: g.image.config.Config, process: g.Guest.Process}); err != nil {
+				return &Refusal{"run", err}
+			}
 		}
 		return together(ctx,
 			func(ctx context.Context) error { return refuse("pull", g.unpack(ctx, b)) },

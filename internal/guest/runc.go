@@ -77,10 +77,16 @@ func (g *guest) fenceIn() error {
 // start lets runc start the container and leave: its first process becomes a
 // child of process 1, which so learns how exactly it ended.
 func (g *guest) start(b *bundle) (*workload, error) {
-	log, pidFile := b.path("runc.log"), b.path("pid")
-	argv := []string{g.Runtime, "--root", b.path("runc"), "--log", log, "--log-format", "json",
-		"run", "--detach", "--bundle", b.dir, "--pid-file", pidFile, g.id}
-	_, end, err := g.Processes.Start(argv, &os.ProcAttr{Dir: "/", Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Files: g.Stdio[:]})
+	return g.runc(b, "runc", g.Stdio, "run", "--detach", "--bundle", b.dir)
+}
+
+// runc lets it start a process whose id it leaves in a file, and go. Log and file have
+// the name that is given.
+func (g *guest) runc(b *bundle, name string, files [3]*os.File, words ...string) (*workload, error) {
+	log, pidFile := b.path(name+".log"), b.path(name+".pid")
+	argv := []string{g.Runtime, "--root", b.path("runc"), "--log", log, "--log-format", "json"}
+	argv = append(append(argv, words...), "--pid-file", pidFile, g.id)
+	_, end, err := g.Processes.Start(argv, &os.ProcAttr{Dir: "/", Env: []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}, Files: files[:]})
 	if err != nil {
 		return nil, err
 	}

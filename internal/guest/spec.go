@@ -50,6 +50,7 @@ func (s spec) build() (*specs.Spec, error) {
 			Args:            args,
 			Env:             s.env(),
 			Cwd:             s.cwd(),
+			Terminal:        s.process.Terminal,
 			Capabilities:    s.capabilities(),
 			NoNewPrivileges: true,
 			Rlimits:         []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Hard: 1 << 20, Soft: 1 << 20}},
@@ -99,6 +100,9 @@ func (s spec) env() []string {
 		}
 		index[name] = len(env)
 		env = append(env, v)
+	}
+	if s.process.Terminal {
+		env = withTerm(env)
 	}
 	return env
 }

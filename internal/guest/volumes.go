@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -19,7 +20,28 @@ type shared struct {
 	api.VolumeMount
 }
 
-// makeVolume mounts memory at dir and puts the measured files into it.
+// makeVolumes makes those of the pod; open opens what is sealed in them.
+func (p *pod) makeVolumes(open func(text string) ([]byte, error)) error {
+	for _, v := range p.Guest.Pod.Volumes {
+		v.Files = slices.Clone(v.Files) // the configuration stays as it was measured
+		for i, f := range v.Files {
+			if f.Sealed == "" {
+				continue
+			}
+			content, err := open(f.Sealed)
+			if err != nil {
+				return &Refusal{"secrets", fmt.Errorf("volume %s: %s: %w", v.Name, f.Name, err)}
+			}
+			v.Files[i].Content = content
+		}
+		if err := makeVolume(p.volume(v.Name), v); err != nil {
+			return &Refusal{"run", err}
+		}
+	}
+	return nil
+}
+
+// makeVolume mounts memory at dir and puts the files into it.
 func makeVolume(dir string, v api.Volume) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

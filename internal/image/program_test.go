@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"holdfast/internal/gocmd"
+	"holdfast/internal/image/recipe"
 )
 
 // goProxy serves one module from files: https://go.dev/ref/mod#goproxy-protocol
@@ -120,5 +121,23 @@ func TestModuleInAFolderIsBuiltAsItself(t *testing.T) {
 	check(t, err)
 	if want := filepath.Join(root, "below", "main.go"); !slices.Contains(in.sources, want) {
 		t.Errorf("got sources %v, want %s", in.sources, want)
+	}
+}
+
+func TestAProgramHasTheModeThatItsRecipeSays(t *testing.T) {
+	for said, want := range map[recipe.Mode]uint32{0: 0o755, 0o4755: 0o4755} {
+		o := helloOptions(t)
+		o.Recipe.Programs[0].Mode = said
+		var err error
+		o.Lock.Recipe, err = o.Recipe.Digest()
+		check(t, err)
+		b, err := newBuild(t.Context(), o)
+		check(t, err)
+		defer b.close()
+		tr, err := b.tree(t.Context())
+		check(t, err)
+		if got := tr.Lookup("usr/bin/compiled").Mode; got != want {
+			t.Errorf("mode %o: got %o, want %o", said, got, want)
+		}
 	}
 }

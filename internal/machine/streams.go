@@ -8,20 +8,21 @@ import (
 	"holdfast/internal/api"
 )
 
-// Streams are the standard streams of a pod's containers, which share one port.
-// A caller that is slow to write keeps all containers of the pod waiting.
+// Streams are the standard streams of a pod's containers, and of commands in them, which
+// share one port. A caller that is slow to write keeps all of the pod waiting.
 type Streams struct {
 	s *Stdio
 
 	mu    sync.Mutex
-	sinks map[byte]io.WriteCloser // by stream; guarded by mu
+	sinks map[byte][]io.WriteCloser // by stream, in the order of their turns; guarded by mu
 	ended bool
 }
 
 // Streams takes charge of s, which nobody may Copy then. Run has to be called.
-func (s *Stdio) Streams() *Streams { return &Streams{s: s, sinks: map[byte]io.WriteCloser{}} }
+func (s *Stdio) Streams() *Streams { return &Streams{s: s, sinks: map[byte][]io.WriteCloser{}} }
 
-// Attach gives a stream's output to w until the stream ends, and closes w then.
+// Attach gives a stream's output to w until the stream ends, and closes w then. A stream
+// that has a writer ends for that first: the machine gives it to another only when it has ended.
 // What no writer is attached for is dropped.
 func (p *Streams) Attach(stream byte, w io.WriteCloser) {
 	p.mu.Lock()
@@ -30,10 +31,17 @@ func (p *Streams) Attach(stream byte, w io.WriteCloser) {
 		_ = w.Close()
 		return
 	}
-	if old := p.sinks[stream]; old != nil {
-		_ = old.Close()
+	p.sinks[stream] = append(p.sinks[stream], w)
+}
+
+// Detach takes back what was attached last to a stream that nothing began to write.
+func (p *Streams) Detach(stream byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.sinks[stream]); n > 0 {
+		_ = p.sinks[stream][n-1].Close()
+		p.sinks[stream] = p.sinks[stream][:n-1]
 	}
-	p.sinks[stream] = w
 }
 
 // Run carries output until the machine ends or breaks the framing.
@@ -54,11 +62,10 @@ func (p *Streams) Run() error {
 		if w == nil {
 			continue
 		}
-		if len(data) > 0 {
-			_, err = w.Write(data)
-		}
-		if len(data) == 0 || err != nil { // a reader that went away wants no more
-			p.detach(stream, w)
+		if len(data) == 0 {
+			p.next(stream)
+		} else if _, err := w.Write(data); err != nil {
+			p.silence(stream) // a reader that went away wants no more
 		}
 	}
 }
@@ -66,25 +73,46 @@ func (p *Streams) Run() error {
 func (p *Streams) sink(stream byte) io.WriteCloser {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.sinks[stream]
+	if len(p.sinks[stream]) == 0 {
+		return nil
+	}
+	return p.sinks[stream][0]
 }
 
-func (p *Streams) detach(stream byte, w io.WriteCloser) {
+// next ends a stream for its writer.
+func (p *Streams) next(stream byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sinks[stream] == w {
-		delete(p.sinks, stream)
-		_ = w.Close()
+	if all := p.sinks[stream]; len(all) > 0 {
+		_ = all[0].Close()
+		p.sinks[stream] = all[1:]
 	}
 }
+
+// silence drops what comes until the stream ends.
+func (p *Streams) silence(stream byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if all := p.sinks[stream]; len(all) > 0 {
+		_ = all[0].Close()
+		all[0] = nobody{}
+	}
+}
+
+type nobody struct{}
+
+func (nobody) Write(b []byte) (int, error) { return len(b), nil }
+func (nobody) Close() error                { return nil }
 
 func (p *Streams) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
-	for stream, w := range p.sinks {
+	for stream, all := range p.sinks {
+		for _, w := range all {
+			_ = w.Close()
+		}
 		delete(p.sinks, stream)
-		_ = w.Close()
 	}
 }
 

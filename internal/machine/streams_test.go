@@ -16,16 +16,22 @@ type sink struct {
 func (s *sink) Close() error { s.closed = true; return nil }
 
 func TestEachStreamEndsWhereItIsAttached(t *testing.T) {
-	const wire = "\x01\x00\x00\x00\x01a" + "\x05\x00\x00\x00\x01b" + "\x09\x00\x00\x00\x01c" + "\x01\x00\x00\x00\x00" + "\x01\x00\x00\x00\x01d" + "\x05\x00\x00\x00\x01e"
+	const wire = "\x01\x00\x00\x00\x01a" + "\x05\x00\x00\x00\x01b" + "\x09\x00\x00\x00\x01c" + "\x01\x00\x00\x00\x00" + "\x01\x00\x00\x00\x01d" + "\x01\x00\x00\x00\x00" + "\x01\x00\x00\x00\x01f" + "\x05\x00\x00\x00\x01e"
 	p := newStdio(replay{Reader: strings.NewReader(wire)}).Streams()
-	var one, two sink
+	var one, two, next, never sink
 	p.Attach(1, &one)
+	p.Attach(1, &next)
+	p.Attach(1, &never)
+	p.Detach(1)
 	p.Attach(5, &two)
 	if err := p.Run(); err != nil {
 		t.Fatal(err)
 	}
 	if one.String() != "a" || !one.closed || two.String() != "be" || !two.closed {
 		t.Errorf("got %q, closed %v, and %q, closed %v", one.String(), one.closed, two.String(), two.closed)
+	}
+	if next.String() != "d" || !next.closed || never.Len() > 0 || !never.closed {
+		t.Errorf("the stream's next: got %q, closed %v; what was detached: %q, closed %v", next.String(), next.closed, never.String(), never.closed)
 	}
 	var late sink
 	if p.Attach(1, &late); !late.closed {

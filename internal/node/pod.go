@@ -14,9 +14,10 @@ import (
 type PodHost struct {
 	Calls <-chan api.PodCall
 	Tell  func(event string, detail any)
-	// Open gives the standard streams of the i-th container. Of those that are
-	// not named, input is at its end and output goes nowhere.
-	Open func(i int, named []string) ([3]*os.File, error)
+	// Open gives standard streams, of which first is the input. Of those that are not
+	// named, input is at its end and output goes nowhere. Who called it calls end before the
+	// same streams are opened again: the host then has all that was read of them.
+	Open func(first byte, named []string) (files [3]*os.File, end func(), err error)
 }
 
 // pod runs a pod, and returns when the host has all output.
@@ -53,20 +54,27 @@ func newPodStreams(port *os.File) *podStreams {
 	return s
 }
 
-// open makes the pipes of a container that begins.
-func (s *podStreams) open(i int, named []string) (theirs [3]*os.File, err error) {
-	first := api.FirstStream(i)
-	logs, input := slices.Contains(named, api.StreamLogs), slices.Contains(named, api.StreamInput)
-	if theirs[0], err = s.input(first, input); err != nil {
-		return theirs, err
+// open makes the pipes of a container, or of a command in one. Each output ends for the
+// host once, at once where it is not connected.
+func (s *podStreams) open(first byte, named []string) (theirs [3]*os.File, end func(), err error) {
+	if theirs[0], err = s.input(first, slices.Contains(named, api.StreamInput)); err != nil {
+		return theirs, nil, err
 	}
+	var copies sync.WaitGroup
+	var ours []*os.File
 	for n := byte(1); n < 3; n++ {
-		if theirs[n], err = s.outputOf(first+n, logs); err != nil {
-			closeFiles(theirs[:n])
-			return theirs, err
+		r, w, err := s.outputOf(slices.Contains(named, api.StreamLogs))
+		if err != nil {
+			closeFiles(append(ours, theirs[:n]...))
+			return theirs, nil, err
 		}
+		theirs[n], ours = w, append(ours, r)
 	}
-	return theirs, nil
+	for n, r := range ours {
+		copies.Add(1)
+		s.output.Go(func() { defer copies.Done(); s.carry(first+1+byte(n), r) })
+	}
+	return theirs, func() { s.closeInput(first); closeFiles(ours); copies.Wait() }, nil
 }
 
 func (s *podStreams) input(stream byte, allowed bool) (*os.File, error) {
@@ -84,16 +92,30 @@ func (s *podStreams) input(stream byte, allowed bool) (*os.File, error) {
 	return r, nil
 }
 
-func (s *podStreams) outputOf(stream byte, allowed bool) (*os.File, error) {
-	if !allowed || s.out == nil {
-		return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+// outputOf makes what an output is written to; r is nil where nobody reads it.
+func (s *podStreams) outputOf(allowed bool) (r, w *os.File, err error) {
+	if allowed && s.out != nil {
+		return os.Pipe()
 	}
-	r, w, err := os.Pipe()
-	if err != nil {
-		return nil, err
+	w, err = os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	return nil, w, err
+}
+
+// kept is what a host reads instead of output.
+const kept = "holdfast: the measured configuration keeps this output in its machine\n"
+
+func (s *podStreams) carry(stream byte, r *os.File) {
+	switch {
+	case s.out == nil:
+	case r == nil:
+		if stream%4 == api.StreamStderr {
+			_ = s.out.write(stream, []byte(kept))
+		}
+		_ = s.out.write(stream, nil)
+	default:
+		s.out.copy(stream, r)
+		_ = r.Close()
 	}
-	s.output.Go(func() { s.out.copy(stream, r); _ = r.Close() })
-	return w, nil
 }
 
 // feed carries the host's input to containers until the port ends, or the host
@@ -129,6 +151,7 @@ func (s *podStreams) closeInput(stream byte) {
 	}
 }
 
+// closeFiles closes all; those that are nil never were.
 func closeFiles(files []*os.File) {
 	for _, f := range files {
 		_ = f.Close()

@@ -36,26 +36,26 @@ func TestAPodsCallsAreAnsweredByWhoRunsIt(t *testing.T) {
 	if e := call(`{"id":3,"call":"start","params":{}}`); e.ID != 3 || len(e.Error) < 400 {
 		t.Errorf("start: got %+v, want all that is to be said", e)
 	}
-	for _, name := range []string{"exec", "resize", "update", api.CallSignal, api.CallStdin} {
+	for _, name := range []string{"update", "copy", "mount", "set-env", "attach-disk", "logs", api.CallSignal, api.CallStdin} {
 		if e := call(`{"id":4,"call":"` + name + `"}`); !strings.Contains(e.Error, "not allowed by the measured configuration") {
 			t.Errorf("%s: got %+v, want it refused", name, e)
 		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(recorded) != 7 {
-		t.Errorf("got %d refusals on record, want 7: %q", len(recorded), recorded)
+	if len(recorded) != 10 {
+		t.Errorf("got %d refusals on record, want 10: %q", len(recorded), recorded)
 	}
 }
 
 func TestContainersShareAPortAndNotTheirStreams(t *testing.T) {
 	var port bytes.Buffer
 	s := &podStreams{out: &frames{w: &port}, inputs: map[byte]*os.File{}}
-	first, err := s.open(0, nil)
+	first, _, err := s.open(0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := s.open(1, []string{api.StreamLogs, api.StreamInput})
+	second, end, err := s.open(4, []string{api.StreamLogs, api.StreamInput})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,13 +71,31 @@ func TestContainersShareAPortAndNotTheirStreams(t *testing.T) {
 	closeFiles(first[:])
 	closeFiles(second[:])
 	s.output.Wait()
+	end()
 	got := port.String()
-	for _, frame := range []string{"\x05\x00\x00\x00\x03out", "\x05\x00\x00\x00\x00", "\x06\x00\x00\x00\x00"} {
+	for _, frame := range []string{"\x01\x00\x00\x00\x00", kept + "\x02\x00\x00\x00\x00", "\x05\x00\x00\x00\x03out", "\x05\x00\x00\x00\x00", "\x06\x00\x00\x00\x00"} {
 		if !strings.Contains(got, frame) {
 			t.Errorf("got %q, want %q in it", got, frame)
 		}
 	}
-	if len(got) != 3*frameHeader+3 {
-		t.Errorf("got %q: more than the second's streams", got)
+	if len(got) != 6*frameHeader+len(kept)+3 || !strings.Contains(got, "the measured configuration keeps this output in its machine") {
+		t.Errorf("got %q: not the second's streams, and why there is none of the first's", got)
+	}
+}
+
+// A process that lives on with the output of one that is forgotten does not keep it.
+func TestStreamsEndWithWhatIsForgotten(t *testing.T) {
+	var port bytes.Buffer
+	s := &podStreams{out: &frames{w: &port}, inputs: map[byte]*os.File{}}
+	for range 2 {
+		theirs, end, err := s.open(8, []string{api.StreamLogs, api.StreamInput})
+		if err != nil {
+			t.Fatal(err)
+		}
+		end() // theirs are still open
+		closeFiles(theirs[:])
+	}
+	if got, want := port.Len(), 4*frameHeader; got != want {
+		t.Errorf("got %d bytes, want %d: the end of each output, once", got, want)
 	}
 }

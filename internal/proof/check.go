@@ -14,6 +14,7 @@ import (
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
+	"holdfast/internal/attest/ear"
 	"holdfast/internal/attest/initdata"
 	"holdfast/internal/attest/tpm"
 	"holdfast/internal/attest/tpm/verify"
@@ -29,7 +30,12 @@ type Reader struct {
 	// Rego sources that the reader takes for good, beside the one of either kind
 	// that this program ships.
 	AttestationPolicies, ResourcePolicies []string
-	At                                    time.Time // when certificates must be valid
+	// DevicePolicies judge devices that are no processors; none ships.
+	DevicePolicies []string
+	At             time.Time // when certificates must be valid
+	// Passports judges the token of another verifier as of a time, by whom the
+	// reader believes. None is believed when it is nil.
+	Passports func(token string, at time.Time) (*Passport, error)
 }
 
 // clockSkew is how far a broker's clock may be ahead of the reader's.
@@ -41,7 +47,7 @@ func Verify(ctx context.Context, raw []byte, r Reader) (*Report, error) {
 	if r.Roots == nil || len(r.EKRoots) == 0 && len(r.Hardware) == 0 {
 		return nil, errors.New("proof: no root is given to check it with")
 	}
-	c := &checker{Reader: r, report: &Report{Checks: []Check{}, without: []string{checkHardware}}}
+	c := &checker{Reader: r, report: &Report{Checks: []Check{}, without: []string{checkHardware, checkDevices}}}
 	c.run(ctx, raw)
 	return c.report.finish(), nil
 }
@@ -55,6 +61,7 @@ type checker struct {
 	config     *initdata.Document
 	review     *verify.Review
 	references map[string]*api.ReferenceValues // by ID
+	judged     []ear.Device                    // the additional ones
 }
 
 // run goes on as far as one thing may be judged without another that is bad:
@@ -64,15 +71,20 @@ func (c *checker) run(ctx context.Context, raw []byte) {
 		return
 	}
 	c.times()
+	if c.proof.Passport != nil {
+		c.passport(ctx)
+		return
+	}
 	c.evidence()
 	c.trusted()
 	if c.review != nil && c.review.Quote != nil {
 		c.pcrs()
 	}
 	payload := c.token()
+	good := c.references == nil || c.devices(ctx)
 	if c.review != nil && c.review.Claims != nil && c.references != nil {
 		c.attestationPolicy(ctx)
-		if payload != nil {
+		if payload != nil && good {
 			c.claims(payload)
 		}
 	}
@@ -107,10 +119,18 @@ func (c *checker) open(raw []byte) bool {
 
 func (c *checker) summarise() {
 	a, rel := c.proof.Attestation, c.proof.Release
+	if p := c.proof.Passport; p != nil {
+		c.report.Release = Summary{Time: rel.Time, Resource: rel.Resource, Value: rel.Value, Session: p.Session,
+			Configuration: configurationIn(p.Token), Issuer: p.Issuer}
+		return
+	}
 	c.config, _ = initdata.Parse(a.Message.InitData) // judged with the evidence
 	c.report.Release = Summary{
 		Time: rel.Time, Resource: rel.Resource, Value: rel.Value, Session: a.Session,
-		Endorsement: sha256Hex(a.Offer.EKCertificate),
+		TEE: a.TEE,
+	}
+	if len(a.Offer.EKCertificate) > 0 {
+		c.report.Release.Endorsement = sha256Hex(a.Offer.EKCertificate)
 	}
 	if c.config != nil {
 		c.report.Release.Configuration = c.config.Digest
@@ -121,6 +141,9 @@ func (c *checker) summarise() {
 // times are the broker's word, but they must fit one another.
 func (c *checker) times() {
 	a, rel := c.proof.Attestation.Time, c.proof.Release.Time
+	if c.proof.Passport != nil {
+		a = rel // the token has its own times
+	}
 	var err error
 	switch {
 	case !whole(a) || !whole(rel):
@@ -187,9 +210,6 @@ func (c *checker) binding() (*attest.Binding, error) {
 	}
 	if nonce, err := base64.StdEncoding.DecodeString(m.RuntimeData.Nonce); err != nil || len(nonce) < 16 {
 		return nil, errors.New("the nonce is not the base64 of 16 bytes or more")
-	}
-	if extra := m.TEEEvidence.Additional; extra != "" && extra != "{}" {
-		return nil, errors.New("it has evidence of additional devices, which cannot be judged by this program")
 	}
 	init, err := initdata.Parse(m.InitData)
 	if err != nil {

@@ -19,7 +19,7 @@ func (c *checker) verifier(tee string) attest.Verifier {
 // hardware judges evidence that is no TPM's as a broker does, from its first
 // byte to its claims. What is of TPMs alone is not checked then.
 func (c *checker) hardware(bound attest.Binding) {
-	c.report.without = []string{checkChain, verify.StepEndorsement, verify.StepAttestationKey, verify.StepQuote, verify.StepPCRs,
+	c.report.without = []string{checkDevices, checkChain, verify.StepEndorsement, verify.StepAttestationKey, verify.StepQuote, verify.StepPCRs,
 		verify.StepHandshake, verify.StepInitData, verify.StepEventLog, checkPCRs}
 	a := c.proof.Attestation
 	session, err := c.verifier(a.TEE).Begin(api.RequestParams{})

@@ -27,9 +27,8 @@ func (e *PolicyError) Error() string {
 func (c *checker) attestationPolicy(ctx context.Context) {
 	a := c.proof.Attestation
 	input := AttestationInput(a.TEE, c.review.Claims, c.config, a.Time)
-	data := map[string]any{"reference": c.references}
 	good := goodPolicies(policy.Attestation, "attestation", c.AttestationPolicies)
-	text, err := c.redecide(ctx, good, a.Policy, input, data)
+	text, err := c.redecide(ctx, good, a.Policy, input, c.given(a.Policy))
 	c.report.check(checkAttestation, text, err)
 }
 
@@ -50,6 +49,10 @@ func goodPolicies(shipped, kind string, named []string) []goodPolicy {
 	for _, source := range policy.Earlier(kind) {
 		all = append(all, goodPolicy{source, "the policy that an earlier version of this program shipped"})
 	}
+	return append(all, namedPolicies(named)...)
+}
+
+func namedPolicies(named []string) (all []goodPolicy) {
 	for _, source := range named {
 		all = append(all, goodPolicy{source, "the policy that the reader named"})
 	}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"reflect"
 	"strings"
 	"time"
 
@@ -105,6 +106,9 @@ func parse(raw []byte) (sign.Envelope, sign.Statement, *api.ReleaseProof, error)
 	if err := strict(st.Predicate, p); err != nil {
 		return fail(err)
 	}
+	if p.Passport != nil && !reflect.ValueOf(p.Attestation).IsZero() {
+		return fail(errors.New("it has an attestation and another verifier's"))
+	}
 	return env, st, p, nil
 }
 
@@ -128,6 +132,9 @@ func strict(raw json.RawMessage, v any) error {
 
 // subjects are what p speaks of, by digests that others know it by.
 func subjects(p *api.ReleaseProof) ([]sign.Subject, error) {
+	if p.Passport != nil {
+		return passportSubjects(p.Passport.Token), nil
+	}
 	list := []sign.Subject{subject(api.SubjectEndorsement, sha256Hex(p.Attestation.Offer.EKCertificate))}
 	config, err := initdata.Parse(p.Attestation.Message.InitData)
 	if err != nil {

@@ -30,8 +30,11 @@ type Summary struct {
 	Image         string            `json:"image,omitempty"`    // the machine image's name
 	UKI           string            `json:"uki,omitempty"`
 	RootHash      string            `json:"root_hash,omitempty"`
+	TEE           string            `json:"tee,omitempty"` // the kind of evidence
 	TPM           map[string]string `json:"tpm,omitempty"`
-	Endorsement   string            `json:"endorsement"` // SHA-256 of the certificate
+	Endorsement   string            `json:"endorsement,omitempty"` // SHA-256 of the TPM's certificate
+	Devices       []string          `json:"devices,omitempty"`     // kinds of additional ones
+	Issuer        string            `json:"issuer,omitempty"`      // the other verifier that attested it
 	BrokerKey     string            `json:"broker_key,omitempty"`
 	TokenKey      string            `json:"token_key,omitempty"`
 }
@@ -122,6 +125,7 @@ const (
 	checkEvidence    = "evidence"
 	checkChain       = "endorsement chain"
 	checkHardware    = "hardware"
+	checkDevices     = "additional devices"
 	checkReferences  = "reference values' signatures"
 	checkPCRs        = "reference values"
 	checkAttestation = "attestation policy"
@@ -134,13 +138,19 @@ const (
 var names = []string{
 	checkForm, checkBroker, checkSubjects, checkTime, checkEvidence, checkChain, checkHardware,
 	verify.StepEndorsement, verify.StepAttestationKey, verify.StepQuote, verify.StepPCRs, verify.StepHandshake,
-	verify.StepInitData, verify.StepEventLog,
+	verify.StepInitData, verify.StepEventLog, checkDevices,
 	checkReferences, checkPCRs, checkAttestation, checkToken, checkClaims, checkResource,
 }
 
-// Word says what no reader of a proof can check, whoever he is: it is the
+// Word says what no reader of these proofs can check, whoever he is: it is the
 // broker's word, or the machine's.
-func Word() []string { return slices.Clone(word) }
+func Word(of []*Report) []string {
+	said := slices.Clone(word)
+	if slices.ContainsFunc(of, func(r *Report) bool { return r.Release.Issuer != "" }) {
+		said = append(said, "what a verifier saw whose token was shown, and by what policy it judged: the token has its conclusions, and the broker took its word")
+	}
+	return said
+}
 
 var word = []string{
 	"that the attestation key lives in the TPM with the endorsement key: the broker sealed a secret to both (credential activation) and the machine answered it, but a secret that two parties share convinces no third",

@@ -65,6 +65,7 @@ func (c *checker) sameClaims(payload map[string]any) error {
 	want := ear.Claims(ear.Result{
 		Issuer: issuer, From: from, Until: until, Session: a.Session, TEE: a.TEE, Trust: a.Policy.Trust, Extensions: a.Policy.Extensions,
 		Claims: c.review.Claims, InitData: c.config, Runtime: a.Message.RuntimeData, Additional: a.Message.TEEEvidence.Additional,
+		Devices: c.judged,
 	})
 	if where := difference(plain(want), payload, "token"); where != "" {
 		return fmt.Errorf("%s is not what the evidence leads to", where)

@@ -59,10 +59,14 @@ func socketHome() (string, error) {
 // connect to.
 func (p *Process) ControlSocket() string { return p.socket }
 
+// Unlink removes the socket once its only peer is connected: a starter that is
+// killed then leaves nothing.
+func (p *Process) Unlink() error { return os.RemoveAll(filepath.Dir(p.socket)) }
+
 // Close ends the TPM and waits for it. It may be called twice.
 func (p *Process) Close() error {
 	p.run.stop()
-	return os.RemoveAll(filepath.Dir(p.socket))
+	return p.Unlink()
 }
 
 // await returns when the control socket takes connections.

@@ -40,8 +40,8 @@ func (i Installation) Clusters(c ClusterConfig) (*cluster.Fleet, error) {
 	dir := filepath.Join(i.dir, "clusters")
 	return cluster.New(cluster.Config{
 		Dir: dir, Machines: machines{dir: dir, program: c.Builder.Node}, Progress: c.Builder.Progress,
-		Components: func(ctx context.Context, confidential bool) (*cluster.Components, error) {
-			return c.components(ctx, i, confidential)
+		Components: func(ctx context.Context, x cluster.Extras) (*cluster.Components, error) {
+			return c.components(ctx, i, x)
 		},
 		Registry:  cluster.Registry{Names: []string{"127.0.0.1:5000", "localhost:5000"}, Port: 5000, Socket: i.registrySocket()},
 		Resolvers: resolvers, MTU: mtu, Restricted: !mayRaise(),
@@ -55,10 +55,13 @@ func (i Installation) registrySocket() string {
 }
 
 // components builds, or finds, all that nodes run.
-func (c ClusterConfig) components(ctx context.Context, i Installation, confidential bool) (*cluster.Components, error) {
+func (c ClusterConfig) components(ctx context.Context, i Installation, x cluster.Extras) (*cluster.Components, error) {
 	parts, node := []string{"kube", "containerd", "cni"}, "node"
-	if confidential {
+	if x.Confidential {
 		parts, node = append(parts, "shim"), "node-confidential"
+	}
+	if x.GVisor {
+		parts = append(parts, "gvisor")
 	}
 	set, err := components.Build(ctx, components.Config{Source: c.Source, Dir: filepath.Join(i.dir, "kube"), Only: parts, Progress: c.Builder.Progress})
 	if err != nil {
@@ -67,7 +70,7 @@ func (c ClusterConfig) components(ctx context.Context, i Installation, confident
 	out := &cluster.Components{Files: map[string]string{}}
 	for _, p := range set {
 		switch p.Module {
-		case "kube", "containerd", "shim":
+		case "kube", "containerd", "shim", "gvisor":
 			out.Files["bin/"+p.Name] = p.Path
 		case "cni":
 			out.Files["cni/"+p.Name] = p.Path
@@ -83,7 +86,7 @@ func (c ClusterConfig) components(ctx context.Context, i Installation, confident
 		}
 		out.Files["images/"+name+".tar"], *to = archive.path, archive.name
 	}
-	if out.Tree, err = c.Builder.nodeTree(ctx, filepath.Join(c.Images, node)); err == nil && confidential {
+	if out.Tree, err = c.Builder.nodeTree(ctx, filepath.Join(c.Images, node)); err == nil && x.Confidential {
 		out.Pods, err = c.podMachines(ctx)
 	}
 	return out, err

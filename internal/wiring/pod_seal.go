@@ -24,6 +24,7 @@ type PodSeal struct {
 	Transport        transport.Options
 	Secrets          map[string][]api.SecretRef // by container
 	NoLogs           []string                   // containers whose output the host does not get
+	Commands         map[string][]api.Command   // that the host may start, by container
 	// Admin authorises the configurations; nil: nobody does.
 	Admin *admin.Client
 }
@@ -58,8 +59,14 @@ func (i Installation) SealPods(ctx context.Context, s PodSeal) (manifest []byte,
 	if err != nil {
 		return nil, nil, err
 	}
+	secrets, err := m.Secrets()
+	if err != nil {
+		return nil, nil, err
+	}
 	images := podImages{ctx: ctx, options: s.Transport, seen: map[string]podImage{}}
-	settings := confidential.Settings{ConfigMaps: maps, Image: images.digest, Secrets: s.Secrets, NoLogs: s.NoLogs}
+	settings := confidential.Settings{
+		ConfigMaps: maps, SealedSecrets: secrets, Image: images.digest, Secrets: s.Secrets, NoLogs: s.NoLogs, Commands: s.Commands,
+	}
 	var resources [][]string
 	sealedPods, err := m.Seal(settings, func(p *api.Pod) ([]byte, error) {
 		needs, err := images.resources(p)
@@ -148,15 +155,21 @@ func isNumeric(user string) bool {
 }
 
 // resources are all that the machine of a pod asks for.
-func (p podImages) resources(pod *api.Pod) ([]string, error) {
-	var all []string
+func (p podImages) resources(pod *api.Pod) (all []string, err error) {
+	var texts []string // sealed secrets
+	for _, v := range pod.Volumes {
+		for _, f := range v.Files {
+			if f.Sealed != "" {
+				texts = append(texts, f.Sealed)
+			}
+		}
+	}
 	for _, c := range pod.Containers {
 		image := p.seen[c.Image]
 		if c.Process.User == "" && !isNumeric(image.user) {
 			return nil, fmt.Errorf("container %s: its image's user is the name %.80q, which a node that cannot open the image cannot look up: write securityContext.runAsUser", c.Name, image.user)
 		}
 		all = append(all, image.keys...)
-		var texts []string
 		for _, s := range c.Secrets {
 			if s.Resource != "" {
 				all = append(all, s.Resource)
@@ -169,13 +182,13 @@ func (p podImages) resources(pod *api.Pod) ([]string, error) {
 				texts = append(texts, value)
 			}
 		}
-		for _, text := range texts {
-			needs, err := sealed.Resources(text)
-			if err != nil {
-				return nil, fmt.Errorf("container %s: %w", c.Name, err)
-			}
-			all = append(all, needs...)
+	}
+	for _, text := range texts {
+		needs, err := sealed.Resources(text)
+		if err != nil {
+			return nil, err
 		}
+		all = append(all, needs...)
 	}
 	slices.Sort(all)
 	return slices.Compact(all), nil

@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
+	"holdfast/internal/broker/issuers"
 	"holdfast/internal/broker/state"
 	"holdfast/internal/input"
 	"holdfast/internal/keys"
@@ -29,10 +31,12 @@ type Verification struct {
 	Root    string // PEM file
 	EKRoots []string
 	// Rego files.
-	AttestationPolicies, ResourcePolicies []string
-	At                                    time.Time
-	Stdin                                 io.Reader
-	Collateral                            string // folder of what makers of processors say of them; none when empty
+	AttestationPolicies, ResourcePolicies, DevicePolicies []string
+
+	At         time.Time
+	Stdin      io.Reader
+	Collateral string // folder of what makers of processors say of them; none when empty
+	Issuers    string // file of other verifiers whose tokens count, as of ServeConfig; none when empty
 }
 
 // Verified is what became of a verification.
@@ -59,7 +63,7 @@ func (i Installation) Verify(ctx context.Context, v Verification) (*Verified, er
 	if err != nil {
 		return nil, err
 	}
-	result := &Verified{Verified: true, Subject: v.Subject, At: v.At.UTC(), Word: proof.Word()}
+	result := &Verified{Verified: true, Subject: v.Subject, At: v.At.UTC(), Proofs: []*proof.Report{}}
 	for _, raw := range proofs {
 		report, err := proof.Verify(ctx, raw, reader)
 		if err != nil {
@@ -71,6 +75,7 @@ func (i Installation) Verify(ctx context.Context, v Verification) (*Verified, er
 			result.Revoked = append(result.Revoked, recalled.of(raw, reader)...)
 		}
 	}
+	result.Word = proof.Word(result.Proofs)
 	slices.SortFunc(result.Revoked, func(a, b Revocation) int { return strings.Compare(a.UKI, b.UKI) })
 	result.Revoked = slices.Compact(result.Revoked)
 	return result, nil
@@ -98,11 +103,32 @@ func (i Installation) reader(v Verification) (proof.Reader, error) {
 		return r, fmt.Errorf("collateral: %w", err)
 	}
 	r.Hardware = slices.Collect(maps.Values(all))
+	if r.Passports, err = passports(v.Issuers); err != nil {
+		return r, err
+	}
 	if r.AttestationPolicies, err = i.policies(v, v.AttestationPolicies, "attestation"); err != nil {
+		return r, err
+	}
+	if r.DevicePolicies, err = i.policies(v, v.DevicePolicies, "device"); err != nil {
 		return r, err
 	}
 	r.ResourcePolicies, err = i.policies(v, v.ResourcePolicies, "resource")
 	return r, err
+}
+
+// passports judges tokens by a file of issuers. Keys behind a URL are not
+// fetched: a reader asks nobody.
+func passports(file string) (func(string, time.Time) (*proof.Passport, error), error) {
+	if file == "" {
+		return nil, nil
+	}
+	list, err := issuers.Open(issuers.Config{File: file})
+	if err != nil {
+		return nil, err
+	}
+	return func(token string, at time.Time) (*proof.Passport, error) {
+		return broker.OpenPassport(token, list.Get(), at)
+	}, nil
 }
 
 func (i Installation) ekRoots(paths []string) ([]byte, error) {
@@ -139,7 +165,7 @@ func (i Installation) ownPolicies(v Verification, kind string) (sources []string
 	defer func() { err = errors.Join(err, kept.Close()) }()
 	all, _, err := kept.Documents(context.Background(), api.PolicyKind)
 	for _, p := range all {
-		if p.Name == kind {
+		if p.Name == kind || kind == "device" && strings.HasPrefix(p.Name, "attestation-") {
 			sources = append(sources, string(p.Content))
 		}
 	}

@@ -147,7 +147,7 @@ func (l *lab) guard(cluster, server, node string) {
 func (l *lab) close(cluster, pod string) {
 	l.Helper()
 	reach := func() error {
-		out, err := l.try(filepath.Join(l.dir(cluster), "programs/bin/kube"), "kubectl", "--context", "holdfast-"+cluster, "exec", pod, "--",
+		out, err := l.tryKubectl(cluster, "exec", pod, "--",
 			"sh", "-c", "busybox nc -w 2 web 80 </dev/null")
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
@@ -204,14 +204,16 @@ func (l *lab) keep(cluster string) {
 func (l *lab) killEach(cluster string) {
 	l.Helper()
 	for _, words := range [][]string{{"kubelet"}, {"/opt/holdfast/bin/containerd"}, {"kube-apiserver"}, {"etcd"}, {"kube-proxy"},
-		{"kube-scheduler"}, {"kube-controller-manager"}, {"approve"}} {
+		{"kube-scheduler"}, {"kube-controller-manager"}, {"approve"}, {"renew"}, {"/opt/holdfast/bin/holdfast-agent"},
+		{"/opt/holdfast/bin/containerd-shim-runc-v2"}} {
 		check(l.T, syscall.Kill(l.process(cluster, words...), syscall.SIGKILL))
 	}
 	l.eventually("a new pod after all components were killed", 90*time.Second, func() error {
-		_, err := l.try(filepath.Join(l.dir(cluster), "programs/bin/kube"), "kubectl", "--context", "holdfast-"+cluster, "rollout", "restart", "deployment/web")
+		_, err := l.tryKubectl(cluster, "rollout", "restart", "deployment/web")
 		return err
 	})
 	l.kubectl(cluster, "rollout", "status", "deployment/web", "--timeout=90s")
+	l.kubectl(cluster, "wait", "--for=condition=Ready", "pods", "--all", "--namespace=kube-system", "--timeout=120s")
 	if st := l.status(cluster); !st.Ready {
 		l.Errorf("after the kills: got %+v", st)
 	}
@@ -244,7 +246,7 @@ func TestPodsOfThreeNodesTalkAndClustersDoNotMeet(t *testing.T) {
 	}
 	reach := func(server string) error {
 		host, port, _ := strings.Cut(strings.TrimPrefix(server, "https://"), ":")
-		_, err := l.try(filepath.Join(l.dir(name), "programs/bin/kube"), "kubectl", "--context", "holdfast-"+name, "exec", pods[0], "--",
+		_, err := l.tryKubectl(name, "exec", pods[0], "--",
 			"sh", "-c", "busybox nc -w 3 "+host+" "+port+" </dev/null")
 		return err
 	}
@@ -257,32 +259,6 @@ func TestPodsOfThreeNodesTalkAndClustersDoNotMeet(t *testing.T) {
 	l.run(l.holdfast, "cluster", "delete", name)
 	l.run(l.holdfast, "cluster", "delete", other)
 	l.wantSame(before)
-}
-
-// All processes of a host are gone, and its links and rules too: what was in the
-// cluster is there again after the next create.
-func TestCreateBringsAClusterBackWithItsData(t *testing.T) {
-	l := newLab(t)
-	before := l.hostNow()
-	const name = "test-back"
-	l.create(name)
-	l.kubectl(name, "create", "configmap", "kept", "--from-literal=a=b")
-	pid := l.pid(name)
-	check(t, syscall.Kill(pid, syscall.SIGKILL))
-	l.eventually("the end of the machine", 10*time.Second, func() error {
-		if l.status(name).Nodes[0].Running {
-			return errors.New("it runs")
-		}
-		return nil
-	})
-	l.run(l.holdfast, "cluster", "stop", name) // takes bridge, rules and groups away, as a restart does
-	l.wantSame(before)
-	if st := l.create(name); !st.Ready || l.pid(name) == pid {
-		t.Fatalf("got %+v", st)
-	}
-	if got := l.kubectl(name, "get", "configmap", "kept", "-o", "jsonpath={.data.a}"); got != "b" {
-		t.Errorf("got %q", got)
-	}
 }
 
 // A create that is killed is finished by the next, or cleaned by delete.

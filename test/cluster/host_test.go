@@ -101,18 +101,22 @@ func (l *lab) others() (all ids) {
 	return all
 }
 
-// rules asks the node image's nft, for this machine may have none.
-func (l *lab) rules() []string {
+// nft has the node image's do something, for this machine may have none.
+func (l *lab) nft(words string) string {
 	l.Helper()
 	trees, err := filepath.Glob(filepath.Join(l.state, "images", "node-*", "usr/sbin/nft"))
 	check(l.T, err)
 	if len(trees) == 0 {
-		return nil // no cluster was ever made
+		return "" // no cluster was ever made
 	}
-	tree := strings.TrimSuffix(trees[0], "/usr/sbin/nft")
-	var own []string
+	return l.run("chroot", strings.TrimSuffix(trees[0], "/usr/sbin/nft"), "/usr/sbin/nft", words)
+}
+
+// rules are tables of clusters of this installation.
+func (l *lab) rules() (own []string) {
+	l.Helper()
 	others := l.others()
-	for line := range strings.Lines(l.run("chroot", tree, "/usr/sbin/nft", "list", "tables")) {
+	for line := range strings.Lines(l.nft("list tables")) {
 		if strings.Contains(line, "holdfast_") && !others.has(line) {
 			own = append(own, line)
 		}

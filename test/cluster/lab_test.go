@@ -112,13 +112,21 @@ func (l *lab) dir(cluster string) string { return filepath.Join(l.state, "cluste
 // kubectl is the cluster's own.
 func (l *lab) kubectl(cluster string, args ...string) string {
 	l.Helper()
-	return l.run(filepath.Join(l.dir(cluster), "programs/bin/kube"), append([]string{"kubectl", "--context", "holdfast-" + cluster}, args...)...)
+	out, err := l.tryKubectl(cluster, args...)
+	if err != nil {
+		l.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func (l *lab) tryKubectl(cluster string, args ...string) (string, error) {
+	return l.try(filepath.Join(l.dir(cluster), "programs/bin/kube"), append([]string{"kubectl", "--context", "holdfast-" + cluster}, args...)...)
 }
 
 // refused wants kubectl to fail with want among its words.
 func (l *lab) refused(want, cluster string, args ...string) {
 	l.Helper()
-	out, err := l.try(filepath.Join(l.dir(cluster), "programs/bin/kube"), append([]string{"kubectl", "--context", "holdfast-" + cluster}, args...)...)
+	out, err := l.tryKubectl(cluster, args...)
 	if err == nil || !strings.Contains(out, want) {
 		l.Errorf("kubectl %s: got %v, %q, want it refused with %q", strings.Join(args, " "), err, out, want)
 	}
@@ -160,13 +168,25 @@ func (l *lab) serve() {
 		l.Fatalf("serve: %v: %s", err, problems.String())
 	}
 	l.registry = strings.TrimPrefix(ready.Registry, "http://")
-	layout := filepath.Join(l.TempDir(), "box")
-	l.run(l.holdfast, "image", "build", "testdata/box", "-o", layout)
-	l.run(l.holdfast, "image", "push", "oci:"+layout, l.registry+"/box:1")
+	l.push("testdata/box", "box")
+}
+
+// push builds a recipe's image and gives it to the registry.
+func (l *lab) push(recipe, name string) {
+	l.Helper()
+	layout := filepath.Join(l.TempDir(), name)
+	l.run(l.holdfast, "image", "build", recipe, "-o", layout)
+	l.run(l.holdfast, "image", "push", "oci:"+layout, l.registry+"/"+name+":1")
 }
 
 // pid of the process 1 of a cluster's first node, as this machine has it.
 func (l *lab) pid(cluster string) int {
+	l.Helper()
+	return l.pids(cluster)[0]
+}
+
+// pids are those of all nodes' process 1.
+func (l *lab) pids(cluster string) (all []int) {
 	l.Helper()
 	raw, err := os.ReadFile(filepath.Join(l.dir(cluster), "cluster.json"))
 	check(l.T, err)
@@ -174,7 +194,10 @@ func (l *lab) pid(cluster string) int {
 		Nodes []struct{ Machine struct{ PID int } }
 	}
 	check(l.T, json.Unmarshal(raw, &spec))
-	return spec.Nodes[0].Machine.PID
+	for _, n := range spec.Nodes {
+		all = append(all, n.Machine.PID)
+	}
+	return all
 }
 
 // children of process 1 whose command line has all of words.

@@ -1,9 +1,10 @@
 // Command conformance runs the conformance suites of the OCI distribution API
 // and of IPFS gateways, from a checkout that somebody brings, against a
-// registry or a gateway that it starts, and keeps the result.
+// registry or a gateway that it starts, and Kubernetes' end-to-end tests, which
+// it builds, against a cluster; and keeps the result.
 //
 // The suite's code stays where it is. What is written is a table of how its
-// checks ended, with the commit that they are of.
+// checks ended, with the version that they are of.
 package main
 
 import (
@@ -27,10 +28,16 @@ import (
 func main() {
 	suite := flag.String("suite", "", "checkout of opencontainers/distribution-spec or ipfs/gateway-conformance")
 	out := flag.String("out", "docs/conformance.md", "where the result goes")
+	var k kubernetesFlags
+	k.register(flag.CommandLine)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *suite, *out); err != nil {
+	do := func() error { return run(ctx, *suite, *out) }
+	if k.on {
+		do = func() error { return k.run(ctx, *out) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
 		os.Exit(1)
 	}
@@ -51,12 +58,17 @@ func run(ctx context.Context, suite, out string) error {
 	if section == "" {
 		return failed
 	}
+	return errors.Join(failed, keep(out, section))
+}
+
+// keep puts a section into the page.
+func keep(out, section string) error {
 	fmt.Print(section)
 	old, err := os.ReadFile(out)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return errors.Join(failed, atomicfile.WriteFile(out, []byte(replaced(string(old), section)), 0o644))
+	return atomicfile.WriteFile(out, []byte(replaced(string(old), section)), 0o644)
 }
 
 // runDistribution runs the suite of the OCI distribution specification.

@@ -19,7 +19,24 @@ var asked = []string{
 	"administrator's token again", "oversized", "malformed", "a million sessions", "a full disk", "kill -9",
 }
 
+// askedOfPods are the attacks that a confidential pod has to refuse.
+var askedOfPods = []string{
+	"exec", "copy files in", "change mounts", "set environment", "swap the image", "replay an old configuration", "read logs that policy hides",
+	"resize", "attach a disk", "a second container with the same name", "a volume whose path climbs out",
+}
+
 func TestEveryAttackOnTheBrokerHasItsReasonAndTests(t *testing.T) {
+	checkAttacks(t, 6, asked)
+}
+
+func TestEveryAttackOfANodeHasItsReasonAndTests(t *testing.T) {
+	checkAttacks(t, 7, askedOfPods)
+}
+
+// checkAttacks looks at the rows that have so many cells, their edges included; the last but one
+// has the tests.
+func checkAttacks(t *testing.T, width int, asked []string) {
+	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(root, "docs", "attacks.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +48,7 @@ func TestEveryAttackOnTheBrokerHasItsReasonAndTests(t *testing.T) {
 	tests, program := testSources(t), programSources(t)
 	for line := range strings.Lines(string(raw)) {
 		cells := strings.Split(strings.TrimSpace(line), "|")
-		if len(cells) != 6 || strings.HasPrefix(line, "|---") || strings.HasPrefix(line, "| attack") {
+		if len(cells) != width || strings.HasPrefix(line, "|---") || strings.HasPrefix(line, "| attack") {
 			continue
 		}
 		for i, c := range cells {
@@ -41,8 +58,8 @@ func TestEveryAttackOnTheBrokerHasItsReasonAndTests(t *testing.T) {
 		if reason := cells[3]; reason == "" || !strings.Contains(program, reason) {
 			t.Errorf("%s %s: nothing says %q", cells[1], cells[2], reason)
 		}
-		wanted := false
-		for name := range strings.SplitSeq(cells[4], ",") {
+		wanted, tried := false, cells[width-2]
+		for name := range strings.SplitSeq(tried, ",") {
 			name = strings.Trim(name, " `")
 			a, isAttack := attacks[name]
 			if !isAttack && !strings.Contains(tests, "func "+name+"(t ") {
@@ -51,7 +68,7 @@ func TestEveryAttackOnTheBrokerHasItsReasonAndTests(t *testing.T) {
 			wanted = wanted || isAttack && within(cells[3], a.Want.Reason) || asksFor(tests, program, name, cells[3])
 		}
 		if !wanted {
-			t.Errorf("%s %s: none of %s asks for %q", cells[1], cells[2], cells[4], cells[3])
+			t.Errorf("%s %s: none of %s asks for %q", cells[1], cells[2], tried, cells[3])
 		}
 	}
 	for _, name := range asked {

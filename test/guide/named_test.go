@@ -74,7 +74,7 @@ func pages(t *testing.T) []string {
 func testSources(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
-	for _, dir := range []string{"internal", "test"} {
+	for _, dir := range []string{"internal", "test", "kube/shim"} {
 		err := filepath.WalkDir(filepath.Join(root, dir), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && strings.HasSuffix(path, "_test.go") {
 				var raw []byte

@@ -61,6 +61,7 @@ func Run(ctx context.Context, api *kubeapi.Client, nodes Nodes, log *slog.Logger
 		if err != nil && ctx.Err() == nil {
 			log.Warn("watch certificate requests", "err", err)
 		}
+		api.Close() // the next watch shows the certificate that there is then
 		select {
 		case <-ctx.Done():
 		case <-time.After(time.Second):

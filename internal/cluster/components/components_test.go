@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -72,6 +73,20 @@ func TestProgramTellsTheVersionOfItsUpstream(t *testing.T) {
 	}
 	if len(set.Of("small")) != 1 || set[0].Version != "v1.2.3" || set.Path("other") != "" {
 		t.Fatalf("got %+v, want small v1.2.3 alone", set)
+	}
+}
+
+func TestTheTestsOfAPackageAreAProgram(t *testing.T) {
+	source := sourcesOf(t, "hello")
+	write(t, source, "small/checked/checked.go", "package checked\n")
+	write(t, source, "small/checked/checked_test.go", "package checked\n\nimport \"testing\"\n\nfunc TestIt(t *testing.T) { t.Log(\"looked\") }\n")
+	m := small
+	m.tests = []string{"./checked"}
+	set, err := newBuilder(Config{Source: source, Dir: t.TempDir()}).all(t.Context(), []module{m})
+	check(t, err)
+	out, err := exec.CommandContext(t.Context(), set.Path("checked.test"), "-test.v").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "looked") {
+		t.Errorf("got %q, %v", out, err)
 	}
 }
 
@@ -176,9 +191,15 @@ func TestModulesAreThere(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, pkg := range r.packages {
-			if !strings.HasPrefix(pkg, ".") && !strings.HasPrefix(pkg, r.upstream+"/") {
-				t.Errorf("%s: %s is not of %s", m.name, pkg, r.upstream)
+		gomod, err := os.ReadFile(filepath.Join(r.dir, "go.mod"))
+		check(t, err)
+		for _, pkg := range append(r.packages, r.tests...) {
+			module := pkg
+			for required(string(gomod), module) == "" && strings.Contains(module, "/") {
+				module = path.Dir(module)
+			}
+			if !strings.HasPrefix(pkg, ".") && required(string(gomod), module) == "" {
+				t.Errorf("%s: %s is of no module that its go.mod pins", m.name, pkg)
 			}
 		}
 	}

@@ -29,12 +29,17 @@ type ConfigMap struct {
 // Settings are what a manifest does not say.
 type Settings struct {
 	ConfigMaps ConfigMaps
+	// SealedSecrets are the Secrets of the manifest; their values have to be sealed secrets.
+	SealedSecrets ConfigMaps
 	// Image gives an image's name by its digest.
 	Image func(name string) (string, error)
 	// Secrets are those of each container.
 	Secrets map[string][]api.SecretRef
 	// NoLogs are containers whose output stays in the machine.
 	NoLogs []string
+	// Commands are what the host may start in each container, beside what its probes and
+	// hooks are.
+	Commands map[string][]api.Command
 }
 
 // RuntimeClass is what such a pod runs with.
@@ -105,42 +110,19 @@ func (r reader) volume(v volume) (out api.Volume, err error) {
 		}
 		return out, err
 	case v.ConfigMap != nil:
-		out.Files, err = r.files(v)
-		return out, err
-	}
-	return out, errors.New("want an emptyDir, or a configMap of the same manifest; what the node would bring is not believed")
-}
-
-// files are those of a ConfigMap, sorted: the same manifest is the same machine.
-func (r reader) files(v volume) (files []api.VolumeFile, err error) {
-	m, ok := r.ConfigMaps[v.ConfigMap.Name]
-	if !ok {
-		return nil, fmt.Errorf("configMap %s: is not in the same manifest, so it cannot be measured", v.ConfigMap.Name)
-	}
-	add := func(key, path string, mode *int) error {
-		content, ok := m.get(key)
-		if !ok {
-			return fmt.Errorf("configMap %s has no key %s", v.ConfigMap.Name, key)
+		c := v.ConfigMap
+		out.Files, err = r.configMap(c.Name, c.Items, c.Mode)
+	case v.Secret != nil:
+		out.Files, err = r.secret(v.Secret.Name, v.Secret.Items, v.Secret.Mode)
+	case v.Projected != nil:
+		for _, one := range v.Projected.Sources {
+			files, failed := r.projected(one, v.Projected.Mode)
+			out.Files, err = append(out.Files, files...), errors.Join(err, failed)
 		}
-		f := api.VolumeFile{Name: path, Content: content}
-		if mode == nil {
-			mode = v.ConfigMap.Mode
-		}
-		if mode != nil {
-			f.Mode = fmt.Sprintf("%04o", *mode)
-		}
-		files = append(files, f)
-		return nil
+	default:
+		err = errors.New("want an emptyDir, or a configMap or secret of the same manifest; what the node would bring is not believed")
 	}
-	for _, i := range v.ConfigMap.Items {
-		err = errors.Join(err, add(i.Key, i.Path, i.Mode))
-	}
-	for _, key := range m.keys() {
-		if len(v.ConfigMap.Items) == 0 {
-			err = errors.Join(err, add(key, key, nil))
-		}
-	}
-	return files, err
+	return out, err
 }
 
 func (m ConfigMap) get(key string) ([]byte, bool) {
@@ -159,7 +141,7 @@ func (m ConfigMap) keys() (all []string) {
 		all = append(all, key)
 	}
 	slices.Sort(all)
-	return all
+	return slices.Compact(all)
 }
 
 // quantity reads bytes as Kubernetes writes them (apimachinery, api/resource).

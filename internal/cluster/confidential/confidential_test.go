@@ -15,20 +15,31 @@ var settings = Settings{
 	Image:      func(name string) (string, error) { return name + pinned, nil },
 	Secrets:    map[string][]api.SecretRef{"app": {{Name: "token", Resource: "kbs:///a/b/c"}}},
 	NoLogs:     []string{"quiet"},
+	SealedSecrets: ConfigMaps{
+		"open": {Data: map[string]string{"a": "in the clear"}},
+		"shut": {Data: map[string]string{"a": sealedText, "b": sealedText}},
+	},
+	Commands: map[string][]api.Command{"app": {{Args: []string{"tar", "cf", "-", "/srv/.*"}, Pattern: true, Streams: []string{"logs"}}}},
 }
+
+const sealedText = "sealed.e30.e30.x"
 
 func TestAPodIsReadWhole(t *testing.T) {
 	p, err := Pod([]byte(`{
 		"initContainers": [{"name": "first", "image": "r:5000/first", "command": ["sh"], "args": ["-c", "x"]}],
 		"containers": [{
 			"name": "app", "image": "r:5000/app", "args": ["serve"], "workingDir": "/srv", "ports": [{"containerPort": 80}],
-			"env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "web", "key": "b"}}}],
+			"env": [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "web", "key": "b"}}},
+				{"name": "S", "valueFrom": {"secretKeyRef": {"name": "shut", "key": "b"}}}],
+			"envFrom": [{"prefix": "W_", "configMapRef": {"name": "web"}}],
 			"volumeMounts": [{"name": "config", "mountPath": "/etc/web"}, {"name": "scratch", "mountPath": "/scratch"}],
 			"resources": {"limits": {"memory": "64Mi", "cpu": 1}},
 			"securityContext": {"runAsGroup": 7, "readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}},
-			"readinessProbe": {"tcpSocket": {"port": 80}}
-		}, {"name": "quiet", "image": "r:5000/quiet", "stdin": true}],
-		"volumes": [{"name": "config", "configMap": {"name": "web", "defaultMode": 256}}, {"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}}],
+			"readinessProbe": {"tcpSocket": {"port": 80}}, "livenessProbe": {"exec": {"command": ["alive", "-q"]}},
+			"lifecycle": {"preStop": {"exec": {"command": ["bye"]}}, "postStart": {"sleep": {"seconds": 1}}}
+		}, {"name": "quiet", "image": "r:5000/quiet", "stdin": true, "tty": true, "startupProbe": {"exec": {"command": ["up"]}}}],
+		"volumes": [{"name": "config", "configMap": {"name": "web", "defaultMode": 256}}, {"name": "scratch", "emptyDir": {"sizeLimit": "1Mi"}},
+			{"name": "all", "projected": {"defaultMode": 288, "sources": [{"secret": {"name": "shut", "items": [{"key": "a", "path": "in/a"}]}}, {"configMap": {"name": "web"}}]}}],
 		"securityContext": {"runAsUser": 1000, "runAsNonRoot": true}, "restartPolicy": "Always", "hostname": "web"
 	}`), settings)
 	if err != nil {
@@ -41,16 +52,18 @@ func TestAPodIsReadWhole(t *testing.T) {
 	want := `{
  "volumes": [
   {"name": "config", "size": 67108864, "files": [{"name": "a", "content": "MQ==", "mode": "0400"}, {"name": "b", "content": "Mg==", "mode": "0400"}]},
-  {"name": "scratch", "size": 1048576}
+  {"name": "scratch", "size": 1048576},
+  {"name": "all", "size": 67108864, "files": [{"name": "in/a", "sealed": "` + sealedText + `", "mode": "0440"}, {"name": "a", "content": "MQ==", "mode": "0440"}, {"name": "b", "content": "Mg==", "mode": "0440"}]}
  ],
  "containers": [
-  {"name": "first", "image": "r:5000/first` + pinned + `", "init": true, "process": {"args": ["-c", "x"], "entrypoint": ["sh"], "user": "1000", "hostname": "web"}, "non_root": true, "streams": ["logs"]},
+  {"name": "first", "image": "r:5000/first` + pinned + `", "init": true, "process": {"args": ["-c", "x"], "entrypoint": ["sh"], "user": "1000", "hostname": "web"}, "non_root": true, "streams": ["logs"], "message": "/dev/termination-log"},
   {"name": "app", "image": "r:5000/app` + pinned + `",
-   "process": {"args": ["serve"], "env": ["A=1", "B=2"], "user": "1000:7", "workdir": "/srv", "hostname": "web", "read_only": true},
+   "process": {"args": ["serve"], "env": ["W_a=1", "W_b=2", "A=1", "B=2", "S=` + sealedText + `"], "user": "1000:7", "workdir": "/srv", "hostname": "web", "read_only": true},
    "secrets": [{"name": "token", "resource": "kbs:///a/b/c"}],
    "volumes": [{"name": "config", "path": "/etc/web", "read_only": true}, {"name": "scratch", "path": "/scratch"}],
-   "memory": 67108864, "drop": ["ALL"], "non_root": true, "streams": ["logs"]},
-  {"name": "quiet", "image": "r:5000/quiet` + pinned + `", "process": {"user": "1000", "hostname": "web"}, "non_root": true, "streams": ["stdin"]}
+   "memory": 67108864, "drop": ["ALL"], "non_root": true, "streams": ["logs"], "message": "/dev/termination-log", "exec": [
+     {"args": ["tar", "cf", "-", "/srv/.*"], "pattern": true, "streams": ["logs"]}, {"args": ["alive", "-q"], "streams": ["logs"]}, {"args": ["bye"], "streams": ["logs"]}]},
+  {"name": "quiet", "image": "r:5000/quiet` + pinned + `", "process": {"user": "1000", "hostname": "web", "terminal": true}, "non_root": true, "streams": ["stdin"], "exec": [{"args": ["up"]}]}
  ]
 }`
 	var a, b any
@@ -66,17 +79,22 @@ func TestAPodIsReadWhole(t *testing.T) {
 
 func TestWhatTheNodeWouldHaveToBeBelievedInIsRefusedByItsField(t *testing.T) {
 	for spec, want := range map[string]string{
-		`"hostNetwork": true`:                                         "hostNetwork",
-		`"automountServiceAccountToken": true`:                        "automountServiceAccountToken",
-		`"enableServiceLinks": true`:                                  "enableServiceLinks",
-		`"runtimeClassName": "runc"`:                                  "runtimeClassName",
-		`"shareProcessNamespace": true`:                               "shareProcessNamespace",
-		`"ephemeralContainers": []`:                                   "ephemeralContainers",
-		`"volumes": [{"name": "v", "hostPath": {"path": "/"}}]`:       "hostPath",
-		`"volumes": [{"name": "v", "secret": {"secretName": "s"}}]`:   "secret",
-		`"volumes": [{"name": "v", "configMap": {"name": "absent"}}]`: "not in the same manifest",
+		`"hostNetwork": true`:                                                                                    "hostNetwork",
+		`"automountServiceAccountToken": true`:                                                                   "automountServiceAccountToken",
+		`"enableServiceLinks": true`:                                                                             "enableServiceLinks",
+		`"runtimeClassName": "runc"`:                                                                             "runtimeClassName",
+		`"shareProcessNamespace": true`:                                                                          "shareProcessNamespace",
+		`"ephemeralContainers": []`:                                                                              "ephemeralContainers",
+		`"volumes": [{"name": "v", "hostPath": {"path": "/"}}]`:                                                  "hostPath",
+		`"volumes": [{"name": "v", "secret": {"secretName": "s"}}]`:                                              "secret s: is not in the same manifest",
+		`"volumes": [{"name": "v", "secret": {"secretName": "open"}}]`:                                           "secret open: a: the node would read it",
+		`"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "open"}}]}}]`:                   "secret open: a: the node would read it",
+		`"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {}}]}}]`:                    "serviceAccountToken",
+		`"volumes": [{"name": "v", "projected": {"sources": [{}]}}]`:                                             "want a configMap or a secret",
+		`"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]`:                                "persistentVolumeClaim",
+		`"volumes": [{"name": "v", "configMap": {"name": "absent"}}]`:                                            "not in the same manifest",
 		`"volumes": [{"name": "v", "configMap": {"name": "web", "items": [{"key": "a", "path": "../../etc"}]}}]`: "clean relative path",
-		`"securityContext": {"fsGroup": 1}`: "fsGroup",
+		`"securityContext": {"fsGroup": 1}`:                                                                      "fsGroup",
 	} {
 		_, err := Pod([]byte(`{"containers": [{"name": "app", "image": "i"}], `+spec+`}`), settings)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -84,19 +102,22 @@ func TestWhatTheNodeWouldHaveToBeBelievedInIsRefusedByItsField(t *testing.T) {
 		}
 	}
 	for container, want := range map[string]string{
-		`"tty": true`: "tty",
-		`"securityContext": {"privileged": true}`:                            "privileged",
-		`"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}`:        "NET_ADMIN",
-		`"livenessProbe": {"exec": {"command": ["x"]}}`:                      "livenessProbe.exec",
-		`"lifecycle": {"preStop": {}}`:                                       "lifecycle",
-		`"envFrom": []`:                                                      "envFrom",
-		`"env": [{"name": "A", "value": "$(B)"}]`:                            "variable A",
-		`"env": [{"name": "A", "valueFrom": {"secretKeyRef": {}}}]`:          "secretKeyRef",
-		`"env": [{"name": "A", "valueFrom": {"fieldRef": {}}}]`:              "valueFrom",
-		`"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "x"}]`: "subPath",
-		`"volumeMounts": [{"name": "v", "mountPath": "/v"}]`:                 "none of that name",
-		`"volumeMounts": [{"name": "v", "mountPath": "/proc/x"}]`:            "volume",
-		`"resources": {"limits": {"memory": "many"}}`:                        "quantity",
+		`"securityContext": {"privileged": true}`:                                             "privileged",
+		`"securityContext": {"capabilities": {"add": ["NET_ADMIN"]}}`:                         "NET_ADMIN",
+		`"livenessProbe": {"exec": {"command": ["$(X)"]}}`:                                    "livenessProbe: refers to a variable",
+		`"livenessProbe": {"exec": {}}`:                                                       "exec: want a command",
+		`"lifecycle": {"stopSignal": "SIGUSR1"}`:                                              "stopSignal",
+		`"envFrom": [{"secretRef": {"name": "open"}}]`:                                        "the node would read it",
+		`"envFrom": [{"configMapRef": {"name": "absent"}}]`:                                   "not in the same manifest",
+		`"args": ["$(X)"]`:                                                                    "command: refers to a variable",
+		`"terminationMessagePath": "/proc/x"`:                                                 "message",
+		`"env": [{"name": "A", "value": "$(B)"}]`:                                             "variable A",
+		`"env": [{"name": "A", "valueFrom": {"secretKeyRef": {"name": "open", "key": "a"}}}]`: "secretKeyRef",
+		`"env": [{"name": "A", "valueFrom": {"fieldRef": {}}}]`:                               "valueFrom",
+		`"volumeMounts": [{"name": "v", "mountPath": "/v", "subPath": "x"}]`:                  "subPath",
+		`"volumeMounts": [{"name": "v", "mountPath": "/v"}]`:                                  "none of that name",
+		`"volumeMounts": [{"name": "v", "mountPath": "/proc/x"}]`:                             "volume",
+		`"resources": {"limits": {"memory": "many"}}`:                                         "quantity",
 	} {
 		_, err := Pod([]byte(`{"containers": [{"name": "app", "image": "i", `+container+`}]}`), settings)
 		if err == nil || !strings.Contains(err.Error(), want) {

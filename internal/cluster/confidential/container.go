@@ -16,25 +16,25 @@ func (r reader) container(c container) (out api.Container, err error) {
 	}
 	out = api.Container{
 		Name: c.Name, Secrets: r.Secrets[c.Name], Streams: r.streams(c), Drop: c.Security.Capabilities.Drop,
-		NonRoot: isSet(c.Security.NonRoot, r.pod.Security.NonRoot),
+		NonRoot: isSet(c.Security.NonRoot, r.pod.Security.NonRoot), Message: r.message(c),
 	}
 	out.Process = api.Process{
 		Entrypoint: c.Command, Args: c.Args, Workdir: c.WorkingDir, Hostname: r.pod.Hostname,
 		User:     user(r.pod.Security, c.Security),
 		ReadOnly: c.Security.ReadOnlyRoot != nil && *c.Security.ReadOnlyRoot,
+		Terminal: c.TTY,
+	}
+	if out.Exec, err = r.commands(c); err != nil {
+		return out, err
 	}
 	if out.Image, err = r.Image(c.Image); err != nil {
 		return out, err
 	}
-	for _, v := range c.Env {
-		value, err := r.value(v)
-		if err != nil {
-			return out, fmt.Errorf("variable %s: %w", v.Name, err)
-		}
-		out.Process.Env = append(out.Process.Env, v.Name+"="+value)
+	if out.Process.Env, err = r.variables(c); err != nil {
+		return out, err
 	}
 	for _, m := range c.VolumeMounts {
-		out.Volumes = append(out.Volumes, api.VolumeMount{Name: m.Name, Path: m.Path, ReadOnly: m.ReadOnly || r.isConfigMap(m.Name)})
+		out.Volumes = append(out.Volumes, api.VolumeMount{Name: m.Name, Path: m.Path, ReadOnly: m.ReadOnly || r.isFilled(m.Name)})
 	}
 	if limit, ok := c.Resources.Limits["memory"]; ok {
 		out.Memory, err = quantity(limit)
@@ -42,12 +42,15 @@ func (r reader) container(c container) (out api.Container, err error) {
 	return out, err
 }
 
-func (r reader) isConfigMap(name string) bool {
-	return slices.ContainsFunc(r.pod.Volumes, func(v volume) bool { return v.Name == name && v.ConfigMap != nil })
+// isFilled says whether a volume has files of its own, which no container changes.
+func (r reader) isFilled(name string) bool {
+	return slices.ContainsFunc(r.pod.Volumes, func(v volume) bool { return v.Name == name && v.EmptyDir == nil })
 }
 
+func (r reader) keepsLogs(container string) bool { return slices.Contains(r.NoLogs, container) }
+
 func (r reader) streams(c container) (list []string) {
-	if !slices.Contains(r.NoLogs, c.Name) {
+	if !r.keepsLogs(c.Name) {
 		list = append(list, api.StreamLogs)
 	}
 	if c.Stdin {
@@ -57,20 +60,16 @@ func (r reader) streams(c container) (list []string) {
 }
 
 func (c container) check() error {
-	for name, p := range map[string]*probe{"readinessProbe": c.Readiness, "livenessProbe": c.Liveness, "startupProbe": c.Startup} {
-		if p != nil && p.Exec != nil {
-			return fmt.Errorf("%s.exec: the node may start nothing in a confidential pod: ask over the network", name)
-		}
-	}
 	switch {
-	case c.TTY:
-		return errors.New("tty: a machine gives no terminal")
 	case c.Security.Privileged:
 		return errors.New("securityContext.privileged: its machine is its own, but no container has all of it")
 	case len(c.Security.Capabilities.Add) > 0:
 		return fmt.Errorf("securityContext.capabilities.add: %s: a machine gives no more than its own list", strings.Join(c.Security.Capabilities.Add, ", "))
 	case c.RestartPolicy != "":
 		return errors.New("restartPolicy: initial containers that go on are not known here")
+	}
+	if err := plain(slices.Concat(c.Command, c.Args)); err != nil {
+		return fmt.Errorf("command: %w", err)
 	}
 	return nil
 }
@@ -99,24 +98,4 @@ func user(pod, own security) string {
 		return strconv.FormatInt(*uid, 10)
 	}
 	return fmt.Sprintf("%d:%d", *uid, *gid)
-}
-
-// value is a variable's. References to others are expanded by a node, which is not
-// believed.
-func (r reader) value(v variable) (string, error) {
-	switch {
-	case v.From == nil && strings.Contains(v.Value, "$("):
-		return "", errors.New("refers to another with $(…): write its value")
-	case v.From == nil:
-		return v.Value, nil
-	case v.From.ConfigMap != nil:
-		content, ok := r.ConfigMaps[v.From.ConfigMap.Name].get(v.From.ConfigMap.Key)
-		if !ok {
-			return "", fmt.Errorf("key %s of configMap %s is not in the same manifest, so it cannot be measured", v.From.ConfigMap.Key, v.From.ConfigMap.Name)
-		}
-		return string(content), nil
-	case v.From.Secret != nil:
-		return "", errors.New("secretKeyRef: the node would read the Secret: put it at the broker, and write a sealed secret as the value")
-	}
-	return "", errors.New("valueFrom: the node would give it, and is not believed")
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"gopkg.in/yaml.v3"
 
@@ -44,21 +46,39 @@ var templates = map[string][]string{
 }
 
 // ConfigMaps are those of the manifest.
-func (m *Manifest) ConfigMaps() (ConfigMaps, error) {
-	all := ConfigMaps{}
+func (m *Manifest) ConfigMaps() (ConfigMaps, error) { return objects[ConfigMap](m, "ConfigMap") }
+
+// Secrets are those of the manifest.
+func (m *Manifest) Secrets() (ConfigMaps, error) {
+	all, err := objects[secret](m, "Secret")
+	plain := ConfigMaps{}
+	for name, s := range all {
+		plain[name] = ConfigMap{Data: s.Text, Binary: s.Data}
+	}
+	return plain, err
+}
+
+// A secret is one of Kubernetes'.
+type secret struct {
+	Text map[string]string `json:"stringData"` // wins over the other
+	Data map[string][]byte `json:"data"`
+}
+
+func objects[T any](m *Manifest, kind string) (map[string]T, error) {
+	all := map[string]T{}
 	for _, d := range m.documents {
-		if text(d, "kind") != "ConfigMap" {
+		if text(d, "kind") != kind {
 			continue
 		}
 		raw, err := asJSON(d)
 		if err != nil {
 			return nil, err
 		}
-		var c ConfigMap
-		if err := json.Unmarshal(raw, &c); err != nil {
-			return nil, fmt.Errorf("ConfigMap %s: %w", text(at(d, "metadata"), "name"), err)
+		var one T
+		if err := json.Unmarshal(raw, &one); err != nil {
+			return nil, fmt.Errorf("%s %s: %w", kind, text(at(d, "metadata"), "name"), err)
 		}
-		all[text(at(d, "metadata"), "name")] = c
+		all[text(at(d, "metadata"), "name")] = one
 	}
 	return all, nil
 }
@@ -72,6 +92,7 @@ type Sealed struct {
 // Seal gives each pod of the manifest the document that write makes of it, and
 // settings of Kubernetes' that the document rests on. The manifest is changed.
 func (m *Manifest) Seal(s Settings, write func(*api.Pod) ([]byte, error)) (sealed []Sealed, err error) {
+	known := map[string]bool{}
 	for _, d := range m.documents {
 		kind := text(d, "kind")
 		path, ok := templates[kind]
@@ -80,7 +101,12 @@ func (m *Manifest) Seal(s Settings, write func(*api.Pod) ([]byte, error)) (seale
 		}
 		object := kind + "/" + text(at(d, "metadata"), "name")
 		pod := at(d, path...)
-		document, err := seal(pod, s, write)
+		document, err := seal(pod, s, func(p *api.Pod) ([]byte, error) {
+			for _, c := range p.Containers {
+				known[c.Name] = true
+			}
+			return write(p)
+		})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", object, err)
 		}
@@ -89,7 +115,17 @@ func (m *Manifest) Seal(s Settings, write func(*api.Pod) ([]byte, error)) (seale
 	if len(sealed) == 0 {
 		return nil, errors.New("manifest: there is no pod in it")
 	}
+	for _, name := range s.containers() {
+		if !known[name] {
+			return nil, fmt.Errorf("manifest: there is no container %.80q in it", name)
+		}
+	}
 	return sealed, nil
+}
+
+// containers are those that the settings name.
+func (s Settings) containers() []string {
+	return slices.Concat(slices.Sorted(maps.Keys(s.Secrets)), s.NoLogs, slices.Sorted(maps.Keys(s.Commands)))
 }
 
 func seal(pod *yaml.Node, s Settings, write func(*api.Pod) ([]byte, error)) ([]byte, error) {

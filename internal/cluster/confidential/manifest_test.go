@@ -77,3 +77,34 @@ func TestAManifestWithoutPodsIsRefused(t *testing.T) {
 		t.Fatalf("got %v, want no pod", err)
 	}
 }
+
+// A name that is spelt wrong would leave output open, or a secret away.
+func TestSettingsForNobodyAreRefused(t *testing.T) {
+	m, err := Parse([]byte(deployment))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []Settings{{NoLogs: []string{"wep"}}, {Secrets: map[string][]api.SecretRef{"wep": nil}}, {Commands: map[string][]api.Command{"wep": nil}}} {
+		s.Image, s.ConfigMaps = settings.Image, ConfigMaps{"web": {}}
+		_, err := m.Seal(s, func(*api.Pod) ([]byte, error) { return nil, nil })
+		if err == nil || !strings.Contains(err.Error(), `no container "wep"`) {
+			t.Errorf("%+v: got %v", s, err)
+		}
+	}
+}
+
+func TestSecretsOfAManifestAreRead(t *testing.T) {
+	m, err := Parse([]byte("kind: Secret\nmetadata: {name: s}\nstringData: {a: text}\ndata: {a: eA==, b: eQ==}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := m.Secrets()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := all["s"].get("a")
+	b, _ := all["s"].get("b")
+	if string(a) != "text" || string(b) != "y" || len(all["s"].keys()) != 2 {
+		t.Errorf("got %q, %q, %v", a, b, all["s"].keys())
+	}
+}

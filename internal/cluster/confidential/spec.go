@@ -46,39 +46,58 @@ type container struct {
 	Args         []string   `json:"args"`
 	WorkingDir   string     `json:"workingDir"`
 	Env          []variable `json:"env"`
+	EnvFrom      []source   `json:"envFrom"`
 	VolumeMounts []mounting `json:"volumeMounts"`
 	Resources    struct {
 		Limits   map[string]any `json:"limits"`
 		Requests any            `json:"requests"`
 	} `json:"resources"`
-	Security      security `json:"securityContext"`
-	Readiness     *probe   `json:"readinessProbe"`
-	Liveness      *probe   `json:"livenessProbe"`
-	Startup       *probe   `json:"startupProbe"`
-	Stdin         bool     `json:"stdin"`
-	TTY           bool     `json:"tty"`
-	RestartPolicy string   `json:"restartPolicy"`
+	Security  security `json:"securityContext"`
+	Readiness *probe   `json:"readinessProbe"`
+	Liveness  *probe   `json:"livenessProbe"`
+	Startup   *probe   `json:"startupProbe"`
+	Lifecycle struct {
+		PostStart *handler `json:"postStart"`
+		PreStop   *handler `json:"preStop"`
+	} `json:"lifecycle"`
+	Stdin         bool   `json:"stdin"`
+	TTY           bool   `json:"tty"`
+	RestartPolicy string `json:"restartPolicy"`
 
-	Ports             any `json:"ports"`
-	PullPolicy        any `json:"imagePullPolicy"`
-	TerminationPath   any `json:"terminationMessagePath"`
-	TerminationPolicy any `json:"terminationMessagePolicy"`
-	StdinOnce         any `json:"stdinOnce"`
+	TerminationPath   string `json:"terminationMessagePath"`
+	TerminationPolicy any    `json:"terminationMessagePolicy"`
+	Ports             any    `json:"ports"`
+	PullPolicy        any    `json:"imagePullPolicy"`
+	StdinOnce         any    `json:"stdinOnce"`
 }
 
 type variable struct {
 	Name  string `json:"name"`
 	Value string `json:"value"`
 	From  *struct {
-		ConfigMap *struct {
-			Name     string `json:"name"`
-			Key      string `json:"key"`
-			Optional bool   `json:"optional"`
-		} `json:"configMapKeyRef"`
-		Secret   json.RawMessage `json:"secretKeyRef"`
-		Field    json.RawMessage `json:"fieldRef"`
-		Resource json.RawMessage `json:"resourceFieldRef"`
+		ConfigMap *keyed          `json:"configMapKeyRef"`
+		Secret    *keyed          `json:"secretKeyRef"`
+		Field     json.RawMessage `json:"fieldRef"`
+		Resource  json.RawMessage `json:"resourceFieldRef"`
 	} `json:"valueFrom"`
+}
+
+type keyed struct {
+	Name     string `json:"name"`
+	Key      string `json:"key"`
+	Optional bool   `json:"optional"`
+}
+
+// A source gives a variable for each of its keys.
+type source struct {
+	Prefix    string `json:"prefix"`
+	ConfigMap *named `json:"configMapRef"`
+	Secret    *named `json:"secretRef"`
+}
+
+type named struct {
+	Name     string `json:"name"`
+	Optional bool   `json:"optional"`
 }
 
 type mounting struct {
@@ -93,16 +112,46 @@ type volume struct {
 		Medium string `json:"medium"`
 		Limit  any    `json:"sizeLimit"`
 	} `json:"emptyDir"`
+	ConfigMap *configMapVolume `json:"configMap"`
+	Secret    *secretVolume    `json:"secret"`
+	Projected *struct {
+		Mode    *int        `json:"defaultMode"`
+		Sources []projected `json:"sources"`
+	} `json:"projected"`
+}
+
+type configMapVolume struct {
+	Name     string `json:"name"`
+	Mode     *int   `json:"defaultMode"`
+	Items    []item `json:"items"`
+	Optional bool   `json:"optional"`
+}
+
+type secretVolume struct {
+	Name     string `json:"secretName"`
+	Mode     *int   `json:"defaultMode"`
+	Items    []item `json:"items"`
+	Optional bool   `json:"optional"`
+}
+
+// A projected source is one of several that fill a volume.
+type projected struct {
 	ConfigMap *struct {
-		Name  string `json:"name"`
-		Mode  *int   `json:"defaultMode"`
-		Items []struct {
-			Key  string `json:"key"`
-			Path string `json:"path"`
-			Mode *int   `json:"mode"`
-		} `json:"items"`
-		Optional bool `json:"optional"`
+		Name     string `json:"name"`
+		Items    []item `json:"items"`
+		Optional bool   `json:"optional"`
 	} `json:"configMap"`
+	Secret *struct {
+		Name     string `json:"name"`
+		Items    []item `json:"items"`
+		Optional bool   `json:"optional"`
+	} `json:"secret"`
+}
+
+type item struct {
+	Key  string `json:"key"`
+	Path string `json:"path"`
+	Mode *int   `json:"mode"`
 }
 
 // A security is a container's or a pod's. What it forbids, a guest forbids anyway.
@@ -121,9 +170,21 @@ type security struct {
 	FSGroup *int64 `json:"fsGroup"`
 }
 
-// A probe asks from the node, over the network.
+// A handler is what a kubelet does as a container begins or ends.
+type handler struct {
+	Exec  *execution `json:"exec"`
+	HTTP  any        `json:"httpGet"`
+	TCP   any        `json:"tcpSocket"`
+	Sleep any        `json:"sleep"`
+}
+
+type execution struct {
+	Command []string `json:"command"`
+}
+
+// A probe asks from the node, over the network or by a command.
 type probe struct {
-	Exec json.RawMessage `json:"exec"`
+	Exec *execution `json:"exec"`
 
 	HTTP             any `json:"httpGet"`
 	TCP              any `json:"tcpSocket"`

@@ -26,6 +26,9 @@ type Config struct {
 	CA   []byte // PEM; nobody else may vouch for the server
 	Cert []byte // PEM
 	Key  []byte // PEM
+	// CertFile and KeyFile name them instead, and are read whenever a connection
+	// begins: they may be renewed.
+	CertFile, KeyFile string
 }
 
 // A Client is one user of one API server.
@@ -40,15 +43,29 @@ func New(c Config) (*Client, error) {
 	if !pool.AppendCertsFromPEM(c.CA) {
 		return nil, errors.New("kubernetes API: want the PEM of its certificate authority")
 	}
-	pair, err := tls.X509KeyPair(c.Cert, c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("kubernetes API: own certificate: %w", err)
+	if _, err := c.pair(); err != nil {
+		return nil, err
 	}
 	t := &http.Transport{
-		TLSClientConfig:     &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12},
+		TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12, GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			return c.pair()
+		}},
 		TLSHandshakeTimeout: 5 * time.Second, ForceAttemptHTTP2: true,
 	}
 	return &Client{strings.TrimSuffix(c.URL, "/"), &http.Client{Transport: t}}, nil
+}
+
+// pair is the user's own certificate as it is now.
+func (c Config) pair() (*tls.Certificate, error) {
+	load := func() (tls.Certificate, error) { return tls.X509KeyPair(c.Cert, c.Key) }
+	if c.CertFile != "" {
+		load = func() (tls.Certificate, error) { return tls.LoadX509KeyPair(c.CertFile, c.KeyFile) }
+	}
+	pair, err := load()
+	if err != nil {
+		return nil, fmt.Errorf("kubernetes API: own certificate: %w", err)
+	}
+	return &pair, nil
 }
 
 // Close lets go of connections that are kept.

@@ -9,7 +9,7 @@ import (
 )
 
 // ParseKubeconfig reads one with a single cluster and a single user whose
-// certificate it holds, as this program writes it.
+// certificate it holds or names, as this program writes it.
 func ParseKubeconfig(raw []byte) (c Config, err error) {
 	var doc struct {
 		Clusters []struct {
@@ -22,6 +22,9 @@ func ParseKubeconfig(raw []byte) (c Config, err error) {
 			User struct {
 				Cert string `yaml:"client-certificate-data"`
 				Key  string `yaml:"client-key-data"`
+
+				CertFile string `yaml:"client-certificate"`
+				KeyFile  string `yaml:"client-key"`
 			} `yaml:"user"`
 		} `yaml:"users"`
 	}
@@ -31,8 +34,9 @@ func ParseKubeconfig(raw []byte) (c Config, err error) {
 	if len(doc.Clusters) != 1 || len(doc.Users) != 1 {
 		return c, errors.New("kubeconfig: want one cluster and one user")
 	}
-	c.URL = doc.Clusters[0].Cluster.Server
-	for text, to := range map[*[]byte]string{&c.CA: doc.Clusters[0].Cluster.CA, &c.Cert: doc.Users[0].User.Cert, &c.Key: doc.Users[0].User.Key} {
+	user := doc.Users[0].User
+	c.URL, c.CertFile, c.KeyFile = doc.Clusters[0].Cluster.Server, user.CertFile, user.KeyFile
+	for text, to := range map[*[]byte]string{&c.CA: doc.Clusters[0].Cluster.CA, &c.Cert: user.Cert, &c.Key: user.Key} {
 		if *text, err = base64.StdEncoding.DecodeString(to); err != nil {
 			return c, fmt.Errorf("kubeconfig: %w", err)
 		}

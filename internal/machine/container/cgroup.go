@@ -27,8 +27,8 @@ type groups struct {
 	controllers map[string]string // version 1: folder below cgroupRoot → mount option
 }
 
-// readGroups finds out which version the host has. A version 2 beside version 1
-// ("hybrid") has no controller and is left alone.
+// readGroups finds out which version the host has at cgroupRoot. A version 2 beside
+// version 1 ("hybrid") has no controller and is left alone.
 func readGroups() (groups, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(cgroupRoot, &st); err != nil {
@@ -37,17 +37,24 @@ func readGroups() (groups, error) {
 	if st.Type == unix.CGROUP2_SUPER_MAGIC {
 		return groups{version: 2}, nil
 	}
-	raw, err := os.ReadFile("/proc/self/mounts")
+	raw, err := os.ReadFile("/proc/thread-self/mounts")
 	if err != nil {
 		return groups{}, err
 	}
-	g := groups{version: 1, controllers: parseMounts(raw)}
+	return groups{version: 1, controllers: parseMounts(raw)}, nil
+}
+
+// complete says what kubelet needs and the host does not have.
+func (g groups) complete() error {
+	if g.version == 2 {
+		return nil
+	}
 	for _, want := range []string{"cpu", "cpuacct", "cpuset", "memory", "pids"} {
 		if !g.has(want) {
-			return g, fmt.Errorf("this host's kernel has no control group %q at %s: kubelet needs it", want, cgroupRoot)
+			return &LackError{fmt.Sprintf("control group %q", want), "kubelet needs"}
 		}
 	}
-	return g, nil
+	return nil
 }
 
 func (g groups) has(controller string) bool {
@@ -96,33 +103,36 @@ func (g groups) tops() []string {
 }
 
 // joinCgroups makes the machine's groups and puts its process 1 into them.
-func joinCgroups(id, machine string, pid int) (groups, error) {
-	g, err := readGroups()
-	if err != nil {
-		return g, err
-	}
+func joinCgroups(id, machine string, pid int) (found groups, err error) {
+	return found, withGroups(func(g groups) error {
+		found = g
+		return g.join(id, machine, pid)
+	})
+}
+
+func (g groups) join(id, machine string, pid int) error {
 	for _, top := range g.tops() {
 		dir := top
 		for _, part := range []string{ours, clean(id), clean(machine)} {
 			if g.version == 2 {
 				if err := passOn(dir); err != nil {
-					return g, err
+					return err
 				}
 			}
 			parent := dir
 			dir = filepath.Join(dir, part)
 			if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-				return g, err
+				return err
 			}
 			if err := inherit(parent, dir); err != nil {
-				return g, err
+				return err
 			}
 		}
 		if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil {
-			return g, err
+			return err
 		}
 	}
-	return g, nil
+	return nil
 }
 
 // passOn lets the groups below dir have all controllers that it has.
@@ -164,10 +174,10 @@ func inherit(parent, dir string) error {
 // RemoveCgroups removes the groups of a machine that is gone, or of all machines
 // of a network when machine is empty.
 func RemoveCgroups(id, machine string) error {
-	g, err := readGroups()
-	if err != nil {
-		return err
-	}
+	return withGroups(func(g groups) error { return g.remove(id, machine) })
+}
+
+func (g groups) remove(id, machine string) error {
 	var problems []error
 	for _, top := range g.tops() {
 		all := filepath.Join(top, ours)

@@ -27,6 +27,5 @@ func Check() error {
 	if !strings.Contains(string(raw), "\toverlay\n") {
 		return &LackError{"overlayfs", "node and container roots are made of (try modprobe overlay)"}
 	}
-	_, err = readGroups()
-	return err
+	return withGroups(groups.complete)
 }

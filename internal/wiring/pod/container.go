@@ -9,12 +9,13 @@ import (
 	"holdfast/internal/api"
 )
 
-// A Container is one that the machine made.
+// A Container is one that the machine made, or a command in one.
 type Container struct {
-	pod   *Pod
-	name  string
-	first byte // of its streams
-	exit  chan api.ContainerExit
+	pod    *Pod
+	params api.ContainerParams
+	first  byte                   // of its streams
+	words  string                 // the place of its last words
+	exit   chan api.ContainerExit // nil before it was started
 }
 
 // Create has the machine pull, verify and unpack a container that its configuration
@@ -24,7 +25,20 @@ func (p *Pod) Create(ctx context.Context, q api.CreateParams) (*Container, error
 	if err := p.call(ctx, api.CallCreate, q, &d); err != nil {
 		return nil, err
 	}
-	return &Container{pod: p, name: q.Container, first: d.First}, nil
+	return &Container{pod: p, params: api.ContainerParams{Container: q.Container}, first: d.First, words: d.Message}, nil
+}
+
+// Message is the file in the container that its exit has the content of; empty: none has.
+func (c *Container) Message() string { return c.words }
+
+// Exec names a command in a container that runs, which the configuration has to allow.
+func (c *Container) Exec(ctx context.Context, args []string, terminal, stdin bool) (*Container, error) {
+	q := api.ExecParams{Container: c.params.Container, Args: args, Terminal: terminal, Stdin: stdin}
+	var d api.ExecDetail
+	if err := c.pod.call(ctx, api.CallExec, q, &d); err != nil {
+		return nil, err
+	}
+	return &Container{pod: c.pod, params: api.ContainerParams{Container: q.Container, Exec: d.Exec}, first: d.First}, nil
 }
 
 func (p *Pod) call(ctx context.Context, name string, params, into any) error {
@@ -57,21 +71,21 @@ func (c *Container) Start(ctx context.Context) error {
 	exit := make(chan api.ContainerExit, 1)
 	p := c.pod
 	p.mu.Lock()
-	p.exits[c.name] = exit
+	p.exits[c.params] = exit
 	p.mu.Unlock()
-	if err := p.call(ctx, api.CallStart, api.ContainerParams{Container: c.name}, nil); err != nil {
-		p.mu.Lock()
-		delete(p.exits, c.name)
-		p.mu.Unlock()
-		return err
-	}
 	c.exit = exit
-	return nil
+	err := p.call(ctx, api.CallStart, c.params, nil)
+	if err != nil {
+		p.mu.Lock()
+		delete(p.exits, c.params)
+		p.mu.Unlock()
+	}
+	return err
 }
 
 // Wait returns how the container ended; with its machine, when that ended first.
 func (c *Container) Wait() api.ContainerExit {
-	gone := api.ContainerExit{Container: c.name, ExitDetail: api.ExitDetail{Code: 128 + 9, Signal: "SIGKILL"}}
+	gone := api.ContainerExit{ContainerParams: c.params, ExitDetail: api.ExitDetail{Code: 128 + 9, Signal: "SIGKILL"}}
 	select {
 	case e := <-c.exit:
 		return e
@@ -87,17 +101,26 @@ func (c *Container) Wait() api.ContainerExit {
 
 // Kill sends a signal to the container's first process.
 func (c *Container) Kill(ctx context.Context, signal int) error {
-	return c.pod.call(ctx, api.CallKill, api.KillParams{Container: c.name, Signal: signal}, nil)
+	return c.pod.call(ctx, api.CallKill, api.KillParams{ContainerParams: c.params, Signal: signal}, nil)
 }
 
 // Delete forgets a container that does not run.
 func (c *Container) Delete(ctx context.Context) error {
-	return c.pod.call(ctx, api.CallDelete, api.ContainerParams{Container: c.name}, nil)
+	if c.exit == nil { // nothing will end its streams
+		c.pod.streams.Detach(c.first + api.StreamStdout)
+		c.pod.streams.Detach(c.first + api.StreamStderr)
+	}
+	return c.pod.call(ctx, api.CallDelete, c.params, nil)
+}
+
+// Resize sets the size of its terminal.
+func (c *Container) Resize(ctx context.Context, width, height uint16) error {
+	return c.pod.call(ctx, api.CallResize, api.ResizeParams{ContainerParams: c.params, Width: width, Height: height}, nil)
 }
 
 // Stats tells what the container uses.
 func (c *Container) Stats(ctx context.Context) (s api.StatsDetail, err error) {
-	return s, c.pod.call(ctx, api.CallStats, api.ContainerParams{Container: c.name}, &s)
+	return s, c.pod.call(ctx, api.CallStats, c.params, &s)
 }
 
 // Alive says whether the machine is there to be asked.

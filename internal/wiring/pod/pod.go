@@ -7,6 +7,7 @@
 package pod
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,12 +68,13 @@ type DNS struct {
 type Pod struct {
 	machine *machine.Machine
 	streams *machine.Streams
+	relay   *relay // nil: it is on no network
 	work    sync.WaitGroup
 	ended   chan struct{} // closed when outcome is there
 	outcome machine.Outcome
 
 	mu    sync.Mutex
-	exits map[string]chan api.ContainerExit // by container that was started; guarded by mu
+	exits map[api.ContainerParams]chan api.ContainerExit // by what was started; guarded by mu
 }
 
 // Start boots the machine of a pod, and returns once it takes calls. An error says
@@ -81,15 +83,15 @@ func (n Node) Start(ctx context.Context, s Spec) (*Pod, error) {
 	if len(s.Document) == 0 {
 		return nil, ErrNotSealed
 	}
-	m, err := n.boot(ctx, s)
+	m, relay, err := n.boot(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	p := &Pod{machine: m, streams: m.Stdio().Streams(), ended: make(chan struct{}), exits: map[string]chan api.ContainerExit{}}
+	p := &Pod{machine: m, relay: relay, streams: m.Stdio().Streams(), ended: make(chan struct{}), exits: map[api.ContainerParams]chan api.ContainerExit{}}
 	up := make(chan struct{})
 	p.work.Go(func() { p.follow(up) })
 	p.work.Go(func() { _ = p.streams.Run() })
-	p.work.Go(func() { p.outcome, _ = m.Wait(context.Background()); close(p.ended) })
+	p.work.Go(p.await)
 	select {
 	case <-up:
 		return p, nil
@@ -103,53 +105,66 @@ func (n Node) Start(ctx context.Context, s Spec) (*Pod, error) {
 	return nil, err
 }
 
+// await notes how the machine ended.
+func (p *Pod) await() {
+	p.outcome, _ = p.machine.Wait(context.Background())
+	close(p.ended)
+	if p.relay != nil {
+		p.relay.close()
+	}
+}
+
 // ErrNotSealed says that nobody wrote down what the pod may do.
 var ErrNotSealed = errors.New(`the pod has no measured configuration: nothing would be released to it; write it with "holdfast pod seal"`)
 
-func (n Node) boot(ctx context.Context, s Spec) (*machine.Machine, error) {
+func (n Node) boot(ctx context.Context, s Spec) (*machine.Machine, *relay, error) {
 	conf := swtpm.Config{Dir: filepath.Join(s.Folder, "tpm"), CADir: n.TPMAuthority}
 	if err := swtpm.Manufacture(ctx, conf); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	tpm, err := swtpm.Start(context.WithoutCancel(ctx), conf.Dir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	q, err := qemu.New(qemu.Config{AccelFile: n.AccelFile, Logger: s.Log})
 	if err != nil {
-		return nil, errors.Join(err, tpm.Close())
+		return nil, nil, errors.Join(err, tpm.Close())
 	}
-	wire, err := s.plug()
+	wire, relay, err := s.plug()
 	if err != nil {
-		return nil, errors.Join(err, tpm.Close())
+		return nil, nil, errors.Join(err, tpm.Close())
 	}
 	if wire != nil {
 		defer wire.Tap.Close() // QEMU has its own
 	}
-	memory := s.Memory
-	if memory == 0 {
-		memory = n.Memory
-	}
-	return q.Start(ctx, machine.Spec{
-		Name: s.ID, Folder: filepath.Join(s.Folder, "machine"), Disk: n.Disk, Memory: memory, CPUs: s.CPUs,
+	m, err := q.Start(ctx, machine.Spec{
+		Name: s.ID, Folder: filepath.Join(s.Folder, "machine"), Disk: n.Disk, Memory: cmp.Or(s.Memory, n.Memory), CPUs: s.CPUs,
 		Firmware: &machine.Firmware{Code: n.Code, Vars: n.Vars, SecureBoot: true},
 		TPM:      tpm, InitData: s.Document, Wire: wire,
 	})
+	if err != nil {
+		if relay != nil {
+			relay.close()
+		}
+		return nil, nil, err
+	}
+	_ = tpm.Unlink() // its end tries again
+	return m, relay, nil
 }
 
-func (s Spec) plug() (*machine.Wire, error) {
+func (s Spec) plug() (*machine.Wire, *relay, error) {
 	if s.Netns == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
-	wire, err := Plug(s.Netns)
+	wire, loopback, err := Plug(s.Netns)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	wire.Link.Resolvers, wire.Link.Search, wire.Link.Ndots = s.DNS.Resolvers, s.DNS.Search, s.DNS.Ndots
 	if err := wire.Link.Check(); err != nil {
-		return nil, errors.Join(err, wire.Tap.Close())
+		return nil, nil, errors.Join(err, wire.Tap.Close(), loopback.Close())
 	}
-	return wire, nil
+	return wire, serveRelay(loopback, wire.Link.Address.Addr()), nil
 }
 
 // refusal is why the machine ended before it took calls.
@@ -183,9 +198,9 @@ func (p *Pod) follow(up chan<- struct{}) {
 func (p *Pod) tell(exit api.ContainerExit) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.exits[exit.Container]; c != nil {
+	if c := p.exits[exit.ContainerParams]; c != nil {
 		c <- exit // has room for the only one
-		delete(p.exits, exit.Container)
+		delete(p.exits, exit.ContainerParams)
 	}
 }
 

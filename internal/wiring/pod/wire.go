@@ -25,23 +25,30 @@ const (
 
 // Plug makes the machine the owner of what CNI gave the pod: its address, its gateway
 // and its hardware address. In the namespace, a bridge joins the pod's link with the
-// machine's tap. What it makes ends with the namespace, or with the file that it returns.
-func Plug(netns string) (wire *machine.Wire, err error) {
+// machine's tap. What it makes ends with the namespace, or with the file that it returns. What
+// connects to the namespace's loopback is for who accepts it.
+func Plug(netns string) (wire *machine.Wire, loopback net.Listener, err error) {
 	type result struct {
-		wire *machine.Wire
-		err  error
+		wire     *machine.Wire
+		loopback net.Listener
+		err      error
 	}
 	done := make(chan result)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
-		wire, err := plugHere(netns)
-		done <- result{wire, err}
+		var r result
+		if r.wire, r.err = plugHere(netns); r.err == nil {
+			if r.loopback, r.err = listenHere(); r.err != nil {
+				_ = r.wire.Tap.Close()
+			}
+		}
+		done <- r
 	}()
 	r := <-done
 	if r.err != nil {
-		return nil, fmt.Errorf("the pod's network: %w", r.err)
+		return nil, nil, fmt.Errorf("the pod's network: %w", r.err)
 	}
-	return r.wire, nil
+	return r.wire, r.loopback, nil
 }
 
 func plugHere(netns string) (*machine.Wire, error) {

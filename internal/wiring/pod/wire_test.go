@@ -28,10 +28,11 @@ func TestTheMachineTakesThePodsAddress(t *testing.T) {
 	ip(t, "-n", ns, "link", "set", "far", "up")
 	ip(t, "-n", ns, "address", "add", "10.9.8.7/24", "dev", "eth0")
 	ip(t, "-n", ns, "route", "add", "default", "via", "10.9.8.1")
-	w, err := Plug("/run/netns/" + ns)
+	w, loopback, err := Plug("/run/netns/" + ns)
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer loopback.Close()
 	l := w.Link
 	if w.MAC.String() != "02:00:00:00:00:07" || l.Address.String() != "10.9.8.7/24" || l.Gateway.String() != "10.9.8.1" || l.MTU != 1400 || l.Check() != nil {
 		t.Errorf("got %s, %+v, %v", w.MAC, l, l.Check())
@@ -48,7 +49,7 @@ func TestTheMachineTakesThePodsAddress(t *testing.T) {
 	if links := ip(t, "-n", ns, "-br", "link"); strings.Contains(links, podTap) {
 		t.Errorf("the tap outlives its file: %s", links)
 	}
-	if _, err := Plug("/run/netns/none"); err == nil {
+	if _, _, err := Plug("/run/netns/none"); err == nil {
 		t.Error("a namespace that is not there was entered")
 	}
 }

@@ -20,17 +20,22 @@ const (
 	imageAnnotation = "io.kubernetes.cri.image-name"
 )
 
-// believed reads what this node believes the container to be.
-func believed(r *taskapi.CreateTaskRequest) (p api.CreateParams, err error) {
+// believed reads what this node believes the container to be, and where it has what it
+// would mount, by places in the container.
+func believed(r *taskapi.CreateTaskRequest) (p api.CreateParams, sources map[string]string, err error) {
 	raw, err := os.ReadFile(filepath.Join(r.Bundle, "config.json"))
 	if err != nil {
-		return p, err
+		return p, nil, err
 	}
 	var s specs.Spec
 	if err := json.Unmarshal(raw, &s); err != nil {
-		return p, fmt.Errorf("the container's specification: %w", err)
+		return p, nil, fmt.Errorf("the container's specification: %w", err)
 	}
-	return params(s, r.Terminal), nil
+	sources = map[string]string{}
+	for _, m := range s.Mounts {
+		sources[m.Destination] = m.Source
+	}
+	return params(s, r.Terminal), sources, nil
 }
 
 func params(s specs.Spec, terminal bool) api.CreateParams {

@@ -108,7 +108,7 @@ func planned(c *cri.PodSandboxConfig) (s pod.Spec, err error) {
 		return s, err
 	}
 	resources := c.GetLinux().GetResources()
-	s.Memory = int(resources.GetMemoryLimitInBytes()>>20) + overhead(resources)
+	s.Memory = size(resources.GetMemoryLimitInBytes(), c.GetLinux().GetOverhead().GetMemoryLimitInBytes())
 	if quota, period := resources.GetCpuQuota(), resources.GetCpuPeriod(); quota > 0 && period > 0 {
 		s.CPUs = int((quota + period - 1) / period)
 	}
@@ -135,13 +135,20 @@ func dns(c *cri.DNSConfig) (d pod.DNS, err error) {
 	return d, nil
 }
 
-// overhead is what a machine has beside its pod's limit; without a limit the node
-// says how large it is.
-func overhead(r *cri.LinuxContainerResources) int {
-	if r.GetMemoryLimitInBytes() == 0 {
+// usualOverhead is what a machine has beside its pod's limit where its RuntimeClass says
+// nothing (overhead.podFixed): its kernel and programs, and the images, unpacked.
+const usualOverhead = 256 << 20
+
+// size is a machine's memory in MiB, rounded up; 0: the pod has no limit, and the node says
+// how large its machine is.
+func size(limit, overhead int64) int {
+	if limit <= 0 {
 		return 0
 	}
-	return 256
+	if overhead <= 0 {
+		overhead = usualOverhead
+	}
+	return int((limit + overhead + 1<<20 - 1) >> 20)
 }
 
 // StartSandbox boots the machine.
@@ -246,11 +253,6 @@ func (s sandboxes) ShutdownSandbox(ctx context.Context, _ *sandboxapi.ShutdownSa
 	}
 	s.down.Shutdown()
 	return &sandboxapi.ShutdownSandboxResponse{}, nil
-}
-
-// SandboxMetrics are those of no cgroup: the machine's are its containers'.
-func (sandboxes) SandboxMetrics(context.Context, *sandboxapi.SandboxMetricsRequest) (*sandboxapi.SandboxMetricsResponse, error) {
-	return &sandboxapi.SandboxMetricsResponse{Metrics: &types.Metric{}}, nil
 }
 
 // UpdateSandbox would change a machine's size.

@@ -50,12 +50,15 @@ type service struct {
 	down      shutdown.Service
 
 	mu    sync.Mutex
-	box   *box             // nil before it is created; guarded by mu, as are all below
-	tasks map[string]*task // by containerd's id
+	box   *box // nil before it is created; guarded by mu, as are all below
+	tasks map[name]*task
 }
 
+// A name is containerd's of a container, or of a command in one.
+type name struct{ container, exec string }
+
 func newService(ctx context.Context, config string, publisher events.Publisher, down shutdown.Service) *service {
-	return &service{ctx: ctx, config: config, publisher: publisher, down: down, tasks: map[string]*task{}}
+	return &service{ctx: ctx, config: config, publisher: publisher, down: down, tasks: map[name]*task{}}
 }
 
 // RegisterTTRPC is called by package shim.

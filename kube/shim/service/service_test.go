@@ -38,6 +38,33 @@ func TestAPodsLimitsSizeItsMachine(t *testing.T) {
 	}
 }
 
+func TestAMachineIsAsLargeAsLimitAndOverhead(t *testing.T) {
+	for _, c := range []struct {
+		limit, overhead int64
+		want            int
+	}{{0, 0, 0}, {0, 1 << 30, 0}, {64 << 20, 0, 320}, {64<<20 + 1, 0, 321}, {64 << 20, 128 << 20, 192}, {1 << 30, 1 << 30, 2048}} {
+		if got := size(c.limit, c.overhead); got != c.want {
+			t.Errorf("limit %d, overhead %d: got %d MiB, want %d", c.limit, c.overhead, got, c.want)
+		}
+	}
+}
+
+func TestLastWordsGoWhereAKubeletReadsThem(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "words")
+	if err := tell(path, "x"); err == nil {
+		t.Error("a file was made that nobody asked for")
+	}
+	if err := os.WriteFile(path, []byte("from an earlier time"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := tell(path, "bye"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || string(got) != "bye" {
+		t.Errorf("got %q, %v, want bye", got, err)
+	}
+}
+
 func TestPodsThatNoMachineCanBeAreRefused(t *testing.T) {
 	unsealed := sealedConfig()
 	unsealed.Annotations = nil
@@ -84,7 +111,7 @@ func TestTheNodesBeliefIsReadFromTheSpecification(t *testing.T) {
 	raw, err := json.Marshal(specs.Spec{
 		Annotations: map[string]string{nameAnnotation: "app", imageAnnotation: "r:5000/app@sha256:aa"},
 		Process:     &specs.Process{Args: []string{"/app"}, Env: []string{"A=1"}, Cwd: "/"},
-		Mounts:      []specs.Mount{{Destination: "/data"}},
+		Mounts:      []specs.Mount{{Destination: "/data", Source: "/on/the/node"}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -92,8 +119,8 @@ func TestTheNodesBeliefIsReadFromTheSpecification(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bundle, "config.json"), raw, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := believed(&taskapi.CreateTaskRequest{Bundle: bundle, Terminal: true})
-	if err != nil || p.Container != "app" || p.Image != "sha256:aa" || !slices.Equal(p.Args, []string{"/app"}) || !slices.Equal(p.Env, []string{"A=1"}) || p.Workdir != "/" || !slices.Equal(p.Mounts, []string{"/data"}) || !p.Terminal {
+	p, sources, err := believed(&taskapi.CreateTaskRequest{Bundle: bundle, Terminal: true})
+	if err != nil || p.Container != "app" || p.Image != "sha256:aa" || !slices.Equal(p.Args, []string{"/app"}) || !slices.Equal(p.Env, []string{"A=1"}) || p.Workdir != "/" || !slices.Equal(p.Mounts, []string{"/data"}) || !p.Terminal || sources["/data"] != "/on/the/node" {
 		t.Errorf("got %+v, %v", p, err)
 	}
 }

@@ -19,9 +19,11 @@ import (
 	"holdfast/internal/wiring/pod"
 )
 
-// A task is one container of the pod, as containerd calls it.
+// A task is one container of the pod, as containerd calls it, or a command in one.
 type task struct {
 	request   *taskapi.CreateTaskRequest
+	exec      string // containerd's id of a command; empty: it is a container
+	message   string // the node's file of the container's last words; empty: none
 	container *pod.Container
 	streams   *streams
 	over      chan struct{} // closed when it ended, or was killed before it began
@@ -35,13 +37,13 @@ type task struct {
 // tasks is the service as the Task API.
 type tasks struct{ *service }
 
-func (s tasks) find(id string) (*task, error) {
+func (s tasks) find(id, exec string) (*task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.tasks[id]; t != nil {
+	if t := s.tasks[name{id, exec}]; t != nil {
 		return t, nil
 	}
-	return nil, errgrpc.ToGRPC(fmt.Errorf("container %s: %w", id, errdefs.ErrNotFound))
+	return nil, errgrpc.ToGRPC(fmt.Errorf("container %s %s: %w", id, exec, errdefs.ErrNotFound))
 }
 
 func (s tasks) running() (*pod.Pod, error) {
@@ -61,7 +63,7 @@ func (s tasks) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taska
 	if err != nil {
 		return nil, err
 	}
-	params, err := believed(r)
+	params, sources, err := believed(r)
 	if err != nil {
 		return nil, err
 	}
@@ -69,14 +71,14 @@ func (s tasks) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taska
 	if err != nil {
 		return nil, err
 	}
-	t := &task{request: r, container: container, over: make(chan struct{}), status: tasktypes.Status_CREATED}
+	t := &task{request: r, message: sources[container.Message()], container: container, over: make(chan struct{}), status: tasktypes.Status_CREATED}
 	if t.streams, err = openStreams(s.ctx, r); err != nil {
 		return nil, err
 	}
 	container.Output(t.streams.stdout, t.streams.stderr)
 	t.streams.feed(container.Input)
 	s.mu.Lock()
-	s.tasks[r.ID] = t
+	s.tasks[name{r.ID, ""}] = t
 	s.mu.Unlock()
 	s.publish(runtime.TaskCreateEventTopic, &taskevents.TaskCreate{
 		ContainerID: r.ID, Bundle: r.Bundle, Rootfs: r.Rootfs, Pid: pid(),
@@ -87,12 +89,9 @@ func (s tasks) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taska
 
 // Start lets it run.
 func (s tasks) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.StartResponse, error) {
-	t, err := s.find(r.ID)
+	t, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
-	}
-	if r.ExecID != "" {
-		return nil, s.refused(ctx, "exec")
 	}
 	if err := t.container.Start(ctx); err != nil {
 		return nil, err
@@ -100,8 +99,12 @@ func (s tasks) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.Sta
 	t.mu.Lock()
 	t.status = tasktypes.Status_RUNNING
 	t.mu.Unlock()
-	s.publish(runtime.TaskStartEventTopic, &taskevents.TaskStart{ContainerID: r.ID, Pid: pid()})
-	go func() { s.ended(t, uint32(t.container.Wait().Code)) }()
+	if r.ExecID != "" {
+		s.publish(runtime.TaskExecStartedEventTopic, &taskevents.TaskExecStarted{ContainerID: r.ID, ExecID: r.ExecID, Pid: pid()})
+	} else {
+		s.publish(runtime.TaskStartEventTopic, &taskevents.TaskStart{ContainerID: r.ID, Pid: pid()})
+	}
+	go func() { s.heed(t, t.container.Wait()) }()
 	return &taskapi.StartResponse{Pid: pid()}, nil
 }
 
@@ -116,7 +119,7 @@ func (s tasks) ended(t *task, code uint32) {
 	at := timestamppb.New(t.endedAt)
 	t.mu.Unlock()
 	close(t.over)
-	s.publish(runtime.TaskExitEventTopic, &taskevents.TaskExit{ContainerID: t.request.ID, ID: t.request.ID, Pid: pid(), ExitStatus: code, ExitedAt: at})
+	s.publish(runtime.TaskExitEventTopic, &taskevents.TaskExit{ContainerID: t.request.ID, ID: t.id(), Pid: pid(), ExitStatus: code, ExitedAt: at})
 }
 
 // publish tells containerd; what it does not hear, it asks for.
@@ -128,14 +131,14 @@ func (s tasks) publish(topic string, event any) {
 
 // State tells how a container is.
 func (s tasks) State(_ context.Context, r *taskapi.StateRequest) (*taskapi.StateResponse, error) {
-	t, err := s.find(r.ID)
+	t, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	state := &taskapi.StateResponse{
-		ID: r.ID, Bundle: t.request.Bundle, Pid: pid(), Status: t.status,
+		ID: r.ID, ExecID: t.exec, Bundle: t.request.Bundle, Pid: pid(), Status: t.status,
 		Stdin: t.request.Stdin, Stdout: t.request.Stdout, Stderr: t.request.Stderr, ExitStatus: t.code,
 	}
 	if !t.endedAt.IsZero() {
@@ -146,7 +149,7 @@ func (s tasks) State(_ context.Context, r *taskapi.StateRequest) (*taskapi.State
 
 // Wait returns when a container ended.
 func (s tasks) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.WaitResponse, error) {
-	t, err := s.find(r.ID)
+	t, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +163,7 @@ func (s tasks) Wait(ctx context.Context, r *taskapi.WaitRequest) (*taskapi.WaitR
 
 // Kill sends a signal. A container that was not started is over by any.
 func (s tasks) Kill(ctx context.Context, r *taskapi.KillRequest) (*emptypb.Empty, error) {
-	t, err := s.find(r.ID)
+	t, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
@@ -199,7 +202,7 @@ func errEnded(id string) error {
 
 // Delete forgets a container that has ended, in the machine too where that is there.
 func (s tasks) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.DeleteResponse, error) {
-	t, err := s.find(r.ID)
+	t, err := s.find(r.ID, r.ExecID)
 	if err != nil {
 		return nil, err
 	}
@@ -214,15 +217,18 @@ func (s tasks) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.D
 	}
 	t.streams.close()
 	s.mu.Lock()
-	delete(s.tasks, r.ID)
+	delete(s.tasks, name{r.ID, r.ExecID})
 	s.mu.Unlock()
+	if r.ExecID != "" {
+		return &taskapi.DeleteResponse{Pid: pid(), ExitStatus: code, ExitedAt: at}, nil
+	}
 	s.publish(runtime.TaskDeleteEventTopic, &taskevents.TaskDelete{ContainerID: r.ID, ID: r.ID, Pid: pid(), ExitStatus: code, ExitedAt: at})
 	return &taskapi.DeleteResponse{Pid: pid(), ExitStatus: code, ExitedAt: at}, nil
 }
 
 // CloseIO ends a container's input.
 func (s tasks) CloseIO(_ context.Context, r *taskapi.CloseIORequest) (*emptypb.Empty, error) {
-	t, err := s.find(r.ID)
+	t, err := s.find(r.ID, r.ExecID)
 	if err == nil && r.Stdin {
 		t.streams.closeInput()
 	}
@@ -231,7 +237,7 @@ func (s tasks) CloseIO(_ context.Context, r *taskapi.CloseIORequest) (*emptypb.E
 
 // Pids shows none of the machine's processes.
 func (s tasks) Pids(_ context.Context, r *taskapi.PidsRequest) (*taskapi.PidsResponse, error) {
-	_, err := s.find(r.ID)
+	_, err := s.find(r.ID, "")
 	return &taskapi.PidsResponse{Processes: []*tasktypes.ProcessInfo{{Pid: pid()}}}, err
 }
 
@@ -264,14 +270,6 @@ func (s tasks) refused(ctx context.Context, call string) error {
 }
 
 // The calls that no configuration allows yet.
-
-func (s tasks) Exec(ctx context.Context, _ *taskapi.ExecProcessRequest) (*emptypb.Empty, error) {
-	return nil, s.refused(ctx, "exec")
-}
-
-func (s tasks) ResizePty(ctx context.Context, _ *taskapi.ResizePtyRequest) (*emptypb.Empty, error) {
-	return nil, s.refused(ctx, "resize")
-}
 
 func (s tasks) Update(ctx context.Context, _ *taskapi.UpdateTaskRequest) (*emptypb.Empty, error) {
 	return nil, s.refused(ctx, "update")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -58,6 +59,7 @@ type started struct {
 	config *cri.PodSandboxConfig
 	first  []declared // initial containers
 	all    []declared
+	tune   func(*cri.ContainerConfig) // what is asked beside what is declared; nil: nothing
 }
 
 func (l *lab) run1(ctx context.Context, s sealed, name string) *started {
@@ -80,7 +82,7 @@ func (l *lab) run1(ctx context.Context, s sealed, name string) *started {
 		_, err = l.runtime.RemovePodSandbox(context.Background(), &cri.RemovePodSandboxRequest{PodSandboxId: box.PodSandboxId})
 		l.check(err)
 	})
-	return &started{l, ctx, box.PodSandboxId, config, p.Spec.InitContainers, p.Spec.Containers}
+	return &started{l, ctx, box.PodSandboxId, config, p.Spec.InitContainers, p.Spec.Containers, nil}
 }
 
 // start creates and starts a container as it is declared.
@@ -99,6 +101,9 @@ func (s *started) start(d declared) (id string, err error) {
 	}
 	for _, m := range d.VolumeMounts {
 		config.Mounts = append(config.Mounts, &cri.Mount{ContainerPath: m.MountPath, HostPath: s.config.LogDirectory})
+	}
+	if s.tune != nil {
+		s.tune(config)
 	}
 	c, err := s.runtime.CreateContainer(s.ctx, &cri.CreateContainerRequest{PodSandboxId: s.id, SandboxConfig: s.config, Config: config})
 	if err != nil {
@@ -161,6 +166,12 @@ func TestAPodHasItsContainersAndNoOthers(t *testing.T) {
 	other.VolumeMounts = append(other.VolumeMounts[:len(other.VolumeMounts):len(other.VolumeMounts)], struct{ MountPath string }{"/etc/evil"})
 	s.refused(other, "mount /etc/evil is not in the measured configuration")
 	other = app
+	other.VolumeMounts = append(other.VolumeMounts[:len(other.VolumeMounts):len(other.VolumeMounts)], struct{ MountPath string }{"/shared/../etc"})
+	s.refused(other, "is not in the measured configuration")
+	other = app
+	other.Image = l.other()
+	s.refused(other, "the measured configuration has sha256:")
+	other = app
 	other.Name = "another"
 	s.refused(other, "the measured configuration has none of that name")
 
@@ -180,10 +191,61 @@ func TestAPodHasItsContainersAndNoOthers(t *testing.T) {
 		}
 	}
 	quiet := s.all[1]
-	_, err = s.start(quiet)
+	id, err = s.start(quiet)
 	l.check(err)
 	s.refused(quiet, "runs already")
+	l.await("why there is no output", func() bool {
+		return strings.Contains(s.log("quiet"), "the measured configuration keeps this output in its machine")
+	})
 	if text := s.log("quiet"); strings.Contains(text, "canary-of-quiet") {
 		t.Errorf("got output that the configuration keeps: %s", text)
+	}
+	for _, args := range [][]string{{"busybox", "sh"}, {"tar", "xf", "-", "-C", "/"}} { // as exec and cp have them
+		if _, err := s.exec(id, args...); err == nil || !strings.Contains(err.Error(), "is not in the measured configuration") {
+			t.Errorf("%q: got %v, want it refused", args, err)
+		}
+	}
+	_, err = l.runtime.UpdateContainerResources(ctx, &cri.UpdateContainerResourcesRequest{ContainerId: id, Linux: &cri.LinuxContainerResources{MemoryLimitInBytes: 1 << 30}})
+	if err == nil || !strings.Contains(err.Error(), `call "update" is not allowed by the measured configuration`) {
+		t.Errorf("a resize: got %v, want it refused", err)
+	}
+	s.recorded("has not ended well", "arguments are", "variable EVIL", "mount /etc/evil", "image is sha256:",
+		`"another": the measured configuration has none`, "runs already", `command ["busybox" "sh"] is not`, `command ["tar"`, `call "update" is not allowed`)
+}
+
+// other is the name of an image that the pod does not have.
+func (l *lab) other() string {
+	l.Helper()
+	l.encrypt()
+	var p pod
+	l.check(yaml.Unmarshal([]byte(l.seal(redis, "--no-allow").Manifest), &p))
+	return p.Spec.Containers[0].Image
+}
+
+// recorded wants a line of the machine's console for each attempt that it refused.
+func (s *started) recorded(all ...string) {
+	s.Helper()
+	var console string
+	s.check(filepath.WalkDir(s.dir, func(path string, e os.DirEntry, err error) error {
+		if err == nil && e.Name() == "console.log" {
+			var raw []byte
+			raw, err = os.ReadFile(path)
+			console += string(raw)
+		}
+		if os.IsNotExist(err) {
+			err = nil
+		}
+		return err
+	}))
+	var refusals []string
+	for line := range strings.Lines(console) {
+		if _, words, ok := strings.Cut(line, "control: refused: "); ok {
+			refusals = append(refusals, strings.TrimSpace(words))
+		}
+	}
+	for _, want := range all {
+		if !slices.ContainsFunc(refusals, func(r string) bool { return strings.Contains(r, want) }) {
+			s.Errorf("no refusal with %q is on record: %q", want, refusals)
+		}
 	}
 }

@@ -36,4 +36,12 @@ func TestAPodThatTheNodeChangedGetsNothing(t *testing.T) {
 	if err != nil && strings.Contains(err.Error(), s.Pods[0].Configuration) {
 		t.Errorf("the refusal names the configuration that is authorised: %v", err)
 	}
+	// An older one that was good is good until it is withdrawn.
+	l.hf("broker", "withdraw", s.Pods[0].Configuration)
+	config = l.sandbox(p.Metadata.Annotations)
+	config.Metadata.Attempt = 1
+	_, err = l.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: "holdfast"})
+	if want := "configuration " + s.Pods[0].Configuration + " is not authorised"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("an old configuration again: got %v, want %q", err, want)
+	}
 }
