@@ -2,19 +2,15 @@ package blackbox
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"holdfast/internal/machine/machinetest"
 )
@@ -34,15 +30,14 @@ func TestDisksAreAsUpstreamLeavesThem(t *testing.T) {
 	check(t, err)
 	packed, err := machinetest.Initrd(init, g.entries()...)
 	check(t, err)
-	initrd := filepath.Join(dir, "initrd")
-	check(t, os.WriteFile(initrd, packed, 0o600))
-	said := compareIn(t, image, initrd)
+	log := kept(t)
 	for _, path := range besides(t, inMachine) {
 		name := filepath.Base(path)
 		config, err := os.ReadFile(path)
 		check(t, err)
 		t.Run(name, func(t *testing.T) {
-			judgeBoth(t, name, plainly(said[name+" ignition"], config), plainly(said[name+" upstream"], config))
+			said := compareIn(t, log, image, packed, name)
+			judgeBoth(t, name, plainly(said["ignition"], config), plainly(said["upstream"], config))
 		})
 	}
 }
@@ -122,23 +117,17 @@ func beside(modules, ours, theirs string, configs []string) (*guest, error) {
 	return g, nil
 }
 
-// compareIn gives what was told of each config and engine.
-func compareIn(t *testing.T, image, initrd string) map[string][]string {
+// compareIn gives what was told of each engine, in a machine of the config's own.
+func compareIn(t *testing.T, log io.Writer, image string, initrd []byte, config string) map[string][]string {
 	t.Helper()
-	ctx, end := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer end()
-	qemu := exec.CommandContext(ctx, "qemu-system-x86_64", "-M", "q35", "-cpu", "max", "-smp", "2", "-m", "4G", "-nodefaults", "-no-reboot",
-		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd,
-		"-append", "console=ttyS0 quiet loop.max_part=15 loop.max_loop=8 panic=-1 cryptomgr.notests")
-	var console bytes.Buffer
-	qemu.Stdout = io.MultiWriter(&console, kept(t))
-	err := qemu.Run()
-	out := console.Bytes()
-	if err != nil || !bytes.Contains(out, []byte("beside: done")) {
-		t.Fatalf("the machine did not come to its end: %v\n%s", err, out[max(0, len(out)-4000):])
+	out := machinetest.Boot(t, image, initrd, "loop.max_part=15 loop.max_loop=8 beside="+config, "-m", "4G")
+	_, err := io.WriteString(log, out)
+	check(t, err)
+	if !strings.Contains(out, "beside: done") {
+		t.Fatalf("the machine did not come to its end:\n%s", out[max(0, len(out)-4000):])
 	}
 	said, name := map[string][]string{}, ""
-	for scan := bufio.NewScanner(bytes.NewReader(out)); scan.Scan(); {
+	for scan := bufio.NewScanner(strings.NewReader(out)); scan.Scan(); {
 		line := strings.TrimRight(scan.Text(), "\r ")
 		switch rest, ok := strings.CutPrefix(line, "== "); {
 		case ok && rest != "end":
