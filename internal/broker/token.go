@@ -135,15 +135,7 @@ func KeyID(public crypto.PublicKey) (string, error) {
 	return base64url(sum), err
 }
 
-// issue signs a result, whose issuer and times it sets.
-func (m *tokenMaker) issue(r ear.Result) (string, error) {
-	key, err := m.key()
-	if err != nil {
-		return "", err
-	}
-	return m.issueBy(key, r)
-}
-
+// issueBy signs a result, whose issuer and times it sets.
 func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
 	now := m.now()
 	m.clock.issued(r.Session, now)

@@ -16,6 +16,15 @@ import (
 	"holdfast/internal/attest/initdata"
 )
 
+// issue signs with the key that is current.
+func (m *tokenMaker) issue(r ear.Result) (string, error) {
+	key, err := m.key()
+	if err != nil {
+		return "", err
+	}
+	return m.issueBy(key, r)
+}
+
 func sampleResult(t *testing.T) ear.Result {
 	_, jwk := ecJWK(t, elliptic.P256(), "P-256")
 	return ear.Result{
