@@ -162,25 +162,35 @@ func (h *BrokerHealth) note(what string, err error) {
 	}
 }
 
+// count counts what the API lists.
+func (h *BrokerHealth) count(ctx context.Context, c *admin.Client) {
+	resources, err := c.Resources(ctx)
+	h.note("resources", err)
+	images, err := c.Images(ctx)
+	h.note("images", err)
+	configurations, err := c.Configurations(ctx)
+	h.note("configurations", err)
+	h.Resources, h.Images, h.Configurations = len(resources), len(images), len(configurations)
+}
+
+// judge notes what is wrong with the log.
+func (h *BrokerHealth) judge(r audit.Report, err error) {
+	h.note("audit log", err)
+	for _, p := range r.Problems {
+		h.note("audit log", errors.New(p.String()))
+	}
+}
+
 // Health looks whether the parts that a decision needs are there.
 func (w *BrokerWatch) Health(ctx context.Context) (h BrokerHealth, err error) {
 	h.note("policies", w.broker.Check(ctx))
 	h.Free, err = free(w.installation.Broker())
 	h.note("disk", err)
-	resources, err := w.Resources(ctx)
-	h.note("resources", err)
-	images, err := w.Images(ctx)
-	h.note("images", err)
-	configurations, err := w.Configurations(ctx)
-	h.note("configurations", err)
+	h.count(ctx, w.Client)
 	files, err := audit.Files(w.installation.Broker())
 	h.note("audit log", err)
 	report, err := w.Verify(ctx)
-	h.note("audit log", err)
-	for _, p := range report.Problems {
-		h.note("audit log", errors.New(p.String()))
-	}
-	h.Resources, h.Images, h.Configurations = len(resources), len(images), len(configurations)
+	h.judge(report, err)
 	for _, path := range files {
 		if info, err := os.Stat(path); err == nil {
 			h.LogSize += info.Size()

@@ -163,18 +163,9 @@ func (w *RemoteWatch) Keys(ctx context.Context) (list []KeyFacts, err error) {
 // Health looks whether the broker answers, and whether its log holds.
 func (w *RemoteWatch) Health(ctx context.Context) (h BrokerHealth, err error) {
 	h.Free = -1
-	resources, err := w.Resources(ctx)
-	h.note("resources", err)
-	images, err := w.Images(ctx)
-	h.note("images", err)
-	configurations, err := w.Configurations(ctx)
-	h.note("configurations", err)
-	h.Resources, h.Images, h.Configurations = len(resources), len(images), len(configurations)
+	h.count(ctx, w.Client)
 	report, err := w.Verify(ctx)
-	h.note("audit log", err)
-	for _, p := range report.Problems {
-		h.note("audit log", errors.New(p.String()))
-	}
+	h.judge(report, err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	h.LogSize = w.size
