@@ -25,6 +25,14 @@ import (
 	"holdfast/internal/broker/roles"
 )
 
+// What suits a program that is a broker above all: garbage may be so many
+// hundredths of what is in use, and be collected sooner where both together
+// come to the limit.
+const (
+	GCPercent   = 400
+	MemoryLimit = 512 << 20
+)
+
 // TokenLife is how long a token is good, unless Config says otherwise.
 const TokenLife = 5 * time.Minute
 

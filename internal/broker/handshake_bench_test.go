@@ -21,6 +21,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -193,6 +194,8 @@ func processorTime() time.Duration {
 // measured is a broker without bounds on rates, whose state is in memory where
 // that can be: the disk is measured elsewhere.
 func measured(t testing.TB, s *softTPM, proves bool) *bench {
+	before, limit := debug.SetGCPercent(GCPercent), debug.SetMemoryLimit(MemoryLimit) // as "holdfast serve" does
+	t.Cleanup(func() { debug.SetGCPercent(before); debug.SetMemoryLimit(limit) })
 	dir, err := os.MkdirTemp("/dev/shm", "holdfast-bench-")
 	if err != nil {
 		dir = t.TempDir()

@@ -28,7 +28,7 @@ type Memory struct {
 	mu    sync.Mutex
 	views []*view // guarded by mu, as all below
 	kept  int     // answers
-	vain  int     // questions since one was known
+	vain  int     // that were allowed since one was known
 }
 
 // A view is what a policy looked at.
@@ -73,7 +73,6 @@ func (m *Memory) Ask(ctx context.Context, p *Policy, input map[string]any) (Deci
 func (m *Memory) known(p *Policy, input map[string]any, shape []byte) (answer, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.vain++
 	for _, v := range m.views {
 		if v.policy != p {
 			continue
@@ -90,9 +89,11 @@ func (m *Memory) known(p *Policy, input map[string]any, shape []byte) (answer, b
 	return answer{}, false
 }
 
+// hopeful counts one more that was allowed and not known.
 func (m *Memory) hopeful() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.vain++
 	return m.vain < patience
 }
 

@@ -15,7 +15,7 @@ func remembering(t *testing.T, m *Memory, p *Policy, input map[string]any) (d De
 	if err != nil {
 		return d, false
 	}
-	return d, m.vain == 0 && m.kept == before
+	return d, d.Allow && m.vain == 0 && m.kept == before
 }
 
 func data(t *testing.T, values map[string]any) *Data {

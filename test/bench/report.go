@@ -19,8 +19,8 @@ type bar struct {
 
 // The floor is one RSA-2048 quote verification, a chain of one RSA-2048
 // certificate, one ECDH on P-256 and one ES256 signature, in the same run.
-const handshakeLimit = "about a sixth of it is its signatures and the credential that activation wants, a sixth the policy in Rego, a seventh the collector " +
-	"of garbage and a tenth rows of the state; JSON, cookies and the audit log share the rest"
+const handshakeLimit = "about a fifth of it is its signatures and the credential that activation wants, a sixth rows of the state, a sixth the collector " +
+	"of garbage; JSON, what proofs need, cookies and the audit log share the rest"
 
 var bars = []bar{
 	{"ImageBuild/machine", "ratio", "machine image, against mmdebstrap and mksquashfs of the same packages", 1.0 / 3,
