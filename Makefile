@@ -29,7 +29,7 @@ FUZZFLAGS   = -state $(STATE)/fuzz
 MUTATIONS  ?= 300
 BUILD       = CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w'
 
-.PHONY: demo test build kube test-cluster pkcs11 lint bench conformance conformance-kubernetes blackbox fuzz fuzz-corpus fuzz-report soak clean tools test-tools
+.PHONY: demo test build kube test-cluster pkcs11 lint bench conformance conformance-kubernetes conformance-critest blackbox fuzz fuzz-corpus fuzz-report soak clean tools test-tools
 
 demo:
 	@$(MAKE) --no-print-directory -j2 tools build
@@ -107,6 +107,7 @@ soak: test-tools build $(KUBO) $(COSIGN)
 	HOLDFAST_SOAK=1 $(TEST) -v -run 'HoweverItIsBuilt|TreesOfDpkgDeb|WhatAptChooses' ./test/repro ./internal/deb
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m ./test/robust
 	HOLDFAST_SOAK=1 $(TEST) -timeout 90m -v -run TestAPowerCut ./test/provision
+	HOLDFAST_SOAK=1 $(KUBE) -timeout 60m -run TestThreeHundred ./test/cluster
 	HOLDFAST_SOAK=1 $(TEST) -timeout 60m -run 'TestAnImage|TestAnIdle|TestAPowerCut|TestAServiceKilled' ./test/chain
 
 # An official suite, from a checkout that somebody brings; writes its part of docs/conformance.md.
@@ -119,6 +120,11 @@ conformance:
 conformance-kubernetes: build
 	@$(call install,iproute2 nftables)
 	$(GO) run ./test/conformance -kubernetes -state $(STATE) -focus '$(FOCUS)' -nodes $(or $(NODES),1) $(if $(REST),-rest)
+
+# critest against the containerd that nodes have, as root, in namespaces of its own.
+conformance-critest: build
+	@$(call install,iproute2 nftables runc)
+	$(GO) run ./test/conformance -critest -state $(STATE)
 
 # Upstream's tests of its Ignition engine, run on ours in a machine: about a
 # quarter of an hour. RUN=REGEX runs those that go test -run would, as RUN=/luks;

@@ -64,6 +64,8 @@ type AuditEntry struct {
 	Actor    string       `json:"actor,omitempty"`   // of an administrator's action
 	Offered  string       `json:"offered_ek,omitempty"`
 	Claims   *AuditClaims `json:"claims,omitempty"` // present when the evidence was verified
+	// Devices are the kinds of evidence of additional devices that were affirmed.
+	Devices []string `json:"devices,omitempty"`
 	// Warning marks a decision that rests on evidence which proves nothing.
 	Warning string `json:"warning,omitempty"`
 	// InitData is the digest of the configuration the machine says it has;

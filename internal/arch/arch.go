@@ -27,7 +27,7 @@ var Layers = []Layer{
 		"image", "machine", "node", "guest", "broker", "registry", "peer", "gateway", "cluster"}},
 	{Name: "mechanisms", Packages: []string{
 		"deb", "blob", "attest", "boot", "ignition", "enc", "swtpm", "devmapper", "egress", "keys", "proof", "journal", "resume",
-		"access", "form", "login", "upstream", "cosign", "rebuilt", "seal", "hsm", "ca", "keyprovider", "gocmd", "supervise"}},
+		"access", "form", "login", "upstream", "cosign", "rebuilt", "seal", "hsm", "ca", "keyprovider", "gocmd", "supervise", "chip"}},
 	{Name: "vocabulary", Pure: true, Packages: []string{"oci", "did", "sign", "policy", "api"}},
 	{Name: "ground", Plain: true, Packages: []string{"ahead", "atomicfile", "input", "progress", "nearest", "arch", "follow", "plainjson"}},
 }

@@ -17,6 +17,10 @@ const HashAlgorithm = "sha384"
 // RFC 8785 canonical JSON of nonce, ephemeral key and additional evidence, as
 // KBS 0.4.0 has it.
 func RuntimeDigest(data api.RuntimeData, additional string) ([]byte, error) {
+	if text, ok := appendPlain(make([]byte, 0, 1<<10), data, additional); ok {
+		sum := sha512.Sum384(text)
+		return sum[:], nil
+	}
 	return canonicalDigest(struct {
 		TEEPubKey  json.RawMessage `json:"tee-pubkey"`
 		Nonce      string          `json:"nonce"`

@@ -20,7 +20,7 @@ import (
 // keepAttested puts on disk what the session proved, until its token is of no
 // use any more: its proofs may be written by a broker that was started since,
 // or by another that shares the folder.
-func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, judged appraisal, token string, by *x509.Certificate) error {
+func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, judged appraisal, token keptToken, by *x509.Certificate) error {
 	configuration := ""
 	if a.initData != nil {
 		configuration = a.initData.Digest
@@ -40,7 +40,7 @@ func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, ju
 	return nil
 }
 
-func (b *Broker) keepSession(ctx context.Context, s session, a *attestation, judged appraisal, decision api.ProofDecision, token string, by *x509.Certificate) error {
+func (b *Broker) keepSession(ctx context.Context, s session, a *attestation, judged appraisal, decision api.ProofDecision, token keptToken, by *x509.Certificate) error {
 	k := keptAttestation{
 		head: keptHead{Time: judged.at, Session: s.reference(), TEE: s.tee, Allow: decision.Allow, Trust: decision.Trust, Extensions: decision.Extensions,
 			PolicyVersion: judged.by.version, PolicyDigest: judged.by.digest},

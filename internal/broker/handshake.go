@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"regexp"
 	"strings"
@@ -142,27 +141,27 @@ func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
 		return err // nobody we talked with: not a decision
 	}
 	entry := api.AuditEntry{Action: "attest", Session: s.reference(), Peer: r.RemoteAddr, Offered: s.offered}
-	var token string
+	var token issuedToken
 	if err == nil {
 		token, err = b.judge(r.Context(), s, body, &entry)
 	}
 	if err := b.conclude(r.Context(), entry, err); err != nil {
 		return err
 	}
-	cookie, err := b.sessions.add(s.device, token)
+	cookie, err := b.sessions.add(s.device, token.kept)
 	if err != nil {
 		return err
 	}
 	setCookie(w, r, cookie)
-	writeToken(w, token)
+	writeToken(w, token.text)
 	return nil
 }
 
 // writeToken writes an api.KBSToken: in a JWS is nothing to escape.
-func writeToken(w http.ResponseWriter, token string) {
+func writeToken(w http.ResponseWriter, token []byte) {
 	beginJSON(w, http.StatusOK)
-	for _, part := range []string{`{"token":"`, token, "\"}\n"} {
-		_, _ = io.WriteString(w, part) // the other side may stop reading
+	for _, part := range [][]byte{[]byte(`{"token":"`), token, []byte("\"}\n")} {
+		_, _ = w.Write(part) // the other side may stop reading
 	}
 }
 
@@ -221,10 +220,10 @@ func (b *Broker) conclude(ctx context.Context, entry api.AuditEntry, err error) 
 
 // judge goes from an attestation to a token, noting in entry and s what it
 // learns.
-func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.AuditEntry) (string, error) {
+func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.AuditEntry) (none issuedToken, err error) {
 	a, err := parseAttestation(body, s.nonce, &b.documents)
 	if err != nil {
-		return "", attestRefusal("%w", err)
+		return none, attestRefusal("%w", err)
 	}
 	if a.initData != nil {
 		entry.InitData = a.initData.Digest
@@ -235,34 +234,37 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 	}
 	claims, err := s.proof.Verify(a.TEEEvidence.Primary, bound)
 	if err != nil {
-		return "", attestRefusal("verify TEE evidence failed: %w", err)
+		return none, attestRefusal("verify TEE evidence failed: %w", err)
 	}
 	entry.Claims = auditClaims(claims)
 	entry.Warning, _ = claims["warning"].(string)
 	s.device = deviceOf(claims)
 	if err := b.brakes.attested(s.device, b.cfg.Now()); err != nil {
-		return "", err
+		return none, err
 	}
 	judged, err := b.appraise(ctx, *s, claims, a.initData)
 	if err != nil {
-		return "", err
+		return none, err
 	}
 	entry.Image = judged.image()
 	if judged.devices, err = b.judgeDevices(ctx, *s, a, judged.at); err != nil {
-		return "", err
+		return none, err
+	}
+	for _, d := range judged.devices {
+		entry.Devices = append(entry.Devices, d.device.TEE)
 	}
 	key, err := b.tokens.key()
 	if err != nil {
-		return "", err
+		return none, err
 	}
 	token, err := b.tokens.issueBy(key, ear.Result{
 		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Extensions: judged.Named(), Claims: claims,
 		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: inToken(judged.devices),
 	})
 	if err != nil {
-		return "", err
+		return none, err
 	}
-	return token, b.keepAttested(ctx, *s, a, judged, token, key.certificate())
+	return token, b.keepAttested(ctx, *s, a, judged, token.kept, key.certificate())
 }
 
 // An attestation is a message that is well-formed and answers our nonce.

@@ -19,7 +19,7 @@ type keptAttestation struct {
 	message     []byte // the body of the machine's request
 	offer       api.ActivationOffer
 	input, data []byte // of the policy's decision
-	token       string
+	token       keptToken
 	certificate []byte
 	chain       [][]byte
 	references  [][]byte
@@ -40,14 +40,17 @@ type keptHead struct {
 }
 
 // keptForm begins a record, which is parts after each other from there on.
-const keptForm = 1
+const keptForm = 2
+
+// keptParts are those before the chain.
+const keptParts = 11
 
 var errKept = errors.New("it was kept by another version of this program: attest again")
 
 func (k *keptAttestation) write(room []byte) ([]byte, error) {
 	k.head.Chain = len(k.chain)
 	head, err := json.Marshal(k.head)
-	parts := [][]byte{head, k.message, k.offer.EKCertificate, k.offer.EKPublic, k.offer.AKPublic, k.input, k.data, []byte(k.token), k.certificate}
+	parts := [][]byte{head, k.message, k.offer.EKCertificate, k.offer.EKPublic, k.offer.AKPublic, k.input, k.data, []byte(k.token.header), k.token.payload, k.token.signature[:], k.certificate}
 	return appendParts(append(room, keptForm), append(append(parts, k.chain...), k.references...)...), err
 }
 
@@ -56,15 +59,15 @@ func readKept(raw []byte) (*keptAttestation, error) {
 		return nil, errKept
 	}
 	p, err := readParts(raw[1:])
-	if err != nil || len(p) < 9 {
+	if err != nil || len(p) < keptParts || len(p[9]) != len(keptToken{}.signature) {
 		return nil, errKept
 	}
 	k := &keptAttestation{message: p[1], offer: api.ActivationOffer{EKCertificate: p[2], EKPublic: p[3], AKPublic: p[4]},
-		input: p[5], data: p[6], token: string(p[7]), certificate: p[8]}
+		input: p[5], data: p[6], token: keptToken{string(p[7]), p[8], [64]byte(p[9])}, certificate: p[10]}
 	if err := json.Unmarshal(p[0], &k.head); err != nil {
 		return nil, errKept
 	}
-	p = p[9:]
+	p = p[keptParts:]
 	if k.head.Chain < 0 || k.head.Chain > len(p) {
 		return nil, errKept
 	}
@@ -77,7 +80,7 @@ func (k *keptAttestation) attestation(policy string) (*api.ProofAttestation, err
 	a := &api.ProofAttestation{
 		Time: k.head.Time, Session: k.head.Session, TEE: k.head.TEE, Offer: k.offer, EndorsementChain: k.chain, References: k.references,
 		Policy:  api.ProofDecision{Policy: policy, Input: k.input, Data: k.data, Allow: k.head.Allow, Trust: k.head.Trust, Extensions: k.head.Extensions},
-		Devices: k.head.Devices, Token: k.token, TokenCertificate: k.certificate,
+		Devices: k.head.Devices, Token: k.token.String(), TokenCertificate: k.certificate,
 	}
 	return a, exactly(k.message, &a.Message)
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,7 +17,7 @@ func keptExample() *keptAttestation {
 		head:    keptHead{Time: time.Unix(1e9, 0).UTC(), Session: "0123456789abcdef", TEE: "tpm", Allow: true, Trust: map[string]int8{"hardware": 2}, PolicyVersion: 3, PolicyDigest: "sha256:00"},
 		message: []byte(`{"runtime-data": {"nonce":"n", "tee-pubkey":{"kty":"EC"}},"tee-evidence":{"primary_evidence":{"a":1},"additional_evidence":""},"NONCE":1}`),
 		offer:   api.ActivationOffer{EKCertificate: []byte("cert"), EKPublic: []byte("ek"), AKPublic: []byte("ak")},
-		input:   []byte(`{"tee":"tpm"}`), data: []byte("{}"), token: "a.b.c", certificate: []byte("der"),
+		input:   []byte(`{"tee":"tpm"}`), data: []byte("{}"), token: keptToken{"a", pack([]byte("b")), [64]byte{1}}, certificate: []byte("der"),
 		chain: [][]byte{[]byte("one")}, references: [][]byte{[]byte("two"), {}},
 	}
 }
@@ -31,7 +32,7 @@ func TestWhatASessionProvedIsKeptAsItWasSent(t *testing.T) {
 	if again, err := k.write(nil); err != nil || !bytes.Equal(again, raw) {
 		t.Errorf("got %q, %v, want %q", again, err, raw)
 	}
-	if a.Message.RuntimeData.Nonce != "n" || string(a.Message.TEEEvidence.Primary) != `{"a":1}` || a.Token != "a.b.c" || a.Policy.Policy != "package policy" ||
+	if a.Message.RuntimeData.Nonce != "n" || string(a.Message.TEEEvidence.Primary) != `{"a":1}` || a.Token != "a.Yg.AQ"+strings.Repeat("A", 84) || a.Policy.Policy != "package policy" ||
 		string(a.Policy.Input) != `{"tee":"tpm"}` || string(a.Offer.AKPublic) != "ak" || len(a.EndorsementChain) != 1 || string(a.References[0]) != "two" || a.Policy.Trust["hardware"] != 2 {
 		t.Errorf("got %+v", a)
 	}

@@ -12,7 +12,8 @@ import (
 // Pieces follow each other, each of two parts: text as it is, then digits as
 // the bytes that they stand for. Before each part stands its length.
 func pack(text []byte) []byte {
-	out := make([]byte, 0, len(text))
+	var room [4 << 10]byte // most tokens need less
+	out := room[:0]
 	for len(text) > 0 {
 		plain, digits := 0, 0
 		for plain < len(text) {
@@ -41,11 +42,15 @@ func digitsIn(text []byte) int {
 	return len(text)
 }
 
-// unpack undoes pack, and nothing else.
+// unpack undoes pack. What pack did not make it takes for what it can.
 func unpack(packed []byte) []byte {
-	var out []byte
+	out := make([]byte, 0, 2*len(packed))
 	next := func() []byte {
 		size, n := binary.Uvarint(packed)
+		if n <= 0 || size > uint64(len(packed)-n) {
+			packed = nil
+			return nil
+		}
 		part := packed[n : n+int(size)]
 		packed = packed[n+int(size):]
 		return part

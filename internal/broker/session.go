@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -62,8 +61,6 @@ type sessions struct {
 	queue []sessionID                    // in the order that they end, which is that of their beginning
 	keys  map[string][]sessionID
 	room  int // of max, that is taken
-
-	header string // of the last token
 }
 
 type attestedSession struct {
@@ -80,16 +77,15 @@ func newSessions(max, perKey int, life time.Duration, now func() time.Time) *ses
 
 // add keeps the token that a device earned. Its id is a new one:
 // who saw the handshake's cookie has nothing of the session.
-func (t *sessions) add(d device, token string) (*http.Cookie, error) {
+func (t *sessions) add(d device, token keptToken) (*http.Cookie, error) {
 	now, key, most := t.now(), d.name, t.perKey
 	if d.shared {
 		most *= perProcessor
 	}
 	id := newSessionID()
-	s := &attestedSession{token: keepToken(token, t.lastHeader()), key: key, expires: now.Add(t.life)}
+	s := &attestedSession{token: token, key: key, expires: now.Add(t.life)}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.header = s.token.header
 	t.expire(now)
 	if ids := t.keys[key]; key != "" && len(ids) >= most {
 		t.drop(ids[0])
@@ -103,12 +99,6 @@ func (t *sessions) add(d device, token string) (*http.Cookie, error) {
 		t.keys[key] = append(t.keys[key], id)
 	}
 	return cookie(hex.EncodeToString(id[:]), s.expires, false), nil
-}
-
-func (t *sessions) lastHeader() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.header
 }
 
 // expire forgets what has ended. The caller holds mu.
@@ -172,28 +162,18 @@ func (t *sessions) count() int {
 	return len(t.all)
 }
 
-// A keptToken is a token as small as it gets quickly: its header is that of
-// many, and its payload is mostly digits.
+// A keptToken is a token as small as it gets quickly: its header is that of all
+// by its key, and its payload is mostly digits.
 type keptToken struct {
 	header    string
 	payload   []byte // packed
-	signature []byte
+	signature [64]byte
 }
 
 func (t *keptToken) size() int { return len(t.payload) + len(t.signature) }
 
-// keepToken shares the memory of a header that was kept before.
-func keepToken(token, header string) keptToken {
-	head, rest, _ := strings.Cut(token, ".")
-	if head != header {
-		header = strings.Clone(head)
-	}
-	payload, signature, _ := strings.Cut(rest, ".")
-	return keptToken{header: header, payload: pack(unbase64url(payload)), signature: unbase64url(signature)}
-}
-
 func (t *keptToken) String() string {
-	return t.header + "." + base64url(unpack(t.payload)) + "." + base64url(t.signature)
+	return t.header + "." + base64url(unpack(t.payload)) + "." + base64url(t.signature[:])
 }
 
 func randomBytes(n int) []byte {

@@ -135,51 +135,48 @@ func KeyID(public crypto.PublicKey) (string, error) {
 	return base64url(sum), err
 }
 
-// issue signs a result, whose issuer and times it sets.
-func (m *tokenMaker) issue(r ear.Result) (string, error) {
-	key, err := m.key()
-	if err != nil {
-		return "", err
-	}
-	return m.issueBy(key, r)
-}
-
-func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (string, error) {
+// issueBy signs a result, whose issuer and times it sets.
+func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (issuedToken, error) {
 	now := m.now()
 	m.clock.issued(r.Session, now)
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
-	var token string
+	var token issuedToken
 	err := m.rooms.lend(func(room []byte) ([]byte, error) {
 		payload, err := plainjson.Append(room, ear.Claims(r))
-		if err != nil {
-			return payload, err
+		if err == nil {
+			token, err = key.sign(payload)
 		}
-		return payload, m.rooms.lend(func(room []byte) ([]byte, error) {
-			room, err := key.sign(room, payload)
-			token = string(room)
-			return room, err
-		})
+		return payload, err
 	})
 	return token, err
 }
 
-// sign makes a JWS in compact form. RFC 7518, section 3.4: the signature is R
-// and S, of 32 bytes each.
-func (k *signingKey) sign(token, payload []byte) ([]byte, error) {
-	token = base64.RawURLEncoding.AppendEncode(append(append(token, k.header...), '.'), payload)
-	sum := sha256.Sum256(token)
+// An issuedToken is a JWS in compact form, and what is kept of it.
+type issuedToken struct {
+	text []byte
+	kept keptToken
+}
+
+// sign makes a JWS. RFC 7518, section 3.4: the signature is R and S, of 32 bytes
+// each.
+func (k *signingKey) sign(payload []byte) (t issuedToken, err error) {
+	text := make([]byte, 0, len(k.header)+base64.RawURLEncoding.EncodedLen(len(payload))+88)
+	text = base64.RawURLEncoding.AppendEncode(append(append(text, k.header...), '.'), payload)
+	sum := sha256.Sum256(text)
 	der, err := k.Signer.Sign(rand.Reader, sum[:], crypto.SHA256)
 	if err != nil {
-		return nil, err
+		return t, err
 	}
 	var points struct{ R, S *big.Int }
 	if _, err := asn1.Unmarshal(der, &points); err != nil {
-		return nil, fmt.Errorf("the token key's signature: %w", err)
+		return t, fmt.Errorf("the token key's signature: %w", err)
 	}
 	var signature [64]byte
 	points.R.FillBytes(signature[:32])
 	points.S.FillBytes(signature[32:])
-	return base64.RawURLEncoding.AppendEncode(append(token, '.'), signature[:]), nil
+	t.text = base64.RawURLEncoding.AppendEncode(append(text, '.'), signature[:])
+	t.kept = keptToken{header: k.header, payload: pack(payload), signature: signature}
+	return t, nil
 }
 
 // own are the keys whose tokens are good now, by ID.
@@ -369,9 +366,4 @@ func (m *tokenMaker) keySet() (*jose.JSONWebKeySet, error) {
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: key, KeyID: kid, Algorithm: string(jose.ES256), Use: "sig"})
 	}
 	return set, nil
-}
-
-func unbase64url(text string) []byte {
-	raw, _ := base64.RawURLEncoding.DecodeString(text) // our own
-	return raw
 }

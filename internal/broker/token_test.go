@@ -86,3 +86,13 @@ func TestTokenHasTrusteesMembers(t *testing.T) {
 		t.Errorf("got header %s", raw)
 	}
 }
+
+// issue is issueBy with the key that signs now, as text.
+func (m *tokenMaker) issue(r ear.Result) (string, error) {
+	key, err := m.key()
+	if err != nil {
+		return "", err
+	}
+	token, err := m.issueBy(key, r)
+	return string(token.text), err
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -63,19 +64,26 @@ standard input. Nothing is fetched.
 With --for minimal it is also wrong to ask for what a machine image of Holdfast
 cannot do, which has no systemd: units with directives outside the subset, Tang
 servers, kernel arguments, files where the root is read-only. That is what "run
---ignition" wants, and what a config of the variant holdfast is judged by.
+--ignition" wants, and what a config of the variant holdfast is judged by. What
+images/machine has no programs or modules for, as xfs, is a warning: a recipe of
+your own may add them. With --for and that recipe's folder it is an error where
+it does not.
 
 Exit codes: 0 valid, with or without warnings; 3 not valid, or not signed by the
 key; 1 it cannot be read; 2 usage.`,
-		Example: "  holdfast node config check machine.bu\n  holdfast node config check machine.ign --for minimal --json",
+		Example: "  holdfast node config check machine.bu\n  holdfast node config check machine.ign --for minimal --json\n  holdfast node config check machine.bu --for ./images/machine",
 		Args:    cobra.ExactArgs(1),
 	}
 	filesFlag(c, &files)
 	configKeyFlag(c, &key)
-	c.Flags().StringVar(&image, "for", "", "what is to apply it: minimal, a machine image of Holdfast, or any (default any; minimal for the variant holdfast)")
+	c.Flags().StringVar(&image, "for", "", "what is to apply it: minimal, a machine image of Holdfast; the FOLDER of such an image's recipe, with a slash; or any (default any; minimal for the variant holdfast)")
 	c.RunE = func(_ *cobra.Command, args []string) error {
+		var folder string
+		if strings.Contains(image, "/") {
+			folder, image = image, "minimal"
+		}
 		if image != "" && image != "minimal" && image != "any" {
-			return usageError{fmt.Errorf("--for %.40q: want minimal or any", image)}
+			return usageError{fmt.Errorf("--for %.40q: want minimal, any, or the folder of a recipe, as ./images/machine", image)}
 		}
 		name, raw, err := a.readNodeConfig(args[0])
 		if err != nil {
@@ -85,7 +93,7 @@ key; 1 it cannot be read; 2 usage.`,
 		if err != nil {
 			return err
 		}
-		checked, err := checkNodeConfig(name, raw, wiring.NodeConfig{Files: files, Root: rootOf(name), Key: by}, image)
+		checked, err := checkNodeConfig(name, raw, wiring.NodeConfig{Files: files, Root: rootOf(name), Key: by, Image: folder}, image)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -25,11 +27,11 @@ type sealedManifest struct {
 
 func (a *app) podSeal() *cobra.Command {
 	var s wiring.PodSeal
-	var file string
+	var file, cluster string
 	var secrets, commands []string
 	var apart bool
 	c := &cobra.Command{
-		Use:   "seal -f FILE --pods-registry URL --pods-broker URL",
+		Use:   "seal -f FILE --cluster NAME",
 		Short: "Write down what confidential pods may do, and authorise it",
 		Long: `Reads a manifest (pods, and what makes pods: Deployment, StatefulSet, Job and
 so on), and writes it with the measured configuration of each pod as an
@@ -49,22 +51,22 @@ refused with the field's name. A configuration is known by its digest alone:
 who changes a pod seals it again.
 
 Exit codes: 0 sealed, 1 failed, 2 usage, 3 the broker refused.`,
-		Example: `  holdfast pod seal -f web.yaml --pods-registry https://10.89.0.1:5000 \
-    --pods-broker https://10.89.0.1:8080 \
+		Example: `  holdfast pod seal -f web.yaml --cluster lab \
     --secret web/token=kbs:///web/secret/token | kubectl apply -f -`,
 		Args: cobra.NoArgs,
 	}
 	f := c.Flags()
 	f.StringVarP(&file, "file", "f", "", "manifest; - is standard input")
+	f.StringVar(&cluster, "cluster", "", "cluster of this installation, whose pods reach registry and broker at this machine's ports 5000 and 8080")
 	f.StringVar(&s.Registry, "pods-registry", "", "URL of the registry as pods reach it")
 	f.StringVar(&s.Broker, "pods-broker", "", "URL of the broker as pods reach it")
 	f.StringArrayVar(&secrets, "secret", nil, "CONTAINER/NAME=kbs:///REPOSITORY/TYPE/TAG or a sealed secret: the file /run/secrets/NAME; may be repeated")
 	f.StringArrayVar(&commands, "exec", nil, "CONTAINER=COMMAND that the host may start, as words or as JSON; may be repeated")
 	f.StringArrayVar(&s.NoLogs, "no-logs", nil, "container whose output stays in its machine; may be repeated")
 	f.BoolVar(&apart, "no-allow", false, "leave authorising to \"holdfast broker allow\"")
-	for _, name := range []string{"file", "pods-registry", "pods-broker"} {
-		_ = c.MarkFlagRequired(name)
-	}
+	_ = c.MarkFlagRequired("file")
+	c.MarkFlagsOneRequired("cluster", "pods-registry")
+	c.MarkFlagsOneRequired("cluster", "pods-broker")
 	options, broker := a.transportFlags(c), a.brokerFlags(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if s.Secrets, err = podSecrets(secrets); err != nil {
@@ -85,6 +87,9 @@ Exit codes: 0 sealed, 1 failed, 2 usage, 3 the broker refused.`,
 			}
 			defer s.Admin.Close()
 		}
+		if err := a.podServices(cmd.Context(), cluster, &s); err != nil {
+			return err
+		}
 		dir, err := a.installation()
 		if err != nil {
 			return err
@@ -96,6 +101,24 @@ Exit codes: 0 sealed, 1 failed, 2 usage, 3 the broker refused.`,
 		return a.answer(sealedManifest{string(manifest), pods}, func(w io.Writer) { _, _ = w.Write(manifest) })
 	}
 	return c
+}
+
+// podServices fills in where pods of a cluster reach registry and broker.
+func (a *app) podServices(ctx context.Context, name string, s *wiring.PodSeal) error {
+	if name == "" {
+		return nil
+	}
+	f, err := a.clusters(wiring.Sources{})
+	if err != nil {
+		return err
+	}
+	st, err := f.Status(ctx, name)
+	if err != nil {
+		return err
+	}
+	s.Registry = cmp.Or(s.Registry, "https://"+st.Host+":5000")
+	s.Broker = cmp.Or(s.Broker, "https://"+st.Host+":8080")
+	return nil
 }
 
 func (a *app) podNode() *cobra.Command {

@@ -29,7 +29,7 @@ func (a *app) parseIgnition(f *runFlags) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--ignition: %w", err)
 	}
-	config, err := wiring.NodeConfig{Files: f.filesDir}.ForMachine(name, raw)
+	config, err := wiring.NodeConfig{Files: f.filesDir, Image: f.guest}.ForMachine(name, raw)
 	if err != nil {
 		return nil, fmt.Errorf("--ignition: %w", err)
 	}

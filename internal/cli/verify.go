@@ -17,12 +17,14 @@ import (
 
 func (a *app) verifyVerb() *cobra.Command {
 	var at, html string
+	var pods podPlace
 	v := wiring.Verification{Stdin: a.Stdin}
 	c := &cobra.Command{
-		Use:   "verify FILE|RUN",
+		Use:   "verify FILE|RUN|pod/NAME",
 		Short: "Check a proof of release again, offline, and explain it",
-		Long: `Checks the proofs in FILE (- for standard input), or those of the run called
-RUN, with your own roots and nobody's help: the broker's signature, the TPM's
+		Long: `Checks the proofs in FILE (- for standard input), those of the run called RUN,
+or of what was released to machines of a confidential pod's configuration since
+the pod began, with your own roots and nobody's help: the broker's signature, the TPM's
 certificate, the quote, the event log, the reference values, both policies and
 the token. Then it says in words what each PCR holds, which events made it, and
 what was expected. At last it names what no reader can check. Reports of AMD
@@ -32,7 +34,7 @@ class; a release to a machine that another verifier attested, by that one's
 token, when --issuers names it.
 
 Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
-		Example: "  holdfast verify proof.json\n" +
+		Example: "  holdfast verify proof.json\n  holdfast verify pod/web --cluster lab\n" +
 			"  holdfast verify proof.json --root their-root.pem --ek-root tpm-maker.pem --html proof.html",
 		Args: cobra.ExactArgs(1),
 	}
@@ -45,12 +47,17 @@ Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
 	}
 	c.Flags().StringVar(&at, "at", "", "time at which certificates must be valid, as 2026-11-21T12:00:00Z (default: now)")
 	c.Flags().StringVar(&html, "html", "", "file to write a page to that a person can read")
+	c.Flags().StringVar(&pods.cluster, "cluster", defaultCluster, "of pod/NAME")
+	c.Flags().StringVar(&pods.namespace, "namespace", "default", "of pod/NAME")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		var err error
 		if v.At, err = parseTime(at); err != nil {
 			return usageError{err}
 		}
 		v.Subject = args[0]
+		if v.Released, err = a.releasedToPod(cmd.Context(), pods, v.Subject); err != nil {
+			return fmt.Errorf("verify: %w", err)
+		}
 		dir, err := a.installation()
 		if err != nil {
 			return err

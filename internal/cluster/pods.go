@@ -1,8 +1,12 @@
 package cluster
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/url"
+	"time"
 
 	"holdfast/internal/api"
 )
@@ -49,4 +53,38 @@ var snapshotter = api.Service{Name: "snapshotter", Argv: []string{"/opt/holdfast
 // on the bridge.
 func (s *Spec) registryNames() []string {
 	return []string{net.JoinHostPort(s.Network.Gateway.String(), "5000")}
+}
+
+// A Pod is one of a cluster, as its API server tells.
+type Pod struct {
+	Phase       string
+	Started     time.Time
+	Annotations map[string]string
+}
+
+// Pod asks for one.
+func (f *Fleet) Pod(ctx context.Context, cluster, namespace, name string) (*Pod, error) {
+	s, err := f.load(cluster)
+	if err != nil {
+		return nil, err
+	}
+	client, err := f.reader(s)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	var p struct {
+		Metadata struct {
+			Annotations map[string]string `json:"annotations"`
+		} `json:"metadata"`
+		Status struct {
+			Phase   string    `json:"phase"`
+			Started time.Time `json:"startTime"`
+		} `json:"status"`
+	}
+	path := "/api/v1/namespaces/" + url.PathEscape(namespace) + "/pods/" + url.PathEscape(name)
+	if err := client.Get(ctx, path, &p); err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", cluster, err)
+	}
+	return &Pod{p.Status.Phase, p.Status.Started, p.Metadata.Annotations}, nil
 }

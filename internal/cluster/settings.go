@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -91,9 +92,7 @@ func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki.Keys, c *Components) (files,
 	if c.Pods != nil {
 		out[podsFile] = c.Pods.Config
 	}
-	for _, name := range append(s.registryNames(), f.Registry.Names...) {
-		out["registries/"+name+"/hosts.toml"] = f.hosts()
-	}
+	maps.Copy(out, f.registries(s))
 	if n.Index == 1 {
 		if err := f.controlFiles(out, s, keys); err != nil {
 			return nil, err
@@ -128,11 +127,17 @@ func users(n Node) map[string]pki.Subject {
 	return all
 }
 
-// hosts tells containerd where the registry is (containerd's hosts.md): on the
-// node's own loopback, from where it is carried to the host's.
-func (f *Fleet) hosts() []byte {
+// registries tell containerd where images are (containerd's hosts.md): those of our
+// registry's names there alone, those of any other there first, as from a mirror. It is
+// on the node's own loopback, from where it is carried to the host's.
+func (f *Fleet) registries(s *Spec) files {
 	url := fmt.Sprintf("http://127.0.0.1:%d", f.Registry.Port)
-	return fmt.Appendf(nil, "server = %q\n\n[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\n", url, url)
+	mirror := fmt.Appendf(nil, "[host.%q]\ncapabilities = [\"pull\", \"resolve\"]\n", url)
+	out := files{"registries/_default/hosts.toml": mirror}
+	for _, name := range append(s.registryNames(), f.Registry.Names...) {
+		out["registries/"+name+"/hosts.toml"] = fmt.Appendf(nil, "server = %q\n\n%s", url, mirror)
+	}
+	return out
 }
 
 // controlFiles are those of the control plane.

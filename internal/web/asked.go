@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast/internal/api"
@@ -30,6 +31,8 @@ type asking struct {
 	Proven   bool   // its evidence was verified
 	Allowed  bool   // a token was made
 	Foreign  bool   // it attested elsewhere
+	Issuer   string // there
+	Devices  []string
 	Reasons  []string
 	Warning  string
 	Digest   string // of its configuration
@@ -47,6 +50,31 @@ type get struct {
 	Reasons  []string
 	Proof    string
 	Policy   int64 // version of the policy that decided, or notKept
+}
+
+// uses are the plugins' calls by which something is used that is not given away.
+var uses = []struct{ prefix, done string }{
+	{"pkcs11/unwrap-key/", "Opened in the HSM with"}, {"spiffe/svid/", "Certified as"},
+}
+
+// Done says what was done, with what Name says.
+func (g get) Done() string {
+	for _, u := range uses {
+		if strings.HasPrefix(g.Resource, u.prefix) {
+			return u.done
+		}
+	}
+	return "Released"
+}
+
+// Name is the resource, by the path that an administrator allows.
+func (g get) Name() string {
+	for _, u := range uses {
+		if name, ok := strings.CutPrefix(g.Resource, u.prefix); ok {
+			return name
+		}
+	}
+	return g.Resource
 }
 
 // notKept stands for a version when no decision tells of it.
@@ -195,10 +223,18 @@ func (g *gathering) add(e api.AuditEntry, at audit.Mark) {
 
 func askingOf(e api.AuditEntry, at audit.Mark) *asking {
 	a := &asking{ID: e.Session, At: e.Time, Peer: word(e.Peer), Device: word(e.Offered), Proven: e.Claims != nil, Allowed: e.Decision == api.AuditAllow,
-		Reasons: plainAll(e.Reasons, maxReason), Warning: plain(e.Warning, maxReason), Digest: word(e.InitData), mark: at, entry: e}
+		Devices: plainAll(e.Devices, maxWord), Reasons: plainAll(e.Reasons, maxReason), Warning: plain(e.Warning, maxReason), Digest: word(e.InitData), mark: at, entry: e}
 	if a.ID == "" {
 		a.ID = at.String()
 	}
+	return a
+}
+
+// foreignOf is a machine that attested elsewhere, by the line of a release.
+func foreignOf(e api.AuditEntry) *asking {
+	a := askingOf(e, audit.Mark{})
+	issuer, _ := strings.CutPrefix(e.Subject, "token of ")
+	a.Foreign, a.Issuer, a.Allowed, a.Reasons = true, word(issuer), true, nil
 	return a
 }
 
@@ -234,9 +270,8 @@ func (o *Operator) explain(ctx context.Context, g *gathering) error {
 		return err
 	}
 	for session := range elsewhere {
-		e := g.first[session]
-		a := askingOf(e, audit.Mark{})
-		a.Foreign, a.Allowed, a.Reasons, a.Gets = true, true, nil, g.gets[session]
+		a := foreignOf(g.first[session])
+		a.Gets = g.gets[session]
 		g.rows = append(g.rows, a)
 	}
 	slices.SortStableFunc(g.rows, func(x, y *asking) int { return y.At.Compare(x.At) })

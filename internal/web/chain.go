@@ -103,10 +103,18 @@ func expectedImages(q question) (all []string) {
 	return all
 }
 
+// verifier is the other one where it attested.
+func (a *asking) verifier() string {
+	if a.Issuer == "" {
+		return "another verifier"
+	}
+	return a.Issuer
+}
+
 func unknownWords(a *asking) []string {
 	switch {
 	case a.Foreign:
-		return []string{"It attested at another verifier, whose token counts here."}
+		return []string{fmt.Sprintf("It attested at %s, whose token counts here: this broker never saw its evidence.", a.verifier())}
 	case !a.Proven:
 		return []string{"Nothing that it said could be verified."}
 	}
@@ -216,6 +224,9 @@ func evidenceLink(a *asking) link {
 		if a.Evidence.Chip != "" {
 			l.Words = append(l.Words, fmt.Sprintf("TPM of %s, %s.", a.Evidence.Maker, a.Evidence.Chip))
 		}
+		if len(a.Devices) > 0 {
+			l.Words = append(l.Words, "Beside it, each affirmed by the policy of its class: "+strings.Join(a.Devices, ", ")+".")
+		}
 	default:
 		l.Words = append([]string{"It proved nothing:"}, a.Reasons...)
 	}
@@ -230,7 +241,7 @@ func policyLink(a *asking) link {
 	l := link{Name: "Policy", State: notShown, Words: []string{"It was not asked: there was nothing to judge."}}
 	if !a.Evidence.Known && !a.Proven || a.Foreign {
 		if a.Foreign {
-			l.Words = []string{"Another verifier judged it."}
+			l.Words = []string{"It was judged by " + a.verifier() + ", by a policy that is not known here."}
 		}
 		return l
 	}
@@ -273,7 +284,7 @@ func resourceLink(a *asking) link {
 		l.Words = append(l.Words, "Refused "+g.Resource+": "+strings.Join(g.Reasons, "; "))
 	}
 	for _, g := range given[:min(len(given), maxList)] {
-		l.Words = append(l.Words, "Released "+g.Resource+".")
+		l.Words = append(l.Words, g.Done()+" "+g.Name()+".")
 	}
 	return l
 }

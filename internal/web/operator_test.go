@@ -475,3 +475,18 @@ func files(t *testing.T, dir string) (s string) {
 	}
 	return s
 }
+
+func TestWhatElseAnOperatorAsksIsSaid(t *testing.T) {
+	d := newDiary(t)
+	d.asks("00000000000000d1", nil)
+	d.write(api.AuditEntry{Action: "attest", Session: "00000000000000d2", Decision: api.AuditAllow, InitData: recordedConfiguration, Claims: &api.AuditClaims{}, Devices: []string{"nvidia"}})
+	d.gets("00000000000000d1", "pkcs11/unwrap-key/default/key/ledger")
+	d.gets("00000000000000d1", "spiffe/svid/default/workload/web")
+	d.write(api.AuditEntry{Action: "get-resource", Session: "00000000000000f1", Decision: api.AuditAllow, InitData: recordedConfiguration, Resource: "default/key/x", Subject: "token of https://verifier.example"})
+	k := newDesk(t, d).enter()
+	k.shows("/", "a token of <bdi>https://verifier.example</bdi>", "<dt>With</dt><dd><bdi>nvidia</bdi>", "<strong>Opened in the HSM with</strong> <code><bdi>default/key/ledger</bdi>",
+		"<strong>Certified as</strong> <code><bdi>default/workload/web</bdi>", "<code>sha256:994fb7ce850d</code>")
+	k.shows("/machine/00000000000000f1", "It attested at https://verifier.example, whose token counts here: this broker never saw its evidence.", "It was judged by https://verifier.example")
+	k.shows("/machine/00000000000000d1", "Opened in the HSM with default/key/ledger.", "Certified as default/workload/web.")
+	k.shows("/machine/00000000000000d2", "Beside it, each affirmed by the policy of its class: nvidia.")
+}

@@ -81,8 +81,7 @@ func (o *Operator) find(q *http.Request, id string) (a *asking, lines []logLine,
 		return scanned < maxSearch
 	})
 	if a == nil && last.Session != "" { // it attested elsewhere, or too long ago
-		a = askingOf(last, audit.Mark{})
-		a.Foreign, a.Allowed, a.Reasons = true, true, nil
+		a = foreignOf(last)
 	}
 	if a != nil {
 		slices.Reverse(gets)

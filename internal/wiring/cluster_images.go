@@ -2,6 +2,7 @@ package wiring
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -9,8 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	specs "github.com/opencontainers/image-spec/specs-go"
@@ -20,6 +26,7 @@ import (
 	"holdfast/internal/image"
 	"holdfast/internal/image/recipe"
 	"holdfast/internal/image/transport"
+	"holdfast/internal/input"
 	"holdfast/internal/oci"
 )
 
@@ -57,14 +64,66 @@ func (b Builder) made(ctx context.Context, path, kind string, build func(l Locke
 		}
 	}
 	dir := filepath.Join(b.Installation.dir, "images", r.Name+"-"+hex.EncodeToString(h.Sum(nil)[:8]))
-	if _, err := os.Stat(dir); err == nil {
+	if used(dir) {
 		return dir, nil
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+	if err := errors.Join(b.Installation.collect(r.Name), os.MkdirAll(filepath.Dir(dir), 0o700)); err != nil {
 		return "", err
 	}
-	return dir, b.Fresh(ctx, path, func(l LockedRecipe) error { return build(l, dir) })
+	if err := b.Fresh(ctx, path, func(l LockedRecipe) error { return build(l, dir) }); err != nil {
+		return "", err
+	}
+	used(dir) // a tree has the time that its image says
+	return dir, nil
 }
+
+// unused is how long what was made of a recipe is kept that nobody asks for.
+const unused = 7 * 24 * time.Hour
+
+// used says whether what was made is there, and notes that it was asked for.
+func used(dir string) bool {
+	now := time.Now()
+	return os.Chtimes(dir, now, now) == nil
+}
+
+// collect removes what was made of earlier recipes called name, that nobody asked for
+// in a week and that no cluster runs on. Archives are links in clusters that have them.
+func (i Installation) collect(name string) error {
+	old, err := filepath.Glob(filepath.Join(i.dir, "images", name+"-*"))
+	if err != nil {
+		return err
+	}
+	clusters, err := filepath.Glob(filepath.Join(i.dir, "clusters", "*", "cluster.json"))
+	if err != nil {
+		return err
+	}
+	var running [][]byte
+	for _, path := range clusters {
+		raw, err := input.ReadFile(path, input.Document)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return err
+		}
+		running = append(running, raw)
+	}
+	for _, dir := range old {
+		info, err := os.Stat(dir)
+		digest := strings.TrimPrefix(filepath.Base(dir), name+"-")
+		if err != nil || !madeForm.MatchString(digest) || time.Since(info.ModTime()) < unused ||
+			slices.ContainsFunc(running, func(raw []byte) bool { return bytes.Contains(raw, []byte(dir)) }) {
+			continue
+		}
+		if err := os.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// madeForm is what follows a recipe's name in the names of what was made of it.
+var madeForm = regexp.MustCompile(`^[0-9a-f]{16}$`)
 
 // hashModule stands for a program's module of this checkout by its go.sum and its
 // main.go: kube/ pins all else.

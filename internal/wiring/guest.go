@@ -20,14 +20,19 @@ import (
 // machineImage is the guest to boot: a built one as it is, or a recipe's,
 // which is built into the installation unless that was done already.
 func (s *session) machineImage(ctx context.Context) (*image.Machine, error) {
-	description := filepath.Join(s.Guest, "image.json")
-	if _, err := os.Lstat(description); err == nil {
+	if isBuilt(s.Guest) {
 		return image.ReadMachine(s.Guest)
 	}
 	if info, err := os.Stat(s.Guest); err == nil && info.IsDir() && !isRecipe(s.Guest) {
 		return nil, fmt.Errorf("machine image %s: neither image.json nor recipe.yaml is in it", s.Guest)
 	}
 	return s.Builder.Guest(ctx, s.Guest, s.ring)
+}
+
+// isBuilt tells the folder of a machine image.
+func isBuilt(path string) bool {
+	_, err := os.Lstat(filepath.Join(path, "image.json"))
+	return err == nil
 }
 
 // Guest gives the machine image of the recipe at path, built into the

@@ -21,6 +21,7 @@ import (
 type NodeConfig struct {
 	Files   string        // folder of the files that Butane names; "": it may name none
 	Root    string        // folder that file URLs of the config lead into; "": it may have none
+	Image   string        // a machine image's folder, or its recipe's; "": one like images/machine
 	Key     admit.Key     // that must have signed the config; the zero value: nobody
 	Timeout time.Duration // for each thing that is fetched, where the config says nothing
 	Log     *slog.Logger

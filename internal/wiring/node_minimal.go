@@ -1,12 +1,16 @@
 package wiring
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 
 	"holdfast/internal/api"
 	"holdfast/internal/ignition/butane"
+	"holdfast/internal/ignition/minimal"
 	"holdfast/internal/ignition/spec"
+	"holdfast/internal/image/recipe"
 	"holdfast/internal/oci"
 	"holdfast/internal/wiring/provision"
 )
@@ -14,7 +18,11 @@ import (
 // Minimal tells what a machine image without systemd cannot do of a config that
 // was read from raw.
 func (n NodeConfig) Minimal(name string, raw []byte, d *spec.Document) ([]spec.Finding, error) {
-	issues, err := provision.Issues(d.Config)
+	has, err := n.recipe()
+	if err != nil {
+		return nil, err
+	}
+	issues, err := provision.Issues(d.Config, has)
 	if err != nil {
 		return nil, err
 	}
@@ -31,6 +39,32 @@ func (n NodeConfig) Minimal(name string, raw []byte, d *spec.Document) ([]spec.F
 		}
 	}
 	return list, nil
+}
+
+// recipe is what the machine image will have, as its recipe and lock name it;
+// nil where there is none, or an image that is built.
+func (n NodeConfig) recipe() (*minimal.Recipe, error) {
+	if n.Image == "" || isBuilt(n.Image) {
+		return nil, nil
+	}
+	r, err := recipe.Load(n.Image)
+	if err != nil {
+		return nil, err
+	}
+	if r.Machine == nil {
+		return nil, fmt.Errorf("%s: makes no machine image: want a recipe with machine", n.Image)
+	}
+	has := &minimal.Recipe{Packages: slices.Clone(r.Packages), Modules: r.Machine.Modules}
+	lock, err := recipe.ReadLock(r.LockPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return has, nil
+	}
+	if err == nil {
+		for _, p := range lock.Packages {
+			has.Packages = append(has.Packages, p.Name)
+		}
+	}
+	return has, err
 }
 
 // IsOurs says whether a text is Butane of the variant that Holdfast machines

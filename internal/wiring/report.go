@@ -132,7 +132,7 @@ func (s *session) copyProofs() error {
 	if s.Proof == "" {
 		return nil
 	}
-	list, err := proofsOf(context.Background(), s.services.admin(), s.report.Configuration)
+	list, err := proofsOf(context.Background(), s.services.admin(), Released{Configuration: s.report.Configuration})
 	if err == nil {
 		s.report.ProofFile = s.Proof
 		err = atomicfile.WriteFile(s.Proof, bytes.Join(list, nil), 0o600)

@@ -34,9 +34,17 @@ type Verification struct {
 	AttestationPolicies, ResourcePolicies, DevicePolicies []string
 
 	At         time.Time
+	Released   *Released // of this installation, and no file or run
 	Stdin      io.Reader
 	Collateral string // folder of what makers of processors say of them; none when empty
 	Issuers    string // file of other verifiers whose tokens count, as of ServeConfig; none when empty
+}
+
+// Released says which proofs the broker is asked for: all of a configuration since
+// a time.
+type Released struct {
+	Configuration string // digest of its document
+	Since         time.Time
 }
 
 // Verified is what became of a verification.
@@ -191,6 +199,9 @@ func (i Installation) policies(v Verification, paths []string, kind string) ([]s
 
 // proofs finds what v is about.
 func (i Installation) proofs(ctx context.Context, v Verification) ([][]byte, error) {
+	if v.Released != nil {
+		return i.released(ctx, v.Subject, *v.Released)
+	}
 	if v.Subject == "-" {
 		return readProofs("standard input", v.Stdin)
 	}
@@ -226,11 +237,11 @@ func readProofs(name string, r io.Reader) ([][]byte, error) {
 	return all, nil
 }
 
-// A NoProofError says that nothing was released to a run.
+// A NoProofError says that nothing was released to a run or a pod.
 type NoProofError struct{ Name string }
 
 func (e *NoProofError) Error() string {
-	return fmt.Sprintf("run %s: its broker released nothing to it, or keeps the proofs no more", e.Name)
+	return fmt.Sprintf("%s: its broker released nothing to it, or keeps the proofs no more", e.Name)
 }
 
 // runProofs asks this installation's broker for those of a run, which may be
@@ -243,6 +254,11 @@ func (i Installation) runProofs(ctx context.Context, name string) ([][]byte, err
 	if err != nil {
 		return nil, err
 	}
+	return i.released(ctx, "run "+name, Released{Configuration: report.Configuration})
+}
+
+// released asks this installation's broker.
+func (i Installation) released(ctx context.Context, name string, r Released) ([][]byte, error) {
 	ring, err := i.Ring(ctx)
 	if err != nil {
 		return nil, err
@@ -251,7 +267,7 @@ func (i Installation) runProofs(ctx context.Context, name string) ([][]byte, err
 	if err != nil {
 		return nil, err
 	}
-	list, err := proofsOf(ctx, broker, report.Configuration)
+	list, err := proofsOf(ctx, broker, r)
 	if err == nil && len(list) == 0 {
 		err = &NoProofError{name}
 	}
@@ -259,14 +275,14 @@ func (i Installation) runProofs(ctx context.Context, name string) ([][]byte, err
 }
 
 // proofsOf fetches the proofs of all that a configuration was given.
-func proofsOf(ctx context.Context, broker *admin.Client, configuration string) ([][]byte, error) {
+func proofsOf(ctx context.Context, broker *admin.Client, r Released) ([][]byte, error) {
 	entries, err := broker.Proofs(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var list [][]byte
 	for _, e := range entries {
-		if e.Configuration != configuration {
+		if e.Configuration != r.Configuration || e.Time.Before(r.Since) {
 			continue
 		}
 		raw, err := broker.Proof(ctx, e.ID)

@@ -20,12 +20,11 @@ import (
 	"holdfast/internal/image/transport"
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
-	"holdfast/internal/machine/qemu"
-	"holdfast/internal/swtpm"
 	"holdfast/internal/wiring"
+	"holdfast/test/testbed"
 )
 
-const root = "../.."
+const root = testbed.Root
 
 // A bench is what the tests share: one installation with a machine image and
 // a workload, both built once.
@@ -39,47 +38,19 @@ type bench struct {
 var shared = sync.OnceValues(newBench)
 
 func newBench() (*bench, error) {
-	dir := os.Getenv("HOLDFAST_STATE")
-	if dir == "" {
-		dir = filepath.Join(root, ".holdfast")
-	}
-	i, err := wiring.Open(dir)
-	if err != nil {
-		return nil, err
-	}
 	ctx := context.Background()
-	ring, err := i.Ring(ctx)
+	bed, err := testbed.Open(ctx, "guest")
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{
-		builder: wiring.Builder{Installation: i, Node: filepath.Join(root, "bin", "holdfast-node")},
-		ring:    ring, redis: filepath.Join(i.Dir(), "test", "redis"),
-	}
-	if b.guest, err = b.builder.Guest(ctx, filepath.Join(root, "images", "guest"), ring); err != nil {
-		return nil, err
-	}
-	err = b.builder.Fresh(ctx, filepath.Join(root, "images", "redis"), func(l wiring.LockedRecipe) error {
-		_, err := b.builder.OCI(ctx, l, b.redis)
-		return err
-	})
+	b := &bench{builder: bed.Builder, ring: bed.Ring, guest: bed.Machine}
+	b.redis, err = bed.OCI(ctx, filepath.Join(root, "images", "redis"))
 	return b, err
 }
 
 func needs(t testing.TB) *bench {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("boots machines: run without -short")
-	}
-	if _, err := qemu.New(qemu.Config{}); err != nil {
-		t.Skip(err, "(make test installs it)")
-	}
-	if _, err := qemu.FindFirmware(); err != nil {
-		t.Skip(err, "(make test installs it)")
-	}
-	if err := swtpm.Installed(); err != nil {
-		t.Skip(err, "(make test installs it)")
-	}
+	testbed.Boots(t)
 	b, err := shared()
 	if err != nil {
 		t.Fatal(err)

@@ -94,6 +94,7 @@ type status struct {
 	Ready   bool
 	Version string
 	Server  string
+	Host    string
 	Nodes   []struct {
 		Name, Address, Reason string
 		Running, Ready        bool
@@ -153,9 +154,9 @@ func (l *lab) eventually(what string, patience time.Duration, ask func() error) 
 }
 
 // serve starts the registry and pushes the tools that pods are.
-func (l *lab) serve() {
+func (l *lab) serve(words ...string) {
 	l.Helper()
-	cmd := l.command(l.holdfast, "serve", "--json", "--registry-listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0")
+	cmd := l.command(l.holdfast, append([]string{"serve", "--json", "--registry-listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0"}, words...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	var problems bytes.Buffer
 	cmd.Stderr = &problems

@@ -12,8 +12,9 @@ import (
 
 // kubernetesFlags say what part of Kubernetes' tests to run, and how.
 type kubernetesFlags struct {
-	on           bool
+	on, cri      bool
 	state, focus string
+	inside       string // of the namespaces of cri: where it works
 	nodes, procs int
 	patience     time.Duration
 	rest         bool
@@ -21,6 +22,8 @@ type kubernetesFlags struct {
 
 func (k *kubernetesFlags) register(f *flag.FlagSet) {
 	f.BoolVar(&k.on, "kubernetes", false, "run Kubernetes' end-to-end tests, as root")
+	f.BoolVar(&k.cri, "critest", false, "run the tests of container runtimes against containerd, as root")
+	f.StringVar(&k.inside, "inside", "", "used by itself")
 	f.StringVar(&k.state, "state", ".holdfast", "folder that keeps what is built")
 	f.StringVar(&k.focus, "focus", "", "regular expression that names of tests match")
 	f.IntVar(&k.nodes, "nodes", 1, "nodes of the cluster")

@@ -91,11 +91,14 @@ func (e *endToEnd) conformance(ctx context.Context) (names []string, err error) 
 // run makes a cluster, and gives what the tests with these names came to, as far
 // as they came in time.
 func (e *endToEnd) run(ctx context.Context, names []string) (map[string]outcome, error) {
-	stop, err := e.serve(ctx)
+	registry, stop, err := e.serve(ctx, "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
+	if err := e.push(ctx, registry); err != nil {
+		return nil, err
+	}
 	const name = "conformance"
 	_, _ = e.own(ctx, "cluster", "delete", name, "--quiet") // of a run that was killed
 	defer func() { _, _ = e.own(context.WithoutCancel(ctx), "cluster", "delete", name, "--quiet") }()
@@ -145,32 +148,27 @@ func (e *endToEnd) own(ctx context.Context, args ...string) (string, error) {
 	return string(out), err
 }
 
-// serve starts the registry, and pushes the images that tests ask for, as far as
-// there are recipes for them.
-func (e *endToEnd) serve(ctx context.Context) (stop func(), err error) {
-	cmd := exec.CommandContext(ctx, e.holdfast, "serve", "--json", "--registry-listen", "127.0.0.1:0", "--broker-listen", "127.0.0.1:0")
+// serve starts the registry.
+func (e *endToEnd) serve(ctx context.Context, listen string) (registry string, stop func(), err error) {
+	cmd := exec.CommandContext(ctx, e.holdfast, "serve", "--json", "--registry-listen", listen, "--broker-listen", "127.0.0.1:0")
 	cmd.Env = append(os.Environ(), "HOLDFAST_STATE="+e.state)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	stop = func() { _ = cmd.Cancel(); _ = cmd.Wait() }
 	var ready struct{ Registry string }
 	if err := json.NewDecoder(bufio.NewReader(out)).Decode(&ready); err != nil {
 		stop()
-		return nil, fmt.Errorf("serve: %w: %s", err, problems.String())
+		return "", nil, fmt.Errorf("serve: %w: %s", err, problems.String())
 	}
-	if err := e.push(ctx, strings.TrimPrefix(ready.Registry, "http://")); err != nil {
-		stop()
-		return nil, err
-	}
-	return stop, nil
+	return strings.TrimPrefix(ready.Registry, "http://"), stop, nil
 }
 
 // recipes are those of images that are called otherwise.
@@ -179,7 +177,13 @@ var recipes = map[string]string{
 	"glibc-dns-testing": "test/conformance/images/agnhost",
 }
 
-// push builds and pushes each image once, under all names that it is asked for by.
+func (e *endToEnd) pushAs(ctx context.Context, layout, name string) error {
+	_, err := e.own(ctx, "image", "push", "oci:"+layout, name, "--quiet")
+	return err
+}
+
+// push builds each image that tests ask for and that there is a recipe of once, and
+// pushes it under all names that it is asked for by.
 func (e *endToEnd) push(ctx context.Context, registry string) error {
 	raw, err := command(ctx, e.work, []string{"KUBE_TEST_REPO_LIST=" + e.repositories()}, e.tests, "--list-images")
 	if err != nil {
@@ -208,7 +212,7 @@ func (e *endToEnd) push(ctx context.Context, registry string) error {
 				return err
 			}
 		}
-		if _, err := e.own(ctx, "image", "push", "oci:"+built[dir], registry+"/"+path, "--quiet"); err != nil {
+		if err := e.pushAs(ctx, built[dir], registry+"/"+path); err != nil {
 			return err
 		}
 	}

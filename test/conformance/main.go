@@ -34,7 +34,12 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	do := func() error { return run(ctx, *suite, *out) }
-	if k.on {
+	switch {
+	case k.inside != "":
+		do = func() error { return k.critestInside(ctx) }
+	case k.cri:
+		do = func() error { return k.critest(ctx, *out) }
+	case k.on:
 		do = func() error { return k.run(ctx, *out) }
 	}
 	if err := do(); err != nil {

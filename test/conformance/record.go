@@ -28,6 +28,14 @@ type record struct {
 	Version string                        `json:"version"` // of Kubernetes
 	Tests   []string                      `json:"tests"`   // the conformance tests of groups
 	Nodes   map[string]map[string]outcome `json:"nodes"`   // by number of nodes and test
+	Runtime runtimeRecord                 `json:"runtime"`
+}
+
+// A runtimeRecord is what the last run of critest came to.
+type runtimeRecord struct {
+	Suite   string             `json:"suite"`   // version of cri-tools
+	Runtime string             `json:"runtime"` // version of containerd
+	Tests   map[string]outcome `json:"tests"`
 }
 
 func loadRecord(path string) (*record, error) {
@@ -118,15 +126,48 @@ func (r *record) failures(b *strings.Builder) {
 	for nodes, tests := range r.Nodes {
 		for t, o := range tests {
 			if !o.Passed {
-				lines = append(lines, fmt.Sprintf("- %s (nodes: %s): %s\n  The test says: `%s`\n", t, nodes, or(reasons[t], "not explained yet."), strings.ReplaceAll(o.Said, "`", "'")))
+				lines = append(lines, o.line(t+" (nodes: "+nodes+")", reasons[t]))
 			}
 		}
 	}
+	list(b, lines)
+}
+
+// line tells of a failure.
+func (o outcome) line(what, why string) string {
+	return fmt.Sprintf("- %s: %s\n  The test says: `%s`\n", what, or(why, "not explained yet."), strings.ReplaceAll(o.Said, "`", "'"))
+}
+
+func list(b *strings.Builder, lines []string) {
 	if len(lines) == 0 {
 		return
 	}
 	slices.Sort(lines)
 	fmt.Fprintf(b, "\nThose that failed:\n\n%s", strings.Join(lines, ""))
+}
+
+// runtimeSection is the page's part about critest.
+func (r *record) runtimeSection() string {
+	var b strings.Builder
+	var lines []string
+	passed := 0
+	for t, o := range r.Runtime.Tests {
+		if o.Passed {
+			passed++
+		} else {
+			lines = append(lines, o.line(t, reasons[t]))
+		}
+	}
+	fmt.Fprintf(&b, `# Conformance of the container runtime
+
+Written by `+"`make conformance-critest`"+`: `+"`critest`"+` of cri-tools %s, unmodified, against the containerd %s that nodes have, with Debian's
+runc and settings like theirs, in namespaces of its own. The images that it names are variants of `+"`test/conformance/images`"+` in a registry
+of this program, which stands for gcr.io and registry.k8s.io there.
+
+- **%d tests, %d passed, %d failed**
+`, r.Runtime.Suite, r.Runtime.Runtime, len(r.Runtime.Tests), passed, len(lines))
+	list(&b, lines)
+	return b.String()
 }
 
 // reasons tell why tests fail that are known to.

@@ -7,8 +7,16 @@ import (
 	"testing"
 )
 
-// The chapter on clusters is read apart: Kubernetes takes long to build.
-func TestTheGuideSaysWhatClustersDo(t *testing.T) {
+// The chapters on clusters are read apart: Kubernetes takes long to build.
+func TestTheGuideSaysWhatClustersDo(t *testing.T) { readClusters(t, "cluster", "lab") }
+
+func TestTheGuideSaysWhatClustersDoWithConfidentialPods(t *testing.T) {
+	readClusters(t, "confidential-pods", "conf")
+}
+
+// readClusters reads a chapter, which makes and deletes a cluster.
+func readClusters(t *testing.T, chapter, cluster string) {
+	t.Helper()
 	if os.Getenv("HOLDFAST_TEST_KUBE") == "" || os.Geteuid() != 0 {
 		t.Skip("starts Kubernetes: run make test-cluster, as root")
 	}
@@ -32,11 +40,11 @@ func TestTheGuideSaysWhatClustersDo(t *testing.T) {
 	}
 	r.env = append(r.env, "KUBECONFIG=", "PATH="+filepath.Join(r.home, "holdfast", "bin")+":"+bin+":"+os.Getenv("PATH"))
 	t.Cleanup(func() { // of a chapter that was not read to its end
-		cmd := exec.Command(filepath.Join(root, "bin", "holdfast"), "cluster", "delete", "lab", "--quiet")
+		cmd := exec.Command(filepath.Join(root, "bin", "holdfast"), "cluster", "delete", cluster, "--quiet")
 		cmd.Env = r.env
 		_ = cmd.Run()
 	})
-	for _, s := range parse(t, filepath.Join(root, "docs", "guide", "cluster.md")) {
+	for _, s := range parse(t, filepath.Join(root, "docs", "guide", chapter+".md")) {
 		r.do(t, s)
 	}
 }

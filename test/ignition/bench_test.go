@@ -67,10 +67,12 @@ func must(b *testing.B, err error) {
 	}
 }
 
-// cost is what stages took together, and the most memory of one.
+// cost is what stages took together, and the most memory of one. Processor time
+// is less of what else the machine does.
 type cost struct {
-	seconds map[string]float64 // by stage
-	memory  float64
+	seconds   map[string]float64 // by stage
+	processor float64
+	memory    float64
 }
 
 func (c cost) total() (s float64) {
@@ -96,6 +98,7 @@ func run(b *testing.B, engine, config, root string, stages []string) cost {
 			b.Fatalf("%s: %v\n%s", stage, err, tail(out))
 		}
 		c.seconds[stage] = time.Since(start).Seconds()
+		c.processor += (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
 		c.memory = max(c.memory, float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)*1024)
 	}
 	return c
@@ -165,6 +168,7 @@ func beside(b *testing.B, upstream, ours, config string, stages []string) {
 		return middle(list)
 	}
 	b.ReportMetric(ratio(cost.total), "time-ratio")
+	b.ReportMetric(ratio(func(c cost) float64 { return c.processor }), "processor-ratio")
 	b.ReportMetric(ratio(func(c cost) float64 { return c.memory }), "memory-ratio")
 	for who, list := range map[string][]cost{"upstream": theirs, "ours": own} {
 		for _, stage := range stages {

@@ -19,12 +19,11 @@ import (
 	"holdfast/internal/image"
 	"holdfast/internal/keys"
 	"holdfast/internal/machine"
-	"holdfast/internal/machine/qemu"
-	"holdfast/internal/swtpm"
 	"holdfast/internal/wiring"
+	"holdfast/test/testbed"
 )
 
-const root = "../.."
+const root = testbed.Root
 
 // A bench is what the tests share: a machine image and the eyes.
 type bench struct {
@@ -37,44 +36,19 @@ type bench struct {
 var shared = sync.OnceValues(newBench)
 
 func newBench() (*bench, error) {
-	dir := os.Getenv("HOLDFAST_STATE")
-	if dir == "" {
-		dir = filepath.Join(root, ".holdfast")
-	}
-	i, err := wiring.Open(dir)
-	if err != nil {
-		return nil, err
-	}
 	ctx := context.Background()
-	ring, err := i.Ring(ctx)
+	bed, err := testbed.Open(ctx, "machine")
 	if err != nil {
 		return nil, err
 	}
-	b := &bench{builder: wiring.Builder{Installation: i, Node: filepath.Join(root, "bin", "holdfast-node")}, ring: ring, eyes: filepath.Join(i.Dir(), "test", "eyes")}
-	if b.image, err = b.builder.Guest(ctx, filepath.Join(root, "images", "machine"), ring); err != nil {
-		return nil, err
-	}
-	err = b.builder.Fresh(ctx, filepath.Join("testdata", "eyes"), func(l wiring.LockedRecipe) error {
-		_, err := b.builder.OCI(ctx, l, b.eyes)
-		return err
-	})
+	b := &bench{builder: bed.Builder, ring: bed.Ring, image: bed.Machine}
+	b.eyes, err = bed.OCI(ctx, filepath.Join("testdata", "eyes"))
 	return b, err
 }
 
 func needs(t testing.TB) *bench {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("boots machines: run without -short")
-	}
-	if _, err := qemu.New(qemu.Config{}); err != nil {
-		t.Skip(err, "(make test installs it)")
-	}
-	if _, err := qemu.FindFirmware(); err != nil {
-		t.Skip(err, "(make test installs it)")
-	}
-	if err := swtpm.Installed(); err != nil {
-		t.Skip(err, "(make test installs it)")
-	}
+	testbed.Boots(t)
 	for _, tool := range []string{"sgdisk", "cryptsetup"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip(err, "(make test installs it)")

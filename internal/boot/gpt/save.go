@@ -76,8 +76,8 @@ func (t *Table) write(w io.WriterAt, barrier func() error) error {
 }
 
 // Wipe takes a table off a disk of size bytes, as sgdisk --zap-all does: the
-// MBR and both copies become zeros, and nothing else. The primary goes first,
-// so that a power cut leaves no table that is whole in front.
+// MBR and both copies become zeros, and nothing else. After a power cut one of
+// them may still be there, to be wiped again.
 func Wipe(w Target, size, sector int64) error {
 	t, err := New(size, sector, [16]byte{})
 	if err != nil {

@@ -113,12 +113,11 @@ func (s *Store) decided(d *api.RecordedDecision) ([]row, error) {
 	if d == nil {
 		return nil, nil
 	}
-	room := make([]byte, 0, len(d.Input)+len(d.Data)+1<<10)
-	record, err := plainjson.Append(room, map[string]any{
+	record, err := s.squeezer.squeezeJSON(map[string]any{
 		"time": d.Time, "session": d.Session, "action": d.Action, "tee": d.TEE, "kind": d.Kind, "policy": d.Policy,
 		"input": compact(d.Input), "data": compact(d.Data), "allow": d.Allow, "reasons": d.Reasons, "engine": d.Engine,
-	})
-	return []row{{decisionsTable, []any{d.Session, d.Action, s.squeezer.squeeze(record)}, s.cfg.KeepDecisions}}, err
+	}, len(d.Input)+len(d.Data)+1<<10)
+	return []row{{decisionsTable, []any{d.Session, d.Action, record}, s.cfg.KeepDecisions}}, err
 }
 
 func readDecision(kept []byte, d *api.RecordedDecision) error {

@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/s2"
+
+	"holdfast/internal/plainjson"
 )
 
 // Records that handshakes leave are squeezed: they say the same things several
@@ -20,14 +22,29 @@ const maxRecord = 64 << 20
 type squeezer struct{ rooms sync.Pool }
 
 func (s *squeezer) squeeze(record []byte) []byte {
+	room := s.room(s2.MaxEncodedLen(len(record)))
+	defer s.rooms.Put(room)
+	block := s2.Encode((*room)[:cap(*room)], record)
+	return append(append(make([]byte, 0, 1+len(block)), squeezed), block...)
+}
+
+// squeezeJSON squeezes what becomes a record.
+func (s *squeezer) squeezeJSON(v any, size int) ([]byte, error) {
+	room := s.room(size)
+	defer s.rooms.Put(room)
+	text, err := plainjson.Append(*room, v)
+	*room = text[:0]
+	return s.squeeze(text), err
+}
+
+// room has at least so many bytes. Whoever has it puts it back.
+func (s *squeezer) room(size int) *[]byte {
 	room, _ := s.rooms.Get().(*[]byte)
 	if room == nil {
 		room = new([]byte)
 	}
-	defer s.rooms.Put(room)
-	*room = slices.Grow((*room)[:0], s2.MaxEncodedLen(len(record)))
-	block := s2.Encode((*room)[:cap(*room)], record)
-	return append(append(make([]byte, 0, 1+len(block)), squeezed), block...)
+	*room = slices.Grow((*room)[:0], size)
+	return room
 }
 
 func stretch(kept []byte) ([]byte, error) {

@@ -165,8 +165,10 @@ func (b *builder) fill(ctx context.Context, r *recipe, dir string, step progress
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	if err := b.golang.Build(ctx, r.dir, step, append(r.flags, append([]string{"-o", tmp + "/"}, r.packages...)...)...); err != nil {
-		return err
+	if len(r.packages) > 0 {
+		if err := b.golang.Build(ctx, r.dir, step, append(r.flags, append([]string{"-o", tmp + "/"}, r.packages...)...)...); err != nil {
+			return err
+		}
 	}
 	for _, pkg := range r.tests {
 		if err := b.golang.BuildTest(ctx, r.dir, step, append(r.flags, "-o", filepath.Join(tmp, testName(pkg)), pkg)...); err != nil {

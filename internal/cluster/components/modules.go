@@ -25,6 +25,7 @@ const (
 	containerd = "github.com/containerd/containerd/v2"
 	plugins    = "github.com/containernetworking/plugins"
 	gvisor     = "gvisor.dev/gvisor"
+	criTools   = "sigs.k8s.io/cri-tools"
 )
 
 var modules = []module{
@@ -52,6 +53,12 @@ var modules = []module{
 	{
 		name: "e2e", dir: "e2e", upstream: "k8s.io/kubernetes", extra: true, stamp: stampKubernetes,
 		packages: []string{"github.com/onsi/ginkgo/v2/ginkgo"}, tests: []string{"k8s.io/kubernetes/test/e2e"},
+	},
+	{
+		name: "critest", dir: "critest", upstream: criTools, extra: true, tests: []string{criTools + "/cmd/critest"},
+		stamp: func(version string) map[string]string {
+			return map[string]string{criTools + "/pkg/version.Version": version}
+		},
 	},
 	{
 		name: "gvisor", dir: "gvisor", upstream: gvisor, extra: true,

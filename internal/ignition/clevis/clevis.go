@@ -19,6 +19,8 @@ import (
 	"io"
 
 	"github.com/google/go-tpm/tpm2/transport"
+
+	"holdfast/internal/chip"
 )
 
 // ErrRefused says that the TPM does not give the key away: it is another one,
@@ -125,9 +127,9 @@ func (t TPM2) sealKey(ctx context.Context, key []byte, p pin) (sealed, error) {
 	if len(p.pcrs) > 0 {
 		s.PCRBank, s.PCRIDs = p.bank, p.ids()
 	}
-	err = t.with(ctx, func(c chip) error {
-		public, private, err := c.seal(content, p)
-		s.Public, s.Private = b64.EncodeToString(public), b64.EncodeToString(private)
+	err = t.with(ctx, func(c opened) error {
+		made, err := c.seal(content, p)
+		s.Public, s.Private = b64.EncodeToString(made.Public), b64.EncodeToString(made.Private)
 		return err
 	})
 	return s, err
@@ -156,8 +158,8 @@ func (t TPM2) Open(ctx context.Context, raw json.RawMessage) ([]byte, error) {
 		return nil, fmt.Errorf("JWE: nonce of %d bytes and tag of %d, want 12 and 16", len(iv), len(tag))
 	}
 	var content []byte
-	if err := t.with(ctx, func(c chip) (err error) {
-		content, err = c.unseal(public, private, p)
+	if err := t.with(ctx, func(c opened) (err error) {
+		content, err = c.unseal(chip.Sealed{Public: public, Private: private}, p)
 		return err
 	}); err != nil {
 		return nil, err

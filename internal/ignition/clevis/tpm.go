@@ -12,17 +12,18 @@ import (
 	"github.com/google/go-tpm/tpm2"
 	"github.com/google/go-tpm/tpm2/transport"
 	"github.com/google/go-tpm/tpm2/transport/linuxtpm"
+
+	"holdfast/internal/chip"
 )
 
-// A chip is an open TPM with the primary key that clevis works under: the
-// default of tpm2_createprimary, which has other attributes than the storage
-// root key that most share.
-type chip struct {
+// An opened TPM has the primary key that clevis works under.
+type opened struct {
 	tpm    transport.TPM
-	parent tpm2.NamedHandle
-	public *tpm2.TPMTPublic
+	parent *chip.Primary
 }
 
+// primary is the default of tpm2_createprimary, which has other attributes than
+// the storage root key that most share.
 var primary = tpm2.TPMTPublic{
 	Type: tpm2.TPMAlgECC, NameAlg: tpm2.TPMAlgSHA256,
 	ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, SensitiveDataOrigin: true,
@@ -36,33 +37,26 @@ var primary = tpm2.TPMTPublic{
 	Unique: tpm2.NewTPMUPublicID(tpm2.TPMAlgECC, &tpm2.TPMSECCPoint{}),
 }
 
-func (t TPM2) with(ctx context.Context, do func(chip) error) (err error) {
-	opened, err := t.Chip(ctx)
+func (t TPM2) with(ctx context.Context, do func(opened) error) (err error) {
+	device, err := t.Chip(ctx)
 	if err != nil {
 		return fmt.Errorf("open the TPM: %w", err)
 	}
-	tpm := retrying{opened}
+	tpm := retrying{device}
 	defer func() { err = errors.Join(err, tpm.Close()) }()
-	made, err := tpm2.CreatePrimary{PrimaryHandle: tpm2.TPMRHOwner, InPublic: tpm2.New2B(primary)}.Execute(tpm)
-	if err != nil {
-		return fmt.Errorf("primary key of the TPM: %w", err)
-	}
-	defer func() { _, _ = tpm2.FlushContext{FlushHandle: made.ObjectHandle}.Execute(tpm) }()
-	public, err := made.OutPublic.Contents()
-	if err != nil {
+	return chip.Under(tpm, primary, func(p *chip.Primary) error {
+		c := opened{tpm, p}
+		err := do(c)
+		if errors.Is(err, tpm2.TPMRCLockout) && c.unlock() == nil {
+			err = do(c)
+		}
 		return err
-	}
-	c := chip{tpm, tpm2.NamedHandle{Handle: made.ObjectHandle, Name: made.Name}, public}
-	err = do(c)
-	if errors.Is(err, tpm2.TPMRCLockout) && c.unlock() == nil {
-		err = do(c)
-	}
-	return err
+	})
 }
 
 // unlock ends the lockout that a TPM takes some power cuts for (TPM 2.0 Part 1,
 // 19.8.6). No key here has a password that somebody could guess meanwhile.
-func (c chip) unlock() error {
+func (c opened) unlock() error {
 	answer, err := c.tpm.Send(lockReset)
 	if err == nil && (len(answer) < 10 || tpm2.TPMRC(binary.BigEndian.Uint32(answer[6:])) != tpm2.TPMRCSuccess) {
 		err = errors.New("the TPM keeps its lockout")
@@ -101,57 +95,32 @@ func (r retrying) Send(command []byte) ([]byte, error) {
 	}
 }
 
-// salted encrypts parameters on their way to and from the chip.
-func (c chip) salted(way tpm2.AuthOption) tpm2.Session {
-	return tpm2.HMAC(tpm2.TPMAlgSHA256, 16, way, tpm2.Salted(c.parent.Handle, *c.public))
-}
-
-func (c chip) seal(content []byte, p pin) (public, private []byte, err error) {
-	template := tpm2.TPMTPublic{
-		Type: tpm2.TPMAlgKeyedHash, NameAlg: tpm2.TPMAlgSHA256,
-		ObjectAttributes: tpm2.TPMAObject{FixedTPM: true, FixedParent: true, NoDA: true, AdminWithPolicy: true, UserWithAuth: len(p.pcrs) == 0},
-	}
+func (c opened) seal(content []byte, p pin) (chip.Sealed, error) {
+	var policy []byte
 	if len(p.pcrs) > 0 {
-		if template.AuthPolicy.Buffer, err = c.policy(p); err != nil {
-			return nil, nil, err
+		var err error
+		if policy, err = c.policy(p); err != nil {
+			return chip.Sealed{}, err
 		}
 	}
-	made, err := tpm2.Create{
-		ParentHandle: tpm2.AuthHandle{Handle: c.parent.Handle, Name: c.parent.Name, Auth: c.salted(tpm2.AESEncryption(128, tpm2.EncryptIn))},
-		InSensitive: tpm2.TPM2BSensitiveCreate{Sensitive: &tpm2.TPMSSensitiveCreate{
-			Data: tpm2.NewTPMUSensitiveCreate(&tpm2.TPM2BSensitiveData{Buffer: content})}},
-		InPublic: tpm2.New2B(template),
-	}.Execute(c.tpm)
-	if err != nil {
-		return nil, nil, fmt.Errorf("seal in the TPM: %w", err)
-	}
-	return tpm2.Marshal(made.OutPublic), tpm2.Marshal(made.OutPrivate), nil
+	return c.parent.Seal(content, policy, tpm2.TPMAObject{AdminWithPolicy: true})
 }
 
-// policy is what a trial session makes of the PCRs.
-func (c chip) policy(p pin) ([]byte, error) {
+func (c opened) policy(p pin) ([]byte, error) {
 	pcrs, err := p.selection()
 	if err != nil {
 		return nil, err
 	}
-	session, done, err := tpm2.PolicySession(c.tpm, tpm2.TPMAlgSHA256, 16, tpm2.Trial())
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = done() }()
-	command := tpm2.PolicyPCR{PolicySession: session.Handle(), Pcrs: pcrs}
+	var digest []byte
 	if len(p.values) > 0 {
-		digest := sha256.Sum256(p.values)
-		command.PcrDigest.Buffer = digest[:]
+		sum := sha256.Sum256(p.values)
+		digest = sum[:]
 	}
-	if _, err := command.Execute(c.tpm); err != nil {
-		return nil, fmt.Errorf("policy of PCRs %s of bank %s: %w", p.ids(), p.bank, err)
-	}
-	got, err := tpm2.PolicyGetDigest{PolicySession: session.Handle()}.Execute(c.tpm)
+	policy, err := chip.Policy(c.tpm, pcrs, digest)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("PCRs %s of bank %s: %w", p.ids(), p.bank, err)
 	}
-	return got.PolicyDigest.Buffer, nil
+	return policy, nil
 }
 
 // Mac is by a key that the TPM makes of its own seed and of the PCRs in pin:
@@ -163,14 +132,14 @@ func (t TPM2) Mac(ctx context.Context, message []byte, pin json.RawMessage) (mac
 		return nil, err
 	}
 	digest := sha256.Sum256(message)
-	err = t.with(ctx, func(c chip) error {
+	err = t.with(ctx, func(c opened) error {
 		mac, err = c.mac(digest[:], p)
 		return err
 	})
 	return mac, err
 }
 
-func (c chip) mac(digest []byte, p pin) ([]byte, error) {
+func (c opened) mac(digest []byte, p pin) ([]byte, error) {
 	policy, err := c.policy(p)
 	if err != nil {
 		return nil, err
@@ -185,8 +154,12 @@ func (c chip) mac(digest []byte, p pin) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key of the machine's state: %w", err)
 	}
-	defer func() { _, _ = tpm2.FlushContext{FlushHandle: key.ObjectHandle}.Execute(c.tpm) }()
-	auth, done, err := c.auth(p)
+	defer chip.Flush(c.tpm, key.ObjectHandle)
+	pcrs, err := p.guard()
+	if err != nil {
+		return nil, err
+	}
+	auth, done, err := c.parent.Auth(pcrs)
 	if err != nil {
 		return nil, err
 	}
@@ -198,46 +171,26 @@ func (c chip) mac(digest []byte, p pin) ([]byte, error) {
 	return made.OutHMAC.Buffer, nil
 }
 
-func (c chip) unseal(public, private []byte, p pin) ([]byte, error) {
-	pub, err := tpm2.Unmarshal[tpm2.TPM2BPublic](public)
-	if err != nil {
-		return nil, fmt.Errorf("JWE: sealed object: %w", err)
-	}
-	priv, err := tpm2.Unmarshal[tpm2.TPM2BPrivate](private)
-	if err != nil {
-		return nil, fmt.Errorf("JWE: sealed object: %w", err)
-	}
-	loaded, err := tpm2.Load{ParentHandle: c.parent, InPrivate: *priv, InPublic: *pub}.Execute(c.tpm)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
-	}
-	defer func() { _, _ = tpm2.FlushContext{FlushHandle: loaded.ObjectHandle}.Execute(c.tpm) }()
-	auth, done, err := c.auth(p)
+func (c opened) unseal(s chip.Sealed, p pin) ([]byte, error) {
+	pcrs, err := p.guard()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
-	rsp, err := tpm2.Unseal{ItemHandle: tpm2.AuthHandle{Handle: loaded.ObjectHandle, Name: loaded.Name, Auth: auth}}.Execute(c.tpm)
-	if err != nil {
+	content, err := c.parent.Unseal(s, pcrs)
+	switch {
+	case errors.Is(err, chip.ErrForm):
+		return nil, fmt.Errorf("JWE: sealed object: %w", err)
+	case errors.Is(err, chip.ErrForeign), errors.Is(err, chip.ErrDenied):
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	return rsp.OutData.Buffer, nil
+	return content, err
 }
 
-func (c chip) auth(p pin) (tpm2.Session, func(), error) {
+// guard are the PCRs that an object is used by, nil for none.
+func (p pin) guard() (*tpm2.TPMLPCRSelection, error) {
 	if len(p.pcrs) == 0 {
-		return c.salted(tpm2.AESEncryption(128, tpm2.EncryptOut)), func() {}, nil
+		return nil, nil
 	}
 	pcrs, err := p.selection()
-	if err != nil {
-		return nil, nil, err
-	}
-	session, done, err := tpm2.PolicySession(c.tpm, tpm2.TPMAlgSHA256, 16, tpm2.AESEncryption(128, tpm2.EncryptOut), tpm2.Salted(c.parent.Handle, *c.public))
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := (tpm2.PolicyPCR{PolicySession: session.Handle(), Pcrs: pcrs}).Execute(c.tpm); err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("PCR policy: %w", err), done())
-	}
-	return session, func() { _ = done() }, nil
+	return &pcrs, err
 }

@@ -7,14 +7,12 @@ import (
 	"errors"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 	"github.com/google/go-tpm/tpm2"
-	"github.com/google/go-tpm/tpm2/transport"
 
 	"holdfast/internal/ignition/clevis"
 	"holdfast/internal/swtpm"
@@ -34,29 +32,15 @@ type keeper struct {
 
 func newKeeper(t *testing.T) *keeper {
 	t.Helper()
-	if err := swtpm.Installed(); err != nil {
-		t.Skip(err)
-	}
 	if _, err := exec.LookPath("cryptsetup"); err != nil {
 		t.Skip("needs cryptsetup: apt-get install cryptsetup-bin")
 	}
-	home := t.TempDir()
-	if err := swtpm.Manufacture(t.Context(), swtpm.Config{Dir: filepath.Join(home, "tpm"), CADir: filepath.Join(home, "ca")}); err != nil {
-		t.Fatal(err)
-	}
-	chip, err := swtpm.Open(t.Context(), filepath.Join(home, "tpm"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = chip.Close() })
-	k := &keeper{T: t, chip: chip, path: makeDisk(t, 24, nil)}
+	k := &keeper{T: t, chip: newChip(t), path: makeDisk(t, 24, nil)}
 	k.config = storage(t, `{"luks":[{"name":"state","device":%q,"clevis":{"tpm2":true}}]}`, k.path)
 	return k
 }
 
-func (k *keeper) tpm() clevis.TPM2 {
-	return clevis.TPM2{Chip: func(context.Context) (transport.TPMCloser, error) { return kept{k.chip}, nil }}
-}
+func (k *keeper) tpm() clevis.TPM2 { return pinOf(k.chip) }
 
 // extend is another image, or another configuration, in the TPM.
 func (k *keeper) extend(pcr tpm2.TPMHandle) {

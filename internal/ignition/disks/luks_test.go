@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 
 	"holdfast/internal/ignition/clevis"
 	"holdfast/internal/swtpm"
-	"io"
 )
 
 // withoutMapper runs the real cryptsetup, but for what needs a device mapper:
@@ -113,19 +113,7 @@ func TestWhatCannotBeDoneIsRefusedBeforeAnythingIs(t *testing.T) {
 // The key that the TPM gives opens the volume, the one it was made with does
 // not any more, and the token is one that clevis reads.
 func TestABoundVolumeOpensByTheTPM(t *testing.T) {
-	if err := swtpm.Installed(); err != nil {
-		t.Skip(err)
-	}
-	home := t.TempDir()
-	if err := swtpm.Manufacture(t.Context(), swtpm.Config{Dir: filepath.Join(home, "tpm"), CADir: filepath.Join(home, "ca")}); err != nil {
-		t.Fatal(err)
-	}
-	chip, err := swtpm.Open(t.Context(), filepath.Join(home, "tpm"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer chip.Close()
-	pin := clevis.TPM2{Chip: func(context.Context) (transport.TPMCloser, error) { return kept{chip}, nil }}
+	pin := pinOf(newChip(t))
 	path := makeDisk(t, 24, nil)
 	s, log := luksStage(t, pin)
 	if err := s.Run(t.Context(), storage(t, `{"luks":[{"name":"data","device":%q,"clevis":{"custom":{"pin":"tpm2","config":"{\"pcr_bank\":\"sha256\",\"pcr_ids\":\"7\"}"}},%s}]}`, path, fast)); err != nil {
@@ -172,6 +160,28 @@ func TestABoundVolumeOpensByTheTPM(t *testing.T) {
 			t.Errorf("clevis luks list: %v: %s", err, said)
 		}
 	}
+}
+
+// newChip is a software TPM that ends with the test.
+func newChip(t *testing.T) *swtpm.TPM {
+	t.Helper()
+	if err := swtpm.Installed(); err != nil {
+		t.Skip(err)
+	}
+	home := t.TempDir()
+	if err := swtpm.Manufacture(t.Context(), swtpm.Config{Dir: filepath.Join(home, "tpm"), CADir: filepath.Join(home, "ca")}); err != nil {
+		t.Fatal(err)
+	}
+	chip, err := swtpm.Open(t.Context(), filepath.Join(home, "tpm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = chip.Close() })
+	return chip
+}
+
+func pinOf(chip *swtpm.TPM) clevis.TPM2 {
+	return clevis.TPM2{Chip: func(context.Context) (transport.TPMCloser, error) { return kept{chip}, nil }}
 }
 
 type kept struct{ *swtpm.TPM }

@@ -33,12 +33,14 @@ type Check struct {
 	// Image is the tree of the machine image, nil for one that brings no units.
 	Image units.Tree
 	Host  units.Host
+	// Recipe is the image's, nil where it may be another than Stock.
+	Recipe *Recipe
 }
 
 // Issues are all that there are, errors first.
 func (c Check) Issues(config types.Config) ([]Issue, error) {
 	var list []Issue
-	for _, check := range []func(types.Config) []Issue{arguments, places, sources, disks, users} {
+	for _, check := range []func(types.Config) []Issue{arguments, places, sources, disks, c.tools, users} {
 		list = append(list, check(config)...)
 	}
 	more, err := c.units(config)

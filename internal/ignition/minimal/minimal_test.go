@@ -69,3 +69,35 @@ func TestWhatNothingLooksAtIsAWarning(t *testing.T) {
 		}
 	}
 }
+
+// What the image has no program or module for is a warning while the image may
+// be another than ours, and an error once its recipe is known.
+func TestWhatTheRecipeLacksIsNamed(t *testing.T) {
+	own := Recipe{Packages: append([]string{"xfsprogs"}, Stock.Packages...), Modules: append([]string{"dm_crypt", "raid456"}, Stock.Modules[1:]...)}
+	for _, c := range []struct {
+		body, path, want string
+		own              string // what is still missing in a recipe of one's own
+	}{
+		{`"storage":{"filesystems":[{"device":"/dev/vdb","format":"ext4"},{"device":"/dev/vdc","format":"xfs"}]}`, "$.storage.filesystems[1].format",
+			"has no xfs: its recipe would have to add the package xfsprogs (mkfs.xfs) and the module xfs", "add the module xfs"},
+		{`"storage":{"filesystems":[{"device":"/dev/vdb","format":"swap"}]}`, "$.storage.filesystems[0].format", "the package util-linux (mkswap)", "util-linux"},
+		{`"storage":{"raid":[{"name":"a","level":"raid5","devices":["/dev/vdb","/dev/vdc","/dev/vdd"]}]}`, "$.storage.raid[0].level", "has no raid5: its recipe would have to add the module raid456", ""},
+		{`"storage":{"raid":[{"name":"a","level":"mirror","devices":["/dev/vdb","/dev/vdc"]}],"luks":[{"name":"a","device":"/dev/md/a","clevis":{"tpm2":true}}]}`, "", "", ""},
+	} {
+		for _, r := range []*Recipe{nil, &own} {
+			want := c.want
+			if r != nil {
+				want = c.own
+			}
+			list, err := Check{Recipe: r}.Issues(config(t, c.body))
+			switch {
+			case err != nil:
+				t.Error(err)
+			case want == "" && len(list) > 0:
+				t.Errorf("%s: got %+v, want nothing", c.body, list)
+			case want != "" && (len(list) != 1 || spec.Path(list[0].Path) != c.path || !strings.Contains(list[0].Problem, want) || list[0].Warning != (r == nil)):
+				t.Errorf("%s: got %+v, want %s: %s", c.body, list, c.path, want)
+			}
+		}
+	}
+}

@@ -72,7 +72,11 @@ func parseMounts(raw []byte) map[string]string {
 	found := map[string]string{}
 	for line := range bytes.Lines(raw) {
 		f := strings.Fields(string(line))
-		if len(f) < 4 || f[2] != "cgroup" || filepath.Dir(f[1]) != cgroupRoot {
+		if len(f) < 4 || f[2] != "cgroup" {
+			continue
+		}
+		dir, folder := filepath.Split(filepath.Clean(f[1]))
+		if dir != cgroupRoot+"/" {
 			continue
 		}
 		var options []string
@@ -85,7 +89,7 @@ func parseMounts(raw []byte) map[string]string {
 				}
 			}
 		}
-		found[filepath.Base(f[1])] = strings.Join(options, ",")
+		found[folder] = strings.Join(options, ",")
 	}
 	return found
 }

@@ -6,6 +6,7 @@ package machinetest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"holdfast/internal/boot/cpio"
+	"holdfast/internal/boot/kmod"
 	"holdfast/internal/swtpm"
 )
 
@@ -86,4 +88,50 @@ func Initrd(init []byte, files ...cpio.Entry) ([]byte, error) {
 	}
 	errs = errors.Join(errs, archive.Close(), zip.Close())
 	return out.Bytes(), errs
+}
+
+// Modules gives kernel modules and what they need, in the order of loading, as
+// /modules/000-NAME.ko and so on.
+func Modules(t testing.TB, folder string, names ...string) []cpio.Entry {
+	t.Helper()
+	tree, err := kmod.Open(os.DirFS(folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := tree.Resolve(names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries := []cpio.Entry{cpio.Dir("modules", 0o755)}
+	for i, m := range list {
+		raw, err := os.ReadFile(filepath.Join(folder, m.Path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, cpio.File(fmt.Sprintf("modules/%03d-%s.ko", i, m.Name), 0o644, int64(len(raw)), bytes.NewReader(raw)))
+	}
+	return entries
+}
+
+// Boot runs a machine without firmware until it is off, and gives what its
+// console said. The words are QEMU's, for more devices.
+func Boot(t testing.TB, kernel string, initrd []byte, commandLine string, words ...string) string {
+	t.Helper()
+	tool, err := exec.LookPath("qemu-system-x86_64")
+	if err != nil {
+		t.Skip("needs QEMU: apt-get install qemu-system-x86")
+	}
+	at := filepath.Join(t.TempDir(), "initrd")
+	if err := os.WriteFile(at, initrd, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, end := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer end()
+	args := []string{"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
+		"-kernel", kernel, "-initrd", at, "-append", "console=ttyS0 panic=-1 quiet cryptomgr.notests no_timer_check " + commandLine}
+	out, err := exec.CommandContext(ctx, tool, append(args, words...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("QEMU: %v", err)
+	}
+	return string(out)
 }

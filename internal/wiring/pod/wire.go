@@ -154,6 +154,11 @@ func join(link netlink.Link) error {
 			return fmt.Errorf("join %s and %s: %w", one.Attrs().Name, podBridge, err)
 		}
 	}
+	// A node's bridge may send broadcasts back to where they came from (hairpin
+	// mode). Who is behind the link is then not to be learned of them: the machine is not.
+	if err := netlink.LinkSetLearning(link, false); err != nil {
+		return fmt.Errorf("%s: %w", podLink, err)
+	}
 	return netlink.LinkSetUp(bridge)
 }
 

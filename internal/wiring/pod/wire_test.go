@@ -43,6 +43,9 @@ func TestTheMachineTakesThePodsAddress(t *testing.T) {
 	if links := ip(t, "-n", ns, "-br", "link", "show", "master", podBridge); !strings.Contains(links, "eth0@far") || !strings.Contains(links, podTap) || strings.Contains(links, "02:00:00:00:00:07") {
 		t.Errorf("got on the bridge: %s", links)
 	}
+	if link := ip(t, "-n", ns, "-d", "link", "show", "dev", "eth0"); !strings.Contains(link, " learning off ") {
+		t.Errorf("a bridge that sends broadcasts back takes the machine's address to itself: %s", link)
+	}
 	if err := w.Tap.Close(); err != nil {
 		t.Fatal(err)
 	}

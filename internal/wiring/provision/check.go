@@ -27,9 +27,10 @@ func Check(name string, c types.Config) error {
 	return nil
 }
 
-// Issues are all that Check refuses, and what it warns of.
-func Issues(c types.Config) ([]minimal.Issue, error) {
-	list, err := minimal.Check{}.Issues(c)
+// Issues are all that Check refuses, and what it warns of; the recipe of the
+// image is nil where it is not known.
+func Issues(c types.Config, recipe *minimal.Recipe) ([]minimal.Issue, error) {
+	list, err := minimal.Check{Recipe: recipe}.Issues(c)
 	var wrong *ignition.Error
 	if errors.As(checkState(c), &wrong) {
 		at := []any{"storage"}

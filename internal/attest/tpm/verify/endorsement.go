@@ -48,11 +48,11 @@ func (v *Verifier) endorsed(der []byte) (*x509.Certificate, map[string]string, e
 	if !slices.ContainsFunc(cert.UnknownExtKeyUsage, isEK) {
 		return nil, nil, fmt.Errorf("%w: the certificate is not for endorsement keys (extended key usage %v)", attest.ErrEndorsement, oidEKCertificate)
 	}
-	until, err := v.chain(cert)
+	chain, until, err := v.chain(cert)
 	if err != nil {
 		return nil, nil, err
 	}
-	v.known.put(id, &endorsement{cert, device, until, v.above(cert)})
+	v.known.put(id, &endorsement{cert, device, until, v.aboveIn(chain)})
 	return cert, device, nil
 }
 
@@ -69,10 +69,27 @@ func (v *Verifier) Above(certificate []byte) ([][]byte, error) {
 	return v.above(cert), nil // others came in between
 }
 
+// aboveIn spares looking for a way up where the one that was found goes all the
+// way.
+func (v *Verifier) aboveIn(chain []*x509.Certificate) [][]byte {
+	top := chain[len(chain)-1]
+	if !bytes.Equal(top.RawSubject, top.RawIssuer) {
+		return v.above(chain[0])
+	}
+	return between(chain)
+}
+
+func between(chain []*x509.Certificate) [][]byte {
+	all := [][]byte{}
+	for _, c := range chain[1:max(1, len(chain)-1)] { // none, where the certificate itself is trusted
+		all = append(all, c.Raw)
+	}
+	return all
+}
+
 // above goes up to a certificate that signed itself, even where one on the way
 // is trusted, too.
 func (v *Verifier) above(cert *x509.Certificate) [][]byte {
-	above := [][]byte{}
 	opts := x509.VerifyOptions{Roots: v.tops, Intermediates: v.between, CurrentTime: v.clock(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}
 	chains, err := cert.Verify(opts)
 	if err != nil { // none that was given did: the one that is trusted is the top
@@ -80,16 +97,13 @@ func (v *Verifier) above(cert *x509.Certificate) [][]byte {
 		chains, err = cert.Verify(opts)
 	}
 	if err != nil {
-		return above
+		return [][]byte{}
 	}
-	for _, c := range chains[0][1 : len(chains[0])-1] {
-		above = append(above, c.Raw)
-	}
-	return above
+	return between(chains[0])
 }
 
-// chain checks the way from cert to a root, now, and says until when it holds.
-func (v *Verifier) chain(cert *x509.Certificate) (time.Time, error) {
+// chain finds a good way from cert to a root, now, and says until when it holds.
+func (v *Verifier) chain(cert *x509.Certificate) ([]*x509.Certificate, time.Time, error) {
 	opts := x509.VerifyOptions{
 		Roots:         v.roots,
 		Intermediates: v.inter,
@@ -98,17 +112,17 @@ func (v *Verifier) chain(cert *x509.Certificate) (time.Time, error) {
 	}
 	chains, err := cert.Verify(opts)
 	if err != nil {
-		return time.Time{}, notChained(cert, opts, err)
+		return nil, time.Time{}, notChained(cert, opts, err)
 	}
 	var reasons error
 	for _, chain := range chains { // one that is good will do
 		until, err := v.revocations.judge(chain, opts.CurrentTime)
 		if err == nil {
-			return until, nil
+			return chain, until, nil
 		}
 		reasons = cmp.Or(reasons, err)
 	}
-	return time.Time{}, reasons
+	return nil, time.Time{}, reasons
 }
 
 // notChained says why there is no chain: because of the time alone, or because

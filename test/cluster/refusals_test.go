@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// started finds the node's process that runs program, 0 when there is none.
+func (c *confidentialLab) started(program string) int {
+	c.Helper()
+	for _, pid := range c.processes() {
+		if line := words(pid); strings.Contains(line, program) && !strings.Contains(line, "snapshotter") {
+			return pid
+		}
+	}
+	return 0
+}
+
+// kill kills what runs under the pod, which its restart policy brings back.
+func (c *confidentialLab) kill(program string) {
+	c.Helper()
+	before := c.kubectl("get", "pod", "vault", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
+	check(c.T, syscall.Kill(c.started(program), syscall.SIGKILL))
+	began := time.Now()
+	c.eventually("a restart after "+program+" was killed", 3*time.Minute, func() error {
+		now := c.kubectl("get", "pod", "vault", "-o", "jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}")
+		if count, ready, _ := strings.Cut(now, " "); count == before || ready != "true" {
+			return fmt.Errorf("got %q, before it was %s\n%s", now, before, c.kubectl("describe", "pod", "vault"))
+		}
+		return nil
+	})
+	c.Logf("%s killed: ready again after %v", program, time.Since(began).Round(100*time.Millisecond))
+}
+
+// nothingLeft wants nothing of pods' machines on the node.
+func (c *confidentialLab) nothingLeft() {
+	c.Helper()
+	c.eventually("nothing left of the pod", 20*time.Second, func() error {
+		for _, program := range []string{"qemu-system", "swtpm", "containerd-shim-holdfast-v2"} {
+			if pid := c.started(program); pid != 0 {
+				return fmt.Errorf("%s is there: %s", program, words(pid))
+			}
+		}
+		return nil
+	})
+	left, err := filepath.Glob(fmt.Sprintf("/proc/%d/root/tmp/swtpm-*", c.pid(c.cluster)))
+	if err != nil || len(left) > 0 {
+		c.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// refusals are pods that do not run, each with its reason in its events.
+func (c *confidentialLab) refusals(sealed string) {
+	c.Helper()
+	c.held("changed", sealed, c.changeLayer, "layer")
+	c.held("denied", sealed, c.deny, "nobody gets anything today")
+	c.held("edited", strings.Replace(sealed, "sleep 86400", "sleep 86401", 1), func() func() { return func() {} }, "holdfast broker allow sha256:")
+}
+
+// held applies the pod under another name, while something is other than it was.
+func (c *confidentialLab) held(name, sealed string, change func() (back func()), want string) {
+	c.Helper()
+	back := change()
+	defer back()
+	c.apply(c.cluster, strings.Replace(sealed, "name: vault", "name: "+name, 1))
+	c.told(name, want)
+	c.kubectl("delete", "pod", name, "--timeout=90s")
+	c.nothingLeft()
+}
+
+// changeLayer changes a byte of the image's layer where the registry keeps it.
+func (c *confidentialLab) changeLayer() (back func()) {
+	c.Helper()
+	blobs, err := filepath.Glob(filepath.Join(c.state, "registry", "vault", "blobs", "sha256", "*"))
+	check(c.T, err)
+	var layer string
+	var most int64
+	for _, path := range blobs {
+		info, err := os.Stat(path)
+		check(c.T, err)
+		if info.Size() > most {
+			layer, most = path, info.Size()
+		}
+	}
+	if layer == "" {
+		c.Fatal(errors.New("the registry has no layer of the image"))
+	}
+	good, err := os.ReadFile(layer)
+	check(c.T, err)
+	bad := append([]byte{}, good...)
+	bad[len(bad)/2] ^= 1
+	check(c.T, os.WriteFile(layer, bad, 0o600))
+	return func() { check(c.T, os.WriteFile(layer, good, 0o600)) }
+}
+
+// deny has the broker's policy deny every machine.
+func (c *confidentialLab) deny() (back func()) {
+	c.Helper()
+	policy, err := c.command(c.holdfast, "policy", "show", "attestation").Output()
+	check(c.T, err)
+	file := filepath.Join(c.TempDir(), "attestation.rego")
+	check(c.T, os.WriteFile(file, append(policy, "\nreasons contains \"nobody gets anything today\"\n"...), 0o600))
+	c.run(c.holdfast, "broker", "policy", "set", "attestation", file)
+	return func() {
+		check(c.T, os.WriteFile(file, policy, 0o600))
+		c.run(c.holdfast, "broker", "policy", "set", "attestation", file)
+	}
+}
