@@ -87,11 +87,8 @@ func (n Node) Start(ctx context.Context, s Spec) (*Pod, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Pod{machine: m, relay: relay, streams: m.Stdio().Streams(), ended: make(chan struct{}), exits: map[api.ContainerParams]chan api.ContainerExit{}}
 	up := make(chan struct{})
-	p.work.Go(func() { p.follow(up) })
-	p.work.Go(func() { _ = p.streams.Run() })
-	p.work.Go(p.await)
+	p := follow(m, relay, up)
 	select {
 	case <-up:
 		return p, nil
@@ -103,6 +100,15 @@ func (n Node) Start(ctx context.Context, s Spec) (*Pod, error) {
 	}
 	p.work.Wait()
 	return nil, err
+}
+
+// follow takes charge of a machine. That it takes calls is told by closing up.
+func follow(m *machine.Machine, relay *relay, up chan<- struct{}) *Pod {
+	p := &Pod{machine: m, relay: relay, streams: m.Stdio().Streams(), ended: make(chan struct{}), exits: map[api.ContainerParams]chan api.ContainerExit{}}
+	p.work.Go(func() { p.read(up) })
+	p.work.Go(func() { _ = p.streams.Run() })
+	p.work.Go(p.await)
+	return p
 }
 
 // await notes how the machine ended.
@@ -176,8 +182,8 @@ func refusal(o machine.Outcome, document []byte) error {
 	return errors.New(o.String())
 }
 
-// follow reads the machine's news to their end.
-func (p *Pod) follow(up chan<- struct{}) {
+// read hears the machine's news to their end.
+func (p *Pod) read(up chan<- struct{}) {
 	for e := range p.machine.Events() {
 		switch e.Event {
 		case api.EventStarted:

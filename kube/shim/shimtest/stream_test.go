@@ -10,11 +10,12 @@ import (
 	"golang.org/x/net/websocket"
 )
 
-// The channels of a stream (k8s.io/apimachinery, remotecommand constants; the last is
-// of version 5: it closes another).
+// The channels of a stream (k8s.io/apimachinery, remotecommand constants).
 const (
-	channelIn, channelOut, channelErr, channelStatus, channelSize = 0, 1, 2, 3, 4
-	channelClose                                                  = 255
+	channelIn     = 0
+	channelOut    = 1
+	channelStatus = 3
+	channelSize   = 4
 )
 
 // A stream is a connection to containerd's streaming server, as kubectl has one by way of
