@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	base "github.com/coreos/butane/base/v0_7"
@@ -89,6 +90,13 @@ func (m machine) ToIgn3_6(options common.TranslateOptions) (types.Config, report
 
 // Validate wants what belongs together, and says what becomes of the rest.
 func (m machine) Validate(c path.ContextPath) (r report.Report) {
+	if m.Identity != nil {
+		for i, name := range m.Identity.Reload {
+			if !slices.ContainsFunc(m.Systemd.Units, func(u base.Unit) bool { return u.Name == name }) {
+				r.AddOnError(c.Append("identity", "reload", i), errors.New("the config has no such service: nothing could be reloaded"))
+			}
+		}
+	}
 	if m.hasGuest() && m.Workload.Image == nil {
 		r.AddOnError(c.Append("workload"), errors.New("there is no image: a machine is for one workload"))
 	}

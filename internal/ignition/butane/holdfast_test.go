@@ -76,6 +76,7 @@ identity: {resource: "kbs:///bank/workload/web", owner: "1000:1001", reload: [we
 update: {stream: "registry.example:5000/os/machine:stable", keys: ["sha256:0000000000000000000000000000000000000000000000000000000000000001"]}
 cluster: {name: east, endpoint: "https://[fd00::1]:6443", ca: "sha256:0000000000000000000000000000000000000000000000000000000000000002", role: worker}
 config: {key_local: keys.pem}
+systemd: {units: [{name: web.service, contents: "[Service]\nExecStart=/web"}]}
 report: {url: "https://reports.example/holdfast", ca_local: ca.pem}
 `
 
@@ -119,6 +120,7 @@ func TestWhatIsWrongInOurVariantIsNamedByItsLine(t *testing.T) {
 		{"identity: {resource: CANARY}\n", "$.identity", "resource: want kbs:///", 3},
 		{"identity: {resource: \"kbs:///a/b/c\", owner: CANARY}\n", "$.identity", "owner: want UID", 3},
 		{"identity: {resource: \"kbs:///a/b/c\", reload: [CANARY]}\n", "$.identity", "reload 1: want the name of a service", 3},
+		{"identity: {resource: \"kbs:///a/b/c\", reload: [CANARY.service]}\n", "$.identity.reload[0]", "has no such service", 3},
 		{"update: CANARY\n", "$", "is a string", 3},
 		{"update: {stream: \"registry.example/os:stable\"}\n", "$.update", "there are no keys", 3},
 		{"update: {stream: CANARY, keys: [CANARY]}\n", "$.update", "stream: want HOST", 3},
