@@ -37,6 +37,7 @@ type GuestConfig struct {
 	Control []string `json:"control,omitempty"`
 	// Pod is what to run instead of Image.
 	Pod *Pod `json:"pod,omitempty"`
+	MachineConfig
 }
 
 // An Endpoint is a service and the only CA that may vouch for it.

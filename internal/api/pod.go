@@ -306,6 +306,9 @@ func (c GuestConfig) checkPod() error {
 	if c.Image != "" || len(c.Secrets) > 0 || len(c.Tmpfs) > 0 || len(c.Mounts) > 0 || len(c.API) > 0 || len(c.Control) > 0 || !c.Process.isZero() {
 		return errors.New("with a pod there is no image, process, secret, tmpfs, mount, api or control of the machine's")
 	}
+	if !c.MachineConfig.IsZero() {
+		return errors.New("with a pod there is no identity, update, cluster, config_key or report of the machine's")
+	}
 	return c.Pod.Check()
 }
 

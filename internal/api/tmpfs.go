@@ -72,7 +72,7 @@ func (c GuestConfig) Check() error {
 			return err
 		}
 	}
-	if err := c.checkMounts(); err != nil {
+	if err := c.CheckMounts(); err != nil {
 		return err
 	}
 	for _, call := range c.Control {
@@ -85,5 +85,5 @@ func (c GuestConfig) Check() error {
 	if c.Process.Terminal {
 		return errors.New("a terminal is not supported")
 	}
-	return errors.Join(c.checkAPI(), c.Process.Check(), c.checkPod())
+	return errors.Join(c.checkAPI(), c.Process.Check(), c.checkPod(), c.checkMachine())
 }

@@ -75,7 +75,7 @@ func (f *Folder) Issue(ctx context.Context, path string, key crypto.PublicKey) (
 	if err != nil {
 		return nil, err
 	}
-	template := leaf(authority.domain(), path, now, min(f.life, authority.cert.NotAfter.Sub(now)))
+	template := leaf(authority.domain(), path, now, min(all.lifeOf(authority), authority.cert.NotAfter.Sub(now)))
 	der, err := x509.CreateCertificate(rand.Reader, template, authority.cert, key, signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign the certificate: %w", err)

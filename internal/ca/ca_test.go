@@ -96,6 +96,23 @@ func TestACertificateIsAnSVID(t *testing.T) {
 	}
 }
 
+func TestAnAuthoritySaysHowLongItsCertificatesAreGood(t *testing.T) {
+	f := newFolder(t, nil)
+	for _, life := range []time.Duration{time.Second, 25 * time.Hour, -time.Minute} {
+		if _, err := f.Rotate(t.Context(), Rotation{AtOnce: true, Life: life}); err == nil || !strings.Contains(err.Error(), "want 1m0s to 24h0m0s") {
+			t.Errorf("%v: got %v", life, err)
+		}
+	}
+	f.now = func() time.Time { return time.Now().Add(5 * time.Second) } // behind the one that is there
+	_, err := f.Rotate(t.Context(), Rotation{AtOnce: true, Life: 2 * time.Minute})
+	check(t, err)
+	issued, err := f.Issue(t.Context(), "default/workload/web", newKey(t).Public())
+	check(t, err)
+	if left := issued.Expires.Sub(f.now()); left > 2*time.Minute || left < time.Minute {
+		t.Errorf("it is good for %v, want two minutes", left)
+	}
+}
+
 func TestOpenSSLVerifiesCertificates(t *testing.T) {
 	if _, err := exec.LookPath("openssl"); err != nil {
 		t.Skip("openssl is not installed: apt-get install openssl")

@@ -60,6 +60,8 @@ type authority struct {
 	Certificate []byte    `json:"certificate"`
 	Key         []byte    `json:"key,omitempty"` // PKCS #8
 	HSM         string    `json:"hsm,omitempty"` // or the label of the key
+	// Life is how many seconds its certificates are good, 0: as long as usual.
+	Life int64 `json:"life,omitempty"`
 
 	cert *x509.Certificate
 }
@@ -86,7 +88,16 @@ type Rotation struct {
 	Domain string // trust domain; that of the one before when empty
 	InHSM  bool   // the key never leaves the HSM
 	AtOnce bool   // signs from now on, though readers do not know it yet
+	// Life is how long its certificates are good, a minute to a day; the folder's
+	// when 0.
+	Life time.Duration
 }
+
+// The limits of a certificate's life.
+const (
+	MinLife = time.Minute
+	MaxLife = 24 * time.Hour
+)
 
 // A Made authority.
 type Made struct {
@@ -107,11 +118,14 @@ func (f *Folder) Rotate(ctx context.Context, r Rotation) (_ *Made, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
+	if r.Life != 0 && (r.Life < MinLife || r.Life > MaxLife) {
+		return nil, fmt.Errorf("certificates that are good for %v: want %v to %v", r.Life, MinLife, MaxLife)
+	}
 	before, err := f.read(ctx)
 	if err != nil && !errors.Is(err, ErrNone) {
 		return nil, err
 	}
-	a := authority{ID: newID(), Made: f.now().UTC().Truncate(time.Second)}
+	a := authority{ID: newID(), Made: f.now().UTC().Truncate(time.Second), Life: int64(r.Life / time.Second)}
 	a.Active = a.Made
 	if last := len(before.list) - 1; last >= 0 {
 		r.Domain = cmp.Or(r.Domain, before.list[last].domain())
@@ -214,10 +228,18 @@ func readAuthority(path string) (*authority, error) {
 	if a.cert, err = x509.ParseCertificate(a.Certificate); err != nil {
 		return nil, err
 	}
+	if life := time.Duration(a.Life) * time.Second; life != 0 && (life < MinLife || life > MaxLife) {
+		return nil, errors.New("want a life of its certificates between a minute and a day")
+	}
 	if len(a.cert.URIs) != 1 || (len(a.Key) == 0) == (a.HSM == "") {
 		return nil, errors.New("want a certificate with one URI, and a key or the label of one")
 	}
 	return &a, nil
+}
+
+// lifeOf is how long a certificate of the authority is good.
+func (all authorities) lifeOf(a *authority) time.Duration {
+	return cmp.Or(time.Duration(a.Life)*time.Second, all.life)
 }
 
 func (a *authority) domain() string { return a.cert.URIs[0].Host }
@@ -237,7 +259,7 @@ func (all authorities) signing(now time.Time) *authority {
 func (all authorities) vouching(now time.Time) []authority {
 	var out []authority
 	for i, a := range all.list {
-		replaced := i+1 < len(all.list) && now.After(all.list[i+1].Active.Add(all.life+skew))
+		replaced := i+1 < len(all.list) && now.After(all.list[i+1].Active.Add(all.lifeOf(&a)+skew))
 		if !replaced && now.Before(a.cert.NotAfter) {
 			out = append(out, a)
 		}

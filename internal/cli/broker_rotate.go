@@ -105,6 +105,7 @@ func (a *app) rotateCA() *cobra.Command {
 	c.Flags().StringVar(&r.Domain, "trust-domain", "", "name in spiffe:// URIs (default: that of the authority before)")
 	c.Flags().BoolVar(&r.InHSM, "in-hsm", false, "keep its key in the HSM that \"holdfast broker hsm\" named")
 	c.Flags().BoolVar(&r.AtOnce, "at-once", false, "sign from now on, though readers of the bundle do not know it yet")
+	c.Flags().DurationVar(&r.Life, "life", 0, "how long its certificates are good, 1m to 24h (default an hour)")
 	return a.rotation(c, func(ctx context.Context, dir wiring.Installation) error {
 		made, err := dir.RotateCA(ctx, r)
 		if err != nil {

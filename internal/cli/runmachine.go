@@ -21,19 +21,18 @@ func onMachine(fs *pflag.FlagSet, f *runFlags) {
 
 // parseIgnition reads the config as machines take it: Ignition, and nothing in
 // it that no machine image can do.
-func (a *app) parseIgnition(f *runFlags) ([]byte, error) {
+func (a *app) parseIgnition(f *runFlags, r *wiring.Run) error {
 	if f.ignition == "" {
-		return nil, nil
+		return nil
 	}
 	name, raw, err := a.readNodeConfig(f.ignition)
-	if err != nil {
-		return nil, fmt.Errorf("--ignition: %w", err)
+	if err == nil {
+		r.Ignition, r.Machine, err = wiring.NodeConfig{Files: f.filesDir, Image: f.guest}.ForMachine(name, raw)
 	}
-	config, err := wiring.NodeConfig{Files: f.filesDir, Image: f.guest}.ForMachine(name, raw)
 	if err != nil {
-		return nil, fmt.Errorf("--ignition: %w", err)
+		return fmt.Errorf("--ignition: %w", err)
 	}
-	return config, nil
+	return nil
 }
 
 // parseMounts reads SOURCE:PATH[:ro].
@@ -47,7 +46,7 @@ func parseMounts(words []string) ([]api.Mount, error) {
 		}
 		return nil, fmt.Errorf("--mount %.80q: want SOURCE:PATH or SOURCE:PATH:ro", word)
 	}
-	if err := (api.GuestConfig{Mounts: list}).Check(); err != nil {
+	if err := (api.GuestConfig{Mounts: list}).CheckMounts(); err != nil {
 		return nil, fmt.Errorf("--%w", err)
 	}
 	return list, nil

@@ -46,7 +46,7 @@ func (a *app) understand(f *runFlags, args []string) (wiring.Run, error) {
 		read(&r.Publish, f.publish, parsePublish),
 		read(&r.API, f.api.features, parseFeatures), read(&r.Resources, f.api.resources, parseResources),
 		read(&r.Broker, f, a.parseBroker),
-		read(&r.Tmpfs, f.tmpfs, parseTmpfs), read(&r.Mounts, f.mounts, parseMounts), read(&r.Ignition, f, a.parseIgnition),
+		read(&r.Tmpfs, f.tmpfs, parseTmpfs), read(&r.Mounts, f.mounts, parseMounts), a.parseIgnition(f, &r),
 		(api.Process{Workdir: f.workdir, Hostname: f.hostname}).Check(), f.contradictions(), a.mistaken(f, args),
 		read(&r.Proof, f.proof, parseProof), read(&r.Policy, f.policy, parsePolicy),
 		unfit(&r),

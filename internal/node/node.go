@@ -29,6 +29,10 @@ type Config struct {
 	// Prepare does ahead what takes long and needs neither network nor
 	// configuration: making keys in the TPM.
 	Prepare func(ctx context.Context) error
+	// Identify gets the certificate of the configuration's identity, once the root
+	// is there. An image without it takes no such configuration. An error says
+	// itself at which stage it was refused, as a Workload's.
+	Identify func(ctx context.Context, i Identification) (text string, err error)
 	// Provision applies the Ignition config of the configuration, once the root
 	// is there. An image without it takes no such configuration.
 	Provision func(ctx context.Context, p Provision) (text string, err error)
@@ -113,6 +117,8 @@ func live(ctx context.Context, c Config, r *reporter) (exit api.ExitDetail, err 
 	})
 	return exit, err
 }
+
+func (m *machine) atEnd(end func()) { m.ends = append(m.ends, end) }
 
 // endAll ends what goes on beside the workload, the latest first.
 func (m *machine) endAll() {

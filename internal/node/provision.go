@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"holdfast/internal/api"
 	"holdfast/internal/oci"
 	"holdfast/internal/supervise"
 )
@@ -13,6 +14,7 @@ import (
 type Provision struct {
 	Ignition  []byte // as it was measured
 	Digest    string // of the configuration that it is part of: sha256:…
+	Config    api.GuestConfig
 	Processes *supervise.Reaper
 	Stage     func(name, text, digest string)
 	Log       func(line string) // to the console
@@ -26,7 +28,8 @@ func (m *machine) provision(ctx context.Context) (text, digest string, err error
 		return "", "", errors.New("the configuration has an Ignition config, and this machine image applies none")
 	}
 	p := Provision{Ignition: m.ignition, Digest: string(oci.SHA256(m.document)), Processes: m.processes, Stage: m.Stage,
-		Log: func(line string) { m.line("%s", line) }, AtEnd: func(end func()) { m.ends = append(m.ends, end) }}
+		Log: func(line string) { m.line("%s", line) }, AtEnd: m.atEnd,
+		Config: m.guest}
 	text, err = m.Config.Provision(ctx, p)
 	return text, string(oci.SHA256(m.ignition)), err
 }

@@ -52,6 +52,12 @@ func (m *machine) prepare(ctx context.Context) error {
 	if err := switchRoot(); err != nil {
 		return &Refusal{"root", err}
 	}
+	if err := m.describe(api.MachineDir); err != nil {
+		return &Refusal{"config", err}
+	}
+	if err := m.identify(ctx); err != nil {
+		return err
+	}
 	if m.ignition == nil {
 		return nil
 	}

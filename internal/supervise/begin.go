@@ -154,8 +154,20 @@ func (r *run) hold(ctx context.Context) (o outcome) {
 				return o
 			}
 			r.s.change(r.u, Active, func(t *Status) { t.PID, t.Exit = 0, o.exit })
+		case <-r.u.reload:
+			r.again(ctx)
 		case <-ctx.Done():
 			return outcome{}
 		}
 	}
+}
+
+// again has a service read its configuration again. That it does not is no end
+// of it (systemd.service(5), ExecReload=).
+func (r *run) again(ctx context.Context) {
+	if o := r.commands(ctx, r.u.Reload, r.u.StartTimeout, r.mainPID()...); !o.ok() {
+		r.s.Log.Warn("is not reloaded", "service", r.u.Name, "result", o.result, "reason", o.reason)
+		return
+	}
+	r.s.Log.Info("reloaded", "service", r.u.Name)
 }

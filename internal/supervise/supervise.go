@@ -63,8 +63,9 @@ type unit struct {
 	begun  time.Time // when it became active last, for timers
 	ended  time.Time // when it was active last
 	stop   context.CancelFunc
-	ending bool // it was asked to stop
-	again  bool // it is to be started again when it has stopped
+	ending bool          // it was asked to stop
+	reload chan struct{} // it is to reload
+	again  bool          // it is to be started again when it has stopped
 }
 
 // New refuses a list in which a name is twice, or an order without an end.
@@ -88,7 +89,7 @@ func New(c Config) (*Supervisor, error) {
 			return nil, fmt.Errorf("service %s: nothing can set its limits", service.Name)
 		}
 		service.defaults()
-		s.units[service.Name] = &unit{Service: service, index: i, after: slices.Clone(service.After),
+		s.units[service.Name] = &unit{Service: service, index: i, after: slices.Clone(service.After), reload: make(chan struct{}, 1),
 			status: Status{Name: service.Name, Description: service.Description, State: Inactive}}
 	}
 	for _, service := range c.Services {
@@ -208,18 +209,26 @@ func (s *Supervisor) start(name string) {
 	s.lives.Go(func() { s.life(ctx, u) })
 }
 
-// Restart stops a service, and starts it again with those that were stopped with
-// it. One that is not up is started.
-func (s *Supervisor) Restart(ctx context.Context, name string) error {
+// Reload tells a service that is up to read its configuration again, by its
+// Reload commands; one that has none is restarted. One that is not up is left
+// alone. It does not wait.
+func (s *Supervisor) Reload(name string) error {
 	s.mu.Lock()
-	if u := s.units[name]; u != nil {
+	defer s.mu.Unlock()
+	u := s.units[name]
+	switch {
+	case u == nil:
+		return fmt.Errorf("service %s: unknown", name)
+	case s.ending || !u.live || u.ending:
+	case len(u.Reload) == 0:
 		s.cancelWith(u, true)
+	default:
+		select {
+		case u.reload <- struct{}{}:
+		default: // it is told already, and has not begun to
+		}
 	}
-	s.mu.Unlock()
-	if err := s.Start(name); err != nil {
-		return err
-	}
-	return s.await(ctx, func() bool { return !s.units[name].again })
+	return nil
 }
 
 // cancelWith is called with mu held.
@@ -243,17 +252,6 @@ func (s *Supervisor) cancel(u *unit) {
 		u.ending = true
 		u.stop()
 	}
-}
-
-// Statuses are how all services are now, in the order of the list.
-func (s *Supervisor) Statuses() []Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	list := make([]Status, len(s.units))
-	for _, u := range s.units {
-		list[u.index] = u.status
-	}
-	return list
 }
 
 func underway(state string) bool {

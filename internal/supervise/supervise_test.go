@@ -272,7 +272,7 @@ func TestARestartTakesItsPartsAlong(t *testing.T) {
 		Service{Name: "b", PartOf: []string{"a"}, Wants: []string{"a"}, After: []string{"a"}, Start: sh("echo up; " + forever)})
 	b.says("b: up")
 	before := b.status("b").PID
-	if err := b.Restart(context.Background(), "a"); err != nil {
+	if err := b.Reload("a"); err != nil { // it has no commands for that
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -280,6 +280,27 @@ func TestARestartTakesItsPartsAlong(t *testing.T) {
 	err := b.await(ctx, func() bool { s := b.units["b"].status; return s.State == Active && s.PID != before && s.PID != 0 })
 	if err != nil {
 		t.Errorf("got %+v, want another process of b", b.Statuses())
+	}
+}
+
+func TestAServiceReloadsByItsCommandsAndLivesOn(t *testing.T) {
+	b := supervise(t, "a", Service{Name: "a", Start: sh("trap 'echo again' HUP; echo up; while :; do sleep 0.1; done"), Reload: []Command{
+		{Path: "/bin/kill", Args: []string{"kill", "-HUP", "$MAINPID"}}, {Path: "/bin/false", Args: []string{"false"}}}},
+		Service{Name: "b"})
+	b.says("a: up")
+	before := b.status("a").PID
+	if err := b.Reload("a"); err != nil {
+		t.Fatal(err)
+	}
+	b.says("a: again")
+	if err := b.Reload("b"); err != nil {
+		t.Errorf("one that is not up: got %v, want it left alone", err)
+	}
+	if err := b.Reload("c"); err == nil {
+		t.Error("one that nobody knows is reloaded")
+	}
+	if s := b.status("a"); s.State != Active || s.PID != before {
+		t.Errorf("got %+v, want the process as it was, though its last command failed", s)
 	}
 }
 
@@ -349,4 +370,15 @@ func TestAStatusTellsSecretsToNobody(t *testing.T) {
 	if err != nil || strings.Contains(string(raw), "CANARY") {
 		t.Errorf("got %s, %v", raw, err)
 	}
+}
+
+// Statuses are how all services are now, in the order of the list.
+func (s *Supervisor) Statuses() []Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]Status, len(s.units))
+	for _, u := range s.units {
+		list[u.index] = u.status
+	}
+	return list
 }

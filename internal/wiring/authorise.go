@@ -174,6 +174,8 @@ func (s *session) initData() ([]byte, error) {
 		Tmpfs:   s.Tmpfs,
 		Mounts:  s.Mounts,
 		Control: control,
+
+		MachineConfig: s.Machine,
 	}
 	if s.Broker != nil {
 		cfg.Broker = fromInside(*s.Broker)

@@ -22,6 +22,9 @@ func (s *session) secretRef(secret Secret) api.SecretRef {
 // is not among it: who makes an image says nothing of what a broker releases.
 func (s *session) resources() ([]string, error) {
 	all := slices.Concat(s.workload.keys, s.Resources)
+	if i := s.Machine.Identity; i != nil {
+		all = append(all, i.Resource)
+	}
 	for _, secret := range s.Secrets {
 		if secret.Sealed == "" {
 			all = append(all, kbsScheme+s.secretPath(secret))

@@ -2,13 +2,13 @@ package wiring
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"log/slog"
 	"time"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
+	"holdfast/internal/api"
 	"holdfast/internal/ignition"
 	"holdfast/internal/ignition/admit"
 	"holdfast/internal/ignition/butane"
@@ -41,18 +41,22 @@ func (n NodeConfig) Read(name string, raw []byte) (*spec.Document, error) {
 }
 
 // ForMachine reads a config that a machine image is to apply, and gives it as
-// Ignition.
-func (n NodeConfig) ForMachine(name string, raw []byte) ([]byte, error) {
+// Ignition, with what it says of the machine beside that.
+func (n NodeConfig) ForMachine(name string, raw []byte) (ignition []byte, m api.MachineConfig, err error) {
 	d, err := n.Read(name, raw)
 	if err != nil {
-		return nil, err
+		return nil, m, err
 	}
-	if g, err := n.guest(raw); err != nil || g != nil {
+	g, err := n.guest(name, raw)
+	if err != nil {
+		return nil, m, err
+	}
+	if g.Image != "" {
 		f, _ := butane.Place(name, raw, []any{"workload"}, 0)
 		f.Problem, f.Want = "what runs is said in another place here", "no attestation, registry or workload"
-		return nil, cmp.Or(err, error(&spec.InvalidError{Findings: []spec.Finding{f}}))
+		return nil, m, &spec.InvalidError{Findings: []spec.Finding{f}}
 	}
-	return d.JSON, n.possible(name, raw, d)
+	return d.JSON, g.MachineConfig, n.possible(name, raw, d)
 }
 
 // fetcher takes files of the folder that the config came from.

@@ -80,12 +80,19 @@ func (n NodeConfig) possible(name string, raw []byte, d *spec.Document) error {
 	return &spec.InvalidError{Findings: list}
 }
 
-// guest is what a config of our variant says beside Ignition; nil for others.
-func (n NodeConfig) guest(raw []byte) (*api.GuestConfig, error) {
+// guest is what a config of our variant says beside Ignition; nothing for others.
+func (n NodeConfig) guest(name string, raw []byte) (g api.GuestConfig, err error) {
 	if !IsOurs(raw) {
-		return nil, nil
+		return g, nil
 	}
-	return butane.Config{Files: n.Files}.Guest(raw)
+	said, err := butane.Config{Files: n.Files}.Guest(raw)
+	if err != nil {
+		return g, fmt.Errorf("%s: %w", name, err)
+	}
+	if said != nil {
+		g = *said
+	}
+	return g, nil
 }
 
 // InitData writes the init-data document of a config of our variant: all that a
@@ -95,16 +102,16 @@ func (n NodeConfig) InitData(name string, raw []byte) (document []byte, digest s
 	if err != nil {
 		return nil, "", err
 	}
-	g, err := n.guest(raw)
+	g, err := n.guest(name, raw)
 	if err != nil {
-		return nil, "", fmt.Errorf("%s: %w", name, err)
+		return nil, "", err
 	}
-	if g == nil {
+	if g.Image == "" {
 		return nil, "", fmt.Errorf("%s: says of no workload: want the Butane variant %s with workload, registry and attestation", name, butane.Holdfast)
 	}
 	if err := n.possible(name, raw, d); err != nil {
 		return nil, "", err
 	}
-	document, err = initDataWith(*g, d.JSON)
+	document, err = initDataWith(g, d.JSON)
 	return document, string(oci.SHA256(document)), err
 }

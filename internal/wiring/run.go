@@ -61,6 +61,8 @@ type Run struct {
 	// Ignition is what the machine makes of itself before the workload runs; it
 	// is part of the configuration. nil: nothing.
 	Ignition []byte
+	// Machine is what it is beside its workload; it may have its identity's resource.
+	Machine api.MachineConfig
 	// Disks are raw images that the machine may write.
 	Disks []string
 	// Kept is a folder that has what makes the machine the same one the next

@@ -86,6 +86,7 @@ type subject struct {
 	b      *bench
 	home   string
 	config []byte
+	is     api.MachineConfig
 	said   bytes.Buffer // on the console of the last boot
 }
 
@@ -100,7 +101,7 @@ func newSubject(t *testing.T, b *bench, config string) *subject {
 func (s *subject) configure(config string) {
 	s.Helper()
 	var err error
-	if s.config, err = (wiring.NodeConfig{}).ForMachine("machine.bu", []byte(config)); err != nil {
+	if s.config, s.is, err = (wiring.NodeConfig{}).ForMachine("machine.bu", []byte(config)); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -114,7 +115,7 @@ func (s *subject) boot(script string, edit func(*wiring.Run)) (*wiring.Result, s
 	r := wiring.Run{
 		Builder: s.b.builder, Image: "oci:" + s.b.eyes, Name: "provision-" + filepath.Base(s.home), Guest: s.b.image.Dir,
 		Args: []string{script}, Stdout: &out, Stderr: &out, Console: &s.said, Memory: 1024,
-		Ignition: s.config, Disks: []string{s.path("disk")}, Kept: s.path("machine"),
+		Ignition: s.config, Machine: s.is, Disks: []string{s.path("disk")}, Kept: s.path("machine"),
 		Mounts: []api.Mount{{Source: "/etc", Path: "/m/etc"}, {Source: "/var", Path: "/m/var"}},
 	}
 	if edit != nil {

@@ -65,6 +65,7 @@ const unit = `systemd:
 type server struct {
 	url, ca string
 	asked   atomic.Int32
+	handle  func(*http.Request) // nil: nobody looks at what is asked
 }
 
 func newServer(t *testing.T, content string) *server {
@@ -80,8 +81,11 @@ func newServer(t *testing.T, content string) *server {
 		t.Fatal(err)
 	}
 	s := &server{ca: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))}
-	h := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	h := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
+		if s.handle != nil {
+			s.handle(r)
+		}
 		_, _ = w.Write([]byte(content))
 	}))
 	h.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: private}}}

@@ -64,14 +64,15 @@ func ParseKey(word string) (Key, error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("key: %w", err)
 	}
-	k, err := parseRoots(raw)
+	k, err := ParseRoots(raw)
 	if err != nil {
 		return Key{}, fmt.Errorf("key %s: %w", word, err)
 	}
 	return k, nil
 }
 
-func parseRoots(raw []byte) (Key, error) {
+// ParseRoots reads the certificates of such a file.
+func ParseRoots(raw []byte) (Key, error) {
 	k := Key{roots: x509.NewCertPool()}
 	for n := 0; ; n++ {
 		block, rest := pem.Decode(raw)

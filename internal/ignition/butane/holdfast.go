@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	base "github.com/coreos/butane/base/v0_7"
@@ -26,10 +27,7 @@ type machine struct {
 	Attestation attestation `yaml:"attestation"`
 	Registry    endpoint    `yaml:"registry"`
 	Workload    workload    `yaml:"workload"`
-	// Reserved: what no part of a machine reads yet is refused, not dropped.
-	Cluster  any `yaml:"cluster"`
-	Identity any `yaml:"identity"`
-	Update   any `yaml:"update"`
+	Standing    `yaml:",inline"`
 }
 
 type attestation struct {
@@ -90,19 +88,13 @@ func (m machine) ToIgn3_6(options common.TranslateOptions) (types.Config, report
 	return c, r, err
 }
 
-// Validate refuses what is reserved.
+// Validate wants what belongs together, and says what becomes of the rest.
 func (m machine) Validate(c path.ContextPath) (r report.Report) {
-	for _, reserved := range []struct {
-		name  string
-		value any
-		why   string
-	}{
-		{"cluster", m.Cluster, "is reserved: no machine image joins a cluster by its configuration yet"},
-		{"identity", m.Identity, "is reserved: a machine's identity is its TPM's, and nothing reads another yet"},
-		{"update", m.Update, "is reserved: no machine image updates itself yet"},
-	} {
-		if reserved.value != nil {
-			r.AddOnError(c.Append(reserved.name), errors.New(reserved.why))
+	if m.Identity != nil {
+		for i, name := range m.Identity.Reload {
+			if !slices.ContainsFunc(m.Systemd.Units, func(u base.Unit) bool { return u.Name == name }) {
+				r.AddOnError(c.Append("identity", "reload", i), errors.New("the config has no such service: nothing could be reloaded"))
+			}
 		}
 	}
 	if m.hasGuest() && m.Workload.Image == nil {
@@ -177,7 +169,7 @@ func (c Config) machine(text []byte) (m machine, ignition []byte, r report.Repor
 		TranslateOptions: common.TranslateOptions{FilesDir: c.Files}, Raw: true,
 	})
 	for i, e := range r.Entries {
-		if err == nil && strings.HasPrefix(strings.ToLower(e.Message), "unused key") {
+		if strings.HasPrefix(strings.ToLower(e.Message), "unused key") {
 			r.Entries[i].Kind, r.Entries[i].Message = report.Error, errUnknownKey.Error()
 		}
 	}
@@ -190,14 +182,15 @@ func (c Config) machine(text []byte) (m machine, ignition []byte, r report.Repor
 var errUnknownKey = errors.New("the key is unknown to the variant holdfast")
 
 // Guest is what a text of our variant says of the machine beside its Ignition
-// config; nil when it says nothing.
+// config; nil when it says nothing. Without a workload it has a MachineConfig
+// only.
 func (c Config) Guest(text []byte) (*api.GuestConfig, error) {
 	m, _, _, err := c.machine(text)
-	if err != nil || !m.hasGuest() {
+	if err != nil || !m.hasGuest() && m.Standing.isZero() {
 		return nil, err
 	}
 	w, a := m.Workload, m.Attestation
-	g := &api.GuestConfig{Image: *w.Image, API: a.API, Control: w.Control, Process: api.Process{
+	g := &api.GuestConfig{Image: value(w.Image), API: a.API, Control: w.Control, Process: api.Process{
 		Args: w.Args, Entrypoint: w.Entrypoint, Env: w.Env, User: w.User, Workdir: w.Workdir, Hostname: w.Hostname, ReadOnly: w.ReadOnly,
 	}}
 	if g.Broker, err = c.endpoint(a.Broker); err != nil {
@@ -217,6 +210,9 @@ func (c Config) Guest(text []byte) (*api.GuestConfig, error) {
 	}
 	for _, t := range w.Mounts {
 		g.Mounts = append(g.Mounts, api.Mount(t))
+	}
+	if g.MachineConfig, err = c.standing(m.Standing); err != nil || !m.hasGuest() {
+		return g, err
 	}
 	if err := g.Check(); err != nil {
 		return nil, fmt.Errorf("$.workload: %w", err)

@@ -70,15 +70,63 @@ func TestOurVariantIsIgnitionAndAGuest(t *testing.T) {
 	}
 }
 
+const standing = `variant: holdfast
+version: 1.0.0
+identity: {resource: "kbs:///bank/workload/web", owner: "1000:1001", reload: [web.service]}
+update: {stream: "registry.example:5000/os/machine:stable", keys: ["sha256:0000000000000000000000000000000000000000000000000000000000000001"]}
+cluster: {name: east, endpoint: "https://[fd00::1]:6443", ca: "sha256:0000000000000000000000000000000000000000000000000000000000000002", role: worker}
+config: {key_local: keys.pem}
+systemd: {units: [{name: web.service, contents: "[Service]\nExecStart=/web"}]}
+report: {url: "https://reports.example/holdfast", ca_local: ca.pem}
+`
+
+func TestWhatAMachineIsStandsBesideItsIgnitionConfig(t *testing.T) {
+	files := t.TempDir()
+	for _, name := range []string{"keys.pem", "ca.pem"} {
+		if err := os.WriteFile(filepath.Join(files, name), []byte("-----BEGIN CERTIFICATE-----\n"+name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := Config{Files: files}.Guest([]byte(standing))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &api.GuestConfig{MachineConfig: api.MachineConfig{
+		Identity:  &api.Identity{Resource: "kbs:///bank/workload/web", Owner: "1000:1001", Reload: []string{"web.service"}},
+		Update:    &api.Update{Stream: "registry.example:5000/os/machine:stable", Keys: []string{"sha256:" + strings.Repeat("0", 63) + "1"}},
+		Cluster:   &api.Cluster{Name: "east", Endpoint: "https://[fd00::1]:6443", CA: "sha256:" + strings.Repeat("0", 63) + "2", Role: api.RoleWorker},
+		ConfigKey: "-----BEGIN CERTIFICATE-----\nkeys.pem",
+		Report:    &api.Endpoint{URL: "https://reports.example/holdfast", CA: "-----BEGIN CERTIFICATE-----\nca.pem"},
+	}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	d, err := loader(files).Load("a.bu", []byte(standing))
+	if err != nil || len(d.Findings) != 2 || d.Findings[0].Line != 4 || d.Findings[1].Line != 5 {
+		t.Errorf("got %+v, %v, want two notes of what nothing acts on by itself", d, err)
+	}
+}
+
 func TestWhatIsWrongInOurVariantIsNamedByItsLine(t *testing.T) {
 	const head = "variant: holdfast\nversion: 1.0.0\n"
 	for _, c := range []struct {
 		body, path, want string
 		line             int64
 	}{
-		{"cluster:\n  endpoint: CANARY\n", "$.cluster", "is reserved: no machine image joins a cluster", 4},
-		{"\nidentity: {key: CANARY}\n", "$.identity", "is reserved", 4},
-		{"update: CANARY\n", "$.update", "is reserved", 3},
+		{"cluster:\n  endpoint: CANARY\n", "$.cluster", "name: want lower-case letters", 4},
+		{"cluster: {name: a, endpoint: \"https://a:6443\", ca: CANARY, role: worker}\n", "$.cluster", "ca: want sha256:", 3},
+		{"cluster: {name: a, endpoint: \"https://a:6443\", ca: \"sha256:" + strings.Repeat("a", 64) + "\", role: CANARY}\n", "$.cluster", "role: want control-plane or worker", 3},
+		{"\nidentity: {key: CANARY}\n", "$.identity.key", "unknown to the variant holdfast", 4},
+		{"identity: {resource: CANARY}\n", "$.identity", "resource: want kbs:///", 3},
+		{"identity: {resource: \"kbs:///a/b/c\", owner: CANARY}\n", "$.identity", "owner: want UID", 3},
+		{"identity: {resource: \"kbs:///a/b/c\", reload: [CANARY]}\n", "$.identity", "reload 1: want the name of a service", 3},
+		{"identity: {resource: \"kbs:///a/b/c\", reload: [CANARY.service]}\n", "$.identity.reload[0]", "has no such service", 3},
+		{"update: CANARY\n", "$", "is a string", 3},
+		{"update: {stream: \"registry.example/os:stable\"}\n", "$.update", "there are no keys", 3},
+		{"update: {stream: CANARY, keys: [CANARY]}\n", "$.update", "stream: want HOST", 3},
+		{"config: {key: CANARY}\n", "$.config.key", "config_key: want sha256:", 3},
+		{"config: {}\n", "$.config", "want key or key_local", 3},
+		{"report: {url: \"https://a\"}\n", "$.report.url", "there is no ca", 3},
 		{"attestation:\n  brocker: {}\n", "$.attestation.brocker", "unknown to the variant holdfast", 4},
 		{"storage:\n  files:\n    - path: /a\n      mod: 0644\n", "$.storage.files[0].mod", "unknown to the variant holdfast", 6},
 		{"boot_device:\n  luks: {}\n", "$.boot_device", "unknown to the variant holdfast", 3},
@@ -122,8 +170,10 @@ func FuzzHoldfast(f *testing.F) {
 		if err != nil && !errors.As(err, &bad) && !errors.Is(err, spec.ErrEmpty) {
 			t.Errorf("got %T, want an InvalidError", err)
 		}
-		if g, err := (Config{}).Guest(text); err == nil && g != nil && g.Image == "" && g.Registry.URL == "" {
+		if g, err := (Config{}).Guest(text); err == nil && g != nil && g.Image == "" && g.MachineConfig.IsZero() {
 			t.Errorf("got a guest without anything: %+v", g)
+		} else if err == nil && g != nil && g.MachineConfig.Check() != nil {
+			t.Errorf("got what no machine takes: %+v", g.MachineConfig)
 		}
 	})
 }

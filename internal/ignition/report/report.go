@@ -91,6 +91,10 @@ type Keeper struct {
 	// Post sends a report; nil when nobody is to be told.
 	Post func(ctx context.Context, settings types.Ignition, body []byte) error
 
+	// Before is how the run before ended, where something else than the root kept
+	// that; nil: nothing did.
+	Before *Previous
+
 	Engine, Platform, Machine, Boot string
 	Now                             func() time.Time
 	Log                             *slog.Logger
@@ -141,7 +145,7 @@ func (k Keeper) warn(what string, err error) {
 // load gives the report of the stages before in this boot.
 func (k Keeper) load() Report {
 	fresh := Report{Version: Version, Status: Running, Engine: k.Engine, Platform: k.Platform, Machine: k.Machine, Boot: k.Boot,
-		Stages: []Stage{}, Configs: []Config{}}
+		Stages: []Stage{}, Configs: []Config{}, Previous: k.Before}
 	raw, err := input.ReadFile(k.File, maxReport)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fresh
@@ -162,7 +166,7 @@ func (k Keeper) add(r *Report, o ignition.Outcome) {
 	r.Failure, r.Status = nil, Running
 	if o.Err != nil {
 		s.Status, r.Status = Failed, Failed
-		r.Failure = failureOf(o)
+		r.Failure = FailureOf(o)
 	} else if o.Stage == last || o.Stage == "umount" {
 		r.Status = Done
 	}
@@ -178,8 +182,8 @@ func (k Keeper) add(r *Report, o ignition.Outcome) {
 	}
 }
 
-// failureOf takes the stage's name off the reason, and gives its field.
-func failureOf(o ignition.Outcome) *Failure {
+// FailureOf takes the stage's name off the reason, and gives its field.
+func FailureOf(o ignition.Outcome) *Failure {
 	reason := strings.TrimPrefix(o.Err.Error(), "stage "+o.Stage+": ")
 	f := &Failure{Stage: o.Stage, Reason: reason}
 	if at := (*ignition.Error)(nil); errors.As(o.Err, &at) {
@@ -207,7 +211,7 @@ func (k Keeper) keep(r *Report) error {
 	if err != nil {
 		return err
 	}
-	if before := previous(dir, at); before != nil && before.Boot != k.Boot {
+	if before := previous(dir, at); k.Before == nil && before != nil && before.Boot != k.Boot {
 		r.Previous = before
 		if before.Failure != nil {
 			k.Log.Warn("the run before failed", "stage", before.Failure.Stage, "because", before.Failure.Reason)
@@ -247,14 +251,18 @@ func (k Keeper) console(r Report) {
 	if f := r.Failure; f != nil {
 		text = "provisioning failed: stage " + f.Stage + ": " + f.Reason
 	}
-	text = strings.Map(func(c rune) rune {
+	_, err := fmt.Fprintf(k.Console, "ignition: %s\n", Plain(text))
+	k.warn("the console takes no line", err)
+}
+
+// Plain is a line for a console, whatever a reason holds.
+func Plain(text string) string {
+	return strings.Map(func(c rune) rune {
 		if c < ' ' || c == 0x7f {
 			return ' '
 		}
 		return c
 	}, text)
-	_, err := fmt.Fprintf(k.Console, "ignition: %s\n", text)
-	k.warn("the console takes no line", err)
 }
 
 func marshal(r Report) ([]byte, error) {

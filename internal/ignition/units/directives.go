@@ -50,7 +50,7 @@ var directives = map[string]map[string]directive{
 		"ExecStartPre":  {execs(func(b *builder) *[]supervise.Command { return &b.unit.Service.StartPre }), "commands before"},
 		"ExecStart":     {execs(func(b *builder) *[]supervise.Command { return &b.start }), "the command; several for oneshot"},
 		"ExecStartPost": {execs(func(b *builder) *[]supervise.Command { return &b.unit.Service.StartPost }), "commands when it is up"},
-		"ExecReload":    {execs(func(b *builder) *[]supervise.Command { return &b.unit.Service.Reload }), "checked and kept; nothing reloads yet"},
+		"ExecReload":    {execs(func(b *builder) *[]supervise.Command { return &b.unit.Service.Reload }), "commands that have it read its configuration again: when the machine's certificate is renewed and `reload` of its `identity` names it"},
 		"ExecStop":      {execs(func(b *builder) *[]supervise.Command { return &b.unit.Service.Stop }), "commands that stop it, when it had started"},
 		"ExecStopPost":  {execs(func(b *builder) *[]supervise.Command { return &b.unit.Service.StopPost }), "commands when it has stopped"},
 		"Restart":       {restart, "no, always, on-success, on-failure, on-abnormal, on-abort"},

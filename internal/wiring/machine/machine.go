@@ -27,11 +27,18 @@ const frugal = 24 << 20
 // Run is the whole life of process 1. When it returns, the machine is off.
 func Run() {
 	debug.SetMemoryLimit(frugal)
-	hardware := new(lateHardware)
+	hardware, is := new(lateHardware), new(identified)
 	node.Run(context.Background(), node.Config{
 		Measurer:  hardware,
 		Prepare:   hardware.Prepare,
-		Provision: applyIgnition,
+		Provision: is.applyIgnition,
+		Identify: func(ctx context.Context, i node.Identification) (string, error) {
+			text, err := is.identify(ctx, hardware, i)
+			if err != nil {
+				err = refusal(&node.Refusal{Stage: "identity", Err: err}, i.Document)
+			}
+			return text, err
+		},
 		Workload: func(ctx context.Context, j node.Job) (api.ExitDetail, error) {
 			exit, err := runGuest(ctx, hardware, j)
 			return exit, refusal(err, j.Document)

@@ -18,6 +18,7 @@ import (
 	"holdfast/internal/ignition/fetch"
 	"holdfast/internal/ignition/files"
 	"holdfast/internal/ignition/mount"
+	"holdfast/internal/ignition/report"
 	"holdfast/internal/ignition/spec"
 )
 
@@ -29,11 +30,17 @@ type Boot struct {
 	Digest   string       // of the configuration that it is part of: sha256:…
 	Exec     disks.Runner // nil: programs of PATH
 	TPM      TPM          // nil: there is none
-	Stage    func(name, text, digest string)
-	Log      *slog.Logger
-	Dir      string // in memory, where nobody else looks; empty: /run/provision
-	Root     string // empty: /
-	First    bool   // set by Run: no earlier boot applied the config
+	Memory   Memory       // for the next boot; nil: none is told
+	// Post is given the report; nil: nobody is.
+	Post func(ctx context.Context, body []byte) error
+	// Key makes good by its signature what the config merges or is replaced by;
+	// the zero value: only what is named by its hash is.
+	Key   admit.Key
+	Stage func(name, text, digest string)
+	Log   *slog.Logger
+	Dir   string // in memory, where nobody else looks; empty: /run/provision
+	Root  string // empty: /
+	First bool   // set by Run: no earlier boot applied the config
 }
 
 // name is how the config is called in errors.
@@ -52,17 +59,35 @@ func (b *Boot) Run(ctx context.Context) (text string, err error) {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.Dir)) }() // the config may hold secrets
-	c, err := b.load(ctx)
+	before := b.recall(ctx)
+	a := &application{Boot: *b, report: b.keeper(before), began: time.Now(), at: "fetch",
+		state: &ignition.State{FetchedConfigs: []ignition.FetchedConfig{{Kind: "user", Source: name}}}}
+	found, err := a.all(ctx)
 	if err != nil {
-		return "", err
+		a.took(ctx, err)
 	}
-	if err := Check(name, c); err != nil {
-		return "", err
-	}
-	a := &application{Boot: *b, config: c, state: &ignition.State{FetchedConfigs: []ignition.FetchedConfig{{Kind: "user", Source: name}}}}
-	found, err := a.run(ctx)
+	b.remember(ctx, before, ignition.Outcome{Stage: a.at, Err: err})
 	b.First = found != done
 	return found.String(), err
+}
+
+// all is from the config to a machine that is as it says.
+func (a *application) all(ctx context.Context) (found standing, err error) {
+	if a.config, err = a.load(ctx); err == nil {
+		err = Check(name, a.config)
+	}
+	if err != nil {
+		return never, err
+	}
+	a.took(ctx, nil)
+	a.at = "disks"
+	return a.run(ctx)
+}
+
+// took tells how the stage that the machine is at ended.
+func (a *application) took(ctx context.Context, err error) {
+	a.report.Take(ctx, ignition.Outcome{Stage: a.at, Started: a.began, Err: err, Configs: a.state.FetchedConfigs})
+	a.began = time.Now()
 }
 
 // load reads the config, and what it merges or is replaced by.
@@ -76,7 +101,7 @@ func (b Boot) load(ctx context.Context) (types.Config, error) {
 	}
 	r := reader{b.Log}
 	r.warn(d.Findings)
-	c, _, err := r.render(ctx, name, d.Config, false, b.fetch(), admit.Gate{Strict: true}.Admit)
+	c, _, err := r.render(ctx, name, d.Config, false, b.fetch(), admit.Gate{Key: b.Key, Strict: true}.Admit)
 	return c, err
 }
 
@@ -87,6 +112,10 @@ type application struct {
 	Boot
 	config types.Config
 	state  *ignition.State
+
+	report *report.Keeper
+	at     string    // the stage that it is at
+	began  time.Time // when that did
 }
 
 func (a *application) get(ctx context.Context, r types.Resource, w io.Writer) error {
@@ -114,11 +143,12 @@ func (a *application) run(ctx context.Context) (standing, error) {
 // stages runs them in turn and says so.
 func (a *application) stages(ctx context.Context, list ...ignition.Stage) error {
 	for _, s := range list {
-		begin := time.Now()
+		a.at, a.began = s.Name(), time.Now()
 		if err := s.Run(ctx, a.config); err != nil {
 			return fmt.Errorf("stage %s: %w", s.Name(), err)
 		}
-		a.Stage(s.Name(), fmt.Sprintf("of the Ignition config, in %v", time.Since(begin).Round(time.Millisecond)), "")
+		a.Stage(s.Name(), fmt.Sprintf("of the Ignition config, in %v", time.Since(a.began).Round(time.Millisecond)), "")
+		a.took(ctx, nil)
 	}
 	return nil
 }
@@ -129,7 +159,7 @@ func (a *application) mounts() ignition.Stage {
 
 func (a *application) files() ignition.Stage {
 	return files.New(files.Config{Root: a.Root, State: a.state, Fetch: a.get, KeyFragments: true, Resolve: disks.Resolve,
-		BootID: firstLine("/proc/sys/kernel/random/boot_id"), Log: a.Log})
+		BootID: bootID(), Log: a.Log})
 }
 
 func (a *application) path(part string) string { return filepath.Join(a.Dir, part) }

@@ -79,7 +79,7 @@ func (c Command) stage(name, root string, s *ignition.State, fetch ignition.Fetc
 		return mount.NewUmount(mount.Config{Root: root, State: s, Log: log}), nil
 	case "files":
 		return files.New(files.Config{Root: root, State: s, Fetch: fetch, KeyFragments: c.variable("WRITE_AUTHORIZED_KEYS_FRAGMENT", "true") == "true",
-			BootID: firstLine("/proc/sys/kernel/random/boot_id"), Now: c.now(), Log: log}), nil
+			BootID: bootID(), Now: c.now(), Log: log}), nil
 	}
 	return nil, fmt.Errorf("stage %s is not one of the engine's", name)
 }

@@ -35,6 +35,7 @@ func (a *application) overlays(base string) error {
 			return fmt.Errorf("overlay of %s: %w", folder, err)
 		}
 	}
+	a.report.Keep = keptReport // from now on there is a place for it
 	return nil
 }
 

@@ -44,7 +44,7 @@ func readRecord() (*completion, error) {
 // writeRecord is the last thing of a run: everything before it is on the disk
 // then.
 func (a *application) writeRecord() error {
-	raw, err := json.Marshal(completion{a.Digest, firstLine("/proc/sys/kernel/random/boot_id"), time.Now().UTC()})
+	raw, err := json.Marshal(completion{a.Digest, bootID(), time.Now().UTC()})
 	if err != nil {
 		return err
 	}

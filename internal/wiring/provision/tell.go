@@ -21,7 +21,7 @@ import (
 // keeper tells how stages end.
 func (c Command) keeper(f flags, fetcher *fetch.Fetcher, log *slog.Logger) report.Keeper {
 	k := report.Keeper{File: f.reportFile, Root: f.root, Keep: f.reportKeep, Console: f.console, Engine: Version, Platform: f.platform,
-		Machine: firstLine("/sys/class/dmi/id/product_uuid"), Boot: firstLine("/proc/sys/kernel/random/boot_id"), Now: c.now(), Log: log}
+		Machine: firstLine("/sys/class/dmi/id/product_uuid"), Boot: bootID(), Now: c.now(), Log: log}
 	if f.reportURL != "" {
 		k.Post = func(ctx context.Context, settings types.Ignition, body []byte) error {
 			return fetcher.Post(ctx, settings, f.reportURL, body)
