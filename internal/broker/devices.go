@@ -42,8 +42,8 @@ type judgedDevice struct {
 }
 
 // judgeDevices verifies each device's evidence and asks the policy of its
-// class. One that is not affirmed fails the machine.
-func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation, at time.Time) ([]judgedDevice, error) {
+// class, noting the good ones in entry. One that is not affirmed fails the machine.
+func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation, at time.Time, entry *api.AuditEntry) ([]judgedDevice, error) {
 	if len(a.devices) == 0 {
 		return nil, nil
 	}
@@ -58,6 +58,7 @@ func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation, at
 			return nil, attestRefusal("additional device %q: %w", tee, err)
 		}
 		judged = append(judged, d)
+		entry.Devices = append(entry.Devices, tee)
 	}
 	return judged, nil
 }

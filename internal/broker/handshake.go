@@ -247,11 +247,8 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 		return none, err
 	}
 	entry.Image = judged.image()
-	if judged.devices, err = b.judgeDevices(ctx, *s, a, judged.at); err != nil {
+	if judged.devices, err = b.judgeDevices(ctx, *s, a, judged.at, entry); err != nil {
 		return none, err
-	}
-	for _, d := range judged.devices {
-		entry.Devices = append(entry.Devices, d.device.TEE)
 	}
 	key, err := b.tokens.key()
 	if err != nil {

@@ -38,13 +38,7 @@ Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
 			"  holdfast verify proof.json --root their-root.pem --ek-root tpm-maker.pem --html proof.html",
 		Args: cobra.ExactArgs(1),
 	}
-	c.Flags().StringVar(&v.Root, "root", "", "PEM file of the root that certifies broker and images (default: this installation's)")
-	c.Flags().StringArrayVar(&v.EKRoots, "ek-root", nil, "PEM file of an authority of TPMs; may be repeated (default: this installation's)")
-	c.Flags().StringVar(&v.Collateral, "collateral", "", "folder of what makers of processors publish, as of \"holdfast serve\": for proofs of SNP, TDX and Azure machines")
-	c.Flags().StringVar(&v.Issuers, "issuers", "", "file of other verifiers whose tokens you take, as of \"holdfast serve\": for releases that rest on one; keys behind a URL are not fetched")
-	for kind, paths := range map[string]*[]string{"attestation": &v.AttestationPolicies, "device": &v.DevicePolicies, "resource": &v.ResourcePolicies} {
-		c.Flags().StringArrayVar(paths, kind+"-policy", nil, "Rego file of a policy of this kind that you take for good, beside the shipped one; may be repeated")
-	}
+	whomToBelieve(c, &v)
 	c.Flags().StringVar(&at, "at", "", "time at which certificates must be valid, as 2026-11-21T12:00:00Z (default: now)")
 	c.Flags().StringVar(&html, "html", "", "file to write a page to that a person can read")
 	c.Flags().StringVar(&pods.cluster, "cluster", defaultCluster, "of pod/NAME")
@@ -78,6 +72,17 @@ Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
 		return unverified(result)
 	}
 	return c
+}
+
+// whomToBelieve are the flags by which a reader says so.
+func whomToBelieve(c *cobra.Command, v *wiring.Verification) {
+	c.Flags().StringVar(&v.Root, "root", "", "PEM file of the root that certifies broker and images (default: this installation's)")
+	c.Flags().StringArrayVar(&v.EKRoots, "ek-root", nil, "PEM file of an authority of TPMs; may be repeated (default: this installation's)")
+	c.Flags().StringVar(&v.Collateral, "collateral", "", "folder of what makers of processors publish, as of \"holdfast serve\": for proofs of SNP, TDX and Azure machines")
+	c.Flags().StringVar(&v.Issuers, "issuers", "", "file of other verifiers whose tokens you take, as of \"holdfast serve\": for releases that rest on one; keys behind a URL are not fetched")
+	for kind, paths := range map[string]*[]string{"attestation": &v.AttestationPolicies, "device": &v.DevicePolicies, "resource": &v.ResourcePolicies} {
+		c.Flags().StringArrayVar(paths, kind+"-policy", nil, "Rego file of a policy of this kind that you take for good, beside the shipped one (none ships for devices); may be repeated")
+	}
 }
 
 func parseTime(text string) (time.Time, error) {

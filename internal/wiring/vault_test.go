@@ -230,8 +230,8 @@ func TestAMachineIsCertifiedAsWhatItMayBe(t *testing.T) {
 	}
 }
 
-// Master and authority are replaced while machines and administrators ask: no
-// request fails.
+// Master, authority and the key of tokens are replaced while machines and
+// administrators ask: no request fails, nor one with a token of before.
 func TestKeysRotateWhileRequestsAreServed(t *testing.T) {
 	d := newDesk(t, nil, "default/key/x", "default/workload/web")
 	_, err := d.RotateCA(t.Context(), ca.Rotation{Domain: "machines.example.org"})
@@ -261,6 +261,9 @@ func TestKeysRotateWhileRequestsAreServed(t *testing.T) {
 	load(func(n int) error {
 		return d.admin.SetResource(t.Context(), fmt.Sprintf("default/load/n%d", n%8), []byte("value"))
 	})
+	before, _, err := d.client.Token(t.Context())
+	check(t, err)
+	load(func(int) error { return d.shown(before) })
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(t, err)
 	request, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
@@ -276,13 +279,37 @@ func TestKeysRotateWhileRequestsAreServed(t *testing.T) {
 		check(t, err)
 		_, err = d.RotateCA(t.Context(), ca.Rotation{AtOnce: true})
 		check(t, err)
+		_, err = d.RotateToken(t.Context())
+		check(t, err)
 	}
-	time.Sleep(200 * time.Millisecond)
+	time.Sleep(1200 * time.Millisecond) // a broker looks for keys once a second
 	stop.Store(true)
 	work.Wait()
+	if known, err := d.admin.TokenKeys(t.Context()); err != nil || len(known) != 4 {
+		t.Errorf("after three rotations the broker knows %d keys of tokens, %v; want the new one and three of before", len(known), err)
+	}
 	if asked.Load() < 30 || last.Resealed < 2 {
 		t.Errorf("only %d requests and %d resources were in it: this shows little", asked.Load(), last.Resealed)
 	}
+}
+
+// shown shows a token for the one resource.
+func (d *desk) shown(token string) error {
+	request, err := http.NewRequestWithContext(d.t.Context(), http.MethodGet, d.url+api.KBSPrefix+"/resource/default/key/x", nil)
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		text, _ := io.ReadAll(answer.Body)
+		return fmt.Errorf("a token of before: %d %s", answer.StatusCode, text)
+	}
+	return nil
 }
 
 func TestTheMasterMayMoveToTheHSM(t *testing.T) {
