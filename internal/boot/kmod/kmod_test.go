@@ -5,13 +5,9 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
-	"os"
-	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
-
-	"holdfast/internal/machine/machinetest"
 )
 
 // module is the smallest ELF file with a .modinfo section.
@@ -90,27 +86,6 @@ func TestMissingModuleIsNamed(t *testing.T) {
 		_, err := tree(t).Resolve(wanted)
 		if !errors.Is(err, ErrNotFound) || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
-		}
-	}
-}
-
-func TestRealKernelResolves(t *testing.T) {
-	_, folder := machinetest.Kernel(t)
-	got, err := Open(os.DirFS(folder))
-	if err != nil {
-		t.Fatal(err)
-	}
-	modules, err := got.Resolve("virtio_pci", "virtio_blk", "dm_verity", "squashfs", "overlay", "qemu_fw_cfg", "libcrc32c")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Log(names(modules))
-	at := func(name string) int {
-		return slices.IndexFunc(modules, func(m Module) bool { return m.Name == name })
-	}
-	for _, pair := range [][2]string{{"virtio", "virtio_pci"}, {"dm_mod", "dm_verity"}, {"reed_solomon", "dm_verity"}} {
-		if at(pair[0]) < 0 || at(pair[0]) > at(pair[1]) {
-			t.Errorf("%s must come before %s in %s", pair[0], pair[1], names(modules))
 		}
 	}
 }
