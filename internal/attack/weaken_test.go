@@ -38,7 +38,7 @@ var weakenings = []weakening{
 	{"any image", "policy/attestation/tpm.rego", "trusted contains \"tpm\" if {\n\tdata.images[input.claims.pcr11].status == \"trusted\"\n", "images contains id if some id, _ in data.reference\n\ntrusted contains \"tpm\" if {\n", "image-not-trusted"},
 	{"any Secure Boot keys", "policy/attestation/tpm.rego", "\tinput.claims.pcr07 == boot.pcrs[\"7\"]\n", "", "secure-boot-keys"},
 	{"any configuration", "policy/attestation/common.rego", "\trebuilt\n\tdata.configurations[input.init_data.digest]\n", "\trebuilt\n", "configuration-unauthorised"},
-	{"any maker", "attest/tpm/verify/endorsement.go", "if err != nil {\n\t\treturn time.Time{}, notChained(", "if false {\n\t\treturn time.Time{}, notChained(", "foreign-maker"},
+	{"any maker", "attest/tpm/verify/endorsement.go", "return nil, time.Time{}, notChained(cert, opts, err)", "return []*x509.Certificate{cert}, cert.NotAfter, nil", "foreign-maker"},
 	{"any handshake", "attest/tpm/verify/session.go", "case isFor(q, bound):", "case isFor(q, bound) || true:", "replayed-quote"},
 	{"any event log", "attest/tpm/verify/session.go", "if len(e.EventLog) > 0 {", "if false && len(e.EventLog) > 0 {", "event-log"},
 	{"the token's own key", "broker/token.go", "t.signed.Verify(key)", "t.signed.Verify(t.header.JSONWebKey.Key)", "token-of-another-broker"},
