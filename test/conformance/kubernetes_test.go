@@ -35,7 +35,7 @@ var sample = []string{
 
 func TestASampleOfConformancePasses(t *testing.T) {
 	if os.Getenv("HOLDFAST_TEST_KUBE") == "" || os.Geteuid() != 0 {
-		t.Skip("runs Kubernetes' own tests against a cluster: run make test-cluster as root")
+		t.Skip("runs Kubernetes' own tests against a cluster: run HOLDFAST_TEST_KUBE=1 HOLDFAST_STATE=FOLDER go test ./test/conformance as root")
 	}
 	e, err := newEndToEnd("../..", os.Getenv("HOLDFAST_STATE"), t.TempDir())
 	if err == nil {
