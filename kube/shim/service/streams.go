@@ -53,12 +53,17 @@ func (s *streams) feed(w io.WriteCloser) {
 
 // close lets all go.
 func (s *streams) close() {
+	s.hangUp()
+	s.work.Wait()
+}
+
+// hangUp ends what reads and writes the pipes. It may be done more than once.
+func (s *streams) hangUp() {
 	if s.stdin != nil {
 		_ = s.stdin.Close()
 	}
 	_ = s.stdout.Close()
 	_ = s.stderr.Close()
-	s.work.Wait()
 }
 
 // nowhere is output that nobody wants.

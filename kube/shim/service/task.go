@@ -212,6 +212,9 @@ func (s tasks) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.D
 	if status == tasktypes.Status_RUNNING {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("container %s runs: %w", r.ID, errdefs.ErrFailedPrecondition))
 	}
+	if r.ExecID != "" { // containerd has read its output, or whoever asked for it is gone
+		t.streams.hangUp()
+	}
 	if err := t.container.Delete(ctx); err != nil && t.container.Alive() {
 		return nil, err
 	}
