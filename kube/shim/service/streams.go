@@ -26,10 +26,12 @@ func openStreams(ctx context.Context, r *taskapi.CreateTaskRequest) (s *streams,
 		if path == "" {
 			continue
 		}
-		if *to, err = fifo.OpenFifo(ctx, path, syscall.O_RDWR, 0); err != nil {
+		pipe, err := fifo.OpenFifo(ctx, path, syscall.O_RDWR, 0)
+		if err != nil {
 			s.close()
 			return nil, err
 		}
+		*to = pipe
 	}
 	if r.Stdin != "" {
 		if s.stdin, err = fifo.OpenFifo(ctx, r.Stdin, syscall.O_RDONLY|syscall.O_NONBLOCK, 0); err != nil {
