@@ -4,9 +4,11 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -145,6 +147,19 @@ func TestKeysAreMadeOnceAndVouchForTheirOwn(t *testing.T) {
 	c, err := kubeapi.ParseKubeconfig(doc)
 	if err != nil || c.URL != "https://10.89.0.2:6443" || string(c.CA) != string(first.Cluster.PEM) || string(c.Key) != string(p.Key) {
 		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+// What is in a file is renewed there; a kubelet asks for a certificate of its own at once
+// only when that which it has is in none.
+func TestOnlyAKubeletsLoginIsInNoFile(t *testing.T) {
+	_, p := newPair(t, t.TempDir())
+	for name := range users(Node{Index: 1}) {
+		out := files{}
+		who := out.login(name, p)
+		if isFile := len(out) == 2 && who["client-certificate"] == pkiIn+name+".crt" && who["client-key-data"] == ""; isFile == (name == "kubelet") {
+			t.Errorf("%s: got %d files, %v", name, len(out), slices.Sorted(maps.Keys(who)))
+		}
 	}
 }
 

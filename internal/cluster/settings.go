@@ -103,13 +103,22 @@ func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki.Keys, c *Components) (files,
 		if err != nil {
 			return nil, err
 		}
-		out.put(name, p)
-		who := login{"client-certificate": pkiIn + name + ".crt", "client-key": pkiIn + name + ".key"}
-		if out[name+".conf"], err = kubeconfig(s.Name, s.Server(), keys.Cluster.PEM, who); err != nil {
+		if out[name+".conf"], err = kubeconfig(s.Name, s.Server(), keys.Cluster.PEM, out.login(name, p)); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// login is how a component is known to the API: by files, which it reads again when they were
+// renewed. A kubelet renews its own, and asks for the first as soon as it runs only where
+// what it was given is in no file (client-go, util/certificate, BootstrapCertificatePEM).
+func (f files) login(name string, p pki.Pair) login {
+	if name == "kubelet" {
+		return inline(p)
+	}
+	f.put(name, p)
+	return login{"client-certificate": pkiIn + name + ".crt", "client-key": pkiIn + name + ".key"}
 }
 
 // users are those that a node's components speak to the API as.

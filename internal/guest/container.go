@@ -134,7 +134,7 @@ func (p *pod) start(name string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		c.state = created
+		c.state = ended // its streams have, too
 		return fmt.Errorf("container %s: %w", name, err)
 	}
 	c.running, c.state = w, running

@@ -99,18 +99,20 @@ func (p *pod) command(q api.ContainerParams, in ...state) (*command, error) {
 func (p *pod) startCommand(q api.ContainerParams) error {
 	p.mu.Lock()
 	e, err := p.command(q, created)
-	c := p.containers[q.Container]
-	if err == nil && (c == nil || c.state != running || p.ending) {
-		err = fmt.Errorf("container %.80q: does not run", q.Container)
-	}
-	if err == nil {
-		e.state = starting
-	}
-	p.mu.Unlock()
 	if err != nil {
+		p.mu.Unlock()
 		return err
 	}
-	w, err := p.execute(c, e)
+	c := p.containers[q.Container]
+	runs := c != nil && c.state == running && !p.ending
+	e.state = starting
+	p.mu.Unlock()
+	var w *workload
+	if runs {
+		w, err = p.execute(c, e)
+	} else if err = p.endStreams(e); err == nil {
+		err = errors.New("does not run")
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
@@ -119,6 +121,18 @@ func (p *pod) startCommand(q api.ContainerParams) error {
 	}
 	e.running, e.state = w, running
 	p.work.Go(func() { p.awaitCommand(e) })
+	return nil
+}
+
+// endStreams has the host hear the end of a command's streams that nothing will write: it
+// has given them to someone, and gives them to no other before.
+func (p *pod) endStreams(e *command) error {
+	files, end, err := p.Open(api.FirstStream(e.slot), e.streams)
+	if err != nil {
+		return err
+	}
+	closeFiles(files)
+	e.end = end
 	return nil
 }
 
@@ -189,6 +203,9 @@ func (p *pod) awaitCommand(e *command) {
 func (p *pod) removeCommand(q api.ContainerParams) error {
 	p.mu.Lock()
 	e, err := p.command(q, created, ended)
+	if err == nil {
+		e.state = removing // its streams are nobody else's before they ended
+	}
 	p.mu.Unlock()
 	if err != nil {
 		return err

@@ -2,9 +2,13 @@ package guest
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
 )
@@ -45,6 +49,103 @@ func TestCommandsHaveStreamsOfTheirOwn(t *testing.T) {
 	}
 	if _, err := p.prepare(api.ExecParams{Container: "first", Args: []string{"redis-cli", "ping"}}); err == nil || !strings.Contains(err.Error(), "as many commands run") {
 		t.Errorf("one more than there are streams for: got %v", err)
+	}
+}
+
+// pipes are the streams that were opened, each as a machine's port has it: its output
+// ends for the host when nobody holds it any more.
+type pipes struct {
+	first   []byte
+	outputs [][]*os.File
+	ends    int
+}
+
+func (s *pipes) open(first byte, _ []string) (theirs [3]*os.File, end func(), err error) {
+	if theirs[0], err = os.Open(os.DevNull); err != nil {
+		return theirs, nil, err
+	}
+	var ours []*os.File
+	for n := 1; n < 3; n++ {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return theirs, nil, err
+		}
+		theirs[n], ours = w, append(ours, r)
+	}
+	s.first, s.outputs = append(s.first, first), append(s.outputs, ours)
+	return theirs, func() { s.ends++ }, nil
+}
+
+// The host has given a command's streams to someone before it is started. When the start is
+// refused, they end all the same: the next command's would else go there.
+func TestTheStreamsOfARefusedCommandEnd(t *testing.T) {
+	p, s := newPod(t), &pipes{}
+	p.Open = s.open
+	p.containers["first"] = &container{Container: p.Guest.Pod.Containers[0], state: running}
+	d := p.mustPrepare(t, "redis-cli", "ping")
+	p.containers["first"].state = ended
+	q := api.ContainerParams{Container: "first", Exec: d.Exec}
+	for _, want := range []string{"container first: does not run", "has ended"} {
+		if err := p.startCommand(q); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if len(s.first) != 1 || s.first[0] != d.First {
+		t.Fatalf("got %v opened, want %d once", s.first, d.First)
+	}
+	for _, r := range s.outputs[0] {
+		if b, err := io.ReadAll(r); len(b) > 0 || err != nil {
+			t.Errorf("got %q, %v, want an end", b, err)
+		}
+	}
+	if err := p.removeCommand(q); err != nil || s.ends != 1 {
+		t.Errorf("got %v and %d ends, want one", err, s.ends)
+	}
+}
+
+// nothing runs there.
+type nothing struct{ Processes }
+
+func (nothing) Start([]string, *os.ProcAttr) (int, <-chan unix.WaitStatus, error) {
+	return 0, nil, errors.New("no process can be made")
+}
+
+func TestAContainerThatCouldNotStartIsStartedNoMore(t *testing.T) {
+	p, s := newPod(t), &pipes{}
+	p.Open = s.open
+	g := &guest{Config: Config{Processes: nothing{}}}
+	p.containers["first"] = &container{Container: p.Guest.Pod.Containers[0], state: created, guest: g, bundle: &bundle{dir: t.TempDir()}}
+	for _, want := range []string{"no process can be made", "has ended"} {
+		if err := p.start("first"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if err := p.remove("first"); err != nil || len(s.first) != 1 || s.ends != 1 {
+		t.Errorf("got %v, %d opened and %d ended, want one", err, len(s.first), s.ends)
+	}
+}
+
+// While a command is being forgotten, no call has it once more, and no other its streams.
+func TestACommandIsForgottenOnce(t *testing.T) {
+	p := newPod(t)
+	p.containers["first"] = &container{Container: p.Guest.Pod.Containers[0], state: running}
+	d := p.mustPrepare(t, "redis-cli", "ping")
+	q, ends := api.ContainerParams{Container: "first", Exec: d.Exec}, 0
+	p.commands[d.Exec].end = func() {
+		if ends++; ends > 1 {
+			return
+		}
+		for _, err := range []error{p.removeCommand(q), p.startCommand(q)} {
+			if err == nil || !strings.Contains(err.Error(), "is being removed") {
+				t.Errorf("got %v", err)
+			}
+		}
+		if other := p.mustPrepare(t, "redis-cli", "ping"); other.First == d.First {
+			t.Error("another has its streams, which have not ended")
+		}
+	}
+	if err := p.removeCommand(q); err != nil || ends != 1 || p.commands[d.Exec] != nil {
+		t.Errorf("got %v, ended %d times", err, ends)
 	}
 }
 

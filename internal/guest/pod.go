@@ -68,6 +68,7 @@ const (
 	starting state = "is being started"
 	running  state = "runs"
 	ended    state = "has ended"
+	removing state = "is being removed"
 )
 
 // RunPod proves the machine, and then does what the host asks as far as the

@@ -4,14 +4,19 @@ import (
 	"encoding/binary"
 	"io"
 	"sync"
+	"time"
 
 	"holdfast/internal/api"
 )
 
 // Streams are the standard streams of a pod's containers, and of commands in them, which
-// share one port. A caller that is slow to write keeps all of the pod waiting.
+// share one port. A writer that is slow keeps all of the pod waiting, but for those that
+// are attached apart.
 type Streams struct {
-	s *Stdio
+	s        *Stdio
+	patience time.Duration // with who is attached apart
+	work     sync.WaitGroup
+	over     chan struct{} // closed when no more comes
 
 	mu    sync.Mutex
 	sinks map[byte][]io.WriteCloser // by stream, in the order of their turns; guarded by mu
@@ -19,7 +24,9 @@ type Streams struct {
 }
 
 // Streams takes charge of s, which nobody may Copy then. Run has to be called.
-func (s *Stdio) Streams() *Streams { return &Streams{s: s, sinks: map[byte][]io.WriteCloser{}} }
+func (s *Stdio) Streams() *Streams {
+	return &Streams{s: s, patience: queueTime, over: make(chan struct{}), sinks: map[byte][]io.WriteCloser{}}
+}
 
 // Attach gives a stream's output to w until the stream ends, and closes w then. A stream
 // that has a writer ends for that first: the machine gives it to another only when it has ended.
@@ -34,6 +41,22 @@ func (p *Streams) Attach(stream byte, w io.WriteCloser) {
 	p.sinks[stream] = append(p.sinks[stream], w)
 }
 
+// AttachApart is Attach for a writer that may stop: for it, all others wait only while it
+// goes on. Once it has stopped for seconds with 256 KiB to come, it gets those, a line that
+// says so, and the stream's end. Its Close has to end its Write.
+func (p *Streams) AttachApart(stream byte, w io.WriteCloser) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		_ = w.Close()
+		return
+	}
+	q := newQueue(w, p.patience)
+	p.work.Go(q.run)
+	p.work.Go(func() { q.cut(p.over) })
+	p.sinks[stream] = append(p.sinks[stream], q)
+}
+
 // Detach takes back what was attached last to a stream that nothing began to write.
 func (p *Streams) Detach(stream byte) {
 	p.mu.Lock()
@@ -44,9 +67,10 @@ func (p *Streams) Detach(stream byte) {
 	}
 }
 
-// Run carries output until the machine ends or breaks the framing.
+// Run carries output until the machine ends or breaks the framing, and all was written.
 func (p *Streams) Run() error {
 	defer p.s.hasAll()
+	defer p.work.Wait()
 	defer p.end()
 	buf := make([]byte, maxFrame)
 	for {
@@ -108,6 +132,7 @@ func (p *Streams) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
+	close(p.over)
 	for stream, all := range p.sinks {
 		for _, w := range all {
 			_ = w.Close()

@@ -2,9 +2,12 @@ package machine
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A sink is a buffer that knows when it was closed.
@@ -36,6 +39,46 @@ func TestEachStreamEndsWhereItIsAttached(t *testing.T) {
 	var late sink
 	if p.Attach(1, &late); !late.closed {
 		t.Error("what is attached to a machine that is gone waits for ever")
+	}
+}
+
+// Nobody reads what a command writes: its writer does not return. Others go on, and the
+// machine's end ends it.
+func TestAWriterThatStopsDoesNotStopOthers(t *testing.T) {
+	frame := "\x05\x00\x01\x00\x00" + strings.Repeat("x", maxFrame)
+	wire := strings.Repeat(frame, 6) + "\x01\x00\x00\x00\x02on" + strings.Repeat(frame, 6) + "\x05\x00\x00\x00\x00" + "\x05\x00\x00\x00\x04next"
+	p := newStdio(replay{Reader: strings.NewReader(wire)}).Streams()
+	p.patience = 50 * time.Millisecond
+	var log, next sink
+	left, stuck := io.Pipe()
+	p.Attach(1, &log)
+	p.AttachApart(5, stuck)
+	p.AttachApart(5, &next)
+	if err := p.Run(); err != nil {
+		t.Fatal(err)
+	}
+	if log.String() != "on" || next.String() != "next" || !next.closed {
+		t.Errorf("got %q of the log and %q of the stream's next", log.String(), next.String())
+	}
+	if _, err := stuck.Write([]byte("x")); !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("after the end: got %v, want it closed", err)
+	}
+	_ = left.Close()
+}
+
+// A reader that was away too long is told that there was more.
+func TestDroppedOutputIsToldOf(t *testing.T) {
+	r, w := io.Pipe()
+	q := newQueue(w, 20*time.Millisecond)
+	go q.run()
+	sent, err := q.Write(make([]byte, 2*queueLen*queuePart))
+	if !errors.Is(err, errStuck) || sent < queueLen*queuePart {
+		t.Fatalf("took %d bytes, %v, want %d or one part more", sent, err, queueLen*queuePart)
+	}
+	_ = q.Close()
+	got, err := io.ReadAll(r)
+	if err != nil || len(got) != sent+len(dropped) || !strings.HasSuffix(string(got), dropped) {
+		t.Errorf("got %d bytes, %v, want %d and the note", len(got), err, sent)
 	}
 }
 

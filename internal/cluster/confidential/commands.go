@@ -3,6 +3,7 @@ package confidential
 import (
 	"errors"
 	"fmt"
+	"path"
 	"strings"
 
 	"holdfast/internal/api"
@@ -70,4 +71,19 @@ func (r reader) message(c container) string {
 		return c.TerminationPath
 	}
 	return usualMessage
+}
+
+// checkMessage refuses a file of last words that no container could begin with: a kubelet
+// mounts what its manifest names, and a machine what it has the output of.
+func (r reader) checkMessage(c container, mounts []api.VolumeMount) error {
+	at := c.TerminationPath
+	if r.keepsLogs(c.Name) && at != "" && at != usualMessage {
+		return fmt.Errorf("terminationMessagePath %s: the container's output is kept, and so are its last words: leave it out", at)
+	}
+	for _, m := range mounts {
+		if m.ReadOnly && strings.HasPrefix(path.Clean(r.message(c))+"/", path.Clean(m.Path)+"/") {
+			return fmt.Errorf("terminationMessagePath %s: volume %s is read-only there", at, m.Name)
+		}
+	}
+	return nil
 }

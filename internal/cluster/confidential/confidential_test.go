@@ -2,6 +2,7 @@ package confidential
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -122,6 +123,36 @@ func TestWhatTheNodeWouldHaveToBeBelievedInIsRefusedByItsField(t *testing.T) {
 		_, err := Pod([]byte(`{"containers": [{"name": "app", "image": "i", `+container+`}]}`), settings)
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got %v, want %q", container, err, want)
+		}
+	}
+}
+
+// Each of these seals a pod whose container could never begin.
+func TestLastWordsHaveAPlace(t *testing.T) {
+	pod := func(path, mount string, s Settings) error {
+		_, err := Pod(fmt.Appendf(nil, `{"containers": [{"name": "app", "image": "i", "terminationMessagePath": %q, "volumeMounts": [%s]}],
+			"volumes": [{"name": "conf", "configMap": {"name": "web"}}, {"name": "e", "emptyDir": {}}]}`, path, mount), s)
+		return err
+	}
+	kept := settings
+	kept.NoLogs = []string{"app"}
+	filled, empty := `{"name": "conf", "mountPath": "/etc/web"}`, `{"name": "e", "mountPath": "/data"}`
+	for _, c := range []struct {
+		path, mount, want string
+		s                 Settings
+	}{
+		{"/var/words", "", "terminationMessagePath /var/words: the container's output is kept", kept},
+		{"/dev/termination-log", "", "", kept},
+		{"", "", "", kept},
+		{"/var/words", "", "", settings},
+		{"/etc/web/words", filled, "terminationMessagePath /etc/web/words: volume conf is read-only", settings},
+		{"/etc/website", filled, "", settings},
+		{"/data/words", empty, "", settings},
+		{"/data/words", `{"name": "e", "mountPath": "/data", "readOnly": true}`, "volume e is read-only", settings},
+	} {
+		err := pod(c.path, c.mount, c.s)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%q beside %s: got %v, want %q", c.path, c.mount, err, c.want)
 		}
 	}
 }

@@ -36,6 +36,9 @@ func (r reader) container(c container) (out api.Container, err error) {
 	for _, m := range c.VolumeMounts {
 		out.Volumes = append(out.Volumes, api.VolumeMount{Name: m.Name, Path: m.Path, ReadOnly: m.ReadOnly || r.isFilled(m.Name)})
 	}
+	if err := r.checkMessage(c, out.Volumes); err != nil {
+		return out, err
+	}
 	if limit, ok := c.Resources.Limits["memory"]; ok {
 		out.Memory, err = quantity(limit)
 	}

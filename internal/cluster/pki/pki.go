@@ -27,8 +27,8 @@ import (
 	"holdfast/internal/input"
 )
 
-// How long certificates are good. Those of components are made anew by every
-// create that starts a node; kubelets rotate theirs by themselves.
+// How long certificates are good. Those of components are made anew by every create that
+// starts a node, and by package renewer; kubelets ask for their own as soon as they run, and renew those.
 const (
 	authorityLife = 10 * 365 * 24 * time.Hour
 	// LeafLife is that of a component's certificate.

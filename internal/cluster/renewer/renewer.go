@@ -6,6 +6,7 @@
 package renewer
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
@@ -89,6 +90,9 @@ func (c Config) look(file string, keys pki.Keys) error {
 	fresh, err := keys.Renew(cert, now)
 	if err != nil {
 		return err
+	}
+	if last, err := input.ReadFile(file, input.Key); err != nil || !bytes.Equal(last, raw) {
+		return err // a create, which starts this node's others, has made the pair anew meanwhile
 	}
 	if err := atomicfile.WriteFile(file, fresh, 0o600); err != nil {
 		return err

@@ -81,3 +81,28 @@ func TestACertificateIsRenewedBeforeItEnds(t *testing.T) {
 		t.Errorf("the authority was changed: %v", err)
 	}
 }
+
+// A create that starts another node writes new pairs for it while this looks: they stay.
+func TestAPairThatWasMadeAnewMeanwhileIsKept(t *testing.T) {
+	authorities, dir, begin := t.TempDir(), t.TempDir(), time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	keys, err := pki.Open(authorities, begin)
+	check(t, err)
+	now := begin.Add(61 * 24 * time.Hour)
+	write := func(at time.Time) {
+		p, err := keys.Cluster.Issue(pki.Subject{Name: "proxy"}, at, 90*24*time.Hour)
+		check(t, err)
+		check(t, errors.Join(os.WriteFile(filepath.Join(dir, "proxy.crt"), p.Cert, 0o600), os.WriteFile(filepath.Join(dir, "proxy.key"), p.Key, 0o600)))
+	}
+	write(begin)
+	asked := 0
+	clock := func() time.Time {
+		if asked++; asked == 2 { // after the old one was read
+			write(now)
+		}
+		return now
+	}
+	check(t, Config{Authorities: authorities, Folders: []string{dir}, Log: slog.New(slog.DiscardHandler), Now: clock}.round())
+	if got := load(t, dir, "proxy"); asked != 2 || !got.NotBefore.After(begin.Add(60*24*time.Hour)) {
+		t.Errorf("asked for the time %d times; got one from %v", asked, got.NotBefore)
+	}
+}

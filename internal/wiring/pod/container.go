@@ -58,9 +58,15 @@ func (p *Pod) call(ctx context.Context, name string, params, into any) error {
 
 // Output gives the container's output to writers, which are closed at its end. It
 // is called before Start. The configuration may keep output from the host: then none comes.
+// A container waits for who writes its output. Who reads a command's may be anyone, and go
+// away: the rest of the pod does not wait for that.
 func (c *Container) Output(stdout, stderr io.WriteCloser) {
-	c.pod.streams.Attach(c.first+api.StreamStdout, stdout)
-	c.pod.streams.Attach(c.first+api.StreamStderr, stderr)
+	attach := c.pod.streams.Attach
+	if c.params.Exec != 0 {
+		attach = c.pod.streams.AttachApart
+	}
+	attach(c.first+api.StreamStdout, stdout)
+	attach(c.first+api.StreamStderr, stderr)
 }
 
 // Input is the container's standard input.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"syscall"
 
 	taskevents "github.com/containerd/containerd/api/events"
@@ -19,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"holdfast/internal/api"
+	"holdfast/internal/machine"
 )
 
 // Exec has the machine take down a command, if its configuration lets it. Of what the
@@ -33,15 +35,17 @@ func (s tasks) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptyp
 	if err := json.Unmarshal(r.GetSpec().GetValue(), &p); err != nil {
 		return nil, fmt.Errorf("the command's specification: %w", err)
 	}
-	container, err := in.container.Exec(ctx, p.Args, r.Terminal, r.Stdin != "")
-	if err != nil {
-		return nil, errgrpc.ToGRPC(fmt.Errorf("%w: %w", err, errdefs.ErrPermissionDenied))
-	}
 	request := &taskapi.CreateTaskRequest{ID: r.ID, Bundle: in.request.Bundle, Stdin: r.Stdin, Stdout: r.Stdout, Stderr: r.Stderr, Terminal: r.Terminal}
-	t := &task{request: request, exec: r.ExecID, container: container, over: make(chan struct{}), status: tasktypes.Status_CREATED}
-	if t.streams, err = openStreams(s.ctx, request); err != nil {
+	streams, err := openStreams(s.ctx, request) // first, as in Create
+	if err != nil {
 		return nil, err
 	}
+	container, err := in.container.Exec(ctx, p.Args, r.Terminal, r.Stdin != "")
+	if err != nil {
+		streams.close()
+		return nil, errgrpc.ToGRPC(fmt.Errorf("%w: %w", err, kind(err)))
+	}
+	t := &task{request: request, exec: r.ExecID, container: container, streams: streams, over: make(chan struct{}), status: tasktypes.Status_CREATED}
 	container.Output(t.streams.stdout, t.streams.stderr)
 	t.streams.feed(container.Input())
 	s.mu.Lock()
@@ -49,6 +53,19 @@ func (s tasks) Exec(ctx context.Context, r *taskapi.ExecProcessRequest) (*emptyp
 	s.mu.Unlock()
 	s.publish(runtime.TaskExecAddedEventTopic, &taskevents.TaskExecAdded{ContainerID: r.ID, ExecID: r.ExecID})
 	return &emptypb.Empty{}, nil
+}
+
+// kind is what containerd is told of a call that was not answered well: that it is
+// forbidden, that it is of no use now, or that the machine gave no answer.
+func kind(err error) error {
+	refused, ok := errors.AsType[*machine.CallError](err)
+	switch {
+	case !ok:
+		return errdefs.ErrUnavailable
+	case strings.Contains(refused.Reason, "the measured configuration"):
+		return errdefs.ErrPermissionDenied
+	}
+	return errdefs.ErrFailedPrecondition
 }
 
 // id is what containerd calls the process.

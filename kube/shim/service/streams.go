@@ -26,10 +26,12 @@ func openStreams(ctx context.Context, r *taskapi.CreateTaskRequest) (s *streams,
 		if path == "" {
 			continue
 		}
-		if *to, err = fifo.OpenFifo(ctx, path, syscall.O_RDWR, 0); err != nil {
+		pipe, err := fifo.OpenFifo(ctx, path, syscall.O_RDWR, 0)
+		if err != nil {
 			s.close()
 			return nil, err
 		}
+		*to = pipe
 	}
 	if r.Stdin != "" {
 		if s.stdin, err = fifo.OpenFifo(ctx, r.Stdin, syscall.O_RDONLY|syscall.O_NONBLOCK, 0); err != nil {
@@ -53,12 +55,17 @@ func (s *streams) feed(w io.WriteCloser) {
 
 // close lets all go.
 func (s *streams) close() {
+	s.hangUp()
+	s.work.Wait()
+}
+
+// hangUp ends what reads and writes the pipes. It may be done more than once.
+func (s *streams) hangUp() {
 	if s.stdin != nil {
 		_ = s.stdin.Close()
 	}
 	_ = s.stdout.Close()
 	_ = s.stderr.Close()
-	s.work.Wait()
 }
 
 // nowhere is output that nobody wants.

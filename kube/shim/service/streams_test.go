@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	taskapi "github.com/containerd/containerd/api/runtime/task/v3"
 	"golang.org/x/sys/unix"
@@ -50,6 +51,33 @@ func TestInputIsNotCutByTheCallThatClosesIt(t *testing.T) {
 	<-to.ended
 	if got, _ := io.ReadAll(&to.Buffer); !bytes.Equal(got, want) {
 		t.Errorf("got %d bytes, want %d", len(got), len(want))
+	}
+	s.close()
+}
+
+// A command's output that nobody reads keeps nobody: hanging up ends who writes it.
+func TestHangingUpEndsAWriterThatNobodyReads(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openStreams(t.Context(), &taskapi.CreateTaskRequest{Stdout: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.stdout.Write(make([]byte, 1<<16)); err != nil { // a pipe's room (pipe(7))
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { _, err := s.stdout.Write([]byte("more")); ended <- err }()
+	select {
+	case err := <-ended:
+		t.Fatalf("a full pipe took more: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	s.hangUp()
+	if err := <-ended; err == nil {
+		t.Error("a pipe that is closed took more")
 	}
 	s.close()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	taskevents "github.com/containerd/containerd/api/events"
@@ -67,14 +68,16 @@ func (s tasks) Create(ctx context.Context, r *taskapi.CreateTaskRequest) (*taska
 	if err != nil {
 		return nil, err
 	}
-	container, err := p.Create(ctx, params)
+	streams, err := openStreams(s.ctx, r) // first: the machine has nothing then that nobody knows of
 	if err != nil {
 		return nil, err
 	}
-	t := &task{request: r, message: sources[container.Message()], container: container, over: make(chan struct{}), status: tasktypes.Status_CREATED}
-	if t.streams, err = openStreams(s.ctx, r); err != nil {
+	container, err := p.Create(ctx, params)
+	if err != nil {
+		streams.close()
 		return nil, err
 	}
+	t := &task{request: r, message: sources[container.Message()], container: container, streams: streams, over: make(chan struct{}), status: tasktypes.Status_CREATED}
 	container.Output(t.streams.stdout, t.streams.stderr)
 	t.streams.feed(container.Input())
 	s.mu.Lock()
@@ -96,9 +99,12 @@ func (s tasks) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.Sta
 	if err := t.container.Start(ctx); err != nil {
 		return nil, err
 	}
-	t.mu.Lock()
-	t.status = tasktypes.Status_RUNNING
-	t.mu.Unlock()
+	if !t.begun() {
+		if t.container.Kill(ctx, int(syscall.SIGKILL)) == nil {
+			t.container.Wait()
+		}
+		return nil, errEnded(r.ID)
+	}
 	if r.ExecID != "" {
 		s.publish(runtime.TaskExecStartedEventTopic, &taskevents.TaskExecStarted{ContainerID: r.ID, ExecID: r.ExecID, Pid: pid()})
 	} else {
@@ -106,6 +112,18 @@ func (s tasks) Start(ctx context.Context, r *taskapi.StartRequest) (*taskapi.Sta
 	}
 	go func() { s.heed(t, t.container.Wait()) }()
 	return &taskapi.StartResponse{Pid: pid()}, nil
+}
+
+// begun notes that a container runs, unless it was killed while it was started: what
+// containerd was told of the end stays true.
+func (t *task) begun() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.status != tasktypes.Status_CREATED {
+		return false
+	}
+	t.status = tasktypes.Status_RUNNING
+	return true
 }
 
 // ended notes how a container ended, once.
@@ -212,6 +230,9 @@ func (s tasks) Delete(ctx context.Context, r *taskapi.DeleteRequest) (*taskapi.D
 	if status == tasktypes.Status_RUNNING {
 		return nil, errgrpc.ToGRPC(fmt.Errorf("container %s runs: %w", r.ID, errdefs.ErrFailedPrecondition))
 	}
+	if r.ExecID != "" { // containerd has read its output, or whoever asked for it is gone
+		t.streams.hangUp()
+	}
 	if err := t.container.Delete(ctx); err != nil && t.container.Alive() {
 		return nil, err
 	}
@@ -262,7 +283,7 @@ func (s tasks) refused(ctx context.Context, call string) error {
 		return err
 	}
 	if err := p.Ask(ctx, call); err != nil {
-		return errgrpc.ToGRPC(fmt.Errorf("%w: %w", err, errdefs.ErrPermissionDenied))
+		return errgrpc.ToGRPC(fmt.Errorf("%w: %w", err, kind(err)))
 	}
 	return errgrpc.ToGRPC(fmt.Errorf("%s: %w", call, errdefs.ErrNotImplemented))
 }
