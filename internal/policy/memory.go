@@ -15,12 +15,13 @@ import (
 )
 
 // A Memory spares asking what was asked before, of one Data. A policy has no
-// clock and no chance, so what it says follows from what it looks at: each
+// chance, and mostly no clock, so what it says follows from what it looks at: each
 // answer is kept with the values of the input that its policy looked at, and
 // with the names of all there are. An input that has the same names, and the
 // same values there, would be answered the same, whatever its nonce.
 //
-// Only what was allowed is kept: who is refused can wait. The zero Memory
+// Only what was allowed is kept: who is refused can wait. A policy that verifies
+// chains of certificates, which end, is asked each time. The zero Memory
 // remembers nothing; make one by Remember.
 type Memory struct {
 	data *Data
@@ -57,6 +58,11 @@ func Remember(data *Data) *Memory { return &Memory{data: data} }
 // Ask is Policy.Ask over the memory's data, of which it returns what noted the
 // places that the policy read. Nobody may alter an answer: others get the same.
 func (m *Memory) Ask(ctx context.Context, p *Policy, input map[string]any) (Decision, *Data, error) {
+	if p.clock {
+		data := m.data.Noting()
+		d, err := p.Ask(ctx, input, data)
+		return d, data, err
+	}
 	var room [1 << 10]byte
 	shape, plain := appendShape(room[:0], input)
 	if a, ok := m.known(p, input, shape); ok && plain {

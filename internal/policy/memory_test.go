@@ -1,10 +1,18 @@
 package policy
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"maps"
+	"math/big"
 	"reflect"
 	"testing"
+	"time"
 )
 
 // remembering asks through a memory, and tells whether it knew the answer.
@@ -150,5 +158,44 @@ func TestAMemoryIsBounded(t *testing.T) {
 	}
 	if m.kept >= patience {
 		t.Errorf("%d answers are kept of a policy that looks at the nonce: want fewer than %d", m.kept, patience)
+	}
+}
+
+// chain is a root and what it certified, as PEM, good for an hour.
+func chain(t *testing.T) (text string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().Add(time.Hour)
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "root"}, NotAfter: end, IsCA: true, BasicConstraintsValid: true}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "leaf"}, NotAfter: end}
+	for _, c := range []*x509.Certificate{root, leaf} {
+		der, err := x509.CreateCertificate(rand.Reader, c, root, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	return text
+}
+
+// What a chain of certificates is worth changes with time.
+func TestAPolicyThatVerifiesChainsIsAskedEachTime(t *testing.T) {
+	for _, call := range []string{
+		"crypto.x509.parse_and_verify_certificates(input.claims.chain)[0]",
+		"f(input.claims.chain)[0] with f as crypto.x509.parse_and_verify_certificates",
+		"crypto.x509.parse_and_verify_certificates_with_options(input.claims.chain, {\"KeyUsages\": [\"KeyUsageAny\"]})[0]",
+	} {
+		p := compile(t, "package policy\nimport rego.v1\ndefault allow := false\nallow if { "+call+" }\nf(x) := [false]")
+		m := Remember(data(t, nil))
+		input := handshake("aa", 1)
+		input["claims"].(map[string]any)["chain"] = chain(t)
+		for n := range 3 {
+			if d, _ := remembering(t, m, p, input); !d.Allow || m.kept > 0 {
+				t.Errorf("%s: %d: got %v, %d kept, want none", call, n, d, m.kept)
+			}
+		}
 	}
 }
