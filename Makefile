@@ -10,7 +10,7 @@ TEST_TOOLS = iproute2 skopeo umoci cryptsetup-bin gdisk fdisk dosfstools mtools 
              bash-completion zsh fish chromium curl podman buildah containerd apache2-utils docker-registry \
              xz-utils e2fsprogs gcc libc6-dev softhsm2 libsofthsm2 libblkid-dev \
              busybox-static udev dmsetup mdadm xfsprogs btrfs-progs tftpd-hpa \
-             genisoimage clevis-tpm2 clevis-luks tpm2-tools
+             genisoimage clevis-tpm2 clevis-luks tpm2-tools nftables runc
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 KERNEL      = $(STATE)/test/kernel

@@ -248,7 +248,7 @@ func TestEachLieIsNamed(t *testing.T) {
 		}, "nonce and ephemeral key"},
 		"no evidence":            {func(p *api.ReleaseProof) { p.Attestation.Message.TEEEvidence.Primary = json.RawMessage("{}") }, "quote signature"},
 		"a listed key":           {func(p *api.ReleaseProof) { p.Attestation.Offer = api.ActivationOffer{} }, checkEvidence},
-		"additional devices":     {func(p *api.ReleaseProof) { p.Attestation.Message.TEEEvidence.Additional = `{"x":{}}` }, checkEvidence},
+		"additional devices":     {func(p *api.ReleaseProof) { p.Attestation.Message.TEEEvidence.Additional = `{"x":{}}` }, checkDevices},
 		"another TEE":            {func(p *api.ReleaseProof) { p.Attestation.TEE = "sample" }, checkEvidence},
 		"no token":               {func(p *api.ReleaseProof) { p.Attestation.Token = "" }, checkToken},
 		"another signer's token": {func(p *api.ReleaseProof) { p.Attestation.TokenCertificate = signer.Certificate.Raw }, checkToken},

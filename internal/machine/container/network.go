@@ -69,7 +69,7 @@ func StopForwarding() error { return os.WriteFile(forwarding, []byte("0"), 0o644
 // Down takes bridge and rules away, and what is left of links. What is not
 // there is no error.
 func (n Network) Down() error {
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return err
 	}
@@ -159,7 +159,7 @@ func ipNet(p netip.Prefix) *net.IPNet {
 // default route not among them.
 func Taken() ([]netip.Prefix, error) {
 	var taken []netip.Prefix
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := whole(hostRoutes)
 	if err != nil {
 		return nil, err
 	}
@@ -178,7 +178,7 @@ func Taken() ([]netip.Prefix, error) {
 
 // OutsideMTU is that of the link which the host's default route takes.
 func OutsideMTU() (int, error) {
-	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	routes, err := whole(hostRoutes)
 	if err != nil {
 		return 0, err
 	}
@@ -195,7 +195,7 @@ func OutsideMTU() (int, error) {
 
 // Bridges counts the networks of container machines that are up.
 func Bridges() (n int, err error) {
-	links, err := netlink.LinkList()
+	links, err := whole(netlink.LinkList)
 	for _, l := range links {
 		if name := l.Attrs().Name; l.Type() == "bridge" && bridgeForm.MatchString(name) {
 			n++
@@ -205,3 +205,15 @@ func Bridges() (n int, err error) {
 }
 
 var bridgeForm = regexp.MustCompile(`^hf[0-9a-f]{8}$`)
+
+func hostRoutes() ([]netlink.Route, error) { return netlink.RouteList(nil, netlink.FAMILY_V4) }
+
+// whole asks the kernel again when others changed what it was listing.
+func whole[T any](list func() ([]T, error)) ([]T, error) {
+	for range 100 {
+		if all, err := list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return all, err
+		}
+	}
+	return list()
+}

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+
+	"github.com/vishvananda/netlink"
 )
 
 func TestNamesOfANetworkFitIntoTheKernelsAndAreItsOwn(t *testing.T) {
@@ -19,5 +21,18 @@ func TestNamesOfANetworkFitIntoTheKernelsAndAreItsOwn(t *testing.T) {
 	}
 	if rules := n.rules(); strings.Contains(rules, "TABLE") || strings.Contains(rules, "BRIDGE") || strings.Contains(rules, "SUBNET") {
 		t.Errorf("not all is filled in:\n%s", rules)
+	}
+}
+
+func TestAListThatOthersChangedMeanwhileIsAskedForAgain(t *testing.T) {
+	asked := 0
+	got, err := whole(func() ([]int, error) {
+		if asked++; asked < 3 {
+			return []int{1}, netlink.ErrDumpInterrupted
+		}
+		return []int{1, 2}, nil
+	})
+	if err != nil || asked != 3 || len(got) != 2 {
+		t.Errorf("got %v, %v after %d questions, want both after 3", got, err, asked)
 	}
 }
