@@ -43,7 +43,8 @@ type judgedDevice struct {
 
 // judgeDevices verifies each device's evidence and asks the policy of its
 // class, noting the good ones in entry. One that is not affirmed fails the machine.
-func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation, at time.Time, entry *api.AuditEntry) ([]judgedDevice, error) {
+// The rules are those that judged the machine: its record shows their references.
+func (b *Broker) judgeDevices(ctx context.Context, rules *rules, s session, a *attestation, at time.Time, entry *api.AuditEntry) ([]judgedDevice, error) {
 	if len(a.devices) == 0 {
 		return nil, nil
 	}
@@ -53,7 +54,7 @@ func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation, at
 	}
 	var judged []judgedDevice
 	for _, tee := range slices.Sorted(maps.Keys(a.devices)) {
-		d, err := b.judgeDevice(ctx, s.params, tee, a.devices[tee], attest.Binding{RuntimeDigest: digest}, at)
+		d, err := b.judgeDevice(ctx, rules, s.params, tee, a.devices[tee], attest.Binding{RuntimeDigest: digest}, at)
 		if err != nil {
 			return nil, attestRefusal("additional device %q: %w", tee, err)
 		}
@@ -63,7 +64,7 @@ func (b *Broker) judgeDevices(ctx context.Context, s session, a *attestation, at
 	return judged, nil
 }
 
-func (b *Broker) judgeDevice(ctx context.Context, params api.RequestParams, tee string, evidence json.RawMessage, bound attest.Binding, at time.Time) (judgedDevice, error) {
+func (b *Broker) judgeDevice(ctx context.Context, rules *rules, params api.RequestParams, tee string, evidence json.RawMessage, bound attest.Binding, at time.Time) (judgedDevice, error) {
 	verifier, ok := b.verifiers[tee]
 	if !ok {
 		return judgedDevice{}, fmt.Errorf("its kind is not supported by this broker")
@@ -73,10 +74,6 @@ func (b *Broker) judgeDevice(ctx context.Context, params api.RequestParams, tee 
 		return judgedDevice{}, err
 	}
 	claims, err := session.Verify(evidence, bound)
-	if err != nil {
-		return judgedDevice{}, err
-	}
-	rules, err := b.rules(ctx)
 	if err != nil {
 		return judgedDevice{}, err
 	}

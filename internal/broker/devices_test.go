@@ -101,6 +101,34 @@ func TestEachDeviceIsJudgedByThePolicyOfItsClass(t *testing.T) {
 	}
 }
 
+// A slowGPU takes so long to verify that an administrator changes the rules.
+type slowGPU struct {
+	fakeGPU
+	meanwhile func()
+}
+
+func (g *slowGPU) Begin(api.RequestParams) (attest.Session, error) { return g, nil }
+
+func (g *slowGPU) Verify(evidence json.RawMessage, bound attest.Binding) (attest.Claims, error) {
+	g.meanwhile()
+	return g.fakeGPU.Verify(evidence, bound)
+}
+
+func TestOneMachineIsJudgedByOneSetOfRules(t *testing.T) {
+	gpu := &slowGPU{}
+	b := newBench(t, func(c *Config) { c.Verifiers = append(c.Verifiers, gpu) })
+	b.furnish()
+	b.judgeGPUs(gpuPolicy)
+	for n, want := range []int{http.StatusOK, http.StatusUnauthorized} {
+		gpu.meanwhile = func() { b.judgeGPUs(strings.Replace(gpuPolicy, `"good"`, `"better"`, 1)) }
+		m := b.machine()
+		m.auth()
+		if status, body := m.call("POST", "/kbs/v0/attest", m.composite("good", "nvidia")); status != want {
+			t.Errorf("handshake %d: got %d %s, want %d", n, status, body, want)
+		}
+	}
+}
+
 func TestTheProofOfAMachineWithDevicesVerifies(t *testing.T) {
 	ring, prove := proving(t)
 	maker := snpMaker(t)

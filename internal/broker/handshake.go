@@ -247,7 +247,7 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 		return none, err
 	}
 	entry.Image = judged.image()
-	if judged.devices, err = b.judgeDevices(ctx, *s, a, judged.at, entry); err != nil {
+	if judged.devices, err = b.judgeDevices(ctx, judged.rules, *s, a, judged.at, entry); err != nil {
 		return none, err
 	}
 	key, err := b.tokens.key()

@@ -37,8 +37,8 @@ var (
 const (
 	// Life is how long a certificate is good, unless Config says otherwise.
 	Life = time.Hour
-	// Overlap is how long a new authority is published before it signs: twice
-	// the time after which readers look at the bundle again.
+	// Overlap is how long a new authority is published at least before it signs:
+	// twice the time after which readers look at the bundle again.
 	Overlap = 2 * RefreshHint
 	// RefreshHint is how often the bundle should be read.
 	RefreshHint = 5 * time.Minute

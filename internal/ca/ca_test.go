@@ -281,6 +281,33 @@ func TestAuthoritiesRotateUnderLoad(t *testing.T) {
 	}
 }
 
+// A machine has the bundle that came with its certificate until it renews that.
+func TestMachinesKnowANewAuthorityBeforeItSigns(t *testing.T) {
+	for _, life := range []time.Duration{MinLife, Life, MaxLife} {
+		at := time.Now()
+		f := newFolder(t, func() time.Time { return at })
+		at = at.Add(time.Second)
+		_, err := f.Rotate(t.Context(), Rotation{AtOnce: true, Life: life})
+		check(t, err)
+		held, err := f.Issue(t.Context(), "default/workload/web", newKey(t).Public())
+		check(t, err)
+		made, err := f.Rotate(t.Context(), Rotation{})
+		check(t, err)
+		at = at.Add(life/2 + RefreshHint) // it renews now, and the first time failed
+		other, err := f.Issue(t.Context(), "default/workload/db", newKey(t).Public())
+		check(t, err)
+		if err := verify(parse(t, other), []byte(held.Bundle), at); err != nil {
+			t.Errorf("certificates of %v: %v", life, err)
+		}
+		at = made.Active
+		other, err = f.Issue(t.Context(), "default/workload/db", newKey(t).Public())
+		check(t, err)
+		if verify(parse(t, other), []byte(held.Bundle), at) == nil {
+			t.Errorf("certificates of %v: the next authority does not sign at %v", life, at)
+		}
+	}
+}
+
 func maxTime(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a

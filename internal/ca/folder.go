@@ -107,8 +107,8 @@ type Made struct {
 	Active time.Time `json:"active"` // when it begins to sign
 }
 
-// Rotate makes the next authority. It is in the bundle at once and signs after
-// Overlap; the first one signs at once.
+// Rotate makes the next authority. It is in the bundle at once and signs when
+// all have had time to read that; the first one signs at once.
 func (f *Folder) Rotate(ctx context.Context, r Rotation) (_ *Made, err error) {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
 		return nil, err
@@ -130,7 +130,7 @@ func (f *Folder) Rotate(ctx context.Context, r Rotation) (_ *Made, err error) {
 	if last := len(before.list) - 1; last >= 0 {
 		r.Domain = cmp.Or(r.Domain, before.list[last].domain())
 		if !r.AtOnce {
-			a.Active = a.Made.Add(Overlap)
+			a.Active = a.Made.Add(before.overlap(a.Made))
 		}
 	}
 	if err := CheckDomain(r.Domain); err != nil {
@@ -265,6 +265,17 @@ func (all authorities) vouching(now time.Time) []authority {
 		}
 	}
 	return out
+}
+
+// overlap is how long another authority is published before it signs. Machines
+// are given the bundle with their certificates, which they renew at half of
+// their life, or RefreshHint later where that fails once.
+func (all authorities) overlap(now time.Time) time.Duration {
+	wait := Overlap
+	for _, a := range all.vouching(now) {
+		wait = max(wait, all.lifeOf(&a)/2+RefreshHint+skew)
+	}
+	return wait
 }
 
 func (all authorities) bundle(now time.Time) []byte {

@@ -99,7 +99,7 @@ func (a *app) rotateCA() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "ca",
 		Short:   "Make the next authority for machines' certificates",
-		Long:    "Makes the authority that certifies machines (SPIFFE X.509-SVIDs), or the next\none. The first names the trust domain and signs at once. Each further one is\npublished at https://BROKER/kbs/v0/spiffe/bundle first and signs ten minutes\nlater; the one before stays published until the last certificate that it signed\nhas expired. The audit log tells of it.",
+		Long:    "Makes the authority that certifies machines (SPIFFE X.509-SVIDs), or the next\none. The first names the trust domain and signs at once. Each further one is\npublished at https://BROKER/kbs/v0/spiffe/bundle first, and signs when\nmachines have renewed their certificates: half of the life of those, and six\nminutes, later. The one before stays published until the last certificate that\nit signed has expired. The audit log tells of it.",
 		Example: "  holdfast broker rotate ca --trust-domain machines.example.org\n  holdfast broker rotate ca --in-hsm",
 	}
 	c.Flags().StringVar(&r.Domain, "trust-domain", "", "name in spiffe:// URIs (default: that of the authority before)")

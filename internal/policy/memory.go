@@ -3,7 +3,7 @@ package policy
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"crypto/sha256"
 	"errors"
 	"maps"
 	"reflect"
@@ -15,36 +15,45 @@ import (
 )
 
 // A Memory spares asking what was asked before, of one Data. A policy has no
-// clock and no chance, so what it says follows from what it looks at: each
+// chance, and mostly no clock, so what it says follows from what it looks at: each
 // answer is kept with the values of the input that its policy looked at, and
 // with the names of all there are. An input that has the same names, and the
 // same values there, would be answered the same, whatever its nonce.
 //
-// Only what was allowed is kept: who is refused can wait. The zero Memory
+// Only what was allowed is kept: who is refused can wait. A policy that verifies
+// chains of certificates, which end, is asked each time. The zero Memory
 // remembers nothing; make one by Remember.
 type Memory struct {
 	data *Data
 
-	mu    sync.Mutex
-	views []*view // guarded by mu, as all below
-	kept  int     // answers
-	vain  int     // that were allowed since one was known
+	mu   sync.Mutex
+	from map[*Policy]*remembered // guarded by mu, as is all that it leads to
 }
 
-// A view is what a policy looked at.
-type view struct {
-	policy  *Policy
-	leaves  []string          // paths, sorted
-	answers map[string]answer // by what stood there
+// remembered is what is known of one policy.
+type remembered struct {
+	views []*view
+	kept  int // answers
+	vain  int // that were allowed since one was known
 }
+
+// A view is what a policy looked at. Its leaves never change.
+type view struct {
+	leaves  []string            // paths, sorted
+	answers map[standing]answer // by what stood there
+}
+
+// standing is the SHA-256 of a shape and of what stands at leaves: a machine
+// may send much, and a Memory is to stay small.
+type standing [sha256.Size]byte
 
 type answer struct {
 	Decision
 	data *Data // that noted what was read
 }
 
-// Bounds on what is remembered. Of policies that look at a nonce, nothing is
-// ever known: after so many questions in vain no more is tried.
+// Bounds on what is remembered of each policy. Of those that look at a nonce,
+// nothing is ever known: after so many questions in vain no more is tried.
 const (
 	maxAnswers = 4096
 	maxViews   = 16
@@ -52,11 +61,18 @@ const (
 )
 
 // Remember makes a Memory of answers over data.
-func Remember(data *Data) *Memory { return &Memory{data: data} }
+func Remember(data *Data) *Memory {
+	return &Memory{data: data, from: map[*Policy]*remembered{}}
+}
 
 // Ask is Policy.Ask over the memory's data, of which it returns what noted the
 // places that the policy read. Nobody may alter an answer: others get the same.
 func (m *Memory) Ask(ctx context.Context, p *Policy, input map[string]any) (Decision, *Data, error) {
+	if p.clock {
+		data := m.data.Noting()
+		d, err := p.Ask(ctx, input, data)
+		return d, data, err
+	}
 	var room [1 << 10]byte
 	shape, plain := appendShape(room[:0], input)
 	if a, ok := m.known(p, input, shape); ok && plain {
@@ -64,37 +80,49 @@ func (m *Memory) Ask(ctx context.Context, p *Policy, input map[string]any) (Deci
 	}
 	data := m.data.Noting()
 	d, err := p.Ask(ctx, input, data)
-	if err == nil && d.Allow && plain && m.hopeful() {
+	if err == nil && d.Allow && plain && m.hopeful(p) {
 		m.learn(ctx, p, input, shape, answer{d, data})
 	}
 	return d, data, err
 }
 
 func (m *Memory) known(p *Policy, input map[string]any, shape []byte) (answer, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, v := range m.views {
-		if v.policy != p {
-			continue
-		}
-		key, err := appendLeaves(shape, input, v.leaves)
+	for _, v := range m.views(p) {
+		key, err := standingAt(shape, input, v.leaves)
 		if err != nil {
 			continue
 		}
-		if a, ok := v.answers[string(key)]; ok {
-			m.vain = 0
+		if a, ok := m.answer(p, v, key); ok {
 			return a, true
 		}
 	}
 	return answer{}, false
 }
 
-// hopeful counts one more that was allowed and not known.
-func (m *Memory) hopeful() bool {
+// views are as they are now, for who holds no lock.
+func (m *Memory) views(p *Policy) []*view {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.vain++
-	return m.vain < patience
+	return slices.Clone(m.of(p).views)
+}
+
+func (m *Memory) answer(p *Policy, v *view, key standing) (answer, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := v.answers[key]
+	if ok {
+		m.of(p).vain = 0
+	}
+	return a, ok
+}
+
+// hopeful counts one more that was allowed and not known.
+func (m *Memory) hopeful(p *Policy) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := m.of(p)
+	r.vain++
+	return r.vain < patience
 }
 
 // learn asks again with an input that notes what is looked at, and keeps the
@@ -106,29 +134,40 @@ func (m *Memory) learn(ctx context.Context, p *Policy, input map[string]any, sha
 		return
 	}
 	leaves := slices.Sorted(maps.Keys(noted))
-	key, err := appendLeaves(shape, input, leaves)
+	key, err := standingAt(shape, input, leaves)
 	if err != nil {
 		return
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.view(p, leaves).answers[string(key)] = a
-	m.kept++
+	r := m.of(p)
+	r.view(leaves).answers[key] = a
+	r.kept++
+}
+
+// of is what is known of a policy. The caller holds mu.
+func (m *Memory) of(p *Policy) *remembered {
+	r, ok := m.from[p]
+	if !ok {
+		r = &remembered{}
+		m.from[p] = r
+	}
+	return r
 }
 
 // view finds or makes one; where there are too many of anything, all begins
 // anew. The caller holds mu.
-func (m *Memory) view(p *Policy, leaves []string) *view {
-	if m.kept >= maxAnswers || len(m.views) >= maxViews {
-		m.views, m.kept = nil, 0
+func (r *remembered) view(leaves []string) *view {
+	if r.kept >= maxAnswers || len(r.views) >= maxViews {
+		r.views, r.kept = nil, 0
 	}
-	for _, v := range m.views {
-		if v.policy == p && slices.Equal(v.leaves, leaves) {
+	for _, v := range r.views {
+		if slices.Equal(v.leaves, leaves) {
 			return v
 		}
 	}
-	v := &view{p, leaves, map[string]answer{}}
-	m.views = append(m.views, v)
+	v := &view{leaves, map[standing]answer{}}
+	r.views = append(r.views, v)
 	return v
 }
 
@@ -157,6 +196,12 @@ const separates = "\x00"
 // errText is of text that is not UTF-8, of which JSON tells only that.
 var errText = errors.New("some of the input is not UTF-8")
 
+// standingAt is the key to an answer.
+func standingAt(shape []byte, members map[string]any, paths []string) (standing, error) {
+	text, err := appendLeaves(shape, members, paths)
+	return sha256.Sum256(text), err
+}
+
 // appendLeaves writes what stands at paths.
 func appendLeaves(text []byte, members map[string]any, paths []string) ([]byte, error) {
 	for _, path := range paths {
@@ -174,48 +219,4 @@ func appendLeaves(text []byte, members map[string]any, paths []string) ([]byte, 
 		return nil, errText
 	}
 	return text, nil
-}
-
-// noted are the paths of the leaves that were looked at.
-type noted map[string]bool
-
-// watch is the input with leaves that tell when they are looked at: a lazy
-// input converts what a policy wants of it, and nothing else. What has to be
-// converted at once counts as looked at.
-func (n noted) watch(members map[string]any, below string) map[string]any {
-	out := make(map[string]any, len(members))
-	for name, member := range members {
-		path := below + name
-		switch member := member.(type) {
-		case map[string]any:
-			out[name] = n.watch(member, path+separates)
-		case nil, bool, string, int, int64, []string, map[string]string:
-			out[name] = watched{member, path, n}
-		default:
-			n[path], out[name] = true, member
-		}
-	}
-	return out
-}
-
-// A watched leaf is converted by its JSON.
-type watched struct {
-	value any
-	path  string
-	noted noted
-}
-
-// MarshalJSON implements json.Marshaler.
-func (w watched) MarshalJSON() ([]byte, error) {
-	w.noted[w.path] = true
-	return json.Marshal(w.value)
-}
-
-// look is the value behind a leaf, which may be watched.
-func look(v any) any {
-	if w, ok := v.(watched); ok {
-		w.noted[w.path] = true
-		return w.value
-	}
-	return v
 }

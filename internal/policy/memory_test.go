@@ -1,21 +1,29 @@
 package policy
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"maps"
+	"math/big"
 	"reflect"
 	"testing"
+	"time"
 )
 
 // remembering asks through a memory, and tells whether it knew the answer.
 func remembering(t *testing.T, m *Memory, p *Policy, input map[string]any) (d Decision, known bool) {
 	t.Helper()
-	before := m.kept
+	before := m.of(p).kept
 	d, _, err := m.Ask(t.Context(), p, input)
 	if err != nil {
 		return d, false
 	}
-	return d, d.Allow && m.vain == 0 && m.kept == before
+	return d, d.Allow && m.of(p).vain == 0 && m.of(p).kept == before
 }
 
 func data(t *testing.T, values map[string]any) *Data {
@@ -142,13 +150,61 @@ func TestPathsThatCouldBeMistakenAreNotRemembered(t *testing.T) {
 
 func TestAMemoryIsBounded(t *testing.T) {
 	p := compile(t, "package policy\nimport rego.v1\ndefault allow := false\nallow if startswith(input.claims.report_data, \"a\")")
-	m := Remember(data(t, nil))
+	m := Remember(data(t, trusted(boot(true, pcr("4"), pcr("7")))))
 	for i := range 2 * patience {
 		if d, known := remembering(t, m, p, handshake(fmt.Sprint("a", i), 1)); !d.Allow || known {
 			t.Fatalf("%d: %v, known: %t", i, d, known)
 		}
 	}
-	if m.kept >= patience {
-		t.Errorf("%d answers are kept of a policy that looks at the nonce: want fewer than %d", m.kept, patience)
+	if kept := m.of(p).kept; kept >= patience {
+		t.Errorf("%d answers are kept of a policy that looks at the nonce: want fewer than %d", kept, patience)
+	}
+	// It makes nobody forget another policy, and nobody lose patience with that.
+	other := compile(t, Attestation)
+	remembering(t, m, other, handshake("a", 1))
+	for i := range 2 * patience {
+		remembering(t, m, p, handshake(fmt.Sprint("ab", i), 1))
+	}
+	if d, known := remembering(t, m, other, handshake("b", 2)); !d.Allow || !known {
+		t.Errorf("the other: %v, known: %t", d, known)
+	}
+}
+
+// chain is a root and what it certified, as PEM, good for an hour.
+func chain(t *testing.T) (text string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now().Add(time.Hour)
+	root := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "root"}, NotAfter: end, IsCA: true, BasicConstraintsValid: true}
+	leaf := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "leaf"}, NotAfter: end}
+	for _, c := range []*x509.Certificate{root, leaf} {
+		der, err := x509.CreateCertificate(rand.Reader, c, root, key.Public(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	}
+	return text
+}
+
+// What a chain of certificates is worth changes with time.
+func TestAPolicyThatVerifiesChainsIsAskedEachTime(t *testing.T) {
+	for _, call := range []string{
+		"crypto.x509.parse_and_verify_certificates(input.claims.chain)[0]",
+		"f(input.claims.chain)[0] with f as crypto.x509.parse_and_verify_certificates",
+		"crypto.x509.parse_and_verify_certificates_with_options(input.claims.chain, {\"KeyUsages\": [\"KeyUsageAny\"]})[0]",
+	} {
+		p := compile(t, "package policy\nimport rego.v1\ndefault allow := false\nallow if { "+call+" }\nf(x) := [false]")
+		m := Remember(data(t, nil))
+		input := handshake("aa", 1)
+		input["claims"].(map[string]any)["chain"] = chain(t)
+		for n := range 3 {
+			if d, _ := remembering(t, m, p, input); !d.Allow || m.of(p).kept > 0 {
+				t.Errorf("%s: %d: got %v, %d kept, want none", call, n, d, m.of(p).kept)
+			}
+		}
 	}
 }

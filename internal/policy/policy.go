@@ -2,8 +2,9 @@
 //
 // A policy is Rego, package policy, in one module or several. It says allow
 // and, when it does not, a set of reasons. It sees its input and its data and
-// nothing else: no network, no clock, no environment. Whatever goes wrong, from
-// a missing rule to an evaluation that takes too long, is a refusal.
+// nothing else: no network, no file, no environment, and the time only where it
+// verifies a chain of certificates. Whatever goes wrong, from a missing rule to
+// an evaluation that takes too long, is a refusal.
 package policy
 
 import (
@@ -32,6 +33,7 @@ type Policy struct {
 	compiler *ast.Compiler
 	query    ast.Body
 	allows   bool // it has a rule allow
+	clock    bool // what it says may change with time
 	timeout  time.Duration
 }
 

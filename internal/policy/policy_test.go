@@ -245,6 +245,8 @@ func TestBadModuleIsRefusedWithItsLine(t *testing.T) {
 		"other name":   {"package other\n\nallow := true\n", 1, "package must be policy"},
 		"no allow":     {"package policy\n\nallowed := true\n", 0, "no rule allow, and no trust_claims"},
 		"network":      {"package policy\n\nallow if http.send({\"url\": \"http://127.0.0.1\", \"method\": \"get\"})\n", 3, "undefined function http.send"},
+		"files":        {"package policy\n\nallow if json.match_schema({}, {\"$ref\": \"file:///etc/passwd\"})[0]\n", 3, "undefined function json.match_schema"},
+		"more files":   {"package policy\n\nallow if json.verify_schema({\"$ref\": \"file:///etc/passwd\"})[0]\n", 3, "undefined function json.verify_schema"},
 		"environment":  {"package policy\n\nallow if opa.runtime().env.HOME\n", 3, "undefined function opa.runtime"},
 		"clock":        {"package policy\n\nallow if time.now_ns() > 0\n", 3, "undefined function time.now_ns"},
 		"empty":        {"", 0, ""},

@@ -28,10 +28,10 @@ func additional(m api.KBSAttestation) (all map[string]json.RawMessage, err error
 
 // devices judges those beside the processor: each by the reader's verifier of its
 // kind, and by a policy that the reader takes for good. It tells whether all are
-// good.
+// good, and whether the proof tells of no others.
 func (c *checker) devices(ctx context.Context) bool {
 	shown, err := additional(c.proof.Attestation.Message)
-	if err == nil && len(shown) == 0 {
+	if err == nil && len(shown)+len(c.proof.Attestation.Devices) == 0 {
 		return true
 	}
 	c.report.without = slices.DeleteFunc(c.report.without, func(name string) bool { return name == checkDevices })

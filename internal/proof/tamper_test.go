@@ -249,6 +249,7 @@ func TestEachLieIsNamed(t *testing.T) {
 		"no evidence":            {func(p *api.ReleaseProof) { p.Attestation.Message.TEEEvidence.Primary = json.RawMessage("{}") }, "quote signature"},
 		"a listed key":           {func(p *api.ReleaseProof) { p.Attestation.Offer = api.ActivationOffer{} }, checkEvidence},
 		"additional devices":     {func(p *api.ReleaseProof) { p.Attestation.Message.TEEEvidence.Additional = `{"x":{}}` }, checkDevices},
+		"devices not shown":      {func(p *api.ReleaseProof) { p.Attestation.Devices = []api.ProofDevice{{TEE: "nvidia", Class: "gpu"}} }, checkDevices},
 		"another TEE":            {func(p *api.ReleaseProof) { p.Attestation.TEE = "sample" }, checkEvidence},
 		"no token":               {func(p *api.ReleaseProof) { p.Attestation.Token = "" }, checkToken},
 		"another signer's token": {func(p *api.ReleaseProof) { p.Attestation.TokenCertificate = signer.Certificate.Raw }, checkToken},

@@ -47,7 +47,8 @@ type Keeper struct {
 	Sleep func(ctx context.Context, d time.Duration) error // nil: as long as it says
 }
 
-// The pauses after a renewal that failed grow from the first to the last.
+// The pauses after a renewal that failed grow from the first to the last, or to a
+// quarter of the certificate's life.
 const (
 	firstPause = 5 * time.Second
 	lastPause  = 5 * time.Minute
@@ -114,11 +115,26 @@ func (k Keeper) write(c *kbc.Certificate, key *ecdsa.PrivateKey) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
+	before, _ := os.Readlink(filepath.Join(k.Dir, now)) // none the first time
+	if err := k.fill(dir, c, der); err != nil {
+		return errors.Join(err, os.RemoveAll(dir)) // there is a key in it
+	}
+	if err := k.link(name, now); err != nil {
+		return errors.Join(err, os.RemoveAll(dir))
+	}
+	if before == "" {
+		return nil
+	}
+	return os.RemoveAll(filepath.Join(k.Dir, filepath.Base(before)))
+}
+
+// fill writes the three, and the links that lead to them by way of now.
+func (k Keeper) fill(dir string, c *kbc.Certificate, key []byte) error {
 	for _, f := range []struct {
 		name, content string
 		mode          os.FileMode
 	}{
-		{KeyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), 0o400},
+		{KeyFile, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})), 0o400},
 		{CertificateFile, c.Certificate, 0o444}, {BundleFile, c.Bundle, 0o444},
 	} {
 		path := filepath.Join(dir, f.name)
@@ -129,11 +145,7 @@ func (k Keeper) write(c *kbc.Certificate, key *ecdsa.PrivateKey) error {
 			return err
 		}
 	}
-	before, _ := os.Readlink(filepath.Join(k.Dir, now)) // none the first time
-	if err := k.link(name, now); err != nil || before == "" {
-		return err
-	}
-	return os.RemoveAll(filepath.Join(k.Dir, filepath.Base(before)))
+	return nil
 }
 
 // link replaces a link of the folder at once.
@@ -145,10 +157,12 @@ func (k Keeper) link(target, name string) error {
 // Keep renews the certificate until ctx ends. A renewal that fails is tried
 // again, also when the certificate has ended.
 func (k Keeper) Keep(ctx context.Context, c *kbc.Certificate) {
+	var life time.Duration // of the certificate, when it was new
 	for pause := time.Duration(0); ; {
 		wait := pause
 		if wait == 0 {
-			wait = max(c.Expires.Sub(k.now())/2, firstPause)
+			life = c.Expires.Sub(k.now())
+			wait = max(life/2, firstPause)
 		}
 		if k.sleep(ctx, wait) != nil {
 			return
@@ -158,7 +172,7 @@ func (k Keeper) Keep(ctx context.Context, c *kbc.Certificate) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			pause = min(max(2*pause, firstPause), lastPause)
+			pause = min(max(2*pause, firstPause), lastPause, max(firstPause, life/4))
 			k.Log.Warn("the machine's certificate is not renewed", "good until", c.Expires.Format(time.RFC3339), "because", err)
 		default:
 			c, pause = next, 0

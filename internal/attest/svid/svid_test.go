@@ -146,3 +146,36 @@ func TestWhatTheBrokerGaveIsChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestAWriteThatFailsLeavesNoKey(t *testing.T) {
+	o := newOffice(t)
+	k := o.keeper()
+	if err := os.MkdirAll(filepath.Join(k.Dir, BundleFile, "in the way"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Obtain(t.Context()); err == nil {
+		t.Fatal("got no error")
+	}
+	if keys, _ := filepath.Glob(filepath.Join(k.Dir, "*", KeyFile)); len(keys) > 0 {
+		t.Errorf("left %v", keys)
+	}
+}
+
+func TestAShortCertificateIsTriedOften(t *testing.T) {
+	o := newOffice(t)
+	k := o.keeper()
+	o.refuse = 100
+	ctx, cancel := context.WithCancel(t.Context())
+	var pauses []time.Duration
+	k.Sleep = func(ctx context.Context, d time.Duration) error {
+		if pauses = append(pauses, d); len(pauses) == 8 {
+			cancel()
+		}
+		o.now = o.now.Add(d)
+		return ctx.Err()
+	}
+	k.Keep(ctx, &kbc.Certificate{Expires: o.now.Add(time.Minute)})
+	if last := pauses[len(pauses)-1]; last != 15*time.Second {
+		t.Errorf("pauses of %v, want the last a quarter of a minute", pauses)
+	}
+}

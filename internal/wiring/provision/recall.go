@@ -13,6 +13,7 @@ import (
 
 	"holdfast/internal/ignition"
 	"holdfast/internal/ignition/report"
+	"holdfast/internal/ignition/report/lastwords"
 )
 
 // A Memory keeps a few words from one boot to the next, also of a boot in which
@@ -28,7 +29,7 @@ const keptReport = "/var/lib/ignition/report.json"
 // reportFile is that of this boot.
 const reportFile = "/run/ignition/report.json"
 
-// maxReason is what a Memory has room for, beside the rest of a failure.
+// maxReason is how much of a reason is kept.
 const maxReason = 400
 
 // recall tells what the boot before came to, when that was a failure.
@@ -56,14 +57,33 @@ func (b *Boot) remember(ctx context.Context, before *report.Previous, o ignition
 	}
 	var words []byte
 	if o.Err != nil {
-		failure := report.FailureOf(o)
-		failure.Reason = strings.ToValidUTF8(failure.Reason[:min(len(failure.Reason), maxReason)], "")
-		failure.Path = failure.Path[:min(len(failure.Path), maxReason/4)]
-		words, _ = json.Marshal(report.Previous{Status: report.Failed, Boot: bootID(), Ended: time.Now().UTC().Truncate(time.Second), Failure: failure})
+		words = lastOf(o)
 	}
 	if err := b.Memory.Write(ctx, words); err != nil {
 		b.Log.Warn("the failure is not kept for the next boot", "because", err)
+		if err := b.Memory.Write(ctx, nil); err != nil { // of a boot before this one
+			b.Log.Warn("what an earlier boot left stays", "because", err)
+		}
 	}
+}
+
+// lastOf is a failure in the room that a Memory has: JSON may be six times as
+// long as its text.
+func lastOf(o ignition.Outcome) []byte {
+	failure := report.FailureOf(o)
+	before := report.Previous{Status: report.Failed, Boot: bootID(), Ended: time.Now().UTC().Truncate(time.Second), Failure: failure}
+	for room := maxReason; ; room /= 2 {
+		failure.Reason, failure.Path = first(room, failure.Reason), first(room/4, failure.Path)
+		if words, err := json.Marshal(before); err != nil || len(words) <= lastwords.Max || room == 0 {
+			return words
+		}
+	}
+}
+
+// first are the first n bytes of what is UTF-8 of text, or fewer.
+func first(n int, text string) string {
+	text = strings.ToValidUTF8(text, "")
+	return strings.ToValidUTF8(text[:min(len(text), n)], "")
 }
 
 // keeper tells how the stages of this boot end.
