@@ -8,14 +8,21 @@ import (
 )
 
 // collectRarely lets services take memory for time: a handshake leaves a hundred
-// kilobytes of garbage, and little that stays. What the environment says (GOGC,
-// GOMEMLIMIT) counts more.
-func collectRarely() {
+// kilobytes of garbage, and little that stays, of so many sessions. What the
+// environment says (GOGC, GOMEMLIMIT) counts more, but for a GOGC of 100, which
+// looks like none.
+func collectRarely(sessions int) {
 	const unsaid = 100
 	if was := debug.SetGCPercent(broker.GCPercent); was != unsaid {
 		debug.SetGCPercent(was)
 	}
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
-		debug.SetMemoryLimit(broker.MemoryLimit)
+		debug.SetMemoryLimit(memoryLimit(sessions))
 	}
+}
+
+// memoryLimit has room for twice what sessions take, 4 KiB each: near it garbage
+// is collected all the time.
+func memoryLimit(sessions int) int64 {
+	return max(broker.MemoryLimit, 2*int64(sessions)<<12+256<<20)
 }

@@ -69,7 +69,7 @@ type Services struct {
 
 // Serve starts the registry and the broker of the installation.
 func (i Installation) Serve(ring *keys.Ring, c ServeConfig) (*Services, error) {
-	collectRarely()
+	collectRarely(c.BrokerLimits.Sessions)
 	s := &Services{ring: ring}
 	if err := s.start(i, c); err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -37,3 +37,11 @@ func TestServedBrokerHoldsItsLimits(t *testing.T) {
 		}
 	}
 }
+
+func TestMoreSessionsMayTakeMoreMemory(t *testing.T) {
+	for sessions, want := range map[int]int64{0: 512 << 20, 16384: 512 << 20, 1 << 20: 8<<30 + 256<<20} {
+		if got := memoryLimit(sessions); got != want {
+			t.Errorf("%d sessions: got %d bytes, want %d", sessions, got, want)
+		}
+	}
+}

@@ -151,7 +151,14 @@ func (k Keeper) fill(dir string, c *kbc.Certificate, key []byte) error {
 // link replaces a link of the folder at once.
 func (k Keeper) link(target, name string) error {
 	beside := filepath.Join(k.Dir, name+".new")
-	return cmp.Or(os.Symlink(target, beside), os.Rename(beside, filepath.Join(k.Dir, name)))
+	if err := os.Symlink(target, beside); err != nil {
+		return err
+	}
+	err := os.Rename(beside, filepath.Join(k.Dir, name))
+	if err != nil {
+		err = errors.Join(err, os.Remove(beside))
+	}
+	return err
 }
 
 // Keep renews the certificate until ctx ends. A renewal that fails is tried

@@ -159,6 +159,12 @@ func TestAWriteThatFailsLeavesNoKey(t *testing.T) {
 	if keys, _ := filepath.Glob(filepath.Join(k.Dir, "*", KeyFile)); len(keys) > 0 {
 		t.Errorf("left %v", keys)
 	}
+	if err := os.RemoveAll(filepath.Join(k.Dir, BundleFile)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Obtain(t.Context()); err != nil {
+		t.Errorf("the next one: %v", err)
+	}
 }
 
 func TestAShortCertificateIsTriedOften(t *testing.T) {
