@@ -24,9 +24,9 @@ func (a *app) verifyVerb() *cobra.Command {
 		Short: "Check a proof of release again, offline, and explain it",
 		Long: `Checks the proofs in FILE (- for standard input), those of the run called RUN,
 or of what was released to machines of a confidential pod's configuration since
-the pod began, with your own roots and nobody's help: the broker's signature, the TPM's
-certificate, the quote, the event log, the reference values, both policies and
-the token. Then it says in words what each PCR holds, which events made it, and
+the pod began, with your own roots and nobody's help: the broker's signature,
+the TPM's certificate, the quote, the event log, the reference values, both
+policies and the token. Then it says in words what each PCR holds, which events made it, and
 what was expected. At last it names what no reader can check. Reports of AMD
 SEV-SNP and quotes of Intel TDX, also under Azure's TPM, are judged by their
 makers' roots. Devices beside the machine are judged each by the policy of its
