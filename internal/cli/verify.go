@@ -26,12 +26,12 @@ func (a *app) verifyVerb() *cobra.Command {
 or of what was released to machines of a confidential pod's configuration since
 the pod began, with your own roots and nobody's help: the broker's signature,
 the TPM's certificate, the quote, the event log, the reference values, both
-policies and the token. Then it says in words what each PCR holds, which events made it, and
-what was expected. At last it names what no reader can check. Reports of AMD
-SEV-SNP and quotes of Intel TDX, also under Azure's TPM, are judged by their
-makers' roots. Devices beside the machine are judged each by the policy of its
-class; a release to a machine that another verifier attested, by that one's
-token, when --issuers names it.
+policies and the token. Then it says in words what each PCR holds, which events
+made it, and what was expected. At last it names what no reader can check.
+Reports of AMD SEV-SNP and quotes of Intel TDX, also under Azure's TPM, are
+judged by their makers' roots. Devices beside the machine are judged each by
+the policy of its class; a release to a machine that another verifier attested,
+by that one's token, when --issuers names it.
 
 Exit codes: 0 verified, 1 failed, 2 usage, 3 something did not verify.`,
 		Example: "  holdfast verify proof.json\n  holdfast verify pod/web --cluster lab\n" +
