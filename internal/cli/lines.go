@@ -3,6 +3,8 @@ package cli
 import (
 	"bufio"
 	"context"
+	"errors"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -69,8 +71,11 @@ func (l *lineReader) drain() error {
 	for {
 		part, err := l.r.ReadString('\n')
 		l.open.WriteString(part)
+		if errors.Is(err, io.EOF) { // more may come
+			return nil
+		}
 		if err != nil {
-			return nil // the end, for now
+			return err
 		}
 		if err := l.flush(); err != nil {
 			return err
