@@ -97,11 +97,7 @@ func (m *machine) attestation() api.KBSAttestation {
 func (m *machine) attest() {
 	m.b.t.Helper()
 	status, body := m.call("POST", "/kbs/v0/attest", m.attestation())
-	var token api.KBSToken
-	if err := json.Unmarshal(body, &token); err != nil || status != http.StatusOK {
-		m.b.t.Fatalf("attest: %d %s", status, body)
-	}
-	m.token = token.Token
+	m.take(status, body)
 }
 
 func (m *machine) open(body []byte) string {
@@ -111,4 +107,14 @@ func (m *machine) open(body []byte) string {
 	value, err := jwe.Decrypt(m.key)
 	check(m.b.t, err)
 	return string(value)
+}
+
+// take keeps the token of an attestation that was believed.
+func (m *machine) take(status int, body []byte) {
+	m.b.t.Helper()
+	var token api.KBSToken
+	if err := json.Unmarshal(body, &token); err != nil || status != http.StatusOK {
+		m.b.t.Fatalf("attest: %d %s", status, body)
+	}
+	m.token = token.Token
 }

@@ -2,13 +2,10 @@ package broker
 
 import (
 	"crypto/sha256"
-	"encoding/json"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
 
-	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/snp/impostor"
 	"holdfast/internal/proof"
@@ -28,11 +25,7 @@ func TestAStrangerVerifiesTheProofOfAnSNPMachine(t *testing.T) {
 	check(t, b.admin.SetResource(t.Context(), "default/key/x", []byte("the key")))
 	m := b.machine()
 	status, body := m.shakeSNP(maker, nil)
-	var token api.KBSToken
-	if err := json.Unmarshal(body, &token); err != nil || status != http.StatusOK {
-		t.Fatalf("attest: %d %s", status, body)
-	}
-	m.token = token.Token
+	m.take(status, body)
 	m.fetch()
 	raw, err := b.admin.Proof(t.Context(), b.proofs()[0].ID)
 	check(t, err)

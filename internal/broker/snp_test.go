@@ -102,11 +102,7 @@ func TestSNPMachineIsGivenWhatItMayHave(t *testing.T) {
 	b, maker := snpBench(t)
 	m := b.machine()
 	status, body := m.shakeSNP(maker, nil)
-	var token api.KBSToken
-	if err := json.Unmarshal(body, &token); err != nil || status != http.StatusOK {
-		t.Fatalf("attest: %d %s", status, body)
-	}
-	m.token = token.Token
+	m.take(status, body)
 	status, body = m.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	if status != http.StatusOK || m.open(body) != "the key" {
 		t.Fatalf("resource: %d %s", status, body)

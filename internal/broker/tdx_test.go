@@ -53,11 +53,7 @@ func TestTDXMachineIsGivenWhatItMayHave(t *testing.T) {
 	b, maker := tdxBench(t, "UpToDate")
 	m := b.machine()
 	status, body := m.shakeTDX(maker, nil)
-	var token api.KBSToken
-	if err := json.Unmarshal(body, &token); err != nil || status != http.StatusOK {
-		t.Fatalf("attest: %d %s", status, body)
-	}
-	m.token = token.Token
+	m.take(status, body)
 	if status, body = m.call("GET", "/kbs/v0/resource/default/key/x", nil); status != http.StatusOK || m.open(body) != "the key" {
 		t.Fatalf("resource: %d %s", status, body)
 	}
