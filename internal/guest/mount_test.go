@@ -30,15 +30,7 @@ func TestAMachinesFolderIsSeenWithAllThatIsMountedInIt(t *testing.T) {
 
 func TestOnlyAFolderIsMounted(t *testing.T) {
 	needRoot(t)
-	rootfs, err := apply(t, archive(t, file("etc/passwd", "")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := openTree(rootfs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
+	_, tree := unpacked(t, archive(t, file("etc/passwd", "")))
 	at := t.TempDir()
 	link := filepath.Join(at, "link")
 	if err := os.Symlink("/", link); err != nil {

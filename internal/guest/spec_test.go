@@ -109,17 +109,9 @@ func TestDangerousCallsAreFiltered(t *testing.T) {
 
 func TestUsersAreFoundInTheImage(t *testing.T) {
 	needRoot(t)
-	rootfs, err := apply(t, archive(t,
+	_, tree := unpacked(t, archive(t,
 		file("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nbroken\nredis:x:999:998::/var/lib/redis:/none\n"),
 		file("etc/group", "redis:x:998:\nssl:x:110:other,redis\nempty:x:1:\n")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := openTree(rootfs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
 	redis := user{999, 998, []uint32{110}, "/var/lib/redis"}
 	for name, want := range map[string]user{
 		"":            {0, 0, nil, "/root"},
@@ -246,15 +238,7 @@ func TestMemoryOfItsOwnIsMountedBelowWhatTheGuestBinds(t *testing.T) {
 
 func TestVolumesOfAnImageStayWritable(t *testing.T) {
 	needRoot(t)
-	rootfs, err := apply(t, archive(t, symlink("data", "/srv/real"), file("srv/real/x", "kept")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := openTree(rootfs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
+	rootfs, tree := unpacked(t, archive(t, symlink("data", "/srv/real"), file("srv/real/x", "kept")))
 	s := spec{image: v1.ImageConfig{Volumes: map[string]struct{}{"/data": {}, "/new": {}, "/proc/x": {}, "../../etc": {}}}}
 	if mounts, err := writableVolumes(tree, s); err != nil || len(mounts) > 0 {
 		t.Errorf("writable root: got %v and %v, want nothing to do", mounts, err)
@@ -275,15 +259,7 @@ func TestVolumesOfAnImageStayWritable(t *testing.T) {
 
 func TestAFolderThatIsMountedOverHasTheMountsMode(t *testing.T) {
 	needRoot(t)
-	rootfs, err := apply(t, archive(t, symlink("var", "/srv"), file("srv/x", "hidden"), file("etc/passwd", "")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	tree, err := openTree(rootfs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tree.Close()
+	rootfs, tree := unpacked(t, archive(t, symlink("var", "/srv"), file("srv/x", "hidden"), file("etc/passwd", "")))
 	list := []api.Tmpfs{{Path: "/var", Size: 8192}, {Path: "/new/deep", Size: 8192, Mode: "0750"}}
 	if err := prepareTmpfs(tree, list); err != nil {
 		t.Fatal(err)

@@ -251,3 +251,17 @@ func TestCapabilitiesAreKept(t *testing.T) {
 		t.Error("an attribute of the kernel's was set")
 	}
 }
+
+// unpacked is a layer in a folder, open until the test ends.
+func unpacked(t *testing.T, layer []byte) (rootfs string, open *tree) {
+	t.Helper()
+	rootfs, err := apply(t, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if open, err = openTree(rootfs); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { open.Close() })
+	return rootfs, open
+}
