@@ -20,7 +20,8 @@ func TestAPodThatTheNodeChangedGetsNothing(t *testing.T) {
 	var p pod
 	l.check(yaml.Unmarshal([]byte(s.Manifest), &p))
 	const annotation = "holdfast/init-data"
-	changed := strings.Replace(p.Metadata.Annotations[annotation], `"user": "999"`, `"user": "0"`, 1)
+	// The document is a string of TOML, which may be a quoted one.
+	changed := strings.NewReplacer(`"user": "999"`, `"user": "0"`, `\"user\": \"999\"`, `\"user\": \"0\"`).Replace(p.Metadata.Annotations[annotation])
 	if changed == p.Metadata.Annotations[annotation] {
 		t.Fatalf("nothing to change in %s", changed)
 	}
