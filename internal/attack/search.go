@@ -9,10 +9,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"holdfast/internal/broker/state"
 )
 
 // A search looks for a secret, in the forms that programs write things in. A
@@ -82,17 +85,52 @@ type find struct {
 func (f find) String() string { return f.where + " (" + strings.Join(f.forms, ", ") + ")" }
 
 func (s *search) file(path string) ([]find, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	read := s.open
+	if strings.HasPrefix(filepath.Base(path), state.File) {
+		read = s.database
 	}
-	defer f.Close()
-	forms, err := s.in(f)
+	forms, err := read(path)
 	if len(forms) == 0 {
 		return nil, err
 	}
 	slices.Sort(forms)
 	return []find{{path, forms}}, err
+}
+
+func (s *search) open(path string) ([]string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return s.in(f)
+}
+
+// database has another process read a file of a broker's database: to close it here
+// would let go of the locks that brokers of this process have on it, and two that
+// write at once damage it (sqlite.org/howtocorrupt.html, 2.2).
+func (s *search) database(path string) ([]string, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	var says bytes.Buffer
+	cat := exec.Command("cat", "--", path)
+	cat.Stderr = &says
+	out, err := cat.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cat.Start(); err != nil {
+		return nil, err
+	}
+	forms, err := s.in(out)
+	if e := cat.Wait(); err == nil && e != nil {
+		err = fmt.Errorf("read %s: %w: %s", path, e, strings.TrimSpace(says.String()))
+	}
+	if _, gone := os.Stat(path); gone != nil { // meanwhile
+		err = gone
+	}
+	return forms, err
 }
 
 // below looks into every file below dir that was written after since, and at

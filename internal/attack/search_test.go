@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/internal/broker/state"
+	"holdfast/internal/seal/sealtest"
 )
 
 func TestASecretIsFoundInEachForm(t *testing.T) {
@@ -48,6 +53,53 @@ func TestOnlyFilesWrittenSinceAreSearched(t *testing.T) {
 	if err != nil || looked != 1 || len(found) != 1 || found[0].where != fresh {
 		t.Errorf("got %v in %d files, %v, want %s", found, looked, err, fresh)
 	}
+}
+
+// A lock that is let go of lets another process's broker write at the same time.
+func TestASearchLeavesADatabaseItsLocks(t *testing.T) {
+	dir := t.TempDir()
+	kept, err := state.Open(t.Context(), state.Config{Dir: dir, Sealer: sealtest.New()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = kept.Close() }()
+	if _, err := kept.Resources(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := locks(t, dir)
+	found, looked, err := newSearch("SQLite format").below(dir, time.Time{})
+	if err != nil || looked < 3 || len(found) != 1 {
+		t.Errorf("got %v in %d files, %v, want the database's first words", found, looked, err)
+	}
+	if after := locks(t, dir); before == 0 || after != before {
+		t.Errorf("got %d locks on the database's files after a search, %d before", after, before)
+	}
+}
+
+// locks are how many this process has on files in dir by fcntl.
+func locks(t *testing.T, dir string) (n int) {
+	t.Helper()
+	all, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		info, err := f.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		inode := fmt.Sprintf(":%d ", info.Sys().(*syscall.Stat_t).Ino)
+		for line := range strings.Lines(string(all)) {
+			if strings.Contains(line, "POSIX") && strings.Contains(line, fmt.Sprintf(" %d ", os.Getpid())) && strings.Contains(line, inode) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func TestMappingsSayWhatACoreFileHas(t *testing.T) {
