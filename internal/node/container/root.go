@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -163,14 +164,75 @@ func pivot(root string) error {
 	if err := os.Chdir(root); err != nil {
 		return err
 	}
+	if err := pivotHere(); err != nil {
+		return err
+	}
+	if err := os.Chdir("/"); err != nil {
+		return err
+	}
+	if err := takeNamespace(); err != nil {
+		return fmt.Errorf("leave the root over the host's: %w", err)
+	}
+	return unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, "")
+}
+
+// pivotHere makes the working directory the root, and lets the old one go.
+func pivotHere() error {
 	if err := unix.PivotRoot(".", "."); err != nil { // the old one lies over it: pivot_root(2)
 		return fmt.Errorf("change root: %w", err)
 	}
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("leave the host's root: %w", err)
 	}
-	if err := os.Chdir("/"); err != nil {
+	return nil
+}
+
+// takeNamespace makes the root of this process that of its mount namespace. Where
+// the host's program was in a chroot it is not: the host's own root lies below, and
+// whoever enters the namespace, as runc does for kubectl exec, would be there.
+func takeNamespace() error {
+	root, err := os.Open("/")
+	if err != nil {
 		return err
 	}
-	return unix.Mount("", "/", "", unix.MS_SHARED|unix.MS_REC, "")
+	defer root.Close()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with this, and with it a root of its own
+		done <- lowest(root)
+	}()
+	return <-done
+}
+
+// lowest enters this process's own mount namespace by a thread, and makes root its root.
+func lowest(root *os.File) error {
+	self, err := os.Open("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return err
+	}
+	defer self.Close()
+	if err := unix.Unshare(unix.CLONE_FS); err != nil { // setns(2) wants it
+		return err
+	}
+	if err := unix.Setns(int(self.Fd()), unix.CLONE_NEWNS); err != nil {
+		return err
+	}
+	own, err := root.Stat()
+	if err != nil {
+		return err
+	}
+	if top, err := os.Stat("/"); err != nil || os.SameFile(own, top) {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("keep mounts from the host: %w", err)
+	}
+	if err := unix.Fchdir(int(root.Fd())); err != nil { // this thread's alone
+		return err
+	}
+	err = pivotHere()
+	if errors.Is(err, unix.EINVAL) { // the kernel's first root stays, and is covered: as switch_root does
+		err = unix.Mount(".", "/", "", unix.MS_MOVE, "")
+	}
+	return err
 }
