@@ -1,5 +1,5 @@
 // Command holdfast-node is process 1 of every machine, and the Ignition engine
-// when it is called so; in a cluster's first node it approves certificates, too.
+// when it is called so; in a cluster's first node it sees to certificates, too.
 package main
 
 import (
@@ -10,10 +10,9 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/node/container"
 	"holdfast/internal/supervise"
-	"holdfast/internal/wiring/approve"
+	"holdfast/internal/wiring/certify"
 	"holdfast/internal/wiring/machine"
 	"holdfast/internal/wiring/provision"
-	"holdfast/internal/wiring/renew"
 )
 
 func main() {
@@ -28,11 +27,8 @@ func main() {
 	if words, ok := container.Words(os.Args); ok {
 		os.Exit(container.Main(words))
 	}
-	if len(os.Args) == 4 && os.Args[1] == api.ApproveWord {
-		os.Exit(approve.Main(os.Args[2], os.Args[3]))
-	}
-	if len(os.Args) > 3 && os.Args[1] == api.RenewWord {
-		os.Exit(renew.Main(os.Args[2], os.Args[3:]))
+	if len(os.Args) > 5 && os.Args[1] == api.CertifyWord {
+		os.Exit(certify.Main(os.Args[2], os.Args[3], os.Args[4], os.Args[5:]))
 	}
 	if os.Getpid() != 1 {
 		fmt.Fprintln(os.Stderr, "holdfast-node: runs as process 1 of a machine image, or as ignition")

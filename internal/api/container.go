@@ -6,13 +6,10 @@ import "net/netip"
 // machine.
 const ContainerWord = "container"
 
-// ApproveWord is the first word of holdfast-node as the service that approves
-// kubelets' certificates; a kubeconfig and a list of nodes follow.
-const ApproveWord = "approve"
-
-// RenewWord is the first word of holdfast-node as the service that renews
-// certificates; the folder of authorities and those of certificates follow.
-const RenewWord = "renew"
+// CertifyWord is the first word of holdfast-node as the service that approves
+// kubelets' certificates and renews others: a kubeconfig, a list of nodes, the folder of
+// authorities and those of certificates follow.
+const CertifyWord = "certify"
 
 // A ContainerMachine is all that process 1 of a container machine is told, as
 // JSON on descriptor 3, once the host has made what it needs: its cgroups and

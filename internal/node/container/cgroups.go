@@ -1,6 +1,7 @@
 package container
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -32,19 +33,46 @@ func mountCgroups(root string, m api.ContainerMachine) error {
 		if err := unix.Mount("cgroup", path, "cgroup", plain, controller); err != nil {
 			return fmt.Errorf("mount cgroup %s: %w", controller, err)
 		}
+		if err := errors.Join(passCPUs(path), leaveTop(path)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// components is the group of process 1 and of all that it keeps running, without pods but
+// for the machines of confidential ones.
+const components = "machine"
+
 // leaveTop moves process 1 below the top: a group of version 2 that gives
 // controllers to others may have no process of its own (cgroup-v2.rst, "No
-// Internal Process Constraint").
+// Internal Process Constraint"), and what is asked of components' memory is not to
+// be asked of pods'.
 func leaveTop(dir string) error {
-	own := filepath.Join(dir, "machine")
+	own := filepath.Join(dir, components)
 	if err := os.MkdirAll(own, 0o755); err != nil {
 		return err
 	}
 	return os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte("1"), 0o644)
+}
+
+// passCPUs gives components the processors of a group of version 1, without which no process
+// may be in theirs (cpusets.rst).
+func passCPUs(dir string) error {
+	own := filepath.Join(dir, components)
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		return err
+	}
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		value, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return nil // another controller
+		}
+		if err := os.WriteFile(filepath.Join(own, name), value, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settings are what kubelet wants of the kernel (setupKernelTunables in its

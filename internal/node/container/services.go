@@ -64,10 +64,12 @@ func superviseAll(answer *os.File) error {
 			return fmt.Errorf("relay of port %d: %w", r.Port, err)
 		}
 	}
-	all, err := supervise.New(supervise.Config{Services: services, Processes: reaper, Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	all, err := supervise.New(supervise.Config{Services: services, Processes: reaper, Log: log})
 	if err != nil {
 		return err
 	}
+	background.Go(func() { settle(life, usageOf(m), log) })
 	_ = answer.Close()
 	return all.Run(ctx, names...)
 }
