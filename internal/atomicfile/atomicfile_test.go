@@ -106,3 +106,44 @@ func TestLockExcludesAndHonoursContext(t *testing.T) {
 	}
 	_ = again()
 }
+
+// Who keeps the file open excludes who opens it each time, and the other way
+// round, also when a holder removed it in between.
+func TestALatchIsTheLockOfItsPath(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	ctx, latch := context.Background(), NewLatch(path)
+	locked := func() bool {
+		f, err := TryLock(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f != nil {
+			_ = f.Close()
+		}
+		return f == nil
+	}
+	for round := range 4 {
+		unlock, err := latch.Lock(ctx)
+		if err != nil || !locked() {
+			t.Fatalf("round %d: got %v, and the path is locked: %t", round, err, locked())
+		}
+		if round%2 == 1 {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := unlock(); err != nil || locked() {
+			t.Fatalf("round %d: let go of with %v, and the path is locked: %t", round, err, locked())
+		}
+	}
+	unlock, err := Lock(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon, cancel := context.WithTimeout(ctx, 120*time.Millisecond)
+	defer cancel()
+	if _, err := latch.Lock(soon); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v, want to wait for whoever has it", err)
+	}
+	_ = unlock()
+}

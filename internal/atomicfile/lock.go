@@ -13,21 +13,72 @@ import (
 // the process dies, so a crash leaves nothing to clean. A holder may remove
 // the file before it releases the lock.
 func Lock(ctx context.Context, path string) (unlock func() error, err error) {
-	for {
+	err = waitFor(ctx, func() (bool, error) {
 		f, err := TryLock(path)
-		if err != nil {
-			return nil, err
-		}
 		if f != nil {
-			return f.Close, nil
+			unlock = f.Close
+		}
+		return f != nil, err
+	})
+	return unlock, err
+}
+
+// waitFor tries until it is done.
+func waitFor(ctx context.Context, try func() (done bool, err error)) error {
+	for {
+		if done, err := try(); done || err != nil {
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
+
+// A Latch is the lock of a path for who takes it again and again: its file stays
+// open, until the Latch is garbage. It excludes whoever calls Lock, but not two
+// users of itself.
+type Latch struct {
+	path string
+	file *os.File
+	info os.FileInfo // of the file
+}
+
+// NewLatch returns the latch of a path. It touches nothing yet.
+func NewLatch(path string) *Latch { return &Latch{path: path} }
+
+// Lock is Lock of the path.
+func (l *Latch) Lock(ctx context.Context) (unlock func() error, err error) {
+	return l.unlock, waitFor(ctx, l.try)
+}
+
+func (l *Latch) try() (bool, error) {
+	if l.file == nil {
+		return l.open()
+	}
+	err := syscall.Flock(int(l.file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR) {
+		return false, nil
+	}
+	if there, bad := os.Stat(l.path); err == nil && bad == nil && os.SameFile(l.info, there) {
+		return true, nil
+	}
+	_ = l.file.Close() // a holder removed it: the lock is another file by now
+	return l.open()
+}
+
+func (l *Latch) open() (locked bool, err error) {
+	l.file, err = TryLock(l.path)
+	if l.file == nil {
+		return false, err
+	}
+	l.info, err = l.file.Stat()
+	return true, err
+}
+
+func (l *Latch) unlock() error { return syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN) }
 
 // TryLock opens the file at path, making it when it is absent, and returns it
 // locked, or nil when another has it. Closing it lets the lock go.

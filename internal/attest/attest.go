@@ -67,6 +67,9 @@ func ClassOf(v Verifier) string {
 	return "cpu"
 }
 
+// Classes are those of Trustee's policies (EarAttestationTokenBroker::new).
+func Classes() []string { return []string{"cpu", "gpu", "switch", "ppcie"} }
+
 // A Binding is what evidence has to be bound to.
 type Binding struct {
 	RuntimeDigest  []byte // as RuntimeDigest computes it

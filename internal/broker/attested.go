@@ -20,7 +20,7 @@ import (
 // keepAttested puts on disk what the session proved, until its token is of no
 // use any more: its proofs may be written by a broker that was started since,
 // or by another that shares the folder.
-func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, judged appraisal, token keptToken, by *x509.Certificate) error {
+func (b *Broker) keepAttested(ctx context.Context, d *desk, s session, a *attestation, judged appraisal, token jws, by *x509.Certificate) error {
 	configuration := ""
 	if a.initData != nil {
 		configuration = a.initData.Digest
@@ -30,9 +30,9 @@ func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, ju
 		b.keepDecision(ctx, judged.question, "attest", s.reference(), s.tee)
 		return nil
 	}
-	decision, err := judged.proof()
-	if err == nil {
-		err = b.keepSession(ctx, s, a, judged, decision, token, by)
+	decision, err := judged.proof(d.input)
+	if d.input = decision.Input; err == nil {
+		err = b.keepSession(ctx, d, s, a, judged, decision, token, by)
 	}
 	if err != nil {
 		return fmt.Errorf("keep what the session proved: %w", err)
@@ -40,7 +40,7 @@ func (b *Broker) keepAttested(ctx context.Context, s session, a *attestation, ju
 	return nil
 }
 
-func (b *Broker) keepSession(ctx context.Context, s session, a *attestation, judged appraisal, decision api.ProofDecision, token keptToken, by *x509.Certificate) error {
+func (b *Broker) keepSession(ctx context.Context, d *desk, s session, a *attestation, judged appraisal, decision api.ProofDecision, token jws, by *x509.Certificate) error {
 	k := keptAttestation{
 		head: keptHead{Time: judged.at, Session: s.reference(), TEE: s.tee, Allow: decision.Allow, Trust: decision.Trust, Extensions: decision.Extensions,
 			PolicyVersion: judged.by.version, PolicyDigest: judged.by.digest},
@@ -67,18 +67,20 @@ func (b *Broker) keepSession(ctx context.Context, s session, a *attestation, jud
 	}
 	// A minute more, for the clocks of those who share the state.
 	until := b.cfg.Now().Add(b.cfg.TokenLife + time.Minute)
-	return b.rooms.lend(func(room []byte) ([]byte, error) {
-		raw, err := k.write(room)
-		if err != nil {
-			return raw, err
-		}
-		return raw, b.state.KeepAttested(ctx, s.reference(), raw, until, b.cfg.MaxSessions, judged.recorded(decision, "attest", s.reference(), s.tee, judged.at))
-	})
+	if d.record, err = k.write(d.record); err != nil {
+		return err
+	}
+	return b.state.KeepAttested(ctx, s.reference(), d.record, until, b.cfg.MaxSessions, judged.recorded(decision, "attest", s.reference(), s.tee, judged.at))
 }
 
-// proof is the question as proofs have it.
-func (q question) proof() (api.ProofDecision, error) {
-	input, err := plainjson.Marshal(q.input)
+// proof is the question as proofs have it; its input is in the room.
+func (q question) proof(room []byte) (api.ProofDecision, error) {
+	all := q.input
+	if q.claims != nil {
+		all = maps.Clone(all)
+		all["claims"] = q.claims
+	}
+	input, err := plainjson.Append(room, all)
 	if err != nil {
 		return api.ProofDecision{}, err
 	}

@@ -167,14 +167,14 @@ func (l *auditLog) each(read func(api.AuditEntry)) error {
 }
 
 // auditedPCRs are those that a decision can depend on, and the firmware's own,
-// which is recorded without being judged.
-var auditedPCRs = []int{0, 4, 7, 8, 11, 12, 13}
+// which is recorded without being judged; by the names of their claims.
+var auditedPCRs = map[string]string{"pcr00": "0", "pcr04": "4", "pcr07": "7", "pcr08": "8", "pcr11": "11", "pcr12": "12", "pcr13": "13"}
 
 func auditClaims(claims map[string]any) *api.AuditClaims {
 	out := &api.AuditClaims{PCRs: map[string]string{}}
-	for _, n := range auditedPCRs {
-		if value, ok := claims[fmt.Sprintf("pcr%02d", n)].(string); ok {
-			out.PCRs[fmt.Sprint(n)] = value
+	for claim, number := range auditedPCRs {
+		if value, ok := claims[claim].(string); ok {
+			out.PCRs[number] = value
 		}
 	}
 	out.EK, _ = claims["ek_certificate"].(string)

@@ -23,6 +23,7 @@ import (
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/broker/roles"
+	"holdfast/internal/proof"
 )
 
 // What suits a program that is a broker above all: garbage may be so many
@@ -104,8 +105,9 @@ type Broker struct {
 	adminIDs  answered
 	book      ruleBook
 	documents documents
+	came      recent[string, *proof.Admitted] // how machines came in, by session
 	counts    counters
-	rooms     rooms
+	desks     desks
 	mux       *http.ServeMux
 }
 

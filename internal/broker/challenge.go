@@ -59,14 +59,16 @@ func (c *challenges) aead(id sessionID) cipher.AEAD {
 var oneTime = make([]byte, 12) // the key seals one thing
 
 // begin makes s a cookie.
-func (c *challenges) begin(s *session) (*http.Cookie, error) {
+func (c *challenges) begin(s *session, d *desk) (*http.Cookie, error) {
 	now := c.now()
 	s.id, s.expires = newSessionID(), now.Add(c.life)
-	plain, err := c.write(s)
-	if err != nil {
+	var err error
+	if d.record, err = c.write(d.record, s); err != nil {
 		return nil, err
 	}
-	value := base64url(c.aead(s.id).Seal(s.id[:], oneTime, plain, nil))
+	d.payload = c.aead(s.id).Seal(append(d.payload, s.id[:]...), oneTime, d.record, nil)
+	d.token = base64.RawURLEncoding.AppendEncode(d.token, d.payload)
+	value := string(d.token)
 	if len(value) > maxCookie {
 		return nil, authRefusal("the request's parameters take a cookie of %d bytes, at most %d are given out", len(value), maxCookie)
 	}
@@ -75,7 +77,7 @@ func (c *challenges) begin(s *session) (*http.Cookie, error) {
 
 // The times in a cookie count from the broker's start, by the clock that
 // nobody sets: a jump of the other neither ends sessions nor wakes ended ones.
-func (c *challenges) write(s *session) ([]byte, error) {
+func (c *challenges) write(room []byte, s *session) ([]byte, error) {
 	params := s.params
 	params.Activation = nil
 	rest, err := json.Marshal(params)
@@ -86,7 +88,7 @@ func (c *challenges) write(s *session) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	plain := binary.BigEndian.AppendUint64(nil, uint64(s.expires.Sub(c.start)))
+	plain := binary.BigEndian.AppendUint64(room, uint64(s.expires.Sub(c.start)))
 	fields := [][]byte{[]byte(s.tee), nonce, kept(s.proof), rest}
 	if s.offer != nil {
 		fields = append(fields, s.offer.EKCertificate, s.offer.EKPublic, s.offer.AKPublic)
@@ -111,7 +113,8 @@ func (c *challenges) open(value string) (*session, []byte, error) {
 		return nil, nil, errUnknownSession
 	}
 	s.id = sessionID(raw[:len(s.id)])
-	plain, err := c.aead(s.id).Open(nil, oneTime, raw[len(s.id):], nil)
+	sealed := raw[len(s.id):]
+	plain, err := c.aead(s.id).Open(sealed[:0], oneTime, sealed, nil)
 	if err != nil {
 		return nil, nil, errUnknownSession
 	}

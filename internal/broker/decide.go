@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/ear"
 	"holdfast/internal/attest/initdata"
+	"holdfast/internal/plainjson"
 	"holdfast/internal/policy"
 	"holdfast/internal/proof"
 )
@@ -53,7 +54,9 @@ type question struct {
 	rules *rules
 	input map[string]any
 	about map[string]any // data beside that of the rules
-	data  *policy.Data
+
+	claims plainjson.Members // of the input, written
+	data   *policy.Data
 	policy.Decision
 }
 
@@ -61,15 +64,8 @@ type question struct {
 func (b *Broker) decide(ctx context.Context, rules *rules, kind string, input, about map[string]any) question {
 	q := question{kind: kind, by: rules.policies[kind], rules: rules, input: input, about: about, data: rules.data}
 	err := q.by.err
-	switch {
-	case err != nil:
-	case about == nil: // another machine may have shown the same
-		q.Decision, q.data, err = rules.memory.Ask(ctx, q.by.policy, input)
-	default:
-		if q.data, err = rules.data.With(about); err == nil {
-			q.data = q.data.Noting()
-			q.Decision, err = q.by.policy.Ask(ctx, input, q.data)
-		}
+	if err == nil { // another machine may have shown the same
+		q.Decision, q.data, err = rules.memory.Ask(ctx, q.by.policy, input, about)
 	}
 	if err != nil {
 		b.log.Error("broker: policy", "kind", kind, "error", err)
@@ -81,17 +77,21 @@ func (b *Broker) decide(ctx context.Context, rules *rules, kind string, input, a
 }
 
 // appraise asks the attestation policy about verified claims.
-func (b *Broker) appraise(ctx context.Context, s session, claims attest.Claims, init *initdata.Document) (appraisal, error) {
+func (b *Broker) appraise(ctx context.Context, d *desk, s session, claims attest.Claims, init *initdata.Document) (appraisal, error) {
 	rules, err := b.rules(ctx)
 	if err != nil {
 		return appraisal{}, err
 	}
 	at := b.cfg.Now().UTC().Truncate(time.Second)
+	written, err := plainjson.Write(d.claims, claims)
+	if err != nil {
+		return appraisal{}, err
+	}
 	a := appraisal{
 		question: b.decide(ctx, rules, attestationPolicy, proof.AttestationInput(s.tee, claims, init, at), nil),
 		at:       at, references: rules.trusted, claims: claims,
 	}
-	if a.Allow {
+	if a.question.claims = written; a.Allow {
 		return a, nil
 	}
 	b.keepDecision(ctx, a.question, "attest", s.reference(), s.tee)

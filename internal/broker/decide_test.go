@@ -10,7 +10,8 @@ import (
 	"holdfast/internal/api"
 )
 
-func TestResourcePolicyIsAskedEachTime(t *testing.T) {
+// What was allowed before is refused once the rules say so.
+func TestResourcePolicyHoldsAtEachRequest(t *testing.T) {
 	b := newBench(t, nil)
 	b.furnish()
 	m := b.machine()
@@ -28,6 +29,8 @@ func TestResourcePolicyIsAskedEachTime(t *testing.T) {
 		status, body = m.call("GET", "/kbs/v0/resource/"+path, nil)
 		wantProblem(t, status, body, http.StatusNotFound, kindPath, "resource")
 	}
+	m.fetch()
+	m.fetch() // which nobody is asked again
 	check(t, b.admin.SetResourcePolicy(t.Context(), []byte("package policy\n\ndefault allow := false\n")))
 	status, body = m.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	wantProblem(t, status, body, http.StatusForbidden, kindDenied, "policy resource.rego does not allow it")
@@ -35,6 +38,7 @@ func TestResourcePolicyIsAskedEachTime(t *testing.T) {
 		t.Errorf("%s: to allow again what is allowed changes nothing", body)
 	}
 	check(t, b.admin.ChangePolicy(t.Context(), "resource", api.PolicyChange{Version: new(int64)}))
+	m.fetch()
 	check(t, b.admin.Withdraw(t.Context(), initDataDigest))
 	status, body = m.call("GET", "/kbs/v0/resource/default/key/x", nil)
 	wantProblem(t, status, body, http.StatusForbidden, kindDenied, "is not authorised any more")

@@ -20,7 +20,7 @@ func (q question) recorded(d api.ProofDecision, action, session, tee string, at 
 // keepDecision keeps one that leaves no other record. That it cannot be kept
 // changes nothing of it: the audit log is what must not miss it.
 func (b *Broker) keepDecision(ctx context.Context, q question, action, session, tee string) {
-	d, err := q.proof()
+	d, err := q.proof(nil)
 	if err == nil && len(d.Input)+len(d.Data) > maxDecision {
 		err = errors.New("it is too large")
 	}

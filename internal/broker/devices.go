@@ -106,7 +106,7 @@ func (b *Broker) inProof(ctx context.Context, devices []judgedDevice, references
 			shown = q.rules.trusted
 		}
 		maps.Copy(references, shown.values)
-		decision, err := q.proof()
+		decision, err := q.proof(nil)
 		if err != nil {
 			return nil, err
 		}
@@ -123,9 +123,6 @@ func policyOf(class string) string {
 	return attestationPolicy + "-" + class
 }
 
-// deviceClasses are those of Trustee's policies (EarAttestationTokenBroker::new).
-var deviceClasses = []string{"cpu", "gpu", "switch", "ppcie"}
-
 // attestationPolicyOf reads a policy's ID: default_CLASS, or default, which is
 // that of the processor.
 func attestationPolicyOf(id string) (string, error) {
@@ -133,8 +130,8 @@ func attestationPolicyOf(id string) (string, error) {
 	switch {
 	case id == "" || id == "default":
 		return attestationPolicy, nil
-	case ok && slices.Contains(deviceClasses, class):
+	case ok && slices.Contains(attest.Classes(), class):
 		return policyOf(class), nil
 	}
-	return "", refuse(http.StatusBadRequest, kindPolicy, "policy %q is not known: expected default, or default_ and one of %s", id, strings.Join(deviceClasses, ", "))
+	return "", refuse(http.StatusBadRequest, kindPolicy, "policy %q is not known: expected default, or default_ and one of %s", id, strings.Join(attest.Classes(), ", "))
 }

@@ -79,11 +79,11 @@ func TestEachDeviceIsJudgedByThePolicyOfItsClass(t *testing.T) {
 	status, body, _ := try("good", "nvidia")
 	wantProblem(t, status, body, http.StatusUnauthorized, kindAttestation, `additional device "nvidia": no policy is set for devices of class gpu`)
 	b.judgeGPUs(gpuPolicy)
-	status, body, m := try("bad", "nvidia")
+	status, body, _ = try("bad", "nvidia")
 	wantProblem(t, status, body, http.StatusUnauthorized, kindAttestation, `additional device "nvidia": the graphics processor is not a good one`)
 	status, body, _ = try("good", "nvidia", "se")
 	wantProblem(t, status, body, http.StatusUnauthorized, kindAttestation, `additional device "se": its kind is not supported by this broker`)
-	status, body, m = try("good", "nvidia")
+	status, body, m := try("good", "nvidia")
 	if status != http.StatusOK {
 		t.Fatalf("got %d %s", status, body)
 	}
@@ -149,7 +149,7 @@ func TestTheProofOfAMachineWithDevicesVerifies(t *testing.T) {
 	m.fetch()
 	raw, err := b.admin.Proof(t.Context(), b.proofs()[0].ID)
 	check(t, err)
-	reader := proof.Reader{Roots: ring.RootPool(), Hardware: []attest.Verifier{processor, fakeGPU{}}, DevicePolicies: []string{gpuPolicy}, At: time.Now()}
+	reader := proof.Reader{Roots: ring.RootPool(), Hardware: []attest.Verifier{processor, fakeGPU{}}, DevicePolicies: map[string][]string{"gpu": {gpuPolicy}}, At: time.Now()}
 	judge := func(change func(*api.ReleaseProof), r proof.Reader) *proof.Report {
 		signed := raw
 		if change != nil {
@@ -166,7 +166,8 @@ func TestTheProofOfAMachineWithDevicesVerifies(t *testing.T) {
 	if r := judge(nil, reader); !r.Verified || !slices.Equal(r.Release.Devices, []string{"nvidia"}) {
 		t.Fatalf("got %v, %+v", r.Release.Devices, r.Checks)
 	}
-	noPolicy, noVerifier := reader, reader
+	noPolicy, noVerifier, misnamed := reader, reader, reader
+	misnamed.DevicePolicies = map[string][]string{"switch": {gpuPolicy}, "gpu": {gpuPolicy + "\n# another\n"}}
 	noPolicy.DevicePolicies, noPolicy.AttestationPolicies = nil, []string{gpuPolicy}
 	noVerifier.Hardware = []attest.Verifier{processor}
 	device := func(p *api.ReleaseProof) *api.ProofDevice { return &p.Attestation.Devices[0] }
@@ -176,6 +177,7 @@ func TestTheProofOfAMachineWithDevicesVerifies(t *testing.T) {
 		want   string
 	}{
 		"a policy nobody vouches for":  {nil, noPolicy, "is neither the one of its kind that this program ships nor one that the reader named"},
+		"a policy of another class":    {nil, misnamed, "the reader named it for class switch, and the device is of class gpu"},
 		"of a kind that nobody judges": {nil, noVerifier, "cannot be judged by this program"},
 		"the device is left out":       {func(p *api.ReleaseProof) { p.Attestation.Devices = nil }, reader, "the machine showed 1, and 0 were judged"},
 		"of another class":             {func(p *api.ReleaseProof) { device(p).Class = "cpu" }, reader, "it is of class gpu"},

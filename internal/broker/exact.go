@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
@@ -22,6 +23,9 @@ func exactly(raw []byte, into any) error {
 
 // deep looks without recursion, which the decoder cannot.
 func deep(raw []byte) bool {
+	if bytes.Count(raw, []byte{'['})+bytes.Count(raw, []byte{'{'}) <= maxDepth {
+		return false
+	}
 	depth, quoted := 0, false
 	for i := 0; i < len(raw) && depth <= maxDepth; i++ {
 		switch c := raw[i]; {

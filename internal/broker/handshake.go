@@ -44,7 +44,11 @@ func reason(err error) string {
 }
 
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	body := bytes.NewBuffer(make([]byte, 0, room(r.ContentLength)))
+	return readInto(new(bytes.Buffer), w, r, limit)
+}
+
+func readInto(body *bytes.Buffer, w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	body.Grow(int(room(r.ContentLength)))
 	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
@@ -66,7 +70,9 @@ func (b *Broker) postAuth(w http.ResponseWriter, r *http.Request) error {
 	if err := b.brakes.source.check(source(r), "address", b.cfg.Now()); err != nil {
 		return err
 	}
-	body, err := readBody(w, r, maxRequest)
+	d := b.desks.take()
+	defer b.desks.put(d)
+	body, err := readInto(&d.body, w, r, maxRequest)
 	if err != nil {
 		return err
 	}
@@ -87,12 +93,12 @@ func (b *Broker) postAuth(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	cookie, err := b.begun.begin(s)
+	cookie, err := b.begun.begin(s, d)
 	if err != nil {
 		return err
 	}
 	setCookie(w, r, cookie)
-	writeJSON(w, http.StatusOK, api.KBSChallenge{Nonce: s.nonce, ExtraParams: extra})
+	writeParts(w, []byte(`{"nonce":"`), []byte(s.nonce), []byte(`","extra-params":`), extra, []byte("}\n")) // an api.KBSChallenge
 	return nil
 }
 
@@ -118,7 +124,7 @@ func parseRequest(body []byte) (*api.KBSRequest, *api.RequestParams, error) {
 	}
 	// Older clients send "" or nothing for no parameters at all.
 	params := &api.RequestParams{}
-	if raw := strings.TrimSpace(string(request.ExtraParams)); strings.HasPrefix(raw, "{") {
+	if bytes.HasPrefix(bytes.TrimSpace(request.ExtraParams), []byte("{")) {
 		if err := exactly(request.ExtraParams, params); err != nil {
 			return nil, nil, fmt.Errorf("extra-params: %w", err)
 		}
@@ -132,8 +138,9 @@ func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
 	if err := b.brakes.source.check(source(r), "address", b.cfg.Now()); err != nil {
 		return err
 	}
-	body, err := readBody(w, r, maxAttestation)
-	if err != nil {
+	d := b.desks.take()
+	defer b.desks.put(d)
+	if _, err := readInto(&d.body, w, r, maxAttestation); err != nil {
 		return err
 	}
 	s, err := b.answer(r)
@@ -143,7 +150,7 @@ func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
 	entry := api.AuditEntry{Action: "attest", Session: s.reference(), Peer: r.RemoteAddr, Offered: s.offered}
 	var token issuedToken
 	if err == nil {
-		token, err = b.judge(r.Context(), s, body, &entry)
+		token, err = b.judge(r.Context(), d, s, &entry)
 	}
 	if err := b.conclude(r.Context(), entry, err); err != nil {
 		return err
@@ -153,14 +160,15 @@ func (b *Broker) postAttest(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	setCookie(w, r, cookie)
-	writeToken(w, token.text)
+	writeParts(w, []byte(`{"token":"`), token.text, []byte("\"}\n")) // an api.KBSToken
 	return nil
 }
 
-// writeToken writes an api.KBSToken: in a JWS is nothing to escape.
-func writeToken(w http.ResponseWriter, token []byte) {
+// writeParts answers with JSON that is compact, and has nothing to escape: base64
+// and a JWS have not.
+func writeParts(w http.ResponseWriter, parts ...[]byte) {
 	beginJSON(w, http.StatusOK)
-	for _, part := range [][]byte{[]byte(`{"token":"`), token, []byte("\"}\n")} {
+	for _, part := range parts {
 		_, _ = w.Write(part) // the other side may stop reading
 	}
 }
@@ -219,20 +227,16 @@ func (b *Broker) conclude(ctx context.Context, entry api.AuditEntry, err error) 
 }
 
 // judge goes from an attestation to a token, noting in entry and s what it
-// learns.
-func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.AuditEntry) (none issuedToken, err error) {
-	a, err := parseAttestation(body, s.nonce, &b.documents)
+// learns. The token's text is on the desk.
+func (b *Broker) judge(ctx context.Context, d *desk, s *session, entry *api.AuditEntry) (none issuedToken, err error) {
+	a, err := parseAttestation(d.body.Bytes(), s.nonce, &b.documents)
 	if err != nil {
 		return none, attestRefusal("%w", err)
 	}
 	if a.initData != nil {
 		entry.InitData = a.initData.Digest
 	}
-	bound := attest.Binding{RuntimeDigest: a.digest}
-	if a.initData != nil {
-		bound.InitDataDigest, bound.InitDataAlgorithm = a.initData.Sum, a.initData.Algorithm
-	}
-	claims, err := s.proof.Verify(a.TEEEvidence.Primary, bound)
+	claims, err := s.proof.Verify(a.TEEEvidence.Primary, a.binding())
 	if err != nil {
 		return none, attestRefusal("verify TEE evidence failed: %w", err)
 	}
@@ -242,7 +246,7 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 	if err := b.brakes.attested(s.device, b.cfg.Now()); err != nil {
 		return none, err
 	}
-	judged, err := b.appraise(ctx, *s, claims, a.initData)
+	judged, err := b.appraise(ctx, d, *s, claims, a.initData)
 	if err != nil {
 		return none, err
 	}
@@ -254,14 +258,14 @@ func (b *Broker) judge(ctx context.Context, s *session, body []byte, entry *api.
 	if err != nil {
 		return none, err
 	}
-	token, err := b.tokens.issueBy(key, ear.Result{
-		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Extensions: judged.Named(), Claims: claims,
+	token, err := b.tokens.issueBy(d, key, ear.Result{
+		Session: s.reference(), TEE: s.tee, Trust: judged.Trust, Extensions: judged.Named(), Claims: claims, Written: judged.question.claims,
 		InitData: a.initData, Runtime: a.RuntimeData, Additional: a.TEEEvidence.Additional, Devices: inToken(judged.devices),
 	})
 	if err != nil {
 		return none, err
 	}
-	return token, b.keepAttested(ctx, *s, a, judged, token.kept, key.certificate())
+	return token, b.keepAttested(ctx, d, *s, a, judged, token.parts, key.certificate())
 }
 
 // An attestation is a message that is well-formed and answers our nonce.
@@ -271,6 +275,15 @@ type attestation struct {
 	initData *initdata.Document
 	digest   []byte                     // of the canonical runtime data
 	devices  map[string]json.RawMessage // evidence of additional ones, by kind
+}
+
+// binding is what the evidence has to be bound to.
+func (a *attestation) binding() attest.Binding {
+	bound := attest.Binding{RuntimeDigest: a.digest}
+	if a.initData != nil {
+		bound.InitDataDigest, bound.InitDataAlgorithm = a.initData.Sum, a.initData.Algorithm
+	}
+	return bound
 }
 
 func parseAttestation(body []byte, nonce string, known *documents) (*attestation, error) {

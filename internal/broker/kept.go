@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/plainjson"
 )
 
 // A keptAttestation is what a session proved, as it waits in the state to
@@ -19,7 +20,7 @@ type keptAttestation struct {
 	message     []byte // the body of the machine's request
 	offer       api.ActivationOffer
 	input, data []byte // of the policy's decision
-	token       keptToken
+	token       jws
 	certificate []byte
 	chain       [][]byte
 	references  [][]byte
@@ -40,7 +41,7 @@ type keptHead struct {
 }
 
 // keptForm begins a record, which is parts after each other from there on.
-const keptForm = 2
+const keptForm = 3
 
 // keptParts are those before the chain.
 const keptParts = 11
@@ -49,9 +50,31 @@ var errKept = errors.New("it was kept by another version of this program: attest
 
 func (k *keptAttestation) write(room []byte) ([]byte, error) {
 	k.head.Chain = len(k.chain)
-	head, err := json.Marshal(k.head)
+	head, err := k.head.write()
 	parts := [][]byte{head, k.message, k.offer.EKCertificate, k.offer.EKPublic, k.offer.AKPublic, k.input, k.data, []byte(k.token.header), k.token.payload, k.token.signature[:], k.certificate}
 	return appendParts(append(room, keptForm), append(append(parts, k.chain...), k.references...)...), err
+}
+
+// write is encoding/json's text.
+func (h *keptHead) write() ([]byte, error) {
+	o := plainjson.Begin(make([]byte, 0, 512))
+	o.Add("time", h.Time)
+	o.Add("session", h.Session)
+	o.Add("tee", h.TEE)
+	o.Add("allow", h.Allow)
+	if len(h.Trust) > 0 {
+		o.Add("trust_claims", h.Trust)
+	}
+	if len(h.Extensions) > 0 {
+		o.Add("extensions", h.Extensions)
+	}
+	o.Add("policy_version", h.PolicyVersion)
+	o.Add("policy_digest", h.PolicyDigest)
+	o.Add("chain", h.Chain)
+	if len(h.Devices) > 0 {
+		o.Add("devices", h.Devices)
+	}
+	return o.End()
 }
 
 func readKept(raw []byte) (*keptAttestation, error) {
@@ -59,11 +82,11 @@ func readKept(raw []byte) (*keptAttestation, error) {
 		return nil, errKept
 	}
 	p, err := readParts(raw[1:])
-	if err != nil || len(p) < keptParts || len(p[9]) != len(keptToken{}.signature) {
+	if err != nil || len(p) < keptParts || len(p[9]) != len(jws{}.signature) {
 		return nil, errKept
 	}
 	k := &keptAttestation{message: p[1], offer: api.ActivationOffer{EKCertificate: p[2], EKPublic: p[3], AKPublic: p[4]},
-		input: p[5], data: p[6], token: keptToken{string(p[7]), p[8], [64]byte(p[9])}, certificate: p[10]}
+		input: p[5], data: p[6], token: jws{string(p[7]), p[8], [64]byte(p[9])}, certificate: p[10]}
 	if err := json.Unmarshal(p[0], &k.head); err != nil {
 		return nil, errKept
 	}

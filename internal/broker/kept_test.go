@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ func keptExample() *keptAttestation {
 		head:    keptHead{Time: time.Unix(1e9, 0).UTC(), Session: "0123456789abcdef", TEE: "tpm", Allow: true, Trust: map[string]int8{"hardware": 2}, PolicyVersion: 3, PolicyDigest: "sha256:00"},
 		message: []byte(`{"runtime-data": {"nonce":"n", "tee-pubkey":{"kty":"EC"}},"tee-evidence":{"primary_evidence":{"a":1},"additional_evidence":""},"NONCE":1}`),
 		offer:   api.ActivationOffer{EKCertificate: []byte("cert"), EKPublic: []byte("ek"), AKPublic: []byte("ak")},
-		input:   []byte(`{"tee":"tpm"}`), data: []byte("{}"), token: keptToken{"a", pack([]byte("b")), [64]byte{1}}, certificate: []byte("der"),
+		input:   []byte(`{"tee":"tpm"}`), data: []byte("{}"), token: jws{"a", []byte("b"), [64]byte{1}}, certificate: []byte("der"),
 		chain: [][]byte{[]byte("one")}, references: [][]byte{[]byte("two"), {}},
 	}
 }
@@ -76,4 +77,21 @@ func FuzzKept(f *testing.F) {
 			t.Errorf("got %+v, %v, want %+v", again, err, k)
 		}
 	})
+}
+
+func TestTheHeadOfARecordIsWrittenAsItIsRead(t *testing.T) {
+	full := keptHead{Time: time.Unix(1, 0).UTC(), Session: "s", TEE: "tpm", Allow: true, Trust: map[string]int8{"hardware": 2}, Extensions: map[string]any{"a": "<"},
+		PolicyVersion: 3, PolicyDigest: "sha256:00", Chain: 4, Devices: []api.ProofDevice{{TEE: "sample", Class: "gpu", Policy: api.ProofDecision{Input: []byte("{}"), Data: []byte("{}")}}}}
+	for fields, i := reflect.ValueOf(full), 0; i < fields.NumField(); i++ {
+		if fields.Field(i).IsZero() {
+			t.Errorf("the test leaves out %s", fields.Type().Field(i).Name)
+		}
+	}
+	for _, head := range []keptHead{{}, full} {
+		want, err := json.Marshal(head)
+		check(t, err)
+		if got, err := head.write(); err != nil || string(got) != string(want) {
+			t.Errorf("got %s, %v, want %s", got, err, want)
+		}
+	}
 }

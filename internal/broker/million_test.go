@@ -81,7 +81,7 @@ func fullToken(t testing.TB, m *tokenMaker) issuedToken {
 	}
 	key, err := m.key()
 	check(t, err)
-	token, err := m.issueBy(key, r)
+	token, err := m.issueBy(newDesk(), key, r)
 	check(t, err)
 	return token
 }

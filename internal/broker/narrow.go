@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"holdfast/internal/api"
+	"holdfast/internal/plainjson"
 	"holdfast/internal/policy"
 )
 
@@ -29,11 +30,7 @@ func (b *Broker) narrowAppraisal(ctx context.Context, full appraisal, configurat
 // it was asked again. If the answer is another, the question stays as it was.
 func (b *Broker) narrow(ctx context.Context, full question, claims map[string]any, configuration string) (question, references, bool) {
 	few := full.rules.only(claims, configuration)
-	data := few.data
-	var err error
-	if full.about != nil {
-		data, err = few.data.With(full.about)
-	}
+	data, err := few.with(full.about)
 	if err != nil {
 		return full, references{}, false
 	}
@@ -53,6 +50,41 @@ func (b *Broker) narrow(ctx context.Context, full question, claims map[string]an
 type few struct {
 	data       *policy.Data
 	references references
+	beside     *beside
+}
+
+// beside is the data with what was asked about beside it.
+type beside struct {
+	mu  sync.Mutex
+	all map[string]*policy.Data // guarded by mu; by the JSON of what was asked about
+}
+
+// maxBeside bounds what is remembered of each part: machines of one kind ask
+// for the same few resources.
+const maxBeside = 16
+
+func (f few) with(about map[string]any) (*policy.Data, error) {
+	if about == nil {
+		return f.data, nil
+	}
+	key, err := plainjson.Marshal(about)
+	if err != nil {
+		return nil, err
+	}
+	f.beside.mu.Lock()
+	defer f.beside.mu.Unlock()
+	if data, ok := f.beside.all[string(key)]; ok {
+		return data, nil
+	}
+	data, err := f.data.With(about)
+	if err != nil {
+		return nil, err
+	}
+	if f.beside.all == nil || len(f.beside.all) >= maxBeside {
+		f.beside.all = map[string]*policy.Data{}
+	}
+	f.beside.all[string(key)] = data
+	return data, nil
 }
 
 // only leaves out of the data what is no matter to a machine with these claims
@@ -80,7 +112,7 @@ func (r *rules) narrow(images, keys []string, configuration string) few {
 	}
 	ids := slices.Sorted(maps.Keys(trusted.values))
 	return few{r.data.Only("images", images...).Only("reference", ids...).Only("reference_values").Only("configurations", configuration).
-		Only("attestation_keys", keys...), trusted}
+		Only("attestation_keys", keys...), trusted, &beside{}}
 }
 
 // maxNarrowed bounds the parts that are remembered.

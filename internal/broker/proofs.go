@@ -34,18 +34,18 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, want 
 		b.keepDecision(ctx, granted, "get-resource", v.session, "")
 		return "", nil
 	}
-	p, err := b.admitted(ctx, v)
+	admitted, err := b.admitted(ctx, v)
 	if err != nil {
 		return "", err
 	}
 	granted, _, _ = b.narrow(ctx, granted, v.evidence(), v.initData())
-	decision, err := granted.proof()
+	decision, err := granted.proof(nil)
 	if err != nil {
 		return "", err
 	}
 	now := b.cfg.Now().UTC()
-	p.Release = api.ProofRelease{Time: now.Truncate(time.Second), Resource: want.path, Plugin: want.named(), Value: value, Policy: decision}
-	raw, err := proof.Seal(p, b.cfg.Proofs.Signer)
+	release := api.ProofRelease{Time: now.Truncate(time.Second), Resource: want.path, Plugin: want.named(), Value: value, Policy: decision}
+	raw, err := admitted.Seal(release, b.cfg.Proofs.Signer)
 	if err != nil {
 		return "", fmt.Errorf("proof of the release: %w", err)
 	}
@@ -56,17 +56,26 @@ func (b *Broker) prove(ctx context.Context, v *verified, granted question, want 
 	return id, nil
 }
 
-// admitted begins a proof with what the machine was admitted by.
-func (b *Broker) admitted(ctx context.Context, v *verified) (p api.ReleaseProof, err error) {
+// admitted is what a proof begins with: how the machine came in. For each secret
+// of a session that is the same.
+func (b *Broker) admitted(ctx context.Context, v *verified) (*proof.Admitted, error) {
 	if v.issuer != "" {
-		p.Passport = &api.ProofPassport{Issuer: v.issuer, Session: v.session, Token: v.token}
-		return p, nil
+		return proof.Admit(api.ProofAttestation{}, &api.ProofPassport{Issuer: v.issuer, Session: v.session, Token: v.token})
+	}
+	if known, ok := b.came.get(v.session); ok {
+		if kept, err := b.state.IsAttested(ctx, v.session); kept || err != nil {
+			return known, err
+		}
 	}
 	attested, err := b.readAttested(ctx, v.session)
-	if err == nil {
-		p.Attestation = *attested
+	if err != nil {
+		return nil, err
 	}
-	return p, err
+	a, err := proof.Admit(*attested, nil)
+	if err == nil {
+		b.came.put(v.session, a, a.Size())
+	}
+	return a, err
 }
 
 // proofTime sorts as text in the order of time.

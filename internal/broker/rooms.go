@@ -1,24 +1,43 @@
 package broker
 
-import "sync"
+import (
+	"bytes"
+	"sync"
+)
 
-// rooms are buffers that are used again: what a handshake writes and forgets is
-// most of its garbage.
-type rooms struct{ pool sync.Pool }
-
-// lend gives write an empty room, and takes back what it made of it.
-func (r *rooms) lend(write func(room []byte) (text []byte, err error)) error {
-	room, _ := r.pool.Get().(*[]byte)
-	if room == nil {
-		room = new([]byte)
-	}
-	text, err := write((*room)[:0])
-	if cap(text) > cap(*room) && cap(text) <= maxRoom {
-		*room = text
-	}
-	r.pool.Put(room)
-	return err
+// A desk is the room that one request writes in. The next one writes over it:
+// what outlives the request is copied.
+type desk struct {
+	body                                  bytes.Buffer
+	claims, payload, token, input, record []byte
 }
 
-// maxRoom is what is worth being kept.
+func newDesk() *desk { return &desk{claims: make([]byte, 0, 8<<10)} }
+
+// desks are used again: what a handshake writes and forgets is most of its
+// garbage.
+type desks struct{ pool sync.Pool }
+
+func (all *desks) take() *desk {
+	if d, ok := all.pool.Get().(*desk); ok {
+		return d
+	}
+	return newDesk()
+}
+
+// maxRoom is what is worth being kept, of each room.
 const maxRoom = 64 << 10
+
+// put clears the desk for the next.
+func (all *desks) put(d *desk) {
+	d.body.Reset()
+	for _, room := range []*[]byte{&d.claims, &d.payload, &d.token, &d.input, &d.record} {
+		*room = (*room)[:0]
+		if cap(*room) > maxRoom {
+			return
+		}
+	}
+	if d.body.Cap() <= maxRoom {
+		all.pool.Put(d)
+	}
+}

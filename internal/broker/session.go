@@ -162,18 +162,25 @@ func (t *sessions) count() int {
 	return len(t.all)
 }
 
-// A keptToken is a token as small as it gets quickly: its header is that of all
-// by its key, and its payload is mostly digits.
-type keptToken struct {
+// A jws is a token: what all by its key begin with, its payload in clear, and
+// the signature.
+type jws struct {
 	header    string
-	payload   []byte // packed
+	payload   []byte
 	signature [64]byte
 }
+
+func (t *jws) String() string {
+	return t.header + "." + base64url(t.payload) + "." + base64url(t.signature[:])
+}
+
+// A keptToken is a token as small as it gets quickly: its payload is packed.
+type keptToken jws
 
 func (t *keptToken) size() int { return len(t.payload) + len(t.signature) }
 
 func (t *keptToken) String() string {
-	return t.header + "." + base64url(unpack(t.payload)) + "." + base64url(t.signature[:])
+	return (&jws{t.header, unpack(t.payload), t.signature}).String()
 }
 
 func randomBytes(n int) []byte {

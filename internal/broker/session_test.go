@@ -180,7 +180,7 @@ func TestCookieOfALargeCertificateIsSmallEnough(t *testing.T) {
 	offer := &api.ActivationOffer{EKCertificate: randomBytes(1900), EKPublic: randomBytes(314), AKPublic: randomBytes(278)}
 	s := &session{tee: "az-snp-vtpm", nonce: base64.StdEncoding.EncodeToString(randomBytes(32)), offer: offer,
 		params: api.RequestParams{SupportedHashAlgorithms: []string{"sha256", "sha384", "sha512", "sm3"}}, proof: keeper(randomBytes(32))}
-	cookie, err := c.begin(s)
+	cookie, err := c.begin(s, newDesk())
 	check(t, err)
 	cookie.Secure = true
 	if got := len(cookie.String()); got > 4096 {
@@ -191,7 +191,7 @@ func TestCookieOfALargeCertificateIsSmallEnough(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	offer.EKCertificate = randomBytes(8000)
-	if _, err := c.begin(s); err == nil || !strings.Contains(err.Error(), "take a cookie of") {
+	if _, err := c.begin(s, newDesk()); err == nil || !strings.Contains(err.Error(), "take a cookie of") {
 		t.Errorf("got %v for a certificate of 8000 bytes", err)
 	}
 }

@@ -56,11 +56,12 @@ type Documents interface {
 // Records keeps what came of requests, bounded in number and time. A decision
 // that comes with a record is kept with it or not at all. What handshakes leave
 // (KeepAttested, KeepDecision) is durable a tenth of a second later: until then
-// a crash may take it, and its machine attests again. A record is the
-// caller's again when KeepAttested returns.
+// a crash may take it, and its machine attests again. Record and decision are
+// the caller's again when a method returns.
 type Records interface {
 	KeepAttested(ctx context.Context, session string, record []byte, until time.Time, most int, d *api.RecordedDecision) error
 	Attested(ctx context.Context, session string) ([]byte, error)
+	IsAttested(ctx context.Context, session string) (bool, error) // whether Attested has it still
 	KeepProof(ctx context.Context, id string, proof []byte, most int, d *api.RecordedDecision) error
 	Proof(ctx context.Context, id string) ([]byte, error)
 	Proofs(ctx context.Context) ([]string, error) // the oldest first

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,8 +53,8 @@ type tokenMaker struct {
 	now     func() time.Time
 	issuers func() []Issuer
 
-	rooms   rooms
 	clock   ratchet
+	seen    seenTokens
 	mu      sync.Mutex
 	current *signingKey // guarded by mu
 }
@@ -135,32 +136,32 @@ func KeyID(public crypto.PublicKey) (string, error) {
 	return base64url(sum), err
 }
 
-// issueBy signs a result, whose issuer and times it sets.
-func (m *tokenMaker) issueBy(key *signingKey, r ear.Result) (issuedToken, error) {
+// issueBy signs a result, whose issuer and times it sets. The token's text and
+// payload are on the desk.
+func (m *tokenMaker) issueBy(d *desk, key *signingKey, r ear.Result) (issuedToken, error) {
 	now := m.now()
 	m.clock.issued(r.Session, now)
 	r.Issuer, r.From, r.Until = m.issuer, now.Unix(), now.Add(m.life).Unix()
-	var token issuedToken
-	err := m.rooms.lend(func(room []byte) ([]byte, error) {
-		payload, err := plainjson.Append(room, ear.Claims(r))
-		if err == nil {
-			token, err = key.sign(payload)
-		}
-		return payload, err
-	})
+	var err error
+	if d.payload, err = plainjson.Append(d.payload, ear.Claims(r)); err != nil {
+		return issuedToken{}, err
+	}
+	token, err := key.sign(d.token, d.payload)
+	d.token = token.text[:0]
 	return token, err
 }
 
-// An issuedToken is a JWS in compact form, and what is kept of it.
+// An issuedToken is a JWS in compact form, and its parts.
 type issuedToken struct {
-	text []byte
-	kept keptToken
+	text  []byte
+	parts jws
+	kept  keptToken
 }
 
 // sign makes a JWS. RFC 7518, section 3.4: the signature is R and S, of 32 bytes
 // each.
-func (k *signingKey) sign(payload []byte) (t issuedToken, err error) {
-	text := make([]byte, 0, len(k.header)+base64.RawURLEncoding.EncodedLen(len(payload))+88)
+func (k *signingKey) sign(text, payload []byte) (t issuedToken, err error) {
+	text = slices.Grow(text, len(k.header)+base64.RawURLEncoding.EncodedLen(len(payload))+88)
 	text = base64.RawURLEncoding.AppendEncode(append(append(text, k.header...), '.'), payload)
 	sum := sha256.Sum256(text)
 	der, err := k.Signer.Sign(rand.Reader, sum[:], crypto.SHA256)
@@ -175,7 +176,8 @@ func (k *signingKey) sign(payload []byte) (t issuedToken, err error) {
 	points.R.FillBytes(signature[:32])
 	points.S.FillBytes(signature[32:])
 	t.text = base64.RawURLEncoding.AppendEncode(append(text, '.'), signature[:])
-	t.kept = keptToken{header: k.header, payload: pack(payload), signature: signature}
+	t.parts = jws{k.header, payload, signature}
+	t.kept = keptToken{k.header, pack(payload), signature}
 	return t, nil
 }
 
@@ -215,6 +217,10 @@ func (m *tokenMaker) signedByUs(t *unverified) bool {
 
 // verify judges a token by its issuer's keys.
 func (m *tokenMaker) verify(token string) (*verified, error) {
+	id := sha256.Sum256([]byte(token))
+	if v, err := m.again(id); v != nil || err != nil {
+		return v, err
+	}
 	t, err := readToken(token)
 	if err != nil {
 		return nil, err
@@ -247,7 +253,13 @@ func (m *tokenMaker) verify(token string) (*verified, error) {
 	if v.key, err = parseTEEKey(t.claims.Submods[ear.Primary].Evidence.Runtime.Key); err != nil {
 		return nil, err
 	}
-	return v, exactly(t.payload, &v.claims)
+	if err := exactly(t.payload, &v.claims); err != nil {
+		return nil, err
+	}
+	if v.issuer == "" {
+		m.remember(id, t, v)
+	}
+	return v, nil
 }
 
 // signatureAlgorithms are those of asymmetric keys: with any other, a public

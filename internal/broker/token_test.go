@@ -93,6 +93,6 @@ func (m *tokenMaker) issue(r ear.Result) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	token, err := m.issueBy(key, r)
+	token, err := m.issueBy(newDesk(), key, r)
 	return string(token.text), err
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/storage"
@@ -21,7 +22,13 @@ type Data struct {
 	storage.PolicyNotSupported
 	storage.TriggersNotSupported
 	fields map[string]field
-	notes  *notes // of an evaluation; nil: none are taken
+	text   func() ([]byte, error) // JSON of all, made once
+	notes  *notes                 // of an evaluation; nil: none are taken
+}
+
+// newData are fields that nobody changes any more.
+func newData(fields map[string]field) *Data {
+	return &Data{fields: fields, text: sync.OnceValues(func() ([]byte, error) { return appendFields([]byte{'{'}, fields) })}
 }
 
 // A field is a value, and its JSON once somebody wanted it.
@@ -41,17 +48,32 @@ func newField(v ast.Value) field {
 }
 
 // notes are the places that an evaluation looked at.
-type notes struct{ paths []storage.Path }
+type notes struct {
+	paths []storage.Path
+	same  atomic.Pointer[Data] // the last in which the same was found there, once the evaluation was over
+}
 
 // Noting is the data for one evaluation, which then knows what was read of it.
-func (d *Data) Noting() *Data { return &Data{fields: d.fields, notes: &notes{}} }
+func (d *Data) Noting() *Data { return &Data{fields: d.fields, text: d.text, notes: &notes{}} }
 
 // Enough tells whether a policy that was asked over d finds the same in few
 // wherever it looked: then it says the same of few, for it sees nothing else.
+// The evaluation is over by then.
 func (d *Data) Enough(few *Data) bool {
 	if d.notes == nil {
 		return false
 	}
+	if d.notes.same.Load() == few { // neither ever changes
+		return true
+	}
+	if !d.agrees(few) {
+		return false
+	}
+	d.notes.same.Store(few)
+	return true
+}
+
+func (d *Data) agrees(few *Data) bool {
 	for _, path := range d.notes.paths {
 		was, ok := d.at(path)
 		is, also := few.at(path)
@@ -70,9 +92,9 @@ var errReserved = errors.New("data may not be named policy or holdfast: rules ar
 
 // With is the data and values beside it, or in place of those with their names.
 func (d *Data) With(values map[string]any) (*Data, error) {
-	out := &Data{fields: maps.Clone(d.fields)}
-	if out.fields == nil {
-		out.fields = map[string]field{}
+	fields := maps.Clone(d.fields)
+	if fields == nil {
+		fields = map[string]field{}
 	}
 	for name, value := range values {
 		if name == "policy" || name == "holdfast" {
@@ -85,9 +107,9 @@ func (d *Data) With(values map[string]any) (*Data, error) {
 				return nil, err
 			}
 		}
-		out.fields[name] = newField(v)
+		fields[name] = newField(v)
 	}
-	return out, nil
+	return newData(fields), nil
 }
 
 // Only is the data with no more left of the object with this name than the
@@ -102,16 +124,23 @@ func (d *Data) Only(name string, keys ...string) *Data {
 			}
 		}
 	}
-	out := &Data{fields: maps.Clone(d.fields)}
-	out.fields[name] = newField(few)
-	return out
+	fields := maps.Clone(d.fields)
+	fields[name] = newField(few)
+	return newData(fields)
 }
 
-// MarshalJSON gives the values back.
+// MarshalJSON gives the values back. The text is everybody's: nobody may change
+// it.
 func (d *Data) MarshalJSON() ([]byte, error) {
-	out := []byte{'{'}
-	for _, name := range slices.Sorted(maps.Keys(d.fields)) {
-		value, err := d.fields[name].json()
+	if d.text == nil { // the zero value
+		return []byte("{}"), nil
+	}
+	return d.text()
+}
+
+func appendFields(out []byte, fields map[string]field) ([]byte, error) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		value, err := fields[name].json()
 		if err != nil {
 			return nil, err
 		}

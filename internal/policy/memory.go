@@ -43,7 +43,7 @@ type view struct {
 	answers map[standing]answer // by what stood there
 }
 
-// standing is the SHA-256 of a shape and of what stands at leaves: a machine
+// standing is the SHA-256 of a shape, of what is beside the data, and of what stands at leaves: a machine
 // may send much, and a Memory is to stay small.
 type standing [sha256.Size]byte
 
@@ -65,25 +65,55 @@ func Remember(data *Data) *Memory {
 	return &Memory{data: data, from: map[*Policy]*remembered{}}
 }
 
-// Ask is Policy.Ask over the memory's data, of which it returns what noted the
-// places that the policy read. Nobody may alter an answer: others get the same.
-func (m *Memory) Ask(ctx context.Context, p *Policy, input map[string]any) (Decision, *Data, error) {
-	if p.clock {
-		data := m.data.Noting()
-		d, err := p.Ask(ctx, input, data)
-		return d, data, err
-	}
+// Ask is Policy.Ask over the memory's data and about, which is beside it. It
+// returns the data, which noted the places that the policy read. Nobody may alter
+// an answer: others get the same. An answer is known for the very same about.
+func (m *Memory) Ask(ctx context.Context, p *Policy, input, about map[string]any) (Decision, *Data, error) {
 	var room [1 << 10]byte
-	shape, plain := appendShape(room[:0], input)
-	if a, ok := m.known(p, input, shape); ok && plain {
-		return a.Decision, a.data, nil
+	shape, plain, err := appendQuestion(room[:0], input, about)
+	if plain = plain && err == nil && !p.clock; plain {
+		if a, ok := m.known(p, input, shape); ok {
+			return a.Decision, a.data, nil
+		}
 	}
-	data := m.data.Noting()
-	d, err := p.Ask(ctx, input, data)
+	data, err := m.with(about)
+	if err != nil {
+		return Decision{}, m.data, err
+	}
+	noting := data.Noting()
+	d, err := p.Ask(ctx, input, noting)
 	if err == nil && d.Allow && plain && m.hopeful(p) {
-		m.learn(ctx, p, input, shape, answer{d, data})
+		m.learn(ctx, p, question{input, data, shape}, answer{d, noting})
 	}
-	return d, data, err
+	return d, noting, err
+}
+
+func (m *Memory) with(about map[string]any) (*Data, error) {
+	if about == nil {
+		return m.data, nil
+	}
+	d, err := m.data.With(about)
+	if err == nil { // of each answer: its text is not kept, of which it shares the parts
+		fields := d.fields
+		d.text = func() ([]byte, error) { return appendFields([]byte{'{'}, fields) }
+	}
+	return d, err
+}
+
+// A question is one that may be answered again.
+type question struct {
+	input map[string]any
+	data  *Data
+	shape []byte
+}
+
+// appendQuestion writes all of a question but the leaves of its input.
+func appendQuestion(text []byte, input, about map[string]any) (shape []byte, plain bool, err error) {
+	text, plain = appendShape(text, input)
+	if about != nil { // behind a whole shape, and before the first comma
+		text, err = plainjson.Append(append(text, '|'), about)
+	}
+	return text, plain, err
 }
 
 func (m *Memory) known(p *Policy, input map[string]any, shape []byte) (answer, bool) {
@@ -127,14 +157,14 @@ func (m *Memory) hopeful(p *Policy) bool {
 
 // learn asks again with an input that notes what is looked at, and keeps the
 // answer if it is the same.
-func (m *Memory) learn(ctx context.Context, p *Policy, input map[string]any, shape []byte, a answer) {
+func (m *Memory) learn(ctx context.Context, p *Policy, q question, a answer) {
 	noted := noted{}
-	again, err := p.Ask(ctx, noted.watch(input, ""), m.data)
+	again, err := p.Ask(ctx, noted.watch(q.input, ""), q.data)
 	if err != nil || !reflect.DeepEqual(again, a.Decision) {
 		return
 	}
 	leaves := slices.Sorted(maps.Keys(noted))
-	key, err := standingAt(shape, input, leaves)
+	key, err := standingAt(q.shape, q.input, leaves)
 	if err != nil {
 		return
 	}
@@ -180,7 +210,7 @@ func appendShape(text []byte, members map[string]any) (out []byte, plain bool) {
 	text, plain = append(text, '{'), true
 	for _, name := range names {
 		plain = plain && !strings.Contains(name, separates)
-		text, _ = plainjson.Append(text, name) // every string can be written
+		text = plainjson.AppendString(text, name)
 		if inner, ok := members[name].(map[string]any); ok {
 			var also bool
 			text, also = appendShape(text, inner)

@@ -18,8 +18,13 @@ import (
 // remembering asks through a memory, and tells whether it knew the answer.
 func remembering(t *testing.T, m *Memory, p *Policy, input map[string]any) (d Decision, known bool) {
 	t.Helper()
+	return rememberingAbout(t, m, p, input, nil)
+}
+
+func rememberingAbout(t *testing.T, m *Memory, p *Policy, input, about map[string]any) (d Decision, known bool) {
+	t.Helper()
 	before := m.of(p).kept
-	d, _, err := m.Ask(t.Context(), p, input)
+	d, _, err := m.Ask(t.Context(), p, input, about)
 	if err != nil {
 		return d, false
 	}
@@ -72,7 +77,7 @@ func TestAMemoryNeverSaysAnythingElse(t *testing.T) {
 			return
 		}
 		want, err := p.Ask(t.Context(), input, m.data)
-		got, _, gotErr := m.Ask(t.Context(), p, input)
+		got, _, gotErr := m.Ask(t.Context(), p, input, nil)
 		if !reflect.DeepEqual(got, want) || (err == nil) != (gotErr == nil) {
 			t.Errorf("%s: got %v (%v), want %v (%v)", what, got, gotErr, want, err)
 		}
@@ -126,6 +131,116 @@ func TestNoWayOfLookingIsMissed(t *testing.T) {
 		}
 		if d, _ := remembering(t, m, p, input("aa")); !d.Allow {
 			t.Errorf("%s: the first again: %v", rule, d)
+		}
+	}
+}
+
+func resource(path ...string) map[string]any {
+	return map[string]any{"plugin": "resource", "resource-path": path, "query": map[string]string{}}
+}
+
+// session is a token as it is read, of a session of its own.
+func session(t *testing.T, id string, expires int) map[string]any {
+	t.Helper()
+	claims := token("affirming", configuration)
+	cpu := claims["submods"].(map[string]any)["cpu0"].(map[string]any)
+	cpu["ear.veraison.annotated-evidence"].(map[string]any)["tpm"] = machine(nil)["claims"]
+	claims["jti"], claims["exp"] = id, expires
+	return asked{Input: claims}.copied(t).Input.(map[string]any)
+}
+
+func TestAnotherSessionThatMayHaveAResourceNeedsNoOtherAnswer(t *testing.T) {
+	p := compile(t, Resource)
+	values := trusted(boot(true, pcr("4"), pcr("7")))
+	m := Remember(data(t, values))
+	x := resource("default", "key", "x")
+	first, known := rememberingAbout(t, m, p, session(t, "1", 1000), x)
+	if !first.Allow || known {
+		t.Fatalf("the first: %+v, known: %t", first, known)
+	}
+	if again, known := rememberingAbout(t, m, p, session(t, "2", 2000), resource("default", "key", "x")); !reflect.DeepEqual(again, first) || !known {
+		t.Errorf("got %+v, known: %t", again, known)
+	}
+	for what, about := range map[string]map[string]any{
+		"another resource": resource("default", "key", "y"), "another plugin": {"plugin": "ca", "resource-path": []string{"default", "key", "x"}, "query": map[string]string{}},
+	} {
+		if d, known := rememberingAbout(t, m, p, session(t, "1", 1000), about); d.Allow || known {
+			t.Errorf("%s: got %+v, known: %t", what, d, known)
+		}
+	}
+	query := maps.Clone(x)
+	query["query"] = map[string]string{"a": "b"}
+	if d, known := rememberingAbout(t, m, p, session(t, "1", 1000), query); !d.Allow || known {
+		t.Errorf("another query: got %+v, known: %t, want it asked", d, known)
+	}
+	if d, known := rememberingAbout(t, m, p, session(t, "1", 1000), nil); d.Allow || known {
+		t.Errorf("nothing: got %+v, known: %t", d, known)
+	}
+	// It says what the policy says, of whatever token.
+	base := asked{Input: session(t, "1", 1000), Data: values}
+	full, err := m.data.With(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	everyChange(t, base, func(what string, changed asked) {
+		input, ok := changed.Input.(map[string]any)
+		if !ok || !reflect.DeepEqual(changed.Data, base.copied(t).Data) {
+			return
+		}
+		want, err := p.Ask(t.Context(), input, full)
+		got, data, gotErr := m.Ask(t.Context(), p, input, x)
+		if !reflect.DeepEqual(got, want) || (err == nil) != (gotErr == nil) {
+			t.Errorf("%s: got %v (%v), want %v (%v)", what, got, gotErr, want, err)
+		}
+		if !data.Enough(full) {
+			t.Errorf("%s: the data is not what it was asked over", what)
+		}
+	})
+}
+
+// Of each resource a policy may look at what it is about, or at numbers and
+// lists of the token.
+func TestNoWayOfLookingAtARequestIsMissed(t *testing.T) {
+	asks := func(claims, about map[string]any) func() (map[string]any, map[string]any) {
+		return func() (map[string]any, map[string]any) {
+			input, beside := session(t, "1", 1000), resource("default", "key", "x")
+			maps.Copy(input, asked{Data: claims}.copied(t).Data)
+			maps.Copy(beside, about)
+			return input, beside
+		}
+	}
+	list := func(values ...any) map[string]any { return map[string]any{"list": values} }
+	for rule, test := range map[string]struct {
+		good, other func() (map[string]any, map[string]any)
+	}{
+		`data.plugin == "resource"`:                              {asks(nil, nil), asks(nil, map[string]any{"plugin": "ca"})},
+		`data["resource-path"][2] == "x"`:                        {asks(nil, nil), asks(nil, resource("default", "key", "y"))},
+		`contains(json.marshal(data["resource-path"]), "\"x\"")`: {asks(nil, nil), asks(nil, resource("default", "key", "y"))},
+		`not data.query.a`:                                       {asks(nil, nil), asks(nil, map[string]any{"query": map[string]string{"a": "b"}})},
+		`input.exp < 2000`:                                       {asks(nil, nil), asks(map[string]any{"exp": 3000}, nil)},
+		`input.exp == 1000`:                                      {asks(nil, nil), asks(map[string]any{"exp": 1000.5}, nil)},
+		`input.list[0] == 1`:                                     {asks(list(1, 2), nil), asks(list(2, 2), nil)},
+		`count(input.list) == 1`:                                 {asks(list(1), nil), asks(list(1, 1), nil)},
+		`some v in input.list; v.a == "b"`:                       {asks(list(map[string]any{"a": "b"}), nil), asks(list(map[string]any{"a": "c"}), nil)},
+		`walk(input, [_, 1000])`:                                 {asks(nil, nil), asks(map[string]any{"exp": 1}, nil)},
+		`not input.submods.gpu0`:                                 {asks(nil, nil), asks(map[string]any{"submods": map[string]any{"cpu0": 1, "gpu0": 1}}, nil)},
+		`object.get(data.query, "", "none") == "none"`:           {asks(nil, nil), asks(nil, map[string]any{"query": map[string]string{"": ""}})},
+		`data.query == {} with data.plugin as "resource"`:        {asks(nil, nil), asks(nil, map[string]any{"query": map[string]string{"": ""}})},
+	} {
+		p := compile(t, "package policy\nimport rego.v1\ndefault allow := false\nallow if { "+rule+" }")
+		m := Remember(data(t, map[string]any{"a": 1}))
+		ask := func(question func() (map[string]any, map[string]any)) (Decision, bool) {
+			input, about := question()
+			return rememberingAbout(t, m, p, input, about)
+		}
+		if d, known := ask(test.good); !d.Allow || known {
+			t.Errorf("%s: the first: %v, known: %t", rule, d, known)
+		}
+		if d, known := ask(test.other); d.Allow || known {
+			t.Errorf("%s: another: %v, known: %t", rule, d, known)
+		}
+		if d, known := ask(test.good); !d.Allow || !known {
+			t.Errorf("%s: the first again: %v, known: %t", rule, d, known)
 		}
 	}
 }
@@ -202,7 +317,7 @@ func TestAPolicyThatVerifiesChainsIsAskedEachTime(t *testing.T) {
 		input := handshake("aa", 1)
 		input["claims"].(map[string]any)["chain"] = chain(t)
 		for n := range 3 {
-			if d, _ := remembering(t, m, p, input); !d.Allow || m.of(p).kept > 0 {
+			if d, _ := rememberingAbout(t, m, p, input, []map[string]any{nil, resource("a", "b", "c")}[n%2]); !d.Allow || m.of(p).kept > 0 {
 				t.Errorf("%s: %d: got %v, %d kept, want none", call, n, d, m.of(p).kept)
 			}
 		}

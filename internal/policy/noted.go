@@ -15,7 +15,7 @@ func (n noted) watch(members map[string]any, below string) map[string]any {
 		switch member := member.(type) {
 		case map[string]any:
 			out[name] = n.watch(member, path+separates)
-		case nil, bool, string, int, int64, []string, map[string]string:
+		case nil, bool, string, int, int64, float64, []any, []string, map[string]string:
 			out[name] = watched{member, path, n}
 		default:
 			n[path], out[name] = true, member

@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,7 @@ import (
 	"time"
 
 	"holdfast/internal/input"
+	"holdfast/internal/plainjson"
 )
 
 // The types that envelope and statement carry.
@@ -104,6 +106,31 @@ func SealPayload(payload []byte, signers ...Signer) Envelope {
 		})
 	}
 	return env
+}
+
+// SealPredicate is NewStatement and Seal for a predicate that is JSON already,
+// as encoding/json writes it: it goes in as it stands.
+func SealPredicate(predicateType string, predicate []byte, subjects []Subject, signers ...Signer) (Envelope, error) {
+	o := plainjson.Begin(make([]byte, 0, len(predicate)+1<<10))
+	o.Add("_type", StatementType)
+	o.Add("subject", subjects)
+	o.Add("predicateType", predicateType)
+	o.Add("predicate", plainjson.Ready(predicate))
+	payload, err := o.End()
+	if err != nil {
+		return Envelope{}, err
+	}
+	return SealPayload(payload, signers...), nil
+}
+
+// AppendJSON adds to text what encoding/json makes of the envelope, which looks
+// at each byte several times.
+func (e Envelope) AppendJSON(text []byte) ([]byte, error) {
+	o := plainjson.Begin(slices.Grow(text, base64.StdEncoding.EncodedLen(len(e.Payload))+1<<12))
+	o.Add("payloadType", e.PayloadType)
+	o.Bytes("payload", e.Payload)
+	o.Add("signatures", e.Signatures)
+	return o.End()
 }
 
 // KeyID names the key in a certificate.

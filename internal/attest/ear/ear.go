@@ -7,11 +7,13 @@ package ear
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 
 	"holdfast/internal/api"
 	"holdfast/internal/attest"
 	"holdfast/internal/attest/initdata"
+	"holdfast/internal/plainjson"
 )
 
 // What Trustee writes into its tokens (attestation-service/src/ear_token).
@@ -32,6 +34,7 @@ type Result struct {
 	Trust       map[string]int8 // AR4SI claims by name
 	Extensions  map[string]any  // what policy adds to the appraisal, by name
 	Claims      attest.Claims
+	Written     plainjson.Members  // Claims, where somebody wrote them already
 	InitData    *initdata.Document // nil when none was sent
 	Runtime     api.RuntimeData
 	Additional  string   // evidence of additional devices
@@ -66,7 +69,7 @@ func submods(r Result) map[string]any {
 	next := map[string]int{"cpu": 1}
 	for _, d := range r.Devices {
 		one := r
-		one.TEE, one.Claims, one.InitData = d.TEE, d.Claims, nil
+		one.TEE, one.Claims, one.Written, one.InitData = d.TEE, d.Claims, nil, nil
 		evidence := annotated(one)
 		delete(evidence["runtime_data_claims"].(map[string]any), "additional-evidence")
 		out[d.Class+strconv.Itoa(next[d.Class])] = submod(d.Trust, d.Extensions, evidence)
@@ -89,19 +92,26 @@ func submod(trust map[string]int8, extensions, evidence map[string]any) map[stri
 	return out
 }
 
+// beside are the claims that stand beside those of the device.
+var beside = []string{"init_data", "report_data"}
+
 // annotated has the shape of Trustee's transform_claims: init and report data
 // beside the claims of the device, which stand under its name.
 func annotated(r Result) map[string]any {
-	device, out := map[string]any{}, map[string]any{}
-	for name, value := range r.Claims {
-		switch name {
-		case "init_data", "report_data":
+	out := map[string]any{}
+	for _, name := range beside {
+		if value, ok := r.Claims[name]; ok {
 			out[name] = value
-		default:
-			device[name] = value
 		}
 	}
-	out[r.TEE] = device
+	if r.Written != nil {
+		out[r.TEE] = r.Written.Without(beside...)
+	} else {
+		device := map[string]any{}
+		maps.Copy(device, r.Claims)
+		maps.DeleteFunc(device, func(name string, _ any) bool { return slices.Contains(beside, name) })
+		out[r.TEE] = device
+	}
 	out["runtime_data_claims"] = map[string]any{
 		"tee-pubkey": r.Runtime.TEEPubKey, "nonce": r.Runtime.Nonce, "additional-evidence": r.Additional,
 	}

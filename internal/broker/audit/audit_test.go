@@ -122,7 +122,7 @@ func TestEachWayToTamperIsFoundAndItsLineNamed(t *testing.T) {
 		"chained anew": {func(l []string) []string {
 			forged := place{prev: hashOf(nil)}
 			for i := range l {
-				line, _ := forged.next(api.AuditEntry{Action: "forged"})
+				line, _ := forged.next(nil, api.AuditEntry{Action: "forged"})
 				l[i] = string(line) + "\n"
 			}
 			return l
@@ -281,7 +281,7 @@ func TestCheckpointsAreSignedAndChecked(t *testing.T) {
 	for _, line := range b.lines() {
 		e, _ := chained([]byte(strings.TrimSuffix(line, "\n")))
 		e.Subject += "!"
-		fresh, err := forged.next(e)
+		fresh, err := forged.next(nil, e)
 		check(t, err)
 		lines = append(lines, string(fresh)+"\n")
 	}

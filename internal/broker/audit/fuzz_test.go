@@ -15,7 +15,7 @@ import (
 //fuzz:parser verify.go place.go:judge,chained
 func FuzzReadLog(f *testing.F) {
 	one := place{prev: hashOf(nil)}
-	line, err := one.next(api.AuditEntry{Action: "attest"})
+	line, err := one.next(nil, api.AuditEntry{Action: "attest"})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func FuzzReadLog(f *testing.F) {
 		if want := "sha256:" + hex.EncodeToString(c.since.Sum(nil)); p.prev != want {
 			t.Fatalf("the writer's next line names %s, the checker wants %s", p.prev, want)
 		}
-		next, err := p.next(api.AuditEntry{})
+		next, err := p.next(nil, api.AuditEntry{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -55,9 +55,12 @@ type Log struct {
 	cfg   Config
 	path  string
 	group *batch.Group[api.AuditEntry]
-	last  place // guarded by the group's turn
-	// of the last checkpoint, or -1 for what others signed; guarded by the
-	// group's turn
+	turn  *atomicfile.Latch // of processes
+	last  place             // guarded by the group's turn, as all below
+	file  *os.File          // open until the log goes on in another, or is garbage
+	info  os.FileInfo       // of file
+	lines []byte            // room of what was written last
+	// of the last checkpoint, or -1 for what others signed
 	signed   int64
 	signedAt time.Time
 }
@@ -72,6 +75,7 @@ func Open(cfg Config) *Log {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Log{cfg: cfg, path: filepath.Join(cfg.Dir, File), signed: -1, signedAt: cfg.Now()}
+	l.turn = atomicfile.NewLatch(l.path + ".lock")
 	l.group = batch.New(l.write)
 	return l
 }
@@ -92,7 +96,7 @@ func (l *Log) write(all []api.AuditEntry) []error {
 
 // locked runs do while no other process has the log.
 func (l *Log) locked(do func() error) error {
-	unlock, err := atomicfile.Lock(context.Background(), l.path+".lock")
+	unlock, err := l.turn.Lock(context.Background())
 	if err != nil {
 		return err
 	}
@@ -116,7 +120,7 @@ func (l *Log) extend(all []api.AuditEntry) error {
 		l.last = place{} // as it is found, the next time
 		return err
 	}
-	l.last = next
+	l.last, l.last.file = next, l.info
 	if err := l.cfg.Head.SetAuditHead(context.Background(), next.head); err != nil {
 		l.cfg.Log.Warn("broker: the audit log's head could not be kept: its end is guarded less well", "error", err)
 	}
@@ -125,13 +129,11 @@ func (l *Log) extend(all []api.AuditEntry) error {
 
 // chain gives entries their places, behind what the log has to say of itself.
 func (l *Log) chain(all []api.AuditEntry) (lines []byte, at place, err error) {
-	at = l.last
+	at, lines = l.last, l.lines[:0]
 	add := func(e api.AuditEntry) {
 		if err == nil {
-			var line []byte
-			if line, err = at.next(e); err == nil {
-				lines = append(append(lines, line...), '\n')
-			}
+			lines, err = at.next(lines, e)
+			lines = append(lines, '\n')
 		}
 	}
 	if note := at.note(); note != nil {
@@ -152,8 +154,14 @@ func (l *Log) chain(all []api.AuditEntry) (lines []byte, at place, err error) {
 	if l.last.torn {
 		at.size++
 	}
+	if cap(lines) <= maxRoom {
+		l.lines = lines
+	}
 	return lines, at, err
 }
+
+// maxRoom is what is worth being kept.
+const maxRoom = 256 << 10
 
 func (l *Log) due(seq int64) bool {
 	if l.cfg.Signer == nil {
@@ -181,26 +189,41 @@ func (l *Log) checkpoint(head api.AuditHead) (api.AuditEntry, error) {
 // put writes whole lines behind what is there. When that fails, what is there
 // stays as it was, as far as the disk lets it.
 func (l *Log) put(lines []byte) error {
-	f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
+	if err := l.open(); err != nil {
 		return err
 	}
-	defer f.Close()
 	if l.last.torn {
 		lines = append([]byte{'\n'}, lines...)
 	}
-	_, err = f.Write(lines)
+	_, err := l.file.Write(lines)
 	if err == nil {
-		err = f.Sync()
+		err = l.file.Sync()
 	}
 	if err != nil {
-		_ = f.Truncate(l.last.size) // nobody is told that these lines are there
+		_ = l.file.Truncate(l.last.size) // nobody is told that these lines are there
 		return err
 	}
 	if l.last.size == 0 {
 		return atomicfile.SyncDir(l.cfg.Dir)
 	}
 	return nil
+}
+
+// open opens the file that the last place is in, unless it is open.
+func (l *Log) open() error {
+	if l.file != nil && l.last.file != nil && os.SameFile(l.info, l.last.file) {
+		return nil
+	}
+	if l.file != nil {
+		_ = l.file.Close() // all of it is on disk
+	}
+	var err error
+	if l.file, err = os.OpenFile(l.path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600); err != nil {
+		l.file = nil
+		return err
+	}
+	l.info, err = l.file.Stat()
+	return err
 }
 
 // rotate puts a file that is full away. The chain goes on in the next.

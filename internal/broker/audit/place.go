@@ -23,19 +23,20 @@ type place struct {
 	kept api.AuditHead // what was recorded elsewhere, where that is further
 }
 
-// next makes a line of e and moves on behind it.
-func (p *place) next(e api.AuditEntry) ([]byte, error) {
+// next makes a line of e, behind others in lines, and moves on behind it.
+func (p *place) next(lines []byte, e api.AuditEntry) ([]byte, error) {
 	e.Seq, e.Prev = p.head.Seq+1, p.prev
 	if e.Action == api.AuditGap {
 		e.Seq = p.kept.Seq + 1
 	}
-	line, err := json.Marshal(e)
+	from := len(lines)
+	lines, err := appendEntry(lines, &e)
 	if err != nil {
 		return nil, err
 	}
-	p.prev = hashOf(line)
+	p.prev = hashOf(lines[from:])
 	p.head, p.torn, p.kept = api.AuditHead{Seq: e.Seq, Hash: p.prev}, false, api.AuditHead{}
-	return line, nil
+	return lines, nil
 }
 
 // note is what the log has to say of itself before it goes on.

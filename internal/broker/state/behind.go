@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -11,28 +12,36 @@ import (
 // take longer than all the cryptography of its handshake. A crash takes the
 // last moment of it, whose machines attest again.
 const (
-	behindMost  = 128 // rows: whoever brings more writes them himself
+	behindMost  = 256 // records: whoever brings more writes them himself
 	behindDelay = 50 * time.Millisecond
 )
 
-// behind are rows on their way.
+// A load is records on their way, in bundles.
+type load struct {
+	attested, decisions []*bundle
+	records             int
+	most                int // attested ones that are kept
+}
+
+// behind are records on their way.
 type behind struct {
 	turn sync.Mutex // of who writes them; taken before mu
 
 	mu       sync.Mutex
-	rows     []row             // guarded by mu, as all below
-	attested map[string][]byte // by session, until they can be read from the file
-	failed   bool              // the last time; until it goes well again, nothing is left to later
+	load     load            // guarded by mu, as all below
+	attested map[string]spot // by session, until they can be read from the file
+	spare    spare
+	failed   bool // the last time; until it goes well again, nothing is left to later
 	timer    *time.Timer
 }
 
-// later adds rows soon. It returns an error only for what went wrong already:
-// a full disk is no secret for longer than a moment.
-func (s *Store) later(ctx context.Context, rows ...row) error {
+// later writes soon what add adds. It returns an error only for what went wrong
+// already: a full disk is no secret for longer than a moment.
+func (s *Store) later(ctx context.Context, add func(b *behind)) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.behind.add(rows, s.writeLate) {
+	if s.behind.add(add, s.writeLate) {
 		return s.flush()
 	}
 	return nil
@@ -44,62 +53,131 @@ func (s *Store) writeLate() {
 	}
 }
 
-// add tells whether rows have to be written now.
-func (b *behind) add(rows []row, soon func()) bool {
+// add tells whether the load has to be written now.
+func (b *behind) add(add func(b *behind), soon func()) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.rows) == 0 {
+	if b.load.records == 0 {
 		b.timer = time.AfterFunc(behindDelay, soon)
 	}
-	b.rows = append(b.rows, rows...)
-	for _, r := range rows {
-		if r.table == attestedTable {
-			b.attested[r.values[0].(string)] = r.values[2].([]byte)
-		}
+	add(b)
+	return b.failed || b.load.records >= behindMost
+}
+
+// few are as many as may be in a bundle of what at most most are kept of: all of
+// it goes at once.
+func few(most, limit int) int { return min(max(most/100, 1), limit) }
+
+// together are attested records in a bundle, at most: who reads one reads all.
+const together = 8
+
+// The caller holds mu, as for the next.
+func (b *behind) keepAttested(session string, record []byte, until int64, most int) {
+	b.attested[session] = into(&b.load.attested, &b.spare.attested, len(record), few(most, together), until).add(session, record)
+	b.load.records, b.load.most = b.load.records+1, most
+}
+
+func (b *behind) keepDecision(session string, record []byte, most int, bytes int64) {
+	const inOne = 64
+	if int64(len(record)) > bytes/100 {
+		most = 1
 	}
-	return b.failed || len(b.rows) >= behindMost
+	into(&b.load.decisions, &b.spare.decisions, len(record), few(most, inOne), 0).add(session, record)
+	b.load.records++
+}
+
+// into is a bundle with room.
+func into(all, spare *[]*bundle, size, most int, until int64) *bundle {
+	if n := len(*all); n > 0 && (*all)[n-1].takes(size, most, until) {
+		return (*all)[n-1]
+	}
+	fresh := &bundle{}
+	if n := len(*spare); n > 0 {
+		fresh, *spare = (*spare)[n-1], (*spare)[:n-1]
+	}
+	fresh.until = until
+	*all = append(*all, fresh)
+	return fresh
 }
 
 // flush returns when all is written that was added before.
 func (s *Store) flush() error {
 	s.behind.turn.Lock()
 	defer s.behind.turn.Unlock()
-	rows := s.behind.take()
-	if len(rows) == 0 {
+	l := s.behind.take()
+	if l.records == 0 {
 		return nil
 	}
-	err := s.writes.Do(step{rows: rows, lazy: true})
-	s.behind.done(rows, err)
+	err := s.writes.Do(step{load: &l, lazy: true})
+	s.behind.done(l, err)
 	return err
 }
 
-func (b *behind) take() []row {
+func (b *behind) take() load {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	rows := b.rows
-	b.rows = nil
+	l := b.load
+	b.load = load{}
 	if b.timer != nil {
 		b.timer.Stop()
 	}
-	return rows
+	return l
 }
 
-func (b *behind) done(rows []row, err error) {
+// spare are bundles whose room is used again.
+type spare struct{ attested, decisions []*bundle }
+
+// maxSpare bounds the spare ones of each kind.
+const maxSpare = 32
+
+func (b *behind) done(l load, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failed = err != nil
-	for _, r := range rows {
-		if r.table == attestedTable {
-			delete(b.attested, r.values[0].(string))
-		}
+	if b.failed && b.load.records+l.records <= 2*behindMost { // the next one, which comes at once, has them
+		l.attested, l.decisions = append(l.attested, b.load.attested...), append(l.decisions, b.load.decisions...)
+		b.load = load{attested: l.attested, decisions: l.decisions, records: b.load.records + l.records, most: l.most}
+		return
 	}
+	for _, done := range l.attested {
+		for _, name := range done.names {
+			if b.attested[name].in == done {
+				delete(b.attested, name)
+			}
+		}
+		b.spare.attested = done.put(b.spare.attested)
+	}
+	for _, done := range l.decisions {
+		b.spare.decisions = done.put(b.spare.decisions)
+	}
+}
+
+// put leaves the room to another bundle. Spots in this one lead nowhere else.
+func (b *bundle) put(spare []*bundle) []*bundle {
+	if len(spare) >= maxSpare || cap(b.text) > 2*maxBundle {
+		return spare
+	}
+	clear(b.names)
+	return append(spare, &bundle{text: b.text[:0], names: b.names[:0]})
 }
 
 // pending is a record that may not be in the file yet.
 func (b *behind) pending(session string) []byte {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.attested[session]
+	at, ok := b.attested[session]
+	if !ok {
+		return nil
+	}
+	return bytes.Clone(at.in.text[at.from:at.to])
+}
+
+// has tells whether a record is pending.
+func (b *behind) has(session string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, ok := b.attested[session]
+	return ok
 }
 
 // Close writes what is left to write and lets the file go. The last one to do

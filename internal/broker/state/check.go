@@ -43,7 +43,7 @@ func (s *Store) Check(ctx context.Context) (Report, error) {
 			r.Resources++
 		}
 	}
-	row := s.read.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM versions), (SELECT count(*) FROM proofs), (SELECT count(*) FROM decisions)")
+	row := s.read.QueryRowContext(ctx, "SELECT (SELECT count(*) FROM versions), (SELECT count(*) FROM proofs), (SELECT coalesce(sum(held), 0) FROM decisions)")
 	return r, told(row.Scan(&r.Versions, &r.Proofs, &r.Decisions))
 }
 

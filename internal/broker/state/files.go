@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -125,7 +126,19 @@ func (i *importer) policy(name string, f file) error {
 
 // attested records were kept for five minutes, and a little.
 func (i *importer) attested(name string, f file) error {
-	return keepAttested(i.ctx, i.tx, strings.TrimSuffix(name, ".json"), f.raw, f.time.Add(10*time.Minute).Unix())
+	b, session := &bundle{}, strings.TrimSuffix(name, ".json")
+	b.add(session, f.raw)
+	var id int64
+	if err := i.tx.QueryRowContext(i.ctx, lastOf, "attested").Scan(&id); err != nil {
+		return err
+	}
+	id++
+	key := sessionKey(session)
+	_, err := i.tx.ExecContext(i.ctx, intoAttested, id, f.time.Add(10*time.Minute).Unix(), binary.BigEndian.AppendUint64(nil, uint64(key)), i.squeezer.bundle(b))
+	if err == nil {
+		_, err = i.tx.ExecContext(i.ctx, foundIn+" VALUES (?, ?)", key, id)
+	}
+	return err
 }
 
 func (i *importer) proof(name string, f file) error {

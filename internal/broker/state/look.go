@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"holdfast/internal/api"
@@ -12,8 +13,8 @@ import (
 // mostSessions bounds one question of DecisionsOf.
 const mostSessions = 500
 
-// DecisionsOf tells of the decisions about sessions, the oldest first. One
-// decision is in memory at a time.
+// DecisionsOf tells of the decisions about sessions, the oldest first. What one bundle
+// has of them is in memory at a time.
 func (s *Store) DecisionsOf(ctx context.Context, sessions []string, tell func(api.RecordedDecision)) error {
 	if len(sessions) == 0 {
 		return nil
@@ -24,27 +25,21 @@ func (s *Store) DecisionsOf(ctx context.Context, sessions []string, tell func(ap
 	if err := s.flush(); err != nil {
 		return err
 	}
-	asked := make([]any, len(sessions))
-	for i, session := range sessions {
-		asked[i] = session
-	}
-	rows, err := s.read.QueryContext(ctx, "SELECT id, record FROM decisions WHERE session IN (?"+strings.Repeat(", ?", len(sessions)-1)+") ORDER BY id", asked...)
-	if err != nil {
-		return told(err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var d api.RecordedDecision
-		var id int64
-		var record sql.RawBytes
-		if err := rows.Scan(&id, &record); err != nil {
-			return told(err)
+	rows, err := s.read.QueryContext(ctx, "SELECT id, session FROM decisions ORDER BY id")
+	asked := func(session string) bool { return slices.Contains(sessions, session) }
+	found, err := list(rows, err, func(rows *sql.Rows) (id int64, err error) {
+		var names string
+		if err := rows.Scan(&id, &names); err != nil || !slices.ContainsFunc(strings.Fields(names), asked) {
+			return 0, err
 		}
-		if err := readDecision(record, &d); err != nil {
-			return fmt.Errorf("broker's state: decision %d: %w", id, err)
+		return id, nil
+	})
+	for _, id := range found {
+		if id == 0 || err != nil {
+			continue
 		}
-		d.ID = id
-		tell(d)
+		rows, e := s.read.QueryContext(ctx, "SELECT id, held, record FROM decisions WHERE id = ?", id)
+		_, err = list(rows, e, func(rows *sql.Rows) (none struct{}, err error) { return none, eachDecision(rows, asked, tell) })
 	}
-	return told(rows.Err())
+	return err
 }

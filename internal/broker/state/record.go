@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"time"
 
@@ -16,42 +17,61 @@ import (
 // such records, the latest; with the decision that it stands on, if one is
 // given. Both come to the disk a moment later.
 func (s *Store) KeepAttested(ctx context.Context, session string, record []byte, until time.Time, most int, d *api.RecordedDecision) error {
-	rows, err := s.decided(d)
-	if err != nil {
-		return err
-	}
-	return s.later(ctx, append(rows, row{attestedTable, []any{session, until.Unix(), s.squeezer.squeeze(record)}, most})...)
-}
-
-func keepAttested(ctx context.Context, tx *sql.Tx, session string, record []byte, until int64) error {
-	return insert(ctx, tx, []step{{rows: []row{{table: attestedTable, values: []any{session, until, record}}}}})
+	return s.decided(d, func(decision []byte) error {
+		return s.later(ctx, func(b *behind) {
+			if d != nil {
+				b.keepDecision(d.Session, decision, s.cfg.KeepDecisions, s.cfg.KeepDecisionBytes)
+			}
+			b.keepAttested(session, record, until.Unix(), most)
+		})
+	})
 }
 
 // Attested returns what a session proved; fs.ErrNotExist when it is not kept.
 // Another process may be about to write it, which is waited for.
 func (s *Store) Attested(ctx context.Context, session string) ([]byte, error) {
 	if record := s.behind.pending(session); record != nil {
-		return stretch(record)
+		return record, nil
 	}
-	record, err := one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
+	key := sessionKey(session)
+	row, err := one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), key))
 	for until := time.Now().Add(2 * behindDelay); errors.Is(err, fs.ErrNotExist) && time.Now().Before(until) && ctx.Err() == nil; {
 		time.Sleep(behindDelay / 5)
-		record, err = one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), session))
+		row, err = one(s.stmts.attested.QueryRowContext(context.WithoutCancel(ctx), key))
 	}
 	if err != nil {
 		return nil, err
 	}
-	return stretch(record)
+	return recordOf(row, session)
+}
+
+// IsAttested tells whether what Attested returned once is still kept.
+func (s *Store) IsAttested(ctx context.Context, session string) (bool, error) {
+	if s.behind.has(session) {
+		return true, nil
+	}
+	var id int64
+	err := s.stmts.kept.QueryRowContext(context.WithoutCancel(ctx), sessionKey(session)).Scan(&id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, told(err)
 }
 
 // KeepProof keeps a proof, and at most most of them, the latest; with the
 // decision that it proves, if one is given.
 func (s *Store) KeepProof(ctx context.Context, name string, proof []byte, most int, d *api.RecordedDecision) error {
-	rows, err := s.decided(d)
+	var rows []row
+	err := s.decided(d, func(decision []byte) error {
+		if d != nil {
+			rows = []row{{decisionsTable, []any{d.Session, d.Action, s.squeezer.squeeze(decision)}, s.cfg.KeepDecisions}}
+		}
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	if d != nil && s.behind.pending(d.Session) != nil { // what it stands on comes first
+	if d != nil && s.behind.has(d.Session) { // what it stands on comes first
 		if err := s.flush(); err != nil {
 			return err
 		}
@@ -60,7 +80,7 @@ func (s *Store) KeepProof(ctx context.Context, name string, proof []byte, most i
 }
 
 func keepProof(ctx context.Context, tx *sql.Tx, name string, proof []byte) error {
-	return insert(ctx, tx, []step{{rows: []row{{table: proofsTable, values: []any{name, proof}}}}})
+	return insert(ctx, tx, nil, []step{{rows: []row{{table: proofsTable, values: []any{name, proof}}}}})
 }
 
 // Proof returns a proof; fs.ErrNotExist when it is not kept.
@@ -84,11 +104,14 @@ func (s *Store) DropProof(ctx context.Context, name string) error {
 // KeepDecision keeps a decision that comes with no other record. It comes to
 // the disk a moment later.
 func (s *Store) KeepDecision(ctx context.Context, d *api.RecordedDecision) error {
-	rows, err := s.decided(d)
-	if err != nil {
-		return err
+	if d == nil {
+		return ctx.Err()
 	}
-	return s.later(ctx, rows...)
+	return s.decided(d, func(decision []byte) error {
+		return s.later(ctx, func(b *behind) {
+			b.keepDecision(d.Session, decision, s.cfg.KeepDecisions, s.cfg.KeepDecisionBytes)
+		})
+	})
 }
 
 // Decisions returns at most most decisions, from the one behind after on.
@@ -96,36 +119,66 @@ func (s *Store) Decisions(ctx context.Context, after int64, most int) ([]api.Rec
 	if err := s.flush(); err != nil {
 		return nil, err
 	}
-	rows, err := s.read.QueryContext(ctx, "SELECT id, record FROM decisions WHERE id > ? ORDER BY id LIMIT ?", after, most)
-	return list(rows, err, func(rows *sql.Rows) (d api.RecordedDecision, err error) {
-		var id int64
-		var record []byte
-		if err = rows.Scan(&id, &record); err == nil {
-			err = readDecision(record, &d)
+	rows, err := s.read.QueryContext(ctx, "SELECT id, held, record FROM decisions WHERE id > ? ORDER BY id LIMIT ?", after, most)
+	all := []api.RecordedDecision{}
+	_, err = list(rows, err, func(rows *sql.Rows) (none struct{}, err error) {
+		if len(all) >= most {
+			return none, nil
 		}
-		d.ID = id
-		return d, err
+		return none, eachDecision(rows, func(string) bool { return true }, func(d api.RecordedDecision) {
+			if d.ID > after && len(all) < most {
+				all = append(all, d)
+			}
+		})
 	})
+	return all, err
 }
 
-// decided is a decision as it is written down.
-func (s *Store) decided(d *api.RecordedDecision) ([]row, error) {
-	if d == nil {
-		return nil, nil
+// eachDecision tells of those in a row of ID, how many it holds, and record, that are of
+// sessions which somebody asked for.
+func eachDecision(rows *sql.Rows, asked func(session string) bool, tell func(api.RecordedDecision)) error {
+	var id, held int64
+	var row sql.RawBytes
+	if err := rows.Scan(&id, &held, &row); err != nil {
+		return err
 	}
-	record, err := s.squeezer.squeezeJSON(map[string]any{
+	id -= held
+	var bad error
+	err := eachBundled(row, func(session string, record []byte) bool {
+		id++
+		if session != "" && !asked(session) { // one that is alone has no name
+			return true
+		}
+		d := api.RecordedDecision{}
+		bad = json.Unmarshal(record, &d)
+		d.ID = id
+		if bad == nil && asked(d.Session) {
+			tell(d)
+		}
+		return bad == nil
+	})
+	if err = errors.Join(err, bad); err != nil {
+		err = fmt.Errorf("decision %d: %w", id, err)
+	}
+	return err
+}
+
+// decided has a decision kept as it is written down; nil when there is none.
+func (s *Store) decided(d *api.RecordedDecision, keep func(record []byte) error) error {
+	if d == nil {
+		return keep(nil)
+	}
+	room := s.squeezer.room(len(d.Input) + len(d.Data) + 1<<10)
+	defer s.squeezer.rooms.Put(room)
+	record, err := plainjson.Append(*room, map[string]any{
 		"time": d.Time, "session": d.Session, "action": d.Action, "tee": d.TEE, "kind": d.Kind, "policy": d.Policy,
 		"input": compact(d.Input), "data": compact(d.Data), "allow": d.Allow, "reasons": d.Reasons, "engine": d.Engine,
-	}, len(d.Input)+len(d.Data)+1<<10)
-	return []row{{decisionsTable, []any{d.Session, d.Action, record}, s.cfg.KeepDecisions}}, err
-}
-
-func readDecision(kept []byte, d *api.RecordedDecision) error {
-	record, err := stretch(kept)
+	})
 	if err != nil {
 		return err
 	}
-	return json.Unmarshal(record, d)
+	*room = record[:0]
+	return keep(record)
 }
 
 // compact is JSON that its maker left no space in.

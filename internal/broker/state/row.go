@@ -13,12 +13,12 @@ type table struct {
 }
 
 var (
-	attestedTable  = &table{"INSERT OR REPLACE INTO attested (session, until, record)", "(?, ?, ?)", ""}
+	attestedTable  = &table{} // in bundles alone
 	proofsTable    = &table{"INSERT INTO proofs (name, proof)", "(?, ?)", ""}
 	decisionsTable = &table{"INSERT INTO decisions (session, action, record)", "(?, ?, ?)", ""}
 	notesTable     = &table{"INSERT INTO notes (name, value)", "(?, ?)", " ON CONFLICT DO UPDATE SET value = excluded.value"}
 
-	tables = []*table{attestedTable, proofsTable, decisionsTable, notesTable}
+	tables = []*table{proofsTable, decisionsTable, notesTable}
 )
 
 // A row is to be inserted. Of its table, only the latest most rows are kept,
@@ -32,8 +32,14 @@ type row struct {
 // maxRows bounds one statement: SQLite takes 32766 values.
 const maxRows = 1000
 
-// insert inserts the rows of all.
-func insert(ctx context.Context, tx *sql.Tx, all []step) error {
+// insertion is the statement for so many rows.
+func (t *table) insertion(rows int) string {
+	return t.into + " VALUES " + t.row + strings.Repeat(", "+t.row, rows-1) + t.clash
+}
+
+// insert inserts the rows of all: one alone by its prepared statement, if there
+// are any.
+func insert(ctx context.Context, tx *sql.Tx, by *loading, all []step) error {
 	for _, t := range tables {
 		n, values := 0, []any(nil)
 		for _, c := range all {
@@ -43,10 +49,15 @@ func insert(ctx context.Context, tx *sql.Tx, all []step) error {
 				}
 			}
 		}
+		if n == 1 && by != nil {
+			if err := exec(ctx, tx, nil, by.single[t], values...); err != nil {
+				return err
+			}
+			continue
+		}
 		for width := len(values) / max(n, 1); n > 0; {
 			few := min(n, maxRows)
-			query := t.into + " VALUES " + t.row + strings.Repeat(", "+t.row, few-1) + t.clash
-			if _, err := tx.ExecContext(ctx, query, values[:few*width]...); err != nil {
+			if _, err := tx.ExecContext(ctx, t.insertion(few), values[:few*width]...); err != nil {
 				return err
 			}
 			n, values = n-few, values[few*width:]
@@ -65,6 +76,22 @@ type trimmed struct {
 	at    int64 // Unix seconds
 }
 
+func (t trimmer) grew(table *table, n int, bytes int64) {
+	was := t[table]
+	t[table] = trimmed{was.added + n, was.bytes + bytes, was.at}
+}
+
+// bundles are those for a table; a step may have no load.
+func (l *load) bundles(t *table) []*bundle {
+	switch {
+	case l == nil:
+		return nil
+	case t == attestedTable:
+		return l.attested
+	}
+	return l.decisions
+}
+
 // trim forgets the oldest rows where there are too many, or too much: once in a
 // second, or when a hundredth more is there than should be.
 func (s *Store) trim(ctx context.Context, tx *sql.Tx, all []step) error {
@@ -73,9 +100,16 @@ func (s *Store) trim(ctx context.Context, tx *sql.Tx, all []step) error {
 		for _, r := range c.rows {
 			if r.most > 0 {
 				most[r.table] = r.most
-				last := s.trimmed[r.table]
-				s.trimmed[r.table] = trimmed{last.added + 1, last.bytes + r.size(), last.at}
+				s.trimmed.grew(r.table, 1, r.size())
 			}
+		}
+		for _, b := range c.load.bundles(decisionsTable) {
+			most[decisionsTable] = s.cfg.KeepDecisions
+			s.trimmed.grew(decisionsTable, len(b.names), int64(len(b.text)))
+		}
+		for _, b := range c.load.bundles(attestedTable) {
+			most[attestedTable] = c.load.most
+			s.trimmed.grew(attestedTable, len(b.names), 0)
 		}
 	}
 	now := s.cfg.Now().Unix()
@@ -99,7 +133,7 @@ func (s *Store) trim(ctx context.Context, tx *sql.Tx, all []step) error {
 func (t *table) trim(ctx context.Context, tx *sql.Tx, most int, now int64) (err error) {
 	switch t {
 	case attestedTable:
-		_, err = tx.ExecContext(ctx, "DELETE FROM attested WHERE until < ? OR id <= (SELECT max(id) FROM attested) - ?", now, most)
+		err = trimAttested(ctx, tx, most, now)
 	case proofsTable:
 		_, err = tx.ExecContext(ctx, "DELETE FROM proofs WHERE id <= (SELECT max(id) FROM proofs) - ?", most)
 	case decisionsTable:

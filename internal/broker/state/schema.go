@@ -68,6 +68,21 @@ var schema = []string{
 		until INTEGER NOT NULL      -- Unix seconds
 	 ) STRICT;
 	 CREATE INDEX used_until ON used (until);`,
+
+	// What was kept of sessions is let go of: their machines attest again.
+	`DROP TABLE attested;
+	 CREATE TABLE attested (
+		id       INTEGER PRIMARY KEY AUTOINCREMENT, -- of the last record
+		until    INTEGER NOT NULL, -- Unix seconds
+		sessions BLOB NOT NULL,    -- keys of attested_in
+		records  BLOB NOT NULL
+	 ) STRICT;
+	 CREATE INDEX attested_until ON attested (until);
+	 CREATE TABLE attested_in (
+		session INTEGER PRIMARY KEY, -- SHA-256 of its name, the first eight bytes
+		bundle  INTEGER NOT NULL     -- its ID
+	 ) STRICT;
+	 ALTER TABLE decisions ADD COLUMN held INTEGER NOT NULL DEFAULT 1;`,
 }
 
 // migrate makes the tables that the file lacks, and takes in what a broker of

@@ -6,8 +6,6 @@ import (
 	"sync"
 
 	"github.com/klauspost/compress/s2"
-
-	"holdfast/internal/plainjson"
 )
 
 // Records that handshakes leave are squeezed: they say the same things several
@@ -28,15 +26,6 @@ func (s *squeezer) squeeze(record []byte) []byte {
 	return append(append(make([]byte, 0, 1+len(block)), squeezed), block...)
 }
 
-// squeezeJSON squeezes what becomes a record.
-func (s *squeezer) squeezeJSON(v any, size int) ([]byte, error) {
-	room := s.room(size)
-	defer s.rooms.Put(room)
-	text, err := plainjson.Append(*room, v)
-	*room = text[:0]
-	return s.squeeze(text), err
-}
-
 // room has at least so many bytes. Whoever has it puts it back.
 func (s *squeezer) room(size int) *[]byte {
 	room, _ := s.rooms.Get().(*[]byte)
@@ -51,10 +40,14 @@ func stretch(kept []byte) ([]byte, error) {
 	if len(kept) == 0 || kept[0] != squeezed {
 		return kept, nil
 	}
-	if n, err := s2.DecodedLen(kept[1:]); err != nil || n > maxRecord {
+	return unsqueeze(kept[1:])
+}
+
+func unsqueeze(block []byte) ([]byte, error) {
+	if n, err := s2.DecodedLen(block); err != nil || n > maxRecord {
 		return nil, fmt.Errorf("%w: a record of %d bytes", ErrDamaged, n)
 	}
-	record, err := s2.Decode(nil, kept[1:])
+	record, err := s2.Decode(nil, block)
 	if err != nil {
 		return nil, fmt.Errorf("%w: a record: %w", ErrDamaged, err)
 	}

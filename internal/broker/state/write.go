@@ -16,11 +16,20 @@ import (
 // all, whatever becomes of the others'.
 type change func(ctx context.Context, tx *sql.Tx) error
 
-// A step is one caller's part: a change, or rows.
+// A step is one caller's part: a change, or rows, or a load.
 type step struct {
 	change
 	rows []row
+	load *load
 	lazy bool // it may be lost when the machine crashes (not when the program does)
+}
+
+// note is what a step has that is nothing but a note, and may be late.
+func (c *step) note() []any {
+	if c.lazy && c.change == nil && c.load == nil && len(c.rows) == 1 && c.rows[0].table == notesTable {
+		return c.rows[0].values
+	}
+	return nil
 }
 
 // change makes a change and returns when it is on disk. It is not given up
@@ -45,19 +54,26 @@ func (s *Store) add(ctx context.Context, rows ...row) error {
 // they are nothing but rows they share statements too, until one is refused.
 func (s *Store) commit(all []step) []error {
 	answers := make([]error, len(all))
-	err := s.transact(all, func(ctx context.Context, tx *sql.Tx) error {
+	if len(all) == 1 && all[0].note() != nil { // each line of the audit log has one
+		_, err := s.stmts.loads[s.lazy].single[notesTable].ExecContext(context.Background(), all[0].note()...)
+		answers[0] = told(err)
+		return answers
+	}
+	err := s.transact(all, func(ctx context.Context, tx *sql.Tx, by *loading) error {
 		if len(all) == 1 {
-			return all[0].make(ctx, tx)
+			return s.make(ctx, tx, by, all[0])
 		}
 		for _, c := range all {
 			if c.change != nil {
 				return errApart
 			}
 		}
-		return insert(ctx, tx, all)
+		return s.insertAll(ctx, tx, by, all)
 	})
 	if len(all) > 1 && (errors.Is(err, errApart) || refusal(err)) {
-		err = s.transact(all, func(ctx context.Context, tx *sql.Tx) error { return apart(ctx, tx, all, answers) })
+		err = s.transact(all, func(ctx context.Context, tx *sql.Tx, by *loading) error {
+			return s.apart(ctx, tx, by, all, answers)
+		})
 	}
 	if err != nil {
 		for i := range answers {
@@ -73,7 +89,7 @@ func (s *Store) commit(all []step) []error {
 var errApart = errors.New("these changes have to be made one by one")
 
 // transact does all that do does, or nothing.
-func (s *Store) transact(all []step, do change) error {
+func (s *Store) transact(all []step, do func(context.Context, *sql.Tx, *loading) error) error {
 	ctx, db := context.Background(), s.lazy
 	if slices.ContainsFunc(all, func(c step) bool { return !c.lazy }) {
 		db = s.write
@@ -83,7 +99,7 @@ func (s *Store) transact(all []step, do change) error {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // no more than nothing once committed
-	if err := do(ctx, tx); err != nil {
+	if err := do(ctx, tx, s.stmts.loads[db]); err != nil {
 		return err
 	}
 	if err := s.trim(ctx, tx, all); err != nil {
@@ -96,21 +112,36 @@ func (s *Store) transact(all []step, do change) error {
 	return nil
 }
 
-func (c *step) make(ctx context.Context, tx *sql.Tx) error {
+func (s *Store) make(ctx context.Context, tx *sql.Tx, by *loading, c step) error {
 	if c.change != nil {
 		return c.change(ctx, tx)
 	}
-	return insert(ctx, tx, []step{*c})
+	return s.insertAll(ctx, tx, by, []step{c})
+}
+
+// insertAll inserts the rows and loads of all.
+func (s *Store) insertAll(ctx context.Context, tx *sql.Tx, by *loading, all []step) error {
+	if err := insert(ctx, tx, by, all); err != nil {
+		return err
+	}
+	for _, c := range all {
+		if c.load != nil {
+			if err := s.insertLoad(ctx, tx, by, c.load); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // apart makes changes so that one which is refused leaves the others be. What
 // broke the transaction is its error.
-func apart(ctx context.Context, tx *sql.Tx, all []step, answers []error) error {
+func (s *Store) apart(ctx context.Context, tx *sql.Tx, by *loading, all []step, answers []error) error {
 	for i, c := range all {
 		if _, err := tx.ExecContext(ctx, "SAVEPOINT change"); err != nil {
 			return err
 		}
-		answers[i] = c.make(ctx, tx)
+		answers[i] = s.make(ctx, tx, by, c)
 		if answers[i] != nil && !refusal(answers[i]) {
 			return answers[i]
 		}
@@ -127,7 +158,7 @@ func apart(ctx context.Context, tx *sql.Tx, all []step, answers []error) error {
 }
 
 // refusal tells what went wrong with one change alone from what broke the
-// transaction.
+// transaction: a constraint, or what the change itself says.
 func refusal(err error) bool {
 	var broken *sqlite.Error
 	return err != nil && (!errors.As(err, &broken) || broken.Code()&0xff == sqlite3.SQLITE_CONSTRAINT)

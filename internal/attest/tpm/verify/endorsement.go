@@ -30,7 +30,11 @@ var (
 // endorsed checks that a trusted authority issued der for an endorsement key,
 // and returns what it says of the device.
 func (v *Verifier) endorsed(der []byte) (*x509.Certificate, map[string]string, error) {
-	id := sha256.Sum256(der)
+	return v.endorsedAs(sha256.Sum256(der), der)
+}
+
+// endorsedAs is endorsed for who knows the SHA-256.
+func (v *Verifier) endorsedAs(id [sha256.Size]byte, der []byte) (*x509.Certificate, map[string]string, error) {
 	if e := v.known.get(id, v.clock()); e != nil {
 		return e.cert, e.device, nil
 	}
@@ -59,11 +63,12 @@ func (v *Verifier) endorsed(der []byte) (*x509.Certificate, map[string]string, e
 // Above returns the DER certificates that stand between a good endorsement
 // certificate and a root, for who trusts the root alone.
 func (v *Verifier) Above(certificate []byte) ([][]byte, error) {
-	cert, _, err := v.endorsed(certificate)
+	id := sha256.Sum256(certificate)
+	cert, _, err := v.endorsedAs(id, certificate)
 	if err != nil {
 		return nil, err
 	}
-	if e := v.known.get(sha256.Sum256(certificate), v.clock()); e != nil {
+	if e := v.known.get(id, v.clock()); e != nil {
 		return e.above, nil
 	}
 	return v.above(cert), nil // others came in between
@@ -200,7 +205,7 @@ func (v *Verifier) endorsementKey(data []byte, cert *x509.Certificate) (tpm2.Lab
 	if err != nil {
 		return nil, fmt.Errorf("%w: the certified key: %w", attest.ErrEndorsement, err)
 	}
-	public, err := parse[tpm2.TPMTPublic](data)
+	public, err := v.heads.parse(data)
 	if err != nil {
 		return nil, fmt.Errorf("%w: endorsement key: %w", attest.ErrMalformed, err)
 	}
@@ -212,6 +217,7 @@ func (v *Verifier) endorsementKey(data []byte, cert *x509.Certificate) (tpm2.Lab
 	if !certified.Equal(pub) || !slices.ContainsFunc(v.templates, fromTemplate) {
 		return nil, fmt.Errorf("%w: the offered endorsement key is not the certified one, made from a default template", attest.ErrEndorsement)
 	}
+	v.heads.learn(data, public)
 	return tpm2.ImportEncapsulationKey(public)
 }
 

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 
 	"github.com/google/go-tpm/tpm2"
 
@@ -28,13 +29,19 @@ type Quote struct {
 	Banks  []tpm.Bank                  // that were quoted
 	Signer []byte                      // the qualified name that the message gives its signer
 
-	others map[tpm.Bank][][]byte
+	quoted map[tpm.Bank]bankValues
+}
+
+// bankValues are the 24 of a bank, and their texts in lower-case hex.
+type bankValues struct {
+	values [][]byte
+	texts  []string
 }
 
 // Values are the 24 of a bank that was quoted.
 func (q *Quote) Values(b tpm.Bank) [][]byte {
-	if b != tpm.SHA256 {
-		return q.others[b]
+	if bank, ok := q.quoted[b]; ok || b != tpm.SHA256 {
+		return bank.values
 	}
 	values := make([][]byte, len(q.PCRs))
 	for i := range q.PCRs {
@@ -135,23 +142,23 @@ func (s *signature) verify(hash crypto.Hash, digest []byte, key crypto.PublicKey
 // readPCRs checks the values shown against the digest that was signed.
 func (q *Quote) readPCRs(shown api.TPMQuote, digest []byte, hash crypto.Hash) error {
 	sum := hash.New()
-	q.others = map[tpm.Bank][][]byte{}
+	q.quoted = map[tpm.Bank]bankValues{}
 	for _, b := range q.Banks {
 		texts := shown.Banks[string(b)]
 		if b == tpm.SHA256 {
 			texts = shown.PCRs
 		}
-		values, err := readValues(b, texts)
+		bank, err := readValues(b, texts)
 		if err != nil {
 			return err
 		}
-		for i, value := range values {
+		for i, value := range bank.values {
 			sum.Write(value)
 			if b == tpm.SHA256 {
 				copy(q.PCRs[i][:], value)
 			}
 		}
-		q.others[b] = values
+		q.quoted[b] = bank
 	}
 	if !bytes.Equal(sum.Sum(nil), digest) {
 		return attest.ErrPCRDigest
@@ -159,17 +166,18 @@ func (q *Quote) readPCRs(shown api.TPMQuote, digest []byte, hash crypto.Hash) er
 	return nil
 }
 
-func readValues(b tpm.Bank, texts []string) ([][]byte, error) {
+func readValues(b tpm.Bank, texts []string) (all bankValues, err error) {
 	if len(texts) != tpm.PCRs {
-		return nil, fmt.Errorf("%w: %d PCR values of the %s bank, expected %d", attest.ErrMalformed, len(texts), b, tpm.PCRs)
+		return all, fmt.Errorf("%w: %d PCR values of the %s bank, expected %d", attest.ErrMalformed, len(texts), b, tpm.PCRs)
 	}
-	values := make([][]byte, len(texts))
+	size := b.Hash().Size()
+	room := make([]byte, 0, len(texts)*size)
+	all = bankValues{make([][]byte, len(texts)), make([]string, len(texts))}
 	for i, text := range texts {
-		value, err := hex.DecodeString(text)
-		if err != nil || len(value) != b.Hash().Size() {
-			return nil, fmt.Errorf("%w: PCR %d of the %s bank is not %d hex digits", attest.ErrMalformed, i, b, 2*b.Hash().Size())
+		if room, err = hex.AppendDecode(room, []byte(text)); err != nil || len(room) != (i+1)*size {
+			return all, fmt.Errorf("%w: PCR %d of the %s bank is not %d hex digits", attest.ErrMalformed, i, b, 2*size)
 		}
-		values[i] = value
+		all.values[i], all.texts[i] = room[i*size:(i+1)*size:(i+1)*size], strings.ToLower(text)
 	}
-	return values, nil
+	return all, nil
 }

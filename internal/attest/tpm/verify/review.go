@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -42,12 +43,12 @@ const (
 // Review judges evidence of a handshake that is over.
 func (v *Verifier) Review(a api.ActivationOffer, evidence json.RawMessage, bound attest.Binding) *Review {
 	r := &Review{}
-	o, err := v.judgeEndorsement(&a)
+	o, err := v.judgeEndorsement(sha256.Sum256(a.EKCertificate), &a)
 	if !r.step(StepEndorsement, err) {
 		return r
 	}
 	r.Device = o.device
-	if o.akPublic, o.akName, err = attestationKey(a.AKPublic); !r.step(StepAttestationKey, err) {
+	if o.akPublic, o.akName, err = v.heads.attestationKey(a.AKPublic); !r.step(StepAttestationKey, err) {
 		return r
 	}
 	e, err := Parse(evidence)

@@ -147,23 +147,21 @@ var pcrNames = func() (names [tpm.PCRs]string) {
 
 // claims are those of the quote alone.
 func (q *Quote) claims(e *api.TPMEvidence, bound attest.Binding) attest.Claims {
-	c := attest.Claims{
-		"report_data": hex.EncodeToString(q.Nonce),
-		"ak_public":   e.AKPublic,
-		"activated":   false,
-		"banks":       q.Banks,
-	}
+	const most = tpm.PCRs + 16
+	c := make(attest.Claims, most)
+	c["report_data"], c["ak_public"] = hex.EncodeToString(q.Nonce), e.AKPublic
+	c["activated"], c["banks"] = false, q.Banks
 	if bound.InitDataDigest != nil {
 		c["init_data_digest"] = hex.EncodeToString(bound.InitDataDigest)
 	}
 	other := map[string][]string{}
 	for _, b := range q.Banks {
-		for i, value := range q.Values(b) {
-			if text := hex.EncodeToString(value); b == tpm.SHA256 {
-				c[pcrNames[i]] = text
-			} else {
-				other[string(b)] = append(other[string(b)], text)
-			}
+		if b != tpm.SHA256 {
+			other[string(b)] = q.quoted[b].texts
+			continue
+		}
+		for i, text := range q.quoted[b].texts {
+			c[pcrNames[i]] = text
 		}
 	}
 	if value, ok := c[pcrNames[tpm.InitDataPCR]]; ok {

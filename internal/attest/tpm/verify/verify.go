@@ -73,6 +73,7 @@ type Verifier struct {
 	clock       func() time.Time
 	rand        io.Reader
 
+	heads     heads
 	known     endorsements
 	offers    memory[offerID, offer]   // that were judged good
 	seen      memory[string, struct{}] // nonces of quotes that had a good signature
@@ -162,7 +163,7 @@ func (v *Verifier) Begin(request api.RequestParams) (attest.Session, error) {
 	if _, err := io.ReadFull(v.rand, s.secret); err != nil {
 		return nil, err
 	}
-	blob, sealed, err := tpm2.CreateCredential(v.rand, o.ek, o.akName, s.secret)
+	blob, sealed, err := makeCredential(v.rand, o.ek, o.akName, s.secret)
 	if err != nil {
 		return nil, fmt.Errorf("make credential: %w", err)
 	}
@@ -194,7 +195,7 @@ func (v *Verifier) judge(a *api.ActivationOffer) (offer, error) {
 	if o, ok := v.offers.get(id); ok && v.known.get(cert, v.clock()) != nil {
 		return o, nil
 	}
-	o, err := v.judgeAnew(a)
+	o, err := v.judgeAnew(cert, a)
 	if err == nil {
 		v.offers.put(id, o)
 	}
@@ -204,25 +205,25 @@ func (v *Verifier) judge(a *api.ActivationOffer) (offer, error) {
 // An offerID is the digests of all that was offered.
 type offerID [3][sha256.Size]byte
 
-func (v *Verifier) judgeAnew(a *api.ActivationOffer) (offer, error) {
-	o, err := v.judgeEndorsement(a)
+func (v *Verifier) judgeAnew(cert [sha256.Size]byte, a *api.ActivationOffer) (offer, error) {
+	o, err := v.judgeEndorsement(cert, a)
 	if err != nil {
 		return offer{}, err
 	}
-	if o.akPublic, o.akName, err = attestationKey(a.AKPublic); err != nil {
+	if o.akPublic, o.akName, err = v.heads.attestationKey(a.AKPublic); err != nil {
 		return offer{}, err
 	}
-	der, err := x509.MarshalPKIXPublicKey(o.akPublic)
+	der, err := marshalKey(o.akPublic)
 	o.akText = base64.StdEncoding.EncodeToString(der)
 	return o, err
 }
 
-func (v *Verifier) judgeEndorsement(a *api.ActivationOffer) (offer, error) {
-	cert, device, err := v.endorsed(a.EKCertificate)
+// judgeEndorsement is given the certificate's SHA-256, too.
+func (v *Verifier) judgeEndorsement(id [sha256.Size]byte, a *api.ActivationOffer) (offer, error) {
+	cert, device, err := v.endorsedAs(id, a.EKCertificate)
 	if err != nil {
 		return offer{}, err
 	}
 	ek, err := v.endorsementKey(a.EKPublic, cert)
-	sum := sha256.Sum256(cert.Raw)
-	return offer{ek: ek, fingerprint: hex.EncodeToString(sum[:]), device: device}, err
+	return offer{ek: ek, fingerprint: hex.EncodeToString(id[:]), device: device}, err
 }

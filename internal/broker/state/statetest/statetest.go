@@ -241,10 +241,14 @@ func attested(t *testing.T, one, two broker.State) {
 	}
 	keptOf := func() (kept []string) {
 		for i := range 5 {
-			if record, err := two.Attested(ctx, fmt.Sprint(i)); err == nil && bytes.Equal(record, []byte{byte(i)}) {
+			record, err := two.Attested(ctx, fmt.Sprint(i))
+			if err == nil && bytes.Equal(record, []byte{byte(i)}) {
 				kept = append(kept, fmt.Sprint(i))
 			} else if !errors.Is(err, fs.ErrNotExist) {
 				t.Errorf("%d: got %x, %v", i, record, err)
+			}
+			if is, also := two.IsAttested(ctx, fmt.Sprint(i)); also != nil || is != (err == nil) {
+				t.Errorf("%d: kept: %t, %v, and reading it says %v", i, is, also, err)
 			}
 		}
 		return kept
