@@ -217,7 +217,7 @@ func (a *app) brokerList() *cobra.Command {
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   "List resources, trusted images and authorised configurations",
-		Long:    "Lists the names of resources (never their values), the trusted machine images\nand the authorised configurations.",
+		Long:    "Lists the names of resources (never their values), the trusted machine images by\nthe ID of their reference values, and the authorised configurations.",
 		Example: "  holdfast broker list --json",
 		Args:    cobra.NoArgs,
 	}, func(ctx context.Context, b *admin.Client, _ []string) error {
@@ -239,7 +239,7 @@ func (a *app) brokerList() *cobra.Command {
 				fmt.Fprintf(w, "resource       %s\n", r)
 			}
 			for _, i := range images {
-				fmt.Fprintf(w, "image          %s  %s%s\n", i.Values.Image, i.Values.UKI, howTrusted(i))
+				fmt.Fprintf(w, "image          %s  %s%s\n", i.Values.Image, i.ID, howTrusted(i))
 			}
 			for _, c := range configurations {
 				fmt.Fprintf(w, "configuration  %s  may have %d resources\n", c.Digest, len(c.Resources))

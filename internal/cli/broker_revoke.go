@@ -26,8 +26,8 @@ func (a *app) brokerRevoke() *cobra.Command {
 		Long: `Revokes a machine image that the broker knows: machines that run it get nothing
 more, tokens that are out included, and are told the reason. It stays revoked
 when its reference values are forgotten or signed anew, until --lift. IMAGE is
-the folder of the image, its reference.json, an ID or a UKI's digest as "list"
-shows them, or a name that only one image has.`,
+the folder of the image, its reference.json, an ID as "list" shows it, a UKI's
+digest as its --json has it, or a name that only one image has.`,
 		Example: "  holdfast broker revoke guest --reason \"redis 7.0.15 gives keys away\"",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -75,7 +75,7 @@ func knownImage(ctx context.Context, b *admin.Client, word string) (uki string, 
 		}
 	}
 	if len(found) > 1 {
-		return "", nil, fmt.Errorf("%s is the name of %d images: give the digest that \"holdfast broker list\" shows", word, len(found))
+		return "", nil, fmt.Errorf("%s is the name of %d images: give the ID that \"holdfast broker list\" shows", word, len(found))
 	}
 	for uki, until := range found {
 		return uki, until, nil

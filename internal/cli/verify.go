@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -80,9 +81,18 @@ func whomToBelieve(c *cobra.Command, v *wiring.Verification) {
 	c.Flags().StringArrayVar(&v.EKRoots, "ek-root", nil, "PEM file of an authority of TPMs; may be repeated (default: this installation's)")
 	c.Flags().StringVar(&v.Collateral, "collateral", "", "folder of what makers of processors publish, as of \"holdfast serve\": for proofs of SNP, TDX and Azure machines")
 	c.Flags().StringVar(&v.Issuers, "issuers", "", "file of other verifiers whose tokens you take, as of \"holdfast serve\": for releases that rest on one; keys behind a URL are not fetched")
-	for kind, paths := range map[string]*[]string{"attestation": &v.AttestationPolicies, "device": &v.DevicePolicies, "resource": &v.ResourcePolicies} {
-		c.Flags().StringArrayVar(paths, kind+"-policy", nil, "Rego file of a policy of this kind that you take for good, beside the shipped one (none ships for devices); may be repeated")
+	for kind, paths := range map[string]*[]string{"attestation": &v.AttestationPolicies, "resource": &v.ResourcePolicies} {
+		c.Flags().StringArrayVar(paths, kind+"-policy", nil, "Rego file of a policy of this kind that you take for good, beside the shipped one; may be repeated")
 	}
+	v.DevicePolicies = map[string][]string{}
+	c.Flags().Func("device-policy", "`CLASS=FILE` of a policy in Rego that you take for good for devices of this class, as gpu=gpu.rego (none ships); may be repeated", func(text string) error {
+		class, path, ok := strings.Cut(text, "=")
+		if !ok || class == "" || path == "" {
+			return errors.New("want CLASS=FILE, as gpu=gpu.rego: a policy is good for devices of one class")
+		}
+		v.DevicePolicies[class] = append(v.DevicePolicies[class], path)
+		return nil
+	})
 }
 
 func parseTime(text string) (time.Time, error) {

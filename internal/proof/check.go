@@ -30,8 +30,9 @@ type Reader struct {
 	// Rego sources that the reader takes for good, beside the one of either kind
 	// that this program ships.
 	AttestationPolicies, ResourcePolicies []string
-	// DevicePolicies judge devices that are no processors; none ships.
-	DevicePolicies []string
+	// DevicePolicies judge devices that are no processors, by class: a policy that
+	// is good for one class says nothing of another. None ships.
+	DevicePolicies map[string][]string
 	At             time.Time // when certificates must be valid
 	// Passports judges the token of another verifier as of a time, by whom the
 	// reader believes. None is believed when it is nil.

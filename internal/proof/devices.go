@@ -3,6 +3,7 @@ package proof
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,16 +81,31 @@ func (c *checker) device(ctx context.Context, said api.ProofDevice, tee string, 
 	}
 	good := goodPolicies(policy.Attestation, "attestation", c.AttestationPolicies)
 	if said.Class != "cpu" {
-		good = namedPolicies(c.DevicePolicies)
+		good = namedPolicies(c.DevicePolicies[said.Class])
 	}
 	input := AttestationInput(tee, claims, nil, c.proof.Attestation.Time)
 	text, err := c.redecide(ctx, good, said.Policy, input, c.given(said.Policy))
 	if err != nil {
-		return "", fmt.Errorf("attestation policy: %w", err)
+		return "", fmt.Errorf("attestation policy: %w", c.misplaced(said, err))
 	}
 	c.judged = append(c.judged, ear.Device{TEE: tee, Class: said.Class, Trust: said.Policy.Trust, Extensions: said.Policy.Extensions, Claims: claims})
 	c.report.Release.Devices = append(c.report.Release.Devices, tee)
 	return "signed for this handshake; " + text, nil
+}
+
+// misplaced says of a policy that is not good for the class of a device for which
+// one the reader named it.
+func (c *checker) misplaced(said api.ProofDevice, err error) error {
+	var nobody *PolicyError
+	if !errors.As(err, &nobody) {
+		return err
+	}
+	for _, class := range slices.Sorted(maps.Keys(c.DevicePolicies)) {
+		if class != said.Class && slices.Contains(c.DevicePolicies[class], said.Policy.Policy) {
+			return fmt.Errorf("the reader named it for class %s, and the device is of class %s: %w", class, said.Class, err)
+		}
+	}
+	return err
 }
 
 // given are the reference values that a policy was given: those of the proof,

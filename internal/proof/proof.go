@@ -17,6 +17,7 @@ import (
 	"io"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -38,19 +39,55 @@ var ErrForm = errors.New("no proof of a release")
 
 // Seal signs a proof.
 func Seal(p api.ReleaseProof, signer sign.Signer) ([]byte, error) {
-	subjects, err := subjects(&p)
+	a, err := Admit(p.Attestation, p.Passport)
 	if err != nil {
 		return nil, err
 	}
-	statement, err := sign.NewStatement(api.ProofType, p, subjects...)
+	return a.Seal(p.Release, signer)
+}
+
+// Admitted is what all proofs of one session begin with, written once: how the
+// machine came in. It is never changed.
+type Admitted struct {
+	members  []byte // of the proof, JSON, each behind a comma
+	subjects []sign.Subject
+}
+
+// Admit writes how a machine came in: by its attestation, or by a passport.
+func Admit(attestation api.ProofAttestation, passport *api.ProofPassport) (*Admitted, error) {
+	subjects, err := subjects(&api.ReleaseProof{Attestation: attestation, Passport: passport})
 	if err != nil {
 		return nil, err
 	}
-	envelope, err := sign.Seal(statement, signer)
+	raw, err := json.Marshal(struct {
+		Attestation api.ProofAttestation `json:"attestation,omitzero"`
+		Passport    *api.ProofPassport   `json:"passport,omitempty"`
+	}{attestation, passport})
 	if err != nil {
 		return nil, err
 	}
-	raw, err := json.Marshal(envelope)
+	members := raw[1 : len(raw)-1]
+	if len(members) > 0 {
+		members = slices.Concat([]byte{','}, members)
+	}
+	return &Admitted{members, subjects}, nil
+}
+
+// Size is what it takes of memory, nearly.
+func (a *Admitted) Size() int { return len(a.members) + 1<<10 }
+
+// Seal signs the proof of one release.
+func (a *Admitted) Seal(r api.ProofRelease, signer sign.Signer) ([]byte, error) {
+	release, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	proof := slices.Concat([]byte(`{"release":`), release, a.members, []byte{'}'})
+	envelope, err := sign.SealPredicate(api.ProofType, proof, a.subjects, signer)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := envelope.AppendJSON(nil)
 	return append(raw, '\n'), err
 }
 

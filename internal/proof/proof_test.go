@@ -1,10 +1,15 @@
 package proof
 
 import (
+	"bytes"
 	"crypto/x509"
+	"encoding/json"
 	"os"
 	"testing"
 	"time"
+
+	"holdfast/internal/api"
+	"holdfast/internal/sign"
 )
 
 // recordedAt is a time at which the recorded certificates are valid.
@@ -47,5 +52,38 @@ func TestTheProofOfARealBootVerifies(t *testing.T) {
 	others := 2 // of other hardware, and of additional devices
 	if !report.Verified || len(report.Checks) != len(names)-others {
 		t.Errorf("got verified %v by %d checks, want all %d good", report.Verified, len(report.Checks), len(names)-others)
+	}
+}
+
+// A proof is sealed in one pass, and has the bytes that encoding/json gives it in
+// several: a reader takes no other spelling.
+func TestAProofHasOneSpelling(t *testing.T) {
+	p, err := Peek(read(t, "proof.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, _ := liar(t)
+	passport := &api.ProofPassport{Issuer: "<other>", Session: "0123456789abcdef", Token: "e30.e30.e30"}
+	for what, p := range map[string]api.ReleaseProof{"attested": *p, "passport": {Release: p.Release, Passport: passport}} {
+		subjects, err := subjects(&p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := sign.NewStatement(api.ProofType, p, subjects...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env, err := sign.Seal(st, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := json.Marshal(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Seal(p, signer)
+		if err != nil || !bytes.Equal(got, append(want, '\n')) {
+			t.Errorf("%s: got %.300s…, %v, want %.300s…", what, got, err, want)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"holdfast/internal/api"
+	"holdfast/internal/attest"
 	"holdfast/internal/broker"
 	"holdfast/internal/broker/admin"
 	"holdfast/internal/broker/issuers"
@@ -31,7 +32,9 @@ type Verification struct {
 	Root    string // PEM file
 	EKRoots []string
 	// Rego files.
-	AttestationPolicies, ResourcePolicies, DevicePolicies []string
+	AttestationPolicies, ResourcePolicies []string
+	// Files of policies for devices beside the processor, by their class.
+	DevicePolicies map[string][]string
 
 	At         time.Time
 	Released   *Released // of this installation, and no file or run
@@ -117,7 +120,7 @@ func (i Installation) reader(v Verification) (proof.Reader, error) {
 	if r.AttestationPolicies, err = i.policies(v, v.AttestationPolicies, "attestation"); err != nil {
 		return r, err
 	}
-	if r.DevicePolicies, err = i.policies(v, v.DevicePolicies, "device"); err != nil {
+	if r.DevicePolicies, err = i.devicePolicies(v); err != nil {
 		return r, err
 	}
 	r.ResourcePolicies, err = i.policies(v, v.ResourcePolicies, "resource")
@@ -173,7 +176,7 @@ func (i Installation) ownPolicies(v Verification, kind string) (sources []string
 	defer func() { err = errors.Join(err, kept.Close()) }()
 	all, _, err := kept.Documents(context.Background(), api.PolicyKind)
 	for _, p := range all {
-		if p.Name == kind || kind == "device" && strings.HasPrefix(p.Name, "attestation-") {
+		if p.Name == kind {
 			sources = append(sources, string(p.Content))
 		}
 	}
@@ -195,6 +198,25 @@ func (i Installation) policies(v Verification, paths []string, kind string) ([]s
 		sources = append(sources, string(raw))
 	}
 	return sources, nil
+}
+
+// devicePolicies are those of each class but the processor's, whose policies are
+// those of machines.
+func (i Installation) devicePolicies(v Verification) (map[string][]string, error) {
+	all, classes := map[string][]string{}, attest.Classes()[1:]
+	for class := range v.DevicePolicies {
+		if !slices.Contains(classes, class) {
+			return nil, fmt.Errorf("policies of devices of class %.40q: want one of %s", class, strings.Join(classes, ", "))
+		}
+	}
+	for _, class := range classes {
+		sources, err := i.policies(v, v.DevicePolicies[class], "attestation-"+class)
+		if err != nil {
+			return nil, err
+		}
+		all[class] = sources
+	}
+	return all, nil
 }
 
 // proofs finds what v is about.

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -177,5 +178,23 @@ func TestTheProofOfAReleaseOutlivesItsImage(t *testing.T) {
 	check(t, d.admin.SetStanding(t.Context(), api.ImageStanding{UKI: id}))
 	if v := d.verifies(file, "default/key/x"); len(v.Revoked) > 0 {
 		t.Errorf("lifted: got %+v", v.Revoked)
+	}
+}
+
+func TestPoliciesOfDevicesAreNamedByClass(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "policy.rego")
+	if err := os.WriteFile(file, []byte("package policy\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i, v := Installation{t.TempDir()}, Verification{Root: "another's", DevicePolicies: map[string][]string{"switch": {file}}}
+	all, err := i.devicePolicies(v)
+	if err != nil || !slices.Equal(all["switch"], []string{"package policy\n"}) || len(all["gpu"])+len(all["ppcie"]) > 0 {
+		t.Errorf("got %q, %v, want it to be good for switches alone", all, err)
+	}
+	for _, class := range []string{"cpu", "gpus", ""} {
+		v.DevicePolicies = map[string][]string{class: {file}}
+		if _, err := i.devicePolicies(v); err == nil || !strings.Contains(err.Error(), "want one of gpu, switch, ppcie") {
+			t.Errorf("class %q: got %v", class, err)
+		}
 	}
 }
