@@ -38,7 +38,7 @@ require (
 	golang.org/x/sys v0.49.0
 	golang.org/x/term v0.47.0
 	gopkg.in/yaml.v3 v3.0.1
-	modernc.org/sqlite v1.40.0
+	modernc.org/sqlite v1.43.0
 	oras.land/oras-go/v2 v2.6.2
 	pault.ag/go/debian v0.18.0
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,21 +28,23 @@ func (r *run) begin(ctx context.Context) outcome {
 	if o := r.main(ctx); !o.ok() || ctx.Err() != nil {
 		return o
 	}
-	return r.commands(ctx, r.u.StartPost, r.u.StartTimeout, r.mainPID()...)
+	if o := r.commands(ctx, r.u.StartPost, r.u.StartTimeout, r.mainPID()...); !o.ok() || ctx.Err() != nil {
+		return o
+	}
+	return r.found(ctx)
 }
 
 func (r *run) main(ctx context.Context) outcome {
 	if r.u.Kind == Oneshot {
 		for _, c := range r.u.Start {
-			o := r.command(ctx, c, r.u.StartTimeout)
-			if !o.ok() && o.exit != nil && r.u.SuccessOn.has(*o.exit) {
-				o = outcome{exit: o.exit}
-			}
-			if !o.ok() || ctx.Err() != nil {
+			if o := r.starter(ctx, c); !o.ok() || ctx.Err() != nil {
 				return o
 			}
 		}
 		return outcome{}
+	}
+	if r.u.Kind == Forking {
+		return r.fork(ctx)
 	}
 	pid, end, err := r.launch(r.u.Start[0])
 	if err != nil {
@@ -138,12 +141,18 @@ func (r *run) hold(ctx context.Context) (o outcome) {
 		return r.tick(ctx)
 	}
 	stays := r.u.Kind == Target || r.u.RemainAfter
-	if r.death == nil && !stays {
+	if r.death == nil && !stays && r.u.Kind != Forking {
 		return outcome{}
 	}
 	var messages <-chan message
 	if r.notify != nil {
 		messages = r.notify.messages
+	}
+	var look <-chan time.Time // of a service whose processes alone tell that it is up
+	if r.death == nil && !stays {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		look = ticker.C
 	}
 	for {
 		select {
@@ -154,6 +163,10 @@ func (r *run) hold(ctx context.Context) (o outcome) {
 				return o
 			}
 			r.s.change(r.u, Active, func(t *Status) { t.PID, t.Exit = 0, o.exit })
+		case <-look:
+			if r.group.empty() {
+				return outcome{}
+			}
 		case <-r.u.reload:
 			r.again(ctx)
 		case <-ctx.Done():

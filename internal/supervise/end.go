@@ -3,6 +3,7 @@ package supervise
 import (
 	"context"
 	"fmt"
+	"os"
 	"strconv"
 	"time"
 
@@ -28,6 +29,9 @@ func (r *run) end(o outcome, up bool) outcome {
 	}
 	if post := r.commands(ctx, r.u.StopPost, r.u.StopTimeout, r.told(o)...); o.ok() && !post.ok() {
 		o = post
+	}
+	if r.u.PIDFile != "" {
+		_ = os.Remove(r.u.PIDFile) // most remove it themselves
 	}
 	if r.u.Kill.Mode != "none" && r.u.Kill.Mode != "process" {
 		r.clean(time.Second)

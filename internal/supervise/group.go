@@ -19,6 +19,7 @@ type group interface {
 	start(attr *syscall.SysProcAttr, process func() (pid int, err error)) error
 	has(pid int) bool
 	signal(unix.Signal)
+	bound(tasks string) error
 	empty() bool
 	remove()
 }

@@ -23,15 +23,16 @@ type setup struct {
 	OOMScore   *int                `json:",omitempty"`
 	NoNewPrivs bool                `json:",omitempty"`
 	Credential *syscall.Credential `json:",omitempty"`
+	Cell       *cell               `json:",omitempty"`
 }
 
 func (p Process) needsLauncher() bool {
-	return len(p.Limits) > 0 || p.UMask != nil || p.Nice != nil || p.OOMScore != nil || p.NoNewPrivs
+	return len(p.Limits) > 0 || p.UMask != nil || p.Nice != nil || p.OOMScore != nil || p.NoNewPrivs || p.Sandbox.inUse()
 }
 
 // launcher is the command line that calls Launch.
-func (p Process) launcher(words []string, path string, argv []string, c *syscall.Credential) []string {
-	raw, _ := json.Marshal(setup{path, p.Limits, p.UMask, p.Nice, p.OOMScore, p.NoNewPrivs, c}) // our own type
+func (p Process) launcher(words []string, path string, argv []string, c *syscall.Credential, in *cell) []string {
+	raw, _ := json.Marshal(setup{path, p.Limits, p.UMask, p.Nice, p.OOMScore, p.NoNewPrivs, c, in}) // our own type
 	return slices.Concat(words, []string{string(raw)}, argv)
 }
 
@@ -79,8 +80,13 @@ func (s setup) apply() error {
 	if s.UMask != nil {
 		unix.Umask(*s.UMask)
 	}
-	if err := become(s.Credential); err != nil {
-		return err
+	if s.Cell == nil {
+		s.Cell = &cell{}
+	}
+	for _, step := range []func() error{s.Cell.enter, s.Cell.giveUp, s.Cell.Calls.enter, func() error { return become(s.Credential) }, s.Cell.keep} {
+		if err := step(); err != nil {
+			return fmt.Errorf("sandbox: %w", err)
+		}
 	}
 	if s.NoNewPrivs {
 		return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

@@ -90,6 +90,11 @@ func (s *Supervisor) clearance(ctx context.Context, u *unit) outcome {
 			return outcome{result: resultDependency, reason: name + " is " + other.status.State}
 		}
 	}
+	for _, name := range u.Requisite {
+		if other := s.units[name]; other == nil || other.status.State != Active {
+			return outcome{result: resultDependency, reason: name + " is not up"}
+		}
+	}
 	return outcome{}
 }
 

@@ -34,6 +34,7 @@ type Process struct {
 	Stdout      Output
 	Stderr      Output // zero: as Stdout
 	Folders     []Folder
+	Sandbox     Sandbox
 }
 
 // An EnvFile holds lines NAME=VALUE.

@@ -19,10 +19,10 @@ type run struct {
 	s      *Supervisor
 	u      *unit
 	id     identity
-	env    []string
 	group  group
 	out    *outputs
 	notify *notifier // nil: none is listened to
+	tmp    []string  // folders that are removed behind it
 
 	pid   int                    // of the main process, 0: none
 	death <-chan unix.WaitStatus // of the main process
@@ -51,6 +51,14 @@ func (s *Supervisor) newRun(u *unit) (r *run, err error) {
 	if r.group, err = newGroup(s.Cgroup, u.Name); err != nil {
 		return r, err
 	}
+	if u.Tasks != "" {
+		if err = r.group.bound(u.Tasks); err != nil {
+			return r, fmt.Errorf("limit of tasks: %w", err)
+		}
+	}
+	if r.tmp, err = u.Process.Sandbox.private(u.Name); err != nil {
+		return r, err
+	}
 	if u.NotifyAccess != "" && u.NotifyAccess != "none" {
 		r.notify, err = listen(filepath.Join(s.Dir, strconv.Itoa(u.index)))
 	}
@@ -67,18 +75,17 @@ func (r *run) close() {
 	if r.group != nil {
 		r.group.remove()
 	}
+	for _, dir := range r.tmp {
+		_ = os.RemoveAll(dir) // what was mounted there is gone with its processes
+	}
 }
 
 // launch starts a command.
 func (r *run) launch(c Command, more ...string) (pid int, end <-chan unix.WaitStatus, err error) {
-	env, err := r.u.Process.environment(r.id, r.s.Env)
+	env, err := r.environment(more)
 	if err != nil {
 		return 0, nil, err
 	}
-	if r.notify != nil {
-		env = append(env, "NOTIFY_SOCKET="+r.notify.path)
-	}
-	env = append(env, more...)
 	path, err := find(c.Path)
 	if err != nil {
 		return 0, nil, err
@@ -94,11 +101,15 @@ func (r *run) launch(c Command, more ...string) (pid int, end <-chan unix.WaitSt
 	defer null.Close()
 	attr := &os.ProcAttr{Dir: r.dir(), Env: env, Files: []*os.File{null, r.out.stdout, r.out.stderr}, Sys: &syscall.SysProcAttr{Setsid: true}}
 	credential := r.id.credential()
-	if c.Privileged {
+	if c.Privileged || c.Elevated {
 		credential = nil
 	}
 	if r.u.Process.needsLauncher() {
-		argv = r.u.Process.launcher(r.s.Launcher, path, argv, credential)
+		in, err := r.cell(c)
+		if err != nil {
+			return 0, nil, err
+		}
+		argv = r.u.Process.launcher(r.s.Launcher, path, argv, credential, in)
 		path = argv[0]
 	} else {
 		attr.Sys.Credential = credential
@@ -109,6 +120,23 @@ func (r *run) launch(c Command, more ...string) (pid int, end <-chan unix.WaitSt
 		return pid, err
 	})
 	return pid, end, err
+}
+
+func (r *run) environment(more []string) ([]string, error) {
+	env, err := r.u.Process.environment(r.id, r.s.Env)
+	if r.notify != nil {
+		env = append(env, "NOTIFY_SOCKET="+r.notify.path)
+	}
+	return append(env, more...), err
+}
+
+// cell is nil for a command that the sandbox does not hold.
+func (r *run) cell(c Command) (*cell, error) {
+	if c.Privileged || !r.u.Process.Sandbox.inUse() {
+		return nil, nil
+	}
+	stage := filepath.Join(r.s.Dir, "stage")
+	return &cell{r.u.Process.Sandbox, r.tmp, stage}, os.MkdirAll(stage, 0o755)
 }
 
 func (r *run) dir() string {

@@ -20,6 +20,7 @@ const (
 	Simple  = "simple"  // once the process was made
 	Exec    = "exec"    // once the program was found and runs
 	Notify  = "notify"  // once it said READY=1
+	Forking = "forking" // once its program has ended, and left another running
 	Oneshot = "oneshot" // once all of its commands ended well
 	Timed   = "timer"   // once its Timer runs
 )
@@ -35,8 +36,10 @@ type Service struct {
 	// Requires and BindsTo are started with it, and it not without them; it is
 	// stopped with them. Bound, also when they end by themselves.
 	Requires, BindsTo []string
+	Requisite         []string // it is not started unless they are up, and stopped with them
 	Wants             []string // started with it, whatever comes of them
 	PartOf            []string // stopped and restarted with them
+	ReloadFrom        []string // it is told to reload when they are
 	OnFailure         []string // started when it has failed for good
 	Timer             *Timer   // of one that starts another
 	// Condition and Assert say why it is not to be started, "" to go on. Unmet
@@ -59,6 +62,9 @@ type Service struct {
 	StopTimeout    time.Duration // 0: none
 	Kill           Kill
 	NotifyAccess   string // none, main or all
+	PIDFile        string // that a forking service writes its main process to; removed at its end
+	NoGuess        bool   // without PIDFile a forking service has no main process
+	Tasks          string // how many processes and threads it may have: a number, one with %, or "": no limit
 }
 
 // A Command is one program call. $NAME as a word of its own, and ${NAME}
@@ -68,7 +74,8 @@ type Command struct {
 	Args          []string
 	IgnoreFailure bool
 	Verbatim      bool
-	Privileged    bool // as root, whatever the service's user
+	Privileged    bool // as root and outside the sandbox, whatever the service's user
+	Elevated      bool // as root, whatever the service's user
 }
 
 // processless says that a service has no programs of its own.

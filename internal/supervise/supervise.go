@@ -158,6 +158,7 @@ func FindCycle(names []string, behind map[string][]string) error {
 // Run starts the goals and all that they pull in, and supervises until ctx
 // ends. Then it stops all in reverse order.
 func (s *Supervisor) Run(ctx context.Context, goals ...string) error {
+	s.sweepAll()
 	for _, goal := range goals {
 		if err := s.Start(goal); err != nil {
 			return err
@@ -216,19 +217,36 @@ func (s *Supervisor) Reload(name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.units[name]
-	switch {
-	case u == nil:
+	if u == nil {
 		return fmt.Errorf("service %s: unknown", name)
-	case s.ending || !u.live || u.ending:
-	case len(u.Reload) == 0:
+	}
+	if s.up(u) && len(u.Service.Reload) == 0 {
 		s.cancelWith(u, true)
+		return nil
+	}
+	s.reload(u)
+	return nil
+}
+
+// up is called with mu held.
+func (s *Supervisor) up(u *unit) bool { return !s.ending && u.live && !u.ending }
+
+// reload is called with mu held. It also tells those that ask for it
+// (systemd.unit(5), ReloadPropagatedFrom=), unless they have no commands.
+func (s *Supervisor) reload(u *unit) {
+	if !s.up(u) || len(u.Service.Reload) == 0 {
+		return
+	}
+	select {
+	case u.reload <- struct{}{}:
 	default:
-		select {
-		case u.reload <- struct{}{}:
-		default: // it is told already, and has not begun to
+		return // it is told already, and has not begun to
+	}
+	for _, other := range s.units {
+		if slices.Contains(other.ReloadFrom, u.Name) {
+			s.reload(other)
 		}
 	}
-	return nil
 }
 
 // cancelWith is called with mu held.
@@ -240,7 +258,7 @@ func (s *Supervisor) cancelWith(u *unit, again bool) {
 	u.again = again
 	s.cancel(u)
 	for _, other := range s.units {
-		with := slices.Contains(other.Requires, u.Name) || slices.Contains(other.BindsTo, u.Name) || slices.Contains(other.PartOf, u.Name)
+		with := slices.Contains(other.Requires, u.Name) || slices.Contains(other.BindsTo, u.Name) || slices.Contains(other.Requisite, u.Name) || slices.Contains(other.PartOf, u.Name)
 		if with {
 			s.cancelWith(other, again)
 		}

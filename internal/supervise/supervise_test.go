@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +23,10 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "launch" {
 		fmt.Fprintln(os.Stderr, Launch(os.Args[2:]))
 		os.Exit(203)
+	}
+	if len(os.Args) > 1 && os.Args[1] == "probe" {
+		probe()
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
@@ -45,7 +50,7 @@ func supervise(t *testing.T, goal string, services ...Service) *bench {
 func superviseIn(t *testing.T, cgroup, goal string, services ...Service) *bench {
 	t.Helper()
 	b := &bench{t: t, done: make(chan error, 1)}
-	c := Config{Services: services, Cgroup: cgroup, Processes: reap(t), Dir: t.TempDir(), Launcher: []string{os.Args[0], "launch"}}
+	c := Config{Services: services, Cgroup: cgroup, Processes: reap(t), Dir: runDir(t), Launcher: []string{os.Args[0], "launch"}}
 	c.Sink = func(service, line string) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -61,6 +66,16 @@ func superviseIn(t *testing.T, cgroup, goal string, services ...Service) *bench 
 	go func() { b.done <- s.Run(ctx, goal) }()
 	t.Cleanup(b.end)
 	return b
+}
+
+// runDir is outside /tmp, as a machine's is, where that may be.
+func runDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/run", "holdfast-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 func (b *bench) end() {
@@ -284,10 +299,14 @@ func TestARestartTakesItsPartsAlong(t *testing.T) {
 }
 
 func TestAServiceReloadsByItsCommandsAndLivesOn(t *testing.T) {
+	// Under nohup(1) services would ignore it, and a shell does not take back what it
+	// was started with.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
 	b := supervise(t, "a", Service{Name: "a", Start: sh("trap 'echo again' HUP; echo up; while :; do sleep 0.1; done"), Reload: []Command{
-		{Path: "/bin/kill", Args: []string{"kill", "-HUP", "$MAINPID"}}, {Path: "/bin/false", Args: []string{"false"}}}},
+		{Path: "/bin/sh", Args: []string{"sh", "-c", "kill -HUP ${MAINPID}"}}, {Path: "/bin/false", Args: []string{"false"}}}},
 		Service{Name: "b"})
 	b.says("a: up")
+	b.reaches("a", Active) // the process may say so before
 	before := b.status("a").PID
 	if err := b.Reload("a"); err != nil {
 		t.Fatal(err)
@@ -332,6 +351,7 @@ func TestACgroupHoldsWhatLeavesItsSession(t *testing.T) {
 	base := cgroupHere(t)
 	b := superviseIn(t, base, "a", Service{Name: "a", Start: sh("setsid sh -c 'echo $$; echo up; exec sleep 1000' & " + forever)})
 	b.says("a: up")
+	b.reaches("a", Active) // the thread that started it has left the group
 	if raw, err := os.ReadFile(filepath.Join(base, "a", "cgroup.procs")); err != nil || len(strings.Fields(string(raw))) != 2 {
 		t.Errorf("got %q, %v, want two processes in the group", raw, err)
 	}

@@ -22,7 +22,9 @@ type Timer struct {
 	UnitInactive []time.Duration // since the service has ended last
 	Calendar     []Calendar
 	RandomDelay  time.Duration
-	Persistent   bool
+	// FixedDelay takes the place of a random one when it is not nil.
+	FixedDelay *time.Duration
+	Persistent bool
 	// Stamp is the file whose time says when a persistent timer was last due.
 	Stamp string
 }
@@ -38,11 +40,7 @@ func (r *run) tick(ctx context.Context) outcome {
 	started := time.Now()
 	c := clock{timer: t, started: started, booted: bootTime(), last: t.lastDue(started), first: true}
 	for {
-		delay := time.Duration(0)
-		if t.RandomDelay > 0 {
-			delay = rand.N(t.RandomDelay)
-		}
-		for !r.s.sleepUntil(ctx, &c, delay) {
+		for delay := t.delay(); !r.s.sleepUntil(ctx, &c, delay); {
 			if ctx.Err() != nil {
 				return outcome{}
 			}
@@ -53,6 +51,16 @@ func (r *run) tick(ctx context.Context) outcome {
 			r.s.Log.Error("timer", "service", r.u.Name, "error", err)
 		}
 	}
+}
+
+func (t *Timer) delay() time.Duration {
+	switch {
+	case t.FixedDelay != nil:
+		return *t.FixedDelay
+	case t.RandomDelay > 0:
+		return rand.N(t.RandomDelay)
+	}
+	return 0
 }
 
 // A clock is what a timer counts from.

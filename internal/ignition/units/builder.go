@@ -1,8 +1,11 @@
 package units
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -22,13 +25,16 @@ type builder struct {
 	set        map[string]bool // directives that were given
 	preserve   string          // RuntimeDirectoryPreserve=
 	folders    map[string]*folderKind
-	timeouts   map[string]bool
+	startOnly  bool // PermissionsStartOnly=
+	fixedDelay bool // FixedRandomDelay=
+	protection protection
 }
 
 // build makes a unit of its file and drop-ins, in the order in which they are
 // applied.
 func build(name string, h Host, list []assignment) (*Unit, []Problem) {
 	b := &builder{unit: &Unit{Name: name}, host: h, set: map[string]bool{}, folders: map[string]*folderKind{}}
+	b.protection = protection{bounding: math.MaxUint64, on: map[string]bool{}, paths: map[string][]supervise.Access{}}
 	b.unit.Service = supervise.Service{Name: name, RestartDelay: defaultRestart, StartLimit: defaultStartLimit,
 		StartInterval: defaultStartInterval, StartTimeout: defaultTimeout, StopTimeout: defaultTimeout}
 	if kindOf(name) == ".timer" {
@@ -78,17 +84,13 @@ func (b *builder) assign(a assignment) error {
 
 // refused says more of directives that people will look for.
 var refused = map[string]string{
-	"PIDFile":              "a service stays in the foreground, or says MAINPID= by sd_notify",
-	"BusName":              "there is no D-Bus",
-	"Sockets":              "no service is started by a socket",
-	"DynamicUser":          "users are those of the config's passwd section",
-	"RootDirectory":        "services share the machine's root",
-	"EnvironmentFiles":     "the name is EnvironmentFile",
-	"StartLimitInterval":   "the name is StartLimitIntervalSec, in [Unit]",
-	"RequiresMountsFor":    "all filesystems are mounted before any unit starts",
-	"WatchdogSec":          "there is no watchdog of services",
-	"LoadCredential":       "secrets come from the broker",
-	"PermissionsStartOnly": "write + before the commands that run as root",
+	"BusName":          "there is no D-Bus",
+	"Sockets":          "no service is started by a socket",
+	"DynamicUser":      "users are those of the config's passwd section",
+	"RootDirectory":    "services share the machine's root",
+	"EnvironmentFiles": "the name is EnvironmentFile",
+	"WatchdogSec":      "there is no watchdog of services",
+	"LoadCredential":   "secrets come from the broker",
 }
 
 // finish is what can be judged only when all was read.
@@ -140,15 +142,25 @@ func (b *builder) finishService() (errs []error) {
 	case len(s.Start) == 0 && (len(s.Stop) == 0 || !s.RemainAfter):
 		errs = append(errs, errors.New("has no ExecStart=, and no ExecStop= with RemainAfterExit=yes"))
 	case s.Kind == supervise.Oneshot && (s.Restart == "always" || s.Restart == "on-success"):
+		//lint:ignore ST1005 a directive is spelled so
 		errs = append(errs, fmt.Errorf("Restart=%s is not for Type=oneshot", s.Restart))
 	}
 	if s.Kind == supervise.Oneshot && !b.set["TimeoutStartSec"] && !b.set["TimeoutSec"] {
 		s.StartTimeout = 0
 	}
 	if s.Kind == supervise.Notify && s.NotifyAccess == "none" {
+		//lint:ignore ST1005 a directive is spelled so
 		errs = append(errs, errors.New("Type=notify with NotifyAccess=none can never be up"))
 	}
+	if b.startOnly {
+		for _, list := range [][]supervise.Command{s.StartIf, s.StartPre, s.StartPost, s.Reload, s.Stop, s.StopPost} {
+			for i := range list {
+				list[i].Privileged = true
+			}
+		}
+	}
 	s.Process.Folders = b.allFolders()
+	s.Process.Sandbox = b.sandbox()
 	return errs
 }
 
@@ -159,6 +171,11 @@ func (b *builder) finishTimer() (errs []error) {
 	}
 	if len(t.Boot)+len(t.Active)+len(t.UnitActive)+len(t.UnitInactive)+len(t.Calendar) == 0 {
 		errs = append(errs, errors.New("says no time: want OnCalendar=, OnBootSec= or another On…="))
+	}
+	if b.fixedDelay && t.RandomDelay > 0 {
+		sum := sha256.Sum256([]byte(b.host.MachineID + "\n" + b.unit.Name))
+		delay := timeSpan(binary.BigEndian.Uint64(sum[:]) % uint64(t.RandomDelay))
+		t.FixedDelay = &delay
 	}
 	b.unit.Service.Kind, b.unit.Service.Timer = supervise.Timed, t
 	b.unit.Service.Before = append(b.unit.Service.Before, t.Unit)

@@ -18,6 +18,7 @@ func Check(t Tree, h Host) ([]Problem, error) {
 	if _, err := l.pull(Goal); err != nil && !errors.Is(err, errMasked) && !errors.Is(err, errNoUnit) {
 		return nil, err
 	}
+	l.conflicts()
 	names, err := l.everything()
 	if err != nil {
 		return nil, err

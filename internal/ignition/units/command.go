@@ -84,10 +84,15 @@ func prefixes(c *supervise.Command, word string) (ownName bool, rest string, err
 			ownName = true
 		case r == ':' && !c.Verbatim:
 			c.Verbatim = true
-		case r == '+' && !c.Privileged:
+		case r == '+' && !c.Privileged && !c.Elevated:
 			c.Privileged = true
-		case r == '!' || r == '|':
-			return false, "", fmt.Errorf("the prefix %c is outside the subset: want -, @, : or +", r)
+		case r == '!' && strings.HasPrefix(word[i:], "!!"):
+		case r == '!' && strings.HasSuffix(word[:i], "!"):
+			// !! is for kernels without ambient capabilities, which none is any more
+		case r == '!' && !c.Elevated && !c.Privileged:
+			c.Elevated = true
+		case r == '|':
+			return false, "", fmt.Errorf("the prefix %c is outside the subset: want none but -, @, :, +, ! and !! here", r)
 		default:
 			return ownName, word[i:], nil
 		}

@@ -1,6 +1,7 @@
 package units
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -42,11 +43,37 @@ var tests = map[string]func(h Host, param string) bool{
 		})
 	},
 	"Architecture": func(_ Host, p string) bool { return p == architectures[runtime.GOARCH] || p == "native" },
+	"ACPower":      func(_ Host, p string) bool { want, _ := boolean(p); return onPower("/sys/class/power_supply") == want },
+	"Capability":   func(_ Host, p string) bool { return capable(p) },
 	"FirstBoot":    func(h Host, p string) bool { want, _ := boolean(p); return h.FirstBoot == want },
 	"Host": func(h Host, p string) bool {
 		ok, err := filepath.Match(p, h.Name)
 		return p == h.MachineID || err == nil && ok
 	},
+}
+
+// onPower says whether a machine has power from outside: as far as is known,
+// unless all that could give it are off or a battery empties itself
+// (systemd.unit(5), ConditionACPower=).
+func onPower(dir string) bool {
+	supplies, _ := os.ReadDir(dir) // a machine without any has none
+	says := func(supply, file string) string {
+		raw, _ := os.ReadFile(filepath.Join(dir, supply, file))
+		return strings.TrimSpace(string(raw))
+	}
+	var off bool
+	for _, s := range supplies {
+		switch kind := says(s.Name(), "type"); {
+		case says(s.Name(), "scope") == "Device": // a mouse's
+		case kind == "Battery":
+			off = off || says(s.Name(), "status") == "Discharging"
+		case says(s.Name(), "online") == "1":
+			return true
+		case says(s.Name(), "online") == "0":
+			off = true
+		}
+	}
+	return !off
 }
 
 func mountPoint(p string) bool {
@@ -95,7 +122,11 @@ func (b *builder) condition(list *[]condition, kind, v string) (err error) {
 	}
 	switch kind {
 	case "KernelCommandLine", "Architecture", "Host":
-	case "FirstBoot":
+	case "Capability":
+		if _, ok := capabilityNames[strings.ToUpper(c.param)]; !ok {
+			err = fmt.Errorf("%.40q is no capability", c.param)
+		}
+	case "FirstBoot", "ACPower":
 		_, err = boolean(c.param)
 	default:
 		c.param, err = absolute(c.param)

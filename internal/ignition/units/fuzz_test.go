@@ -10,6 +10,8 @@ func FuzzLoad(f *testing.F) {
 	for _, text := range []string{
 		serve, "[Unit]\nAfter=b.service\n[Service]\nExecStart=-@/bin/a b 'c d' \\\n; /bin/e %i\n", "[Timer]\nOnCalendar=daily\n",
 		"[Service]\nEnvironment=\"A=b\\x20c\"\nLimitNOFILE=1:2\n", "[Unit]\nConditionPathExists=|!/a\n\x00", "\ufeff[Unit]\r\nDescription=%%\r\n",
+		"[Unit]\nConflicts=b.service\nRequiresMountsFor=/a\nConditionCapability=CAP_KILL\n[Service]\nType=forking\nPIDFile=a/%i.pid\nTasksMax=9%\nExecStart=!!/bin/a\n",
+		"[Service]\nExecStart=!/bin/a\nProtectSystem=strict\nProtectHome=tmpfs\nReadWritePaths=-/a +/b\nCapabilityBoundingSet=~CAP_KILL\nAmbientCapabilities=CAP_CHOWN\nPrivateTmp=1\nProtectProc=noaccess\n",
 	} {
 		f.Add("a@b.service", text, "enable *\n", "[Service]\nExecStart=\n")
 	}

@@ -66,6 +66,7 @@ func LoadTree(t Tree, h Host) (*Set, []Problem, error) {
 		return nil, nil, fmt.Errorf("%s: %w", Goal, err)
 	}
 	l.set.Goal = goal
+	l.conflicts()
 	l.finish()
 	return l.set, l.problems, nil
 }
@@ -287,12 +288,24 @@ func (l *loader) linked(name, suffix string) ([]string, error) {
 	return slices.Compact(found), nil
 }
 
+// conflicts are between units that the goal pulls in, or what starts when they
+// do or fail.
+func (l *loader) conflicts() {
+	for _, name := range slices.Sorted(maps.Keys(l.set.Units)) {
+		for _, c := range l.set.Units[name].conflicts {
+			if other := l.canonical(c.name); other != name && l.set.Units[other] != nil {
+				l.problems = append(l.problems, Problem{c.at, fmt.Sprintf("%.60q is started too, and services do not stop one another", c.name), false})
+			}
+		}
+	}
+}
+
 // finish gives every dependency its name without aliases, and orders targets
 // behind what they pull in.
 func (l *loader) finish() {
 	for _, u := range l.set.Units {
 		s := &u.Service
-		for _, list := range []*[]string{&s.After, &s.Before, &s.Requires, &s.BindsTo, &s.Wants, &s.PartOf, &s.OnFailure} {
+		for _, list := range []*[]string{&s.After, &s.Before, &s.Requires, &s.BindsTo, &s.Wants, &s.PartOf, &s.OnFailure, &s.Requisite, &s.ReloadFrom} {
 			l.rename(list)
 		}
 		if u.Timer != nil {

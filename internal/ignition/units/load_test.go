@@ -177,15 +177,23 @@ WantedBy=multi-user.target
 func TestWhatIsWrongIsNamedByItsLine(t *testing.T) {
 	const head = "[Unit]\nDescription=a\n[Service]\nExecStart=/bin/a\n"
 	for _, c := range []struct{ text, want string }{
-		{head + "PrivateTmp=yes\n", "a.service:5: unit a.service: [Service] PrivateTmp=: is outside the subset"},
-		{head + "Type=forking\n", "a.service:5: unit a.service: [Service] Type=: forking is outside the subset: let the program"},
+		{head + "SystemCallFilter=@system-service\n", "a.service:5: unit a.service: [Service] SystemCallFilter=: is outside the subset"},
+		{head + "Type=dbus\n", "a.service:5: unit a.service: [Service] Type=: dbus is outside the subset: there is no D-Bus"},
 		{head + "\n\nEnvironment=\\\n CANARY\n", "a.service:7: unit a.service: [Service] Environment=: a word is not NAME=VALUE"},
 		{head + "ExecStart=/bin/b\n", "a.service: unit a.service: has 2 ExecStart= commands"},
 		{"[Service]\nType=oneshot\n", "a.service: unit a.service: has no ExecStart="},
 		{head + "ExecStop=bin/x\n", "ExecStop=: has a program whose path is not absolute"},
 		{head + "ExecStop=/bin/x \"CANARY\n", "ExecStop=: the quote \" is not closed"},
 		{head + "ExecStop=/bin/x \\q\n", "ExecStop=: the escape \\q is not known"},
-		{head + "ExecStop=!/bin/x\n", "the prefix ! is outside the subset"},
+		{head + "ExecStop=|/bin/x\n", "the prefix | is outside the subset"},
+		{head + "ExecStop=+!/bin/x\n", "has a program whose path is not absolute"},
+		{head + "PrivateNetwork=yes\n", "PrivateNetwork=: is outside the subset but for no"},
+		{head + "PrivateTmp=disconnected\n", "PrivateTmp=: is neither yes nor no"},
+		{head + "ProtectHome=strict\n", "ProtectHome=: \"strict\" is outside the subset: want yes, no, read-only, tmpfs"},
+		{head + "ProtectProc=none\n", "ProtectProc=: \"none\" is outside the subset"},
+		{head + "ReadWritePaths=/a ../b\n", "ReadWritePaths=: a word is no absolute path"},
+		{head + "CapabilityBoundingSet=CAP_ALL\n", "CapabilityBoundingSet=: \"CAP_ALL\" is no capability"},
+		{"[Unit]\nConditionCapability=CAP\n" + head, "ConditionCapability=: \"CAP\" is no capability"},
 		{head + "ExecStop=/bin/x %y\n", "the specifier %y is outside the subset"},
 		{head + "[Socket]\nListenStream=1\n", "a.service:6: unit a.service: [Socket] ListenStream=: the section is outside the subset for a service"},
 		{head + "TimeoutSec=CANARY\n", "is no time span"},
@@ -197,7 +205,10 @@ func TestWhatIsWrongIsNamedByItsLine(t *testing.T) {
 		{head + "Environment=A=" + strings.Repeat("x", 1<<20) + "\n", "a.service:5: unit a.service: [Service]: the line has more than 1048576 bytes"},
 		{"[Unit]\nRequires=absent.service\n" + head, "a.service:2: unit a.service: [Unit] Requires=: absent.service: there is no such unit"},
 		{"[Unit]\nRequires=data.mount\n" + head, "holdfast-node mounts the filesystems"},
-		{"[Unit]\nConflicts=b.service\n" + head, "services do not stop one another"},
+		{"[Unit]\nConflicts=absent.service sysinit.target\n" + head, "a.service:2: unit a.service: [Unit] Conflicts=: \"sysinit.target\" is started too, and services do not stop one another"},
+		{"[Unit]\nRequiresMountsFor=/var srv\n" + head, "RequiresMountsFor=: a word is no absolute path"},
+		{head + "TasksMax=101%\n", "TasksMax=: is neither a number of tasks"},
+		{head + "IgnoreSIGPIPE=yes\n", "IgnoreSIGPIPE=: \"yes\" is outside the subset: want no"},
 		{head + "StateDirectory=../x\n", "a word is no path below /var/lib"},
 		{head + "WatchdogSec=1\n", "there is no watchdog"},
 	} {
@@ -232,5 +243,52 @@ func TestATimerPullsItsServiceIn(t *testing.T) {
 	}
 	if !slices.Contains(set.Units["timers.target"].Service.Wants, "a.timer") || slices.Contains(set.Units["multi-user.target"].Service.Wants, "a.service") {
 		t.Error("the timer is not wanted, or its service is")
+	}
+}
+
+// From the units of Debian's tor, postgresql-common and man-db.
+func TestAForkingServiceIsRead(t *testing.T) {
+	host := Host{MachineID: "0123"}
+	set, err := Load(tree(t, map[string]string{
+		"etc/systemd/system-preset/1.preset": "enable a.service\nenable b.timer\n",
+		etc + "a.service": "[Unit]\nConflicts=absent.service shutdown.target\nRequiresMountsFor=/etc/a /var/lib/a\nReloadPropagatedFrom=b.service\nRequisite=sysinit.target\n" +
+			"[Service]\nType=forking\nPIDFile=/var/run/a/%p.pid\nGuessMainPID=no\nPermissionsStartOnly=yes\nTasksMax=20%\nUser=nobody\nExecStartPre=/bin/pre\nExecStart=/bin/a\n[Install]\nWantedBy=multi-user.target\n",
+		etc + "b.timer":   "[Timer]\nOnCalendar=daily\nRandomizedDelaySec=12h\nFixedRandomDelay=true\n[Install]\nWantedBy=timers.target\n",
+		etc + "b.service": "[Service]\nExecStart=/bin/b\nPIDFile=b.pid\n",
+	}), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, b := set.Units["a.service"].Service, set.Units["b.service"].Service
+	if a.Kind != supervise.Forking || a.PIDFile != "/run/a/a.pid" || b.PIDFile != "/run/b.pid" || !a.NoGuess || a.Tasks != "20%" || !slices.Equal(a.ReloadFrom, []string{"b.service"}) || !slices.Equal(a.Requisite, []string{"sysinit.target"}) {
+		t.Errorf("got %+v and %s", a, b.PIDFile)
+	}
+	if !a.StartPre[0].Privileged || a.Start[0].Privileged {
+		t.Errorf("got %+v and %+v, want only the first as root", a.StartPre, a.Start)
+	}
+	first, other := set.Units["b.timer"].Timer, Timer{}
+	again, _, err := LoadTree(Files{Contents: map[string][]byte{etcDir + "default.target": []byte("[Unit]\nWants=b.timer\n"), etcDir + "b.service": []byte("[Service]\nExecStart=/bin/b\n"),
+		etcDir + "b.timer": []byte("[Timer]\nOnCalendar=daily\nRandomizedDelaySec=12h\nFixedRandomDelay=true\n")}}, Host{MachineID: "4567"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other = *again.Units["b.timer"].Timer; first.FixedDelay == nil || *first.FixedDelay >= 12*time.Hour || *first.FixedDelay == *other.FixedDelay {
+		t.Errorf("got delays %v and %v, want one for each machine", first.FixedDelay, other.FixedDelay)
+	}
+}
+
+const etcDir = "/" + etc
+
+func TestPowerIsFromOutsideUnlessItIsKnownNotToBe(t *testing.T) {
+	for want, supplies := range map[bool][]map[string]string{
+		true: {{}, {"AC/type": "Mains", "AC/online": "1", "BAT/type": "Battery", "BAT/status": "Discharging"}, {"BAT/type": "Battery", "BAT/status": "Full"},
+			{"mouse/type": "Battery", "mouse/scope": "Device", "mouse/status": "Discharging"}},
+		false: {{"AC/type": "Mains", "AC/online": "0"}, {"BAT/type": "Battery", "BAT/status": "Discharging"}},
+	} {
+		for _, files := range supplies {
+			if got := onPower(tree(t, files)); got != want {
+				t.Errorf("%v: got %v, want %v", files, got, want)
+			}
+		}
 	}
 }

@@ -32,6 +32,8 @@ type Unit struct {
 	bare bool
 	// warned are other units that are named and need not exist.
 	pulls []pull
+	// conflicts are units that may not be started beside it.
+	conflicts []pull
 }
 
 // A pull is a word that names another unit.

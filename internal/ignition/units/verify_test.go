@@ -21,7 +21,9 @@ var samples = map[string]string{
 	"Wants": "network.target", "PartOf": "multi-user.target", "OnFailure": "multi-user.target", "OnCalendar": "daily", "Unit": "all.service",
 	"RestartPreventExitStatus": "1 SIGHUP", "SuccessExitStatus": "TEMPFAIL 250", "Documentation": "man:true(1)", "WantedBy": "multi-user.target", "RequiredBy": "multi-user.target",
 	"Alias": "other.KIND", "Also": "all.timer", "DefaultInstance": "x", "Description": "all of it", "Delegate": "yes", "PassEnvironment": "TERM", "UnsetEnvironment": "A",
-	"RestartSteps": "5", "ConditionFirstBoot": "no", "AssertFirstBoot": "no", "ConditionHost": "*", "AssertHost": "*", "ConditionArchitecture": "native", "AssertArchitecture": "native",
+	"RestartSteps": "5", "Requisite": "sysinit.target", "ReloadPropagatedFrom": "multi-user.target", "RequiresMountsFor": "/var /srv", "PIDFile": "all.pid", "TasksMax": "20%", "IgnoreSIGPIPE": "no", "OOMPolicy": "continue",
+	"RestrictAddressFamilies": "AF_INET AF_UNIX", "RestrictNamespaces": "~user net", "SystemCallArchitectures": "native", "ProtectProc": "invisible", "ProcSubset": "pid", "ProtectHome": "tmpfs", "ProtectSystem": "strict", "CapabilityBoundingSet": "~CAP_CHOWN CAP_KILL", "AmbientCapabilities": "CAP_KILL",
+	"ConditionCapability": "CAP_CHOWN", "AssertCapability": "CAP_CHOWN", "ConditionACPower": "yes", "AssertACPower": "yes", "StartLimitInterval": "5min", "ConditionFirstBoot": "no", "AssertFirstBoot": "no", "ConditionHost": "*", "AssertHost": "*", "ConditionArchitecture": "native", "AssertArchitecture": "native",
 	"ConditionKernelCommandLine": "quiet", "AssertKernelCommandLine": "!quiet", "SyslogIdentifier": "x", "OOMScoreAdjust": "10", "Nice": "5", "StartLimitBurst": "3",
 }
 
@@ -30,6 +32,10 @@ func sample(section, name string) string {
 	switch {
 	case ok:
 		return v
+	case slices.Contains(unprotected, name):
+		return "no"
+	case strings.HasSuffix(name, "Paths"), strings.HasSuffix(name, "Directories"):
+		return "/srv -/absent"
 	case strings.HasPrefix(name, "Exec"):
 		return "/bin/true"
 	case strings.HasPrefix(name, "Condition"), strings.HasPrefix(name, "Assert"):
@@ -113,6 +119,9 @@ func TestWhatSystemdRefusesWeRefuse(t *testing.T) {
 		head + "ExecStartPre=bin/true\n", head + "ExecStartPre=/bin/true \"a\n", head + "ExecStartPre=/bin/true %z\n", head + "ExecStartPre=/bin/\n", head + "ExecStartPre=@/bin/true\n",
 		head + "StateDirectory=../a\n", head + "StateDirectory=/a\n", head + "StandardOutput=file:a\n", head + "NoSuchThing=1\n", head + "nonsense\n", head + "[Service\nNice=1\n",
 		head + "ExecStart=/bin/true\n", "[Service]\nType=oneshot\n", "[Service]\nExecStart=/bin/true ; /bin/true\n", head + "Type=oneshot\nRestart=always\n", head + "SuccessExitStatus=300\n",
+		head + "PIDFile=../a\n", head + "TasksMax=some\n", head + "TasksMax=0\n", head + "ProtectSystem=perhaps\n", head + "ProtectHome=full\n", head + "PrivateTmp=perhaps\n", head + "ProtectProc=none\n", head + "ProcSubset=none\n",
+		head + "RestrictNamespaces=perhaps\n", head + "RestrictAddressFamilies=AF_NONE\n", head + "SystemCallArchitectures=z80\n", head + "LockPersonality=x\n", head + "ReadWritePaths=a\n", head + "InaccessiblePaths=/a/../b\n", head + "GuessMainPID=maybe\n", head + "OOMPolicy=perhaps\n", head + "ProtectClock=x\n",
+		head + "Type=forking\nExecStart=/bin/false\n", "[Unit]\nRequiresMountsFor=a\n" + head, "[Unit]\nStartLimitInterval=x\n" + head,
 		"[Unit]\nConditionPathExists=a\n" + head, "[Unit]\nStartLimitBurst=-1\n" + head, "[Unit]\nAfter=\"a.service\n" + head, "Nice=1\n" + head,
 	} {
 		name := fmt.Sprintf("case%d.service", i)
