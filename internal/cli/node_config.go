@@ -59,11 +59,13 @@ func (a *app) nodeConfigCheck() *cobra.Command {
 		Long: `Reads an Ignition config (3.0.0 to 3.6.0, and 3.7.0-experimental) or a Butane
 one and prints what is wrong or odd in it as FILE:LINE:COLUMN: PATH: problem.
 No value of the config is printed, for it may be a secret. FILE is - for
-standard input. Nothing is fetched.
+standard input. Nothing is fetched. What the engine of holdfast-node does on no
+machine, as asking Tang servers, is wrong too, unless --for any says that
+another engine may apply the config.
 
 With --for minimal it is also wrong to ask for what a machine image of Holdfast
-cannot do, which has no systemd: units with directives outside the subset, Tang
-servers, kernel arguments, files where the root is read-only. That is what "run
+cannot do, which has no systemd: units with directives outside the subset,
+kernel arguments, files where the root is read-only. That is what "run
 --ignition" wants, and what a config of the variant holdfast is judged by. What
 images/machine has no programs or modules for, as xfs, is a warning: a recipe of
 your own may add them. With --for and that recipe's folder it is an error where
@@ -76,7 +78,7 @@ key; 1 it cannot be read; 2 usage.`,
 	}
 	filesFlag(c, &files)
 	configKeyFlag(c, &key)
-	c.Flags().StringVar(&image, "for", "", "what is to apply it: minimal, a machine image of Holdfast; the FOLDER of such an image's recipe, with a slash; or any (default any; minimal for the variant holdfast)")
+	c.Flags().StringVar(&image, "for", "", "what is to apply it: minimal, a machine image of Holdfast; the FOLDER of such an image's recipe, with a slash; or any, whatever reads Ignition (default: holdfast-node on any system; minimal for the variant holdfast)")
 	c.RunE = func(_ *cobra.Command, args []string) error {
 		var folder string
 		if strings.Contains(image, "/") {
@@ -125,15 +127,17 @@ func checkNodeConfig(name string, raw []byte, n wiring.NodeConfig, image string)
 	}
 	checked.Valid, checked.Version, checked.Butane = true, d.Version, d.Butane
 	checked.Findings = append(checked.Findings, d.Findings...)
-	if image == "minimal" || image == "" && wiring.IsOurs(raw) {
-		list, err := n.Minimal(name, raw, d)
-		if err != nil {
-			return checked, err
-		}
-		checked.For, checked.Findings = "minimal", append(checked.Findings, list...)
-		checked.Valid = !slices.ContainsFunc(list, spec.Finding.IsError)
+	var list []spec.Finding
+	switch {
+	case image == "minimal", image == "" && wiring.IsOurs(raw):
+		checked.For = "minimal"
+		list, err = n.Minimal(name, raw, d)
+	case image == "":
+		list = n.Refused(name, raw, d)
 	}
-	return checked, nil
+	checked.Findings = append(checked.Findings, list...)
+	checked.Valid = err == nil && !slices.ContainsFunc(list, spec.Finding.IsError)
+	return checked, err
 }
 
 func (c checkedConfig) print(w io.Writer) {

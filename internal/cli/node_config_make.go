@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 type madeConfig struct {
 	Config   json.RawMessage `json:"config"`
 	Sources  []string        `json:"sources,omitempty"` // what was fetched
+	Machine  map[string]any  `json:"machine,omitempty"` // what the variant holdfast says beside it
 	Findings []spec.Finding  `json:"findings,omitempty"`
 	Output   string          `json:"output,omitempty"`
 }
@@ -108,7 +110,9 @@ func (a *app) nodeConfigRender() *cobra.Command {
 		Use:   "render FILE",
 		Short: "Print the whole config that a machine would have",
 		Long: `Fetches all configs that FILE merges or is replaced by, as the machine would,
-and prints what they are together. FILE is - for standard input.
+and prints what they are together. FILE is - for standard input. What a config
+of the variant holdfast says beside that, as of a cluster or an update stream,
+is printed to standard error, and stands in "machine" of --json.
 
 Exit codes: 0 printed, 3 one is not valid, 1 cannot be read or fetched, 2 usage.`,
 		Example: "  holdfast node config render machine.bu --timeout 30s",
@@ -117,30 +121,35 @@ Exit codes: 0 printed, 3 one is not valid, 1 cannot be read or fetched, 2 usage.
 	m.flags(c)
 	configKeyFlag(c, &m.key)
 	c.Flags().DurationVar(&m.timeout, "timeout", 2*time.Minute, "for each config, with its retries, where the config has no timeouts")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		name, raw, err := a.readNodeConfig(args[0])
-		if err != nil {
-			return err
-		}
-		n := wiring.NodeConfig{Files: m.files, Root: rootOf(name), Timeout: m.timeout, Log: a.logger()}
-		if n.Key, err = configKey(m.key); err != nil {
-			return err
-		}
-		d, err := n.Read(name, raw)
-		if err != nil {
-			return err
-		}
-		whole, err := n.Render(cmd.Context(), args[0], d)
-		if err != nil {
-			return err
-		}
-		raw, err = spec.Marshal(whole.Config)
-		if err != nil {
-			return err
-		}
-		return a.writeNodeConfig(m.output, madeConfig{Config: raw, Sources: whole.Sources, Findings: append(d.Findings, whole.Findings...)})
-	}
+	c.RunE = func(cmd *cobra.Command, args []string) error { return a.renderNodeConfig(cmd.Context(), args[0], m) }
 	return c
+}
+
+func (a *app) renderNodeConfig(ctx context.Context, path string, m configMaker) error {
+	name, raw, err := a.readNodeConfig(path)
+	if err != nil {
+		return err
+	}
+	n := wiring.NodeConfig{Files: m.files, Root: rootOf(name), Timeout: m.timeout, Log: a.logger()}
+	if n.Key, err = configKey(m.key); err != nil {
+		return err
+	}
+	d, err := n.Read(name, raw)
+	if err != nil {
+		return err
+	}
+	whole, err := n.Render(ctx, path, d)
+	if err != nil {
+		return err
+	}
+	made := madeConfig{Sources: whole.Sources, Findings: append(d.Findings, whole.Findings...)}
+	if made.Machine, err = n.Beside(name, raw); err != nil {
+		return err
+	}
+	if made.Config, err = spec.Marshal(whole.Config); err != nil {
+		return err
+	}
+	return a.writeNodeConfig(m.output, made)
 }
 
 func (a *app) loadNodeConfig(path, files string) (*spec.Document, error) {
@@ -162,6 +171,10 @@ func (a *app) writeNodeConfig(path string, made madeConfig) error {
 	return a.answer(made, func(w io.Writer) {
 		for _, f := range made.Findings {
 			fmt.Fprintf(a.Stderr, "%s: %s\n", f.Severity, printable(f.String()))
+		}
+		if len(made.Machine) > 0 {
+			raw, _ := json.MarshalIndent(made.Machine, "", "  ") // it was read as JSON
+			fmt.Fprintf(a.Stderr, "beside its Ignition config, the machine has\n%s\n", raw)
 		}
 		if path == "" {
 			fmt.Fprint(w, string(made.Config))

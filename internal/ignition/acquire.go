@@ -54,10 +54,15 @@ func (e *engine) base() (types.Config, error) {
 
 // acquire fetches the machine's own config with all that it refers to, and
 // keeps it for the later stages.
-func (e *engine) acquire(ctx context.Context) (types.Config, error) {
+func (e *engine) acquire(ctx context.Context, base types.Config) (types.Config, error) {
 	c, err := e.user(ctx)
 	if err != nil {
 		return types.Config{}, err
+	}
+	if e.Check != nil {
+		if err := e.Check(latest.Merge(base, c)); err != nil {
+			return types.Config{}, fmt.Errorf("with the base configs: %w", err)
+		}
 	}
 	if err := e.keepAuthorities(ctx, c.Ignition); err != nil {
 		return types.Config{}, err

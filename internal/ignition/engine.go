@@ -48,6 +48,9 @@ type Config struct {
 	// Measure puts a config that was admitted where nothing takes it back, once a
 	// boot and before it is parsed; nil measures nothing.
 	Measure func(ctx context.Context, source string, config []byte) error
+	// Check refuses what no stage can do. The fetch stages ask it of the config with
+	// the distribution's, before they keep it; nil refuses nothing.
+	Check func(whole types.Config) error
 	// Report is told how a stage ended; nil tells nobody.
 	Report func(ctx context.Context, o Outcome)
 	// Root is told where a config lay before files are fetched from there; nil
@@ -128,7 +131,7 @@ func (e *engine) run(ctx context.Context, stage string) error {
 		return err
 	}
 	fetching := strings.HasPrefix(stage, "fetch")
-	own, err := e.config(ctx, fetching)
+	own, err := e.config(ctx, base, fetching)
 	if err != nil {
 		return err
 	}
@@ -154,9 +157,9 @@ func (e *engine) complete(stage string, whole types.Config) error {
 }
 
 // config is fetched by the fetch stages, and what they kept for others.
-func (e *engine) config(ctx context.Context, fetching bool) (types.Config, error) {
+func (e *engine) config(ctx context.Context, base types.Config, fetching bool) (types.Config, error) {
 	if fetching {
-		return e.acquire(ctx)
+		return e.acquire(ctx, base)
 	}
 	raw, err := os.ReadFile(e.Cache)
 	if errors.Is(err, fs.ErrNotExist) {

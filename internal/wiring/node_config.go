@@ -3,6 +3,7 @@ package wiring
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"time"
 
@@ -57,6 +58,32 @@ func (n NodeConfig) ForMachine(name string, raw []byte) (ignition []byte, m api.
 		return nil, m, &spec.InvalidError{Findings: []spec.Finding{f}}
 	}
 	return d.JSON, g.MachineConfig, n.possible(name, raw, d)
+}
+
+// Beside is what a config of our variant says beside Ignition: an object with
+// the names of the guest configuration, nil where it says nothing.
+func (n NodeConfig) Beside(name string, raw []byte) (map[string]any, error) {
+	g, err := n.guest(name, raw)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(g)
+	if err != nil {
+		return nil, err
+	}
+	said := map[string]any{}
+	if err := json.Unmarshal(text, &said); err != nil {
+		return nil, err
+	}
+	if g.Image == "" { // such a config says of the machine alone
+		for _, member := range []string{"registry", "broker", "process"} {
+			delete(said, member)
+		}
+	}
+	if len(said) == 0 {
+		return nil, nil
+	}
+	return said, nil
 }
 
 // fetcher takes files of the folder that the config came from.

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"holdfast/internal/api"
+	"holdfast/internal/ignition/able"
 	"holdfast/internal/ignition/butane"
 	"holdfast/internal/ignition/minimal"
 	"holdfast/internal/ignition/spec"
@@ -26,6 +27,20 @@ func (n NodeConfig) Minimal(name string, raw []byte, d *spec.Document) ([]spec.F
 	if err != nil {
 		return nil, err
 	}
+	return placed(name, raw, d, issues), nil
+}
+
+// Refused is what this engine does on no machine.
+func (n NodeConfig) Refused(name string, raw []byte, d *spec.Document) []spec.Finding {
+	var issues []minimal.Issue
+	for _, r := range able.Refusals(d.Config) {
+		issues = append(issues, minimal.Issue{Path: r.Path, Problem: r.Problem})
+	}
+	return placed(name, raw, d, issues)
+}
+
+// placed says where in the text the issues are.
+func placed(name string, raw []byte, d *spec.Document, issues []minimal.Issue) []spec.Finding {
 	list := make([]spec.Finding, len(issues))
 	for i, issue := range issues {
 		if d.Butane {
@@ -38,7 +53,7 @@ func (n NodeConfig) Minimal(name string, raw []byte, d *spec.Document) ([]spec.F
 			list[i].Warn()
 		}
 	}
-	return list, nil
+	return list
 }
 
 // recipe is what the machine image will have, as its recipe and lock name it;
@@ -49,7 +64,7 @@ func (n NodeConfig) recipe() (*minimal.Recipe, error) {
 	}
 	r, err := recipe.Load(n.Image)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the machine image %s, which is to apply it: %w", n.Image, err)
 	}
 	if r.Machine == nil {
 		return nil, fmt.Errorf("%s: makes no machine image: want a recipe with machine", n.Image)

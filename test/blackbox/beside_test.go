@@ -161,15 +161,18 @@ var (
 	byChance = regexp.MustCompile(`^PART_ENTRY_DISK=|^luks:\s+(Salt|Digest|AF|Iterations|Time cost|Memory|Threads|UUID|Epoch|[0-9a-f]{2} )`)
 )
 
+// drawn is a key that an engine draws where the config has none.
+var drawn = regexp.MustCompile(`^[0-9a-f]{1000,}`)
+
 // plainly are lines without what is drawn by chance: identifiers that the
-// config does not name, salts.
+// config does not name, salts, keys.
 func plainly(lines []string, config []byte) []string {
 	var list []string
 	for _, line := range lines {
 		if byChance.MatchString(line) {
 			continue
 		}
-		list = append(list, uuids.ReplaceAllStringFunc(line, func(id string) string {
+		list = append(list, uuids.ReplaceAllStringFunc(drawn.ReplaceAllStringFunc(line, func(key string) string { return fmt.Sprintf("[key of %d]", len(key)) }), func(id string) string {
 			if strings.Contains(strings.ToLower(string(config)), strings.ToLower(id)) {
 				return strings.ToLower(id)
 			}

@@ -191,53 +191,12 @@ func middle(list []float64) float64 {
 	return (list[(len(list)-1)/2] + list[len(list)/2]) / 2
 }
 
-// withoutEngine are the two files of process 1 that call the engine, without
-// the call.
-func withoutEngine(b *testing.B, dir string) (overlay string) {
-	b.Helper()
-	main, err := filepath.Abs("../../cmd/holdfast-node/main.go")
-	must(b, err)
-	first, err := filepath.Abs("../../internal/wiring/machine/provision.go")
-	must(b, err)
-	raw, err := os.ReadFile(main)
-	must(b, err)
-	text := string(raw)
-	from := strings.Index(text, "	if words, ok := provision.Words")
-	if from < 0 {
-		b.Fatal("process 1 calls the engine otherwise now")
-	}
-	to := from + strings.Index(text[from:], "\n	}\n") + len("\n	}\n")
-	text = strings.NewReplacer("	\"context\"\n", "", "	\"holdfast/internal/wiring/provision\"\n", "").Replace(text[:from] + text[to:])
-	must(b, os.WriteFile(filepath.Join(dir, "main.go"), []byte(text), 0o600))
-	const stub = `package machine
-import ("context"; "holdfast/internal/node")
-func applyIgnition(context.Context, node.Provision) (string, error) { return "", nil }`
-	must(b, os.WriteFile(filepath.Join(dir, "first.go"), []byte(stub), 0o600))
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{main: filepath.Join(dir, "main.go"), first: filepath.Join(dir, "first.go")}})
-	must(b, err)
-	overlay = filepath.Join(dir, "overlay.json")
-	must(b, os.WriteFile(overlay, replace, 0o600))
-	return overlay
-}
-
 // The engine's share of process 1: the same program without the calls of it.
 func BenchmarkEngineSize(b *testing.B) {
-	dir := b.TempDir()
-	var sizes [2]int64
-	for i, words := range [][]string{{}, {"-overlay", withoutEngine(b, dir)}} {
-		out := filepath.Join(dir, fmt.Sprint("node", i))
-		build := exec.Command("go", append(append([]string{"build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out}, words...), "holdfast/cmd/holdfast-node")...)
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if said, err := build.CombinedOutput(); err != nil {
-			b.Fatalf("%v\n%s", err, said)
-		}
-		info, err := os.Stat(out)
-		must(b, err)
-		sizes[i] = info.Size()
-	}
+	with, without := sizes(b)
 	for b.Loop() {
 	}
 	b.ReportMetric(0, "ns/op")
-	b.ReportMetric(float64(sizes[0])/1e6, "node-MB")
-	b.ReportMetric(float64(sizes[0]-sizes[1])/1e6, "added-MB")
+	b.ReportMetric(float64(with)/1e6, "node-MB")
+	b.ReportMetric(float64(with-without)/1e6, "added-MB")
 }

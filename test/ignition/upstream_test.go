@@ -74,14 +74,18 @@ func folder(t *testing.T) string {
 	return dir
 }
 
-// apply runs the stages that need no disks.
+// apply runs the stages that need no disks. What the helper for kernel arguments
+// is told is in the root, too.
 func apply(t *testing.T, engine, config, root string) error {
 	t.Helper()
 	run := t.TempDir()
-	for _, stage := range []string{"fetch", "files"} {
+	stubs, err := filepath.Abs("testdata/bin")
+	check(t, err)
+	for _, stage := range []string{"fetch", "kargs", "files"} {
 		cmd := exec.Command(engine, "-platform", "file", "-stage", stage, "-root", root, "-log-to-stdout",
 			"-config-cache", filepath.Join(run, "config"), "-neednet", filepath.Join(run, "neednet"), "-state-file", filepath.Join(run, "state"))
-		cmd.Env = append(os.Environ(), epoch, "IGNITION_CONFIG_FILE="+config, "IGNITION_SYSTEM_CONFIG_DIR="+run)
+		cmd.Env = append(os.Environ(), epoch, "IGNITION_CONFIG_FILE="+config, "IGNITION_SYSTEM_CONFIG_DIR="+run,
+			"PATH="+stubs+":"+os.Getenv("PATH"), "KARGS="+filepath.Join(root, "kargs"))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("%s: %w\n%s", stage, err, tail(out))
 		}
@@ -150,10 +154,14 @@ func TestTheSameConfigLeavesTheSameTreeAsUpstream(t *testing.T) {
 	if len(configs) == 0 {
 		t.Fatal("no configs")
 	}
+	served := newServers(t)
 	for _, config := range configs {
 		t.Run(strings.TrimSuffix(filepath.Base(config), ".ign"), func(t *testing.T) {
-			config, err := filepath.Abs(config)
+			raw, err := os.ReadFile(config)
 			check(t, err)
+			name := filepath.Base(config)
+			config := filepath.Join(t.TempDir(), "config.ign")
+			check(t, os.WriteFile(config, []byte(served.words.Replace(string(raw))), 0o600))
 			theirRoot, ourRoot := folder(t), folder(t)
 			root(t, theirRoot)
 			root(t, ourRoot)
@@ -161,7 +169,7 @@ func TestTheSameConfigLeavesTheSameTreeAsUpstream(t *testing.T) {
 			if (theirErr == nil) != (ourErr == nil) {
 				t.Fatalf("upstream: %v\nours: %v", theirErr, ourErr)
 			}
-			if want := strings.HasPrefix(filepath.Base(config), "refused-"); want != (ourErr != nil) {
+			if want := strings.HasPrefix(name, "refused-"); want != (ourErr != nil) {
 				t.Fatalf("refused is %v: %v", ourErr != nil, ourErr)
 			}
 			if ourErr != nil {

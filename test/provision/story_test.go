@@ -47,7 +47,8 @@ const head = "variant: fcos\nversion: 1.5.0\n"
 
 const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl core"
 
-// unit leaves a file system in a file: the machine has no shell.
+// unit leaves a file system in a file: the machine has no shell. It may leave
+// none where its sandbox is read-only.
 const unit = `systemd:
   units:
     - name: trace.service
@@ -56,6 +57,19 @@ const unit = `systemd:
         [Service]
         Type=oneshot
         RemainAfterExit=true
+        PrivateTmp=true
+        PrivateDevices=true
+        ProtectSystem=strict
+        ProtectHome=true
+        ProtectKernelTunables=true
+        ReadWritePaths=/var/lib/data
+        CapabilityBoundingSet=CAP_DAC_OVERRIDE
+        TasksMax=8
+        RestrictAddressFamilies=none
+        RestrictNamespaces=true
+        MemoryDenyWriteExecute=true
+        SystemCallArchitectures=native
+        ExecStartPre=-/usr/sbin/mke2fs -q -F /var/lib/outside 256k
         ExecStart=/usr/sbin/mke2fs -q -F /var/lib/data/by-the-unit 256k
         [Install]
         WantedBy=multi-user.target
@@ -117,6 +131,7 @@ const look = `for i in 1 2 3 4 5 6 7 8 9 10; do [ -s /m/var/lib/data/by-the-unit
 echo boot >> /m/var/lib/data/boots; echo boot >> /m/etc/boots
 cat /m/etc/fetched /m/var/home/core/.ssh/authorized_keys.d/ignition; grep ^core: /m/etc/passwd
 echo data: $(wc -l < /m/var/lib/data/boots), state: $(wc -l < /m/etc/boots), unit: $(wc -c < /m/var/lib/data/by-the-unit)
+[ -e /m/var/lib/outside ] || echo the sandbox holds
 grep /m/var/lib/data /proc/mounts`
 
 func TestAMachineIsWhatItsConfigSaysAndStaysSo(t *testing.T) {
@@ -126,7 +141,7 @@ func TestAMachineIsWhatItsConfigSaysAndStaysSo(t *testing.T) {
 	for boot := 1; boot <= 2; boot++ {
 		r, out := s.boot(look, nil)
 		s.good(r)
-		for _, want := range []string{"from the private server", key, "core:x:1000:", fmt.Sprintf("data: %d, state: %d, unit: 262144", boot, boot), "/dev/mapper/data"} {
+		for _, want := range []string{"from the private server", key, "core:x:1000:", fmt.Sprintf("data: %d, state: %d, unit: 262144", boot, boot), "the sandbox holds", "/dev/mapper/data"} {
 			if !strings.Contains(out, want) {
 				t.Fatalf("boot %d: got\n%s\nwant %q\n%s", boot, out, want, s.said.String())
 			}

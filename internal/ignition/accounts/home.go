@@ -105,7 +105,7 @@ func (d *Database) copyFile(from, to string) error {
 		return err
 	}
 	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
+	return errors.Join(err, out.Sync(), out.Close())
 }
 
 // makeMailbox makes one where the installation says so.
@@ -185,13 +185,21 @@ func (d *Database) chown(is, was User) error {
 
 // removeOwned removes what a user has; a home that is another's stays.
 func (d *Database) removeOwned(p string, uid int) error {
+	if !d.owns(p, uid) {
+		return nil
+	}
 	at, err := d.Dir.Resolve(p)
 	if err != nil {
 		return err
 	}
-	info, err := d.Dir.Lstat(at)
-	if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != uid || at == "." {
-		return nil
-	}
 	return d.Dir.RemoveAll(at)
+}
+
+func (d *Database) owns(p string, uid int) bool {
+	at, err := d.Dir.Resolve(p)
+	if err != nil || at == "." {
+		return false
+	}
+	info, err := d.Dir.Lstat(at)
+	return err == nil && int(info.Sys().(*syscall.Stat_t).Uid) == uid
 }

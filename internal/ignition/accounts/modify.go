@@ -3,6 +3,7 @@ package accounts
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 
 	"github.com/coreos/ignition/v2/config/util"
@@ -83,14 +84,15 @@ func (d *Database) deleteUser(name string) error {
 		return err
 	}
 	if err := d.change(func() error {
-		for _, t := range []*table{d.passwd, d.shadow, d.subuid, d.subgid} {
-			t.remove(name)
+		b := begun{User: name, Gone: true}
+		if d.isOwnGroup(was) {
+			b.Group = name
 		}
-		if err := d.join(name, nil, true); err != nil {
-			return err
+		if d.owns(was.Home, was.UID) {
+			b.Home = was.Home
 		}
-		d.removeOwnGroup(was)
-		return nil
+		d.forget(b)
+		return d.begin(b)
 	}); err != nil {
 		return err
 	}
@@ -99,16 +101,16 @@ func (d *Database) deleteUser(name string) error {
 			return fmt.Errorf("%s: %w", p, err)
 		}
 	}
-	return nil
+	return d.end()
 }
 
-// removeOwnGroup removes the group of a user's name, if it was its primary one
-// and is nobody else's.
-func (d *Database) removeOwnGroup(was User) {
-	row := d.group.find(was.Name)
-	if row == nil || row[2] != strconv.Itoa(was.GID) || row[3] != "" || d.defs.get("USERGROUPS_ENAB") != "yes" || d.passwd.by(3, row[2]) != nil {
-		return
-	}
-	d.group.remove(was.Name)
-	d.gshadow.remove(was.Name)
+// isOwnGroup says whether the group of a user's name is its primary one and
+// nobody else's.
+func (d *Database) isOwnGroup(u User) bool {
+	row := d.group.find(u.Name)
+	others := slices.ContainsFunc(d.passwd.rows, func(r []string) bool {
+		return len(r) == d.passwd.fields && r[0] != u.Name && row != nil && r[3] == row[2]
+	})
+	members := row != nil && without(row[3], u.Name) != ""
+	return row != nil && row[2] == strconv.Itoa(u.GID) && !members && d.defs.get("USERGROUPS_ENAB") == "yes" && !others
 }

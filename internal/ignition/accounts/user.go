@@ -15,6 +15,9 @@ const locked = "*"
 
 // EnsureUser makes, changes or deletes a user with its home.
 func (d *Database) EnsureUser(u types.PasswdUser) error {
+	if err := d.takeBack(); err != nil {
+		return err
+	}
 	_, err := d.Lookup(u.Name)
 	var unknown *UnknownError
 	exists := err == nil
@@ -39,8 +42,7 @@ func (d *Database) addUser(u types.PasswdUser) error {
 		if err != nil {
 			return err
 		}
-		home = path.Join(d.defs.get("HOME"), u.Name)
-		if util.NotEmpty(u.HomeDir) {
+		if home = path.Join(d.defs.get("HOME"), u.Name); util.NotEmpty(u.HomeDir) {
 			home = *u.HomeDir
 		}
 		shell := d.defs.get("SHELL")
@@ -49,21 +51,46 @@ func (d *Database) addUser(u types.PasswdUser) error {
 		}
 		d.passwd.add(u.Name, d.putPassword(u), strconv.Itoa(uid), strconv.Itoa(gid), text(u.Gecos), home, shell)
 		d.subordinate(u, uid)
-		return d.join(u.Name, groups(u), false)
+		if err := d.join(u.Name, groups(u), false); err != nil {
+			return err
+		}
+		return d.beginUser(u, home)
 	}); err != nil {
 		return err
+	}
+	if util.IsTrue(u.NoCreateHome) {
+		return d.end()
 	}
 	added, err := d.Lookup(u.Name)
 	if err != nil {
 		return err
 	}
-	if util.IsTrue(u.NoCreateHome) {
-		return nil
-	}
 	if err := d.makeHome(added); err != nil {
 		return fmt.Errorf("home %s: %w", home, err)
 	}
-	return d.makeMailbox(added)
+	return errors.Join(d.makeMailbox(added), d.end())
+}
+
+// beginUser is called when all is decided, and nothing written.
+func (d *Database) beginUser(u types.PasswdUser, home string) error {
+	b := begun{User: u.Name}
+	if d.hasOwnGroup(u) {
+		b.Group = u.Name
+	}
+	if !util.IsTrue(u.NoCreateHome) {
+		there, err := d.isThere(home)
+		if err != nil {
+			return fmt.Errorf("home %s: %w", home, err)
+		}
+		if !there {
+			b.Home = home
+		}
+	}
+	return d.begin(b)
+}
+
+func (d *Database) hasOwnGroup(u types.PasswdUser) bool {
+	return !util.NotEmpty(u.PrimaryGroup) && !util.IsTrue(u.NoUserGroup) && d.defs.get("USERGROUPS_ENAB") == "yes"
 }
 
 func text(s *string) string {
@@ -99,10 +126,10 @@ func (d *Database) newIDs(u types.PasswdUser) (uid, gid int, err error) {
 	switch {
 	case util.NotEmpty(u.PrimaryGroup):
 		gid, err = d.primary(*u.PrimaryGroup)
-	case util.IsTrue(u.NoUserGroup) || d.defs.get("USERGROUPS_ENAB") != "yes":
-		gid, err = d.usual()
-	default:
+	case d.hasOwnGroup(u):
 		gid, err = d.ownGroup(u, uid)
+	default:
+		gid, err = d.usual()
 	}
 	return uid, gid, err
 }

@@ -56,7 +56,7 @@ var keyID = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 func ParseKey(word string) (Key, error) {
 	if strings.HasPrefix(word, "sha256:") {
 		if !keyID.MatchString(word) {
-			return Key{}, fmt.Errorf("key %.80q: want 64 hex digits behind sha256:", word)
+			return Key{}, fmt.Errorf("key %.80q: want sha256: and 64 hex digits", word)
 		}
 		return Key{id: strings.TrimPrefix(word, "sha256:")}, nil
 	}

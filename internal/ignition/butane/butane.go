@@ -19,6 +19,15 @@ type Config struct {
 
 // Translate is a spec.Translator.
 func (c Config) Translate(_ string, text []byte) ([]byte, report.Report, error) {
+	ignition, r, err := c.translate(text)
+	if err != nil && len(r.Entries) == 0 {
+		r = unknown(text, err)
+		r.Merge(wrongKinds(text, err))
+	}
+	return ignition, r, err
+}
+
+func (c Config) translate(text []byte) ([]byte, report.Report, error) {
 	if variant, version := head(text); variant == Holdfast && version == HoldfastVersion {
 		_, ignition, r, err := c.machine(text)
 		return ignition, r, err

@@ -121,7 +121,7 @@ func TestWhatIsWrongInOurVariantIsNamedByItsLine(t *testing.T) {
 		{"identity: {resource: \"kbs:///a/b/c\", owner: CANARY}\n", "$.identity", "owner: want UID", 3},
 		{"identity: {resource: \"kbs:///a/b/c\", reload: [CANARY]}\n", "$.identity", "reload 1: want the name of a service", 3},
 		{"identity: {resource: \"kbs:///a/b/c\", reload: [CANARY.service]}\n", "$.identity.reload[0]", "has no such service", 3},
-		{"update: CANARY\n", "$", "is a string", 3},
+		{"update: CANARY\n", "$.update", "is a string, want an object", 3},
 		{"update: {stream: \"registry.example/os:stable\"}\n", "$.update", "there are no keys", 3},
 		{"update: {stream: CANARY, keys: [CANARY]}\n", "$.update", "stream: want HOST", 3},
 		{"config: {key: CANARY}\n", "$.config.key", "config_key: want sha256:", 3},
@@ -138,7 +138,7 @@ func TestWhatIsWrongInOurVariantIsNamedByItsLine(t *testing.T) {
 		{"attestation:\n  policy: CANARY\n  policy_local: CANARY\n", "$.attestation.policy_local", "want one of them", 5},
 		{"workload:\n  args: [CANARY]\n", "$.workload", "there is no image", 4},
 		{"workload:\n  image: a\n", "$.workload.image", "there is no registry.url", 4},
-		{"workload:\n  image: [a]\n", "$", "is an array", 4},
+		{"workload:\n  image: [a]\n", "$.workload.image", "is an array, want a string", 4},
 	} {
 		_, err := loader("").Load("a.bu", []byte(head+c.body))
 		var bad *spec.InvalidError

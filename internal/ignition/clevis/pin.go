@@ -56,6 +56,12 @@ func parsePin(raw json.RawMessage) (pin, error) {
 	return p, err
 }
 
+// CheckPin refuses the configuration of a pin tpm2 that Seal would refuse.
+func CheckPin(config json.RawMessage) error {
+	_, err := parsePin(config)
+	return err
+}
+
 // idsOf takes "0,7" and [0, 7] and ["0", "7"].
 func idsOf(raw json.RawMessage) (string, error) {
 	var text string

@@ -19,6 +19,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/able"
 )
 
 // Config is what the stage works with. Useful without State, Fetch and Bind
@@ -91,6 +92,9 @@ func (s *stage) Run(ctx context.Context, c types.Config) error {
 
 // check refuses what this engine cannot do, before anything is done.
 func (s *stage) check(c types.Config) error {
+	if err := able.Check(c); err != nil {
+		return err
+	}
 	for i, l := range c.Storage.Luks {
 		if err := checkVolume(l, s.Bind != nil); err != nil {
 			return ignition.At(fmt.Errorf("volume %s: %w", l.Name, err), "$.storage.luks[%d]", i)

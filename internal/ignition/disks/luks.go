@@ -28,14 +28,6 @@ type Binder interface {
 
 func checkVolume(l types.Luks, tpm bool) error {
 	switch {
-	case isTrue(l.Cex.Enabled):
-		return errors.New("cex: crypto cards are of other machines than this engine runs on")
-	case len(l.Clevis.Tang) > 0:
-		return errors.New("clevis.tang: not supported by this engine")
-	case l.Clevis.Threshold != nil && *l.Clevis.Threshold > 1:
-		return fmt.Errorf("clevis.threshold: %d pins asked for, there is only tpm2", *l.Clevis.Threshold)
-	case !isEmpty(l.Clevis.Custom.Pin) && *l.Clevis.Custom.Pin != "tpm2":
-		return fmt.Errorf("clevis.custom.pin: %q is not supported, tpm2 is", *l.Clevis.Custom.Pin)
 	case l.Clevis.IsPresent() && !tpm:
 		return errors.New("clevis.tpm2: this machine has no TPM")
 	case text(l.Device) == "":

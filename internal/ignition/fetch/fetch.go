@@ -8,6 +8,7 @@
 package fetch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,8 @@ var (
 // Config says how to fetch. The zero value is upstream's behaviour, bounded.
 type Config struct {
 	// Limit is how many bytes a resource may have, compressed or not; 16 GiB
-	// when 0.
+	// when 0. What goes to a bytes.Buffer is held in memory, as configs are, and
+	// has at most spec.MaxSize.
 	Limit int64
 	// Stall is the time within which a kilobyte of a body must come; one minute
 	// when 0.
@@ -102,7 +104,11 @@ func (f *Fetcher) fetch(ctx context.Context, settings types.Ignition, r types.Re
 	if err != nil {
 		return err
 	}
-	sink, err := newSink(w, r, f.Limit)
+	limit := f.Limit
+	if _, inMemory := w.(*bytes.Buffer); inMemory {
+		limit = min(limit, spec.MaxSize)
+	}
+	sink, err := newSink(w, r, limit)
 	if err != nil {
 		return err
 	}

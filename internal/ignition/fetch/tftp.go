@@ -126,7 +126,6 @@ type transfer struct {
 	peer   *net.UDPAddr // with the port of the server's answers once it has given one
 	known  bool         // that port
 	size   int          // of a whole block
-	last   []byte       // our packet that is to be answered
 	block  uint16       // that came last
 	rest   []byte
 	done   bool

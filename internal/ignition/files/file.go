@@ -30,10 +30,11 @@ func (s *stage) file(ctx context.Context, at string, f types.File) error {
 	case !missing && !info.Mode().IsRegular():
 		return fmt.Errorf("%v %w", kind(info), errExists)
 	case !missing && f.Contents.Source != nil:
-		if err := s.sameFile(ctx, at, f); err != nil {
+		if part, err := s.sameFile(ctx, at, f); err != nil {
 			return err
+		} else if !part {
+			return s.permissions(at, f.Mode, f.Node)
 		}
-		return s.permissions(at, f.Mode, f.Node)
 	case missing && f.Contents.Source == nil:
 		f.Contents.Source = new(string)
 	}
@@ -64,6 +65,11 @@ func kind(info fs.FileInfo) string {
 func (s *stage) contents(ctx context.Context, at string, r types.Resource) error {
 	if err := s.dir.Parents(at); err != nil {
 		return err
+	}
+	if s.cut {
+		if err := s.sweep(filepath.Dir(at)); err != nil {
+			return err
+		}
 	}
 	f, err := s.fetched(ctx, filepath.Dir(at), r)
 	if err != nil {

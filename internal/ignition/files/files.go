@@ -7,6 +7,7 @@ package files
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -52,6 +53,8 @@ type stage struct {
 	early *early
 	dir   *rooted.Dir
 	db    *accounts.Database
+	cut   bool // the run before was
+	bare  bool // there was no /etc for the mark of this one
 }
 
 // Name is how the command line calls it.
@@ -59,13 +62,19 @@ func (*stage) Name() string { return "files" }
 
 // Run applies them in upstream's order: users first, whose names owners are
 // given by, and the record of the run last.
-func (s *stage) Run(ctx context.Context, c types.Config) error {
+func (s *stage) Run(ctx context.Context, c types.Config) (err error) {
 	dir, err := rooted.Open(s.Root)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = dir.Close() }()
 	s.dir, s.db = dir, accounts.New(accounts.Config{Dir: dir, Now: s.Now})
+	if len(c.Storage.Files) > 0 { // of all else nothing is there in part
+		if err := s.begin(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, s.end()) }()
+	}
 	for _, part := range []func(context.Context, types.Config) error{
 		s.groups, s.users, s.nodes, s.units, s.crypttab, s.provided, s.result,
 	} {

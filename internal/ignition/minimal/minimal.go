@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/able"
 	"holdfast/internal/ignition/spec"
 	"holdfast/internal/ignition/units"
 )
@@ -83,18 +84,10 @@ func arguments(c types.Config) []Issue {
 	return []Issue{{Path: at("kernelArguments"), Problem: "the kernel's command line is signed with the machine image: its recipe says what is in it"}}
 }
 
-// disks: a volume opens by its TPM or a key; nothing in the image asks servers.
+// disks: a volume opens by its TPM or a key, in the image as elsewhere.
 func disks(c types.Config) (list []Issue) {
-	for i, l := range c.Storage.Luks {
-		if len(l.Clevis.Tang) > 0 {
-			list = append(list, Issue{Path: at("storage", "luks", i, "clevis", "tang"), Problem: "nothing in the machine image asks a Tang server: bind the volume to the TPM by tpm2"})
-		}
-		if pin := l.Clevis.Custom.Pin; util.NotEmpty(pin) && *pin != "tpm2" {
-			list = append(list, Issue{Path: at("storage", "luks", i, "clevis", "custom", "pin"), Problem: "the machine image opens volumes by the pin tpm2 only"})
-		}
-		if util.IsTrue(l.Cex.Enabled) {
-			list = append(list, Issue{Path: at("storage", "luks", i, "cex"), Problem: "CEX is of s390x: there is no machine image for it"})
-		}
+	for _, r := range able.Refusals(c) {
+		list = append(list, Issue{Path: r.Path, Problem: r.Problem})
 	}
 	return list
 }

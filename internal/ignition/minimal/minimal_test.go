@@ -30,7 +30,7 @@ func TestWhatTheImageCannotDoIsRefusedWithItsPath(t *testing.T) {
 		{`"systemd":{"units":[{"name":"a.service","enabled":true}]}`, "$.systemd.units[0].enabled", "neither the config nor the machine image"},
 		{`"systemd":{"units":[{"name":"a.socket","contents":"[Socket]\nListenStream=1\n"}]}`, "$.systemd.units[0].contents", "started by a socket"},
 		{`"systemd":{"units":[{"name":"a.mount","contents":"[Mount]\nWhat=/dev/vda\n"}]}`, "$.systemd.units[0].contents", "holdfast-node mounts"},
-		{`"systemd":{"units":[{"name":"a.service","contents":"[Service]\nExecStart=/a\nPrivateTmp=yes\n"}]}`, "$.systemd.units[0].contents", "line 3: unit a.service: [Service] PrivateTmp=: is outside"},
+		{`"systemd":{"units":[{"name":"a.service","contents":"[Service]\nExecStart=/a\nSystemCallFilter=@io\n"}]}`, "$.systemd.units[0].contents", "line 3: unit a.service: [Service] SystemCallFilter=: is outside"},
 		{`"systemd":{"units":[{"name":"a.service","dropins":[{"name":"b.conf","contents":"\n[Service]\nSlice=x\n"}]}]}`, "$.systemd.units[0].dropins[0].contents", "line 3: unit a.service: [Service] Slice="},
 		{`"storage":{"files":[{"path":"/etc/systemd/system/a.service","contents":{"source":"data:,%5BService%5D%0AExecStart%3D%2Fa%0ATTYPath%3Dx"}}]}`, "$.storage.files[0].contents", "line 3: unit a.service: [Service] TTYPath="},
 		{`"storage":{"files":[{"path":"/etc/tmpfiles.d/a.conf","contents":{"source":"data:,d%20/a%0Ab%20/dev/x"}}]}`, "$.storage.files[0].contents", "line 2: a.conf: the type \"b\" is outside"},

@@ -179,7 +179,8 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// Run unmounts them all.
+// Run unmounts them all, and has the kernel write what the root was given: it is
+// the last stage, and a power cut behind it loses nothing.
 func (u *umount) Run(ctx context.Context, c types.Config) error {
 	list := places(c)
 	slices.Reverse(list)
@@ -189,5 +190,9 @@ func (u *umount) Run(ctx context.Context, c types.Config) error {
 			return err
 		}
 	}
-	return nil
+	root, err := os.Open(u.Root)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(root.Fd())), root.Close())
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/able"
+	"holdfast/internal/ignition/spec"
 )
 
 // An Action is what would become of something.
@@ -86,6 +88,12 @@ func Make(ctx context.Context, c types.Config, conf Config) (*Plan, error) {
 		conf.Log = slog.New(slog.DiscardHandler)
 	}
 	p := &Plan{Changes: []Change{}}
+	for _, r := range able.Refusals(c) {
+		p.refuse("stage", "fetch", spec.Path(r.Path), r)
+	}
+	if p.Has(Refuse) {
+		return p, nil // the engine gets no further
+	}
 	p.kernelArguments(c, conf.CommandLine)
 	newStorage(conf, p).plan(c)
 	if conf.Root != "" {

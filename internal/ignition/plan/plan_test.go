@@ -298,6 +298,7 @@ func TestWhatMayNotBeLostIsRefused(t *testing.T) {
 		`{"storage": {"disks": [{"device": "/dev/vda", "partitions": [{"number": 1, "label": "other"}]}]}}`:                                          "refuse table /dev/vda",
 		`{"storage": {"filesystems": [{"device": "/dev/vda1", "format": "xfs"}]}}`:                                                                   "refuse filesystem /dev/vda1",
 		`{"storage": {"filesystems": [{"device": "/dev/vda1", "format": "xfs", "wipeFilesystem": true}]}}`:                                           "change filesystem /dev/vda1",
+		`{"storage": {"luks": [{"name": "v", "device": "/dev/vda2", "clevis": {"tang": [{"url": "https://t", "thumbprint": "x"}]}}]}}`:               "refuse stage fetch",
 		`{"storage": {"luks": [{"name": "v", "device": "/dev/disk/by-label/x"}]}}`:                                                                   "refuse volume v",
 		`{"storage": {"raid": [{"name": "r", "level": "raid1", "devices": ["/dev/vda1", "/dev/vda2"]}]}}`:                                            "refuse array r",
 		`{"storage": {"raid": [{"name": "r", "level": "raid1", "devices": ["/dev/vda2", "/dev/disk/by-partlabel/rest"]}]}}`:                          "create array r",

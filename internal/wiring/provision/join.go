@@ -10,6 +10,7 @@ import (
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 
 	"holdfast/internal/ignition"
+	"holdfast/internal/ignition/able"
 	"holdfast/internal/ignition/admit"
 	"holdfast/internal/ignition/clevis"
 	"holdfast/internal/ignition/disks"
@@ -27,7 +28,7 @@ func (c Command) config(f flags, provide platform.Provider, log *slog.Logger) (i
 	conf := ignition.Config{
 		Cache: f.cache, NeedNet: f.needNet, State: f.state, Platform: f.platform, Timeout: f.timeout, Log: log,
 		SystemDir: c.variable("SYSTEM_CONFIG_DIR", "/usr/lib/ignition"), CommandLine: f.kernel,
-		Load: reader.load, Render: reader.render, Fetch: fetcher.Fetch, Ask: fetcher.Ask,
+		Load: reader.load, Render: reader.render, Check: able.Check, Fetch: fetcher.Fetch, Ask: fetcher.Ask,
 		Root: func(o ignition.Origin) { fetcher.Files = volume.Opener(o) },
 		Provide: func(ctx context.Context, ask ignition.Ask) (ignition.Provided, error) {
 			return provide(ctx, platform.Config{File: c.variable("CONFIG_FILE", ""), CommandLine: f.kernel,
@@ -113,5 +114,5 @@ func (r reader) render(ctx context.Context, name string, c types.Config, local b
 		return types.Config{}, nil, err
 	}
 	r.warn(whole.Findings)
-	return whole.Config, whole.Sources, nil
+	return whole.Config, whole.Sources, able.Check(whole.Config)
 }

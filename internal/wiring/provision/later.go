@@ -56,7 +56,7 @@ func (a *application) look(ctx context.Context, k *disks.Kept) (standing, error)
 	if a.TPM == nil {
 		return never, errors.New("the machine has no TPM to bind its state to")
 	}
-	if err := able(a.config); err != nil {
+	if err := equipped(a.config); err != nil {
 		return never, err
 	}
 	if err := errors.Join(k.Await(ctx), k.Assemble(ctx)); err != nil {

@@ -111,6 +111,36 @@ func TestARemoteConfigThatNamesAFileIsRefused(t *testing.T) {
 	}
 }
 
+// What the distribution's configs ask for counts as the user's does, and nothing
+// is kept for a stage that would begin on it.
+func TestWhatTheEngineCannotDoForABaseConfigEndsTheFetchStage(t *testing.T) {
+	const tang = `{"ignition":{"version":"3.4.0"},"storage":{"luks":[{"name":"v","device":"/dev/x","clevis":{"tang":[{"url":"http://t","thumbprint":"x"}]}}]}}`
+	m := newMachine(t, map[string]string{"config.ign": config("")})
+	base := filepath.Join(m.dir, "system/base.d")
+	if err := errors.Join(os.MkdirAll(base, 0o755), os.WriteFile(filepath.Join(base, "1.ign"), []byte(tang), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, stage := range []string{"fetch-offline", "fetch"} {
+		if code := m.run(t, stage); code != exitFailed || !strings.Contains(m.said, "stage "+stage+": with the base configs: $.storage.luks[0].clevis.tang: this engine asks no Tang server") {
+			t.Errorf("exit code %d, said %s", code, m.said)
+		}
+		if _, err := os.Stat(filepath.Join(m.dir, "run/cache")); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("stage %s kept the config: %v", stage, err)
+		}
+	}
+}
+
+// Not once kernel arguments are set and disks are begun.
+func TestWhatTheEngineCannotDoEndsTheFetchStage(t *testing.T) {
+	const tang = `{"ignition":{"version":"3.4.0"},"storage":{"luks":[{"name":"v","device":"/dev/x","clevis":{"tang":[{"url":"http://t","thumbprint":"x"}]}}]}}`
+	m := newMachine(t, map[string]string{"config.ign": tang})
+	for _, stage := range []string{"fetch-offline", "fetch"} {
+		if code := m.run(t, stage); code != exitFailed || !strings.Contains(m.said, "stage "+stage+": $.storage.luks[0].clevis.tang: this engine asks no Tang server") {
+			t.Errorf("exit code %d, said %s", code, m.said)
+		}
+	}
+}
+
 func TestANamedKeyMustHaveSignedAllConfigs(t *testing.T) {
 	ring, err := keys.Init(t.Context(), filepath.Join(t.TempDir(), "keys"), time.Now())
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"holdfast/internal/ignition/disks"
 )
 
-// able refuses, before anything is done to a disk, what the image of this
+// equipped refuses, before anything is done to a disk, what the image of this
 // machine has no program or no module for.
-func able(c types.Config) error {
+func equipped(c types.Config) error {
 	has := func(name string) error {
 		if disks.HasProgram(name) {
 			return nil
