@@ -5,6 +5,7 @@
 package machinetest
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +119,46 @@ func Modules(t testing.TB, folder string, names ...string) []cpio.Entry {
 // console said. The words are QEMU's, for more devices.
 func Boot(t testing.TB, kernel string, initrd []byte, commandLine string, words ...string) string {
 	t.Helper()
+	ctx, end := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer end()
+	out, err := qemu(ctx, t, kernel, initrd, commandLine, words).CombinedOutput()
+	if err != nil {
+		t.Errorf("QEMU: %v", err)
+	}
+	return string(out)
+}
+
+// Cut ends the power of such a machine a while after its console said something.
+func Cut(t testing.TB, said string, after time.Duration, kernel string, initrd []byte, commandLine string, words ...string) {
+	t.Helper()
+	ctx, end := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer end()
+	machine := qemu(ctx, t, kernel, initrd, commandLine, words)
+	console, err := machine.StdoutPipe()
+	if err == nil {
+		err = machine.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	heard := false
+	for lines := bufio.NewScanner(console); !heard && lines.Scan(); {
+		heard = strings.Contains(lines.Text(), said)
+		out.WriteString(lines.Text() + "\n")
+	}
+	if heard {
+		time.Sleep(after) // the moment of the cut is what this is about
+	}
+	_ = machine.Process.Kill()
+	_ = machine.Wait() // was killed
+	if !heard {
+		t.Fatalf("the machine never said %q:\n%s", said, out.String())
+	}
+}
+
+func qemu(ctx context.Context, t testing.TB, kernel string, initrd []byte, commandLine string, words []string) *exec.Cmd {
+	t.Helper()
 	tool, err := exec.LookPath("qemu-system-x86_64")
 	if err != nil {
 		t.Skip("needs QEMU: apt-get install qemu-system-x86")
@@ -125,13 +167,7 @@ func Boot(t testing.TB, kernel string, initrd []byte, commandLine string, words 
 	if err := os.WriteFile(at, initrd, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, end := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer end()
 	args := []string{"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
 		"-kernel", kernel, "-initrd", at, "-append", "console=ttyS0 panic=-1 quiet cryptomgr.notests no_timer_check " + commandLine}
-	out, err := exec.CommandContext(ctx, tool, append(args, words...)...).CombinedOutput()
-	if err != nil {
-		t.Errorf("QEMU: %v", err)
-	}
-	return string(out)
+	return exec.CommandContext(ctx, tool, append(args, words...)...)
 }
