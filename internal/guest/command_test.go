@@ -14,6 +14,7 @@ import (
 	"time"
 
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"holdfast/internal/api"
@@ -37,6 +38,9 @@ func newLive(t *testing.T, app api.Container) *live {
 	runc, err := exec.LookPath("runc")
 	if err != nil {
 		t.Skip("needs runc: apt install runc")
+	}
+	if mounted, _ := os.ReadFile("/proc/self/mountinfo"); !bytes.Contains(mounted, []byte(" - cgroup")) {
+		t.Skip("runc needs control groups, and none are mounted here, as in a chroot")
 	}
 	shell, err := exec.LookPath("busybox")
 	if err != nil {
@@ -64,7 +68,8 @@ func newLive(t *testing.T, app api.Container) *live {
 	l.check(err)
 	l.check(os.WriteFile(b.path("rootfs/bin/busybox"), program, 0o755))
 	g := &guest{Config: config, image: &image{}, id: fmt.Sprintf("hftest-%d", os.Getpid()), message: app.Message}
-	s := spec{image: v1.ImageConfig{}, process: app.Process, memory: 64 << 20, cgroup: "/" + g.id}
+	limit := int64(64 << 20)
+	s := spec{image: v1.ImageConfig{}, process: app.Process, memory: &specs.LinuxMemory{Limit: &limit}, cgroup: "/" + g.id}
 	s.binds, err = g.lastWords(b, nil)
 	l.check(err)
 	built, err := s.build()

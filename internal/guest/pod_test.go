@@ -130,3 +130,15 @@ func TestDroppedCapabilitiesAreGone(t *testing.T) {
 		}
 	}
 }
+
+// Else what it takes beyond its limit would be compressed without end, and be others' memory.
+func TestALimitOfAContainerIsOneOfSwapToo(t *testing.T) {
+	one, err := (&guest{limit: 1 << 20}).memory()
+	if err != nil || *one.Limit != 1<<20 || one.Swap == nil || *one.Swap != 1<<20 {
+		t.Errorf("limited: got %+v, %v", one, err)
+	}
+	all, err := (&guest{}).memory()
+	if err != nil || *all.Limit <= 1<<20 || all.Swap != nil {
+		t.Errorf("without a limit: got %+v, %v", all, err)
+	}
+}

@@ -22,7 +22,7 @@ type spec struct {
 	process  api.Process
 	user     user
 	hostname string
-	memory   int64         // limit in bytes
+	memory   *specs.LinuxMemory
 	binds    []specs.Mount // files of the guest's
 	volumes  []specs.Mount // the image's, where the root is read only
 	tmpfs    []api.Tmpfs
@@ -58,7 +58,7 @@ func (s spec) build() (*specs.Spec, error) {
 		Mounts: slices.Concat(kernelMounts(), s.volumes, s.tmpfsMounts(), s.machineMounts(), s.binds),
 		Linux: &specs.Linux{
 			CgroupsPath:   s.cgroup,
-			Resources:     &specs.LinuxResources{Memory: &specs.LinuxMemory{Limit: &s.memory}, Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
+			Resources:     &specs.LinuxResources{Memory: s.memory, Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
 			Namespaces:    []specs.LinuxNamespace{{Type: "pid"}, {Type: "ipc"}, {Type: "uts"}, {Type: "mount"}, {Type: "cgroup"}},
 			Seccomp:       seccomp(),
 			MaskedPaths:   append(s.masked, maskedPaths...),

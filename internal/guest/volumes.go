@@ -87,11 +87,13 @@ func (g *guest) share(t *tree, binds []specs.Mount) ([]specs.Mount, error) {
 	return binds, nil
 }
 
-// memory is what the container may take.
-func (g *guest) memory() (int64, error) {
+// memory is what the container may take. A limit of its own holds without swap, as
+// Kubernetes has it: compressed, a container's pages would be memory of the others.
+func (g *guest) memory() (*specs.LinuxMemory, error) {
 	available, err := availableMemory()
-	if g.limit > 0 {
-		available = min(available, g.limit)
+	if g.limit <= 0 || err != nil {
+		return &specs.LinuxMemory{Limit: &available}, err
 	}
-	return available, err
+	limit := min(available, g.limit)
+	return &specs.LinuxMemory{Limit: &limit, Swap: &limit}, nil // Swap counts both (runtime-spec, config-linux)
 }

@@ -83,6 +83,9 @@ func TestTheNodeFetchesNoLayerAndRunsNothingUnsealed(t *testing.T) {
 
 // A confidential pod, from an image that only its machine can open, by the CRI alone.
 func TestAnEncryptedImageRunsAsAPod(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute: run make test-cluster")
+	}
 	l := newLab(t)
 	l.machines()
 	l.encrypt()

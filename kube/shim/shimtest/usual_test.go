@@ -51,7 +51,7 @@ spec:
       command: [busybox, sh, -c, "while read line; do echo heard $line; done; exec busybox sleep 1000"]
     - name: greedy
       image: ` + registry + `/box:1
-      command: [busybox, tail, /dev/zero]
+      command: [busybox, dd, if=/dev/zero, of=/dev/null, bs=64M]
       resources: {limits: {memory: 32Mi}}
 `
 
@@ -102,6 +102,9 @@ func (s *started) stream(r *cri.ExecRequest) *stream {
 }
 
 func TestAPodIsAsAUserOfKubernetesExpects(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a minute: run make test-cluster")
+	}
 	l := newLab(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 12*time.Minute)
 	defer cancel()
