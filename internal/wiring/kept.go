@@ -68,20 +68,25 @@ type listening struct {
 	Broker   string `json:"broker"`
 }
 
-func (s *session) listen() listening {
-	at := listening{s.registryAddress(), "127.0.0.1:0"}
+// anyPort is a free one, on an address of this host only.
+const anyPort = "127.0.0.1:0"
+
+// listen gives where the services are to be, and whether a machine that was
+// kept knows them there.
+func (s *session) listen() (at listening, kept bool) {
+	at = listening{s.registryAddress(), anyPort}
 	if s.Kept == "" {
-		return at
+		return at, false
 	}
 	raw, err := input.ReadFile(s.keptListen(), input.Document)
 	if err != nil {
-		return at // the first time
+		return at, false // the first time
 	}
-	var kept listening
-	if json.Unmarshal(raw, &kept) != nil || kept.Registry == "" || kept.Broker == "" {
-		return at
+	var last listening
+	if json.Unmarshal(raw, &last) != nil || last.Registry == "" || last.Broker == "" {
+		return at, false
 	}
-	return kept
+	return last, true
 }
 
 func (s *session) keepListen() error {

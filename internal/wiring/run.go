@@ -241,15 +241,31 @@ func (s *session) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	at := s.listen()
-	s.services, err = s.Installation.Serve(s.ring, ServeConfig{
-		RegistryListen: at.Registry, BrokerListen: at.Broker, TLS: true,
-		RegistryDir: s.path("registry"), RegistryReadOnly: true, Log: s.Log, // the workload can reach it
-	})
+	return s.serve()
+}
+
+// serve starts this run's registry and broker. Where the machine may be told
+// of any registry, one whose port is taken moves to a free one.
+func (s *session) serve() error {
+	at, kept := s.listen()
+	err := s.serveAt(at)
+	var taken *PortTakenError
+	if errors.As(err, &taken) && s.Broker == nil && !kept {
+		at.Registry = anyPort
+		err = s.serveAt(at)
+	}
 	if err != nil {
 		return err
 	}
 	return s.keepListen()
+}
+
+func (s *session) serveAt(at listening) (err error) {
+	s.services, err = s.Installation.Serve(s.ring, ServeConfig{
+		RegistryListen: at.Registry, BrokerListen: at.Broker, TLS: true,
+		RegistryDir: s.path("registry"), RegistryReadOnly: true, Log: s.Log, // the workload can reach it
+	})
+	return err
 }
 
 // registryAddress is the same for the same image: the machine is told of it in
@@ -258,11 +274,7 @@ func (s *session) prepare(ctx context.Context) error {
 func (s *session) registryAddress() string {
 	const first, count = 20000, 10000
 	sum := sha256.Sum256([]byte(s.workload.seed()))
-	address := fmt.Sprintf("127.0.0.1:%d", first+int(binary.BigEndian.Uint16(sum[:]))%count)
-	if s.Broker == nil && !isFree(address) {
-		return "127.0.0.1:0"
-	}
-	return address
+	return fmt.Sprintf("127.0.0.1:%d", first+int(binary.BigEndian.Uint16(sum[:]))%count)
 }
 
 func (s *session) path(name string) string { return filepath.Join(s.folder, name) }

@@ -82,15 +82,6 @@ func (s *server) close(wait time.Duration) error {
 	return nil
 }
 
-// isFree says whether a server could listen on address just now.
-func isFree(address string) bool {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return false
-	}
-	return l.Close() == nil
-}
-
 // isLoopback says whether only this machine can reach address.
 func isLoopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
