@@ -14,10 +14,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -225,18 +226,18 @@ func TestAHelperThatIsKilledIsStartedAgain(t *testing.T) {
 
 // killHelpers ends the children of this process that are helpers.
 func killHelpers(t *testing.T) {
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
-	check(t, err)
 	tasks, err := filepath.Glob("/proc/self/task/*/children")
 	check(t, err)
+	var children []string
 	for _, f := range tasks {
-		more, _ := os.ReadFile(f)
-		raw = append(raw, more...)
+		raw, _ := os.ReadFile(f)
+		children = append(children, strings.Fields(string(raw))...)
 	}
 	killed := 0
-	for _, pid := range strings.Fields(string(raw)) {
-		if name, _ := os.ReadFile("/proc/" + pid + "/comm"); strings.HasPrefix(string(name), "holdfast-pkcs11") {
-			check(t, exec.Command("kill", "-9", pid).Run())
+	for _, child := range children {
+		if name, _ := os.ReadFile("/proc/" + child + "/comm"); strings.HasPrefix(string(name), "holdfast-pkcs11") {
+			pid, err := strconv.Atoi(child)
+			check(t, errors.Join(err, syscall.Kill(pid, syscall.SIGKILL)))
 			killed++
 		}
 	}

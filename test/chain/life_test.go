@@ -69,11 +69,12 @@ func (c caller) record(name string) runRecord {
 	return runRecord{}
 }
 
-// redisSays asks Redis at a published port, which may not listen yet.
+// redisSays asks Redis at a published port, which may not listen yet: a machine
+// that is emulated on processors that others want, too, boots for a minute.
 func redisSays(t *testing.T, published, ask string) string {
 	t.Helper()
 	address, _, _ := strings.Cut(published, "->")
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
+	for deadline := time.Now().Add(4 * time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
 		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err != nil {
 			continue
