@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -38,91 +39,41 @@ func (a *app) clusters(s wiring.Sources) (*cluster.Fleet, error) {
 
 // clusterVerb is a verb about one cluster.
 func (a *app) clusterVerb(c *cobra.Command, do func(cmd *cobra.Command, f *cluster.Fleet, name string) error) *cobra.Command {
-	if c.Args == nil {
-		c.Args = cobra.MaximumNArgs(1)
-	}
+	return a.clusterWord(c, 0, func(cmd *cobra.Command, f *cluster.Fleet, name, _ string) error { return do(cmd, f, name) })
+}
+
+// clusterWord is a verb about one cluster that takes a word behind its name, too, if more is 1: with --name, alone.
+func (a *app) clusterWord(c *cobra.Command, more int, do func(cmd *cobra.Command, f *cluster.Fleet, name, word string) error) *cobra.Command {
+	c.Args = cobra.MaximumNArgs(1 + more)
+	flag := c.Flags().String("name", "", "another way to give NAME")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		name := defaultCluster
-		if len(args) > 0 {
-			name = args[0]
+		if *flag != "" && len(args) <= more {
+			args = append([]string{*flag}, args...)
 		}
-		if err := cluster.CheckName(name); err != nil {
+		name, err := oneCluster(*flag, args)
+		if err != nil {
 			return usageError{err}
 		}
+		args = append(args, "", "")
 		f, err := a.clusters(wiring.Sources{})
 		if err != nil {
 			return err
 		}
-		return do(cmd, f, name)
+		return do(cmd, f, name, args[1])
 	}
 	return c
 }
 
-func (a *app) clusterCreate() *cobra.Command {
-	w := cluster.Wish{Name: defaultCluster}
-	var apart bool
-	c := &cobra.Command{
-		Use:   "create [--name NAME] [--nodes N]",
-		Short: "Make a cluster, or bring one back",
-		Long: `Makes a Kubernetes cluster whose nodes are namespaces of this machine, each with
-an address of its own on a bridge, and waits until all are ready. Kubernetes,
-containerd and the images that a fresh cluster needs are built from the sources
-beside this program, once; nothing is pulled.
-
-When the cluster is there already, this finds it; what an earlier create began
-is finished; nodes that do not run are started with the data that they had. The
-cluster's context, holdfast-NAME, is merged into the kubeconfig that kubectl
-uses ($KUBECONFIG, or ~/.kube/config) and becomes the current one.
-
-It needs root. Nodes share this machine's kernel: they prove nothing. With
---confidential, a pod of RuntimeClass holdfast is a machine that does: "holdfast
-pod seal" writes down what it may do.
-
-Exit codes: 0 ready, 1 failed, 2 usage, 5 something is not installed.`,
-		Example: "  holdfast cluster create\n  holdfast cluster create --name lab --nodes 3",
-		Args:    cobra.NoArgs,
+// oneCluster is the cluster that is named by flag or as the first word.
+func oneCluster(flag string, args []string) (string, error) {
+	name := cmp.Or(flag, defaultCluster)
+	if len(args) > 0 {
+		name = args[0]
 	}
-	c.Flags().StringVar(&w.Name, "name", w.Name, "name of the cluster; nodes and context are called after it")
-	c.Flags().IntVar(&w.Nodes, "nodes", 0, "number of nodes; the first is the control plane (default 1, or what the cluster has)")
-	c.Flags().BoolVar(&w.Confidential, "confidential", false, "have pods of RuntimeClass holdfast run in machines of their own: needs QEMU's packages, once")
-	c.Flags().BoolVar(&w.GVisor, "gvisor", false, "have pods of RuntimeClass gvisor run on gVisor's kernel, which is built for it: two minutes of a processor, once")
-	c.Flags().BoolVar(&apart, "no-kubeconfig", false, "leave kubectl's kubeconfig alone: \"holdfast cluster kubeconfig\" prints one")
-	sources := sourceFlags(c)
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := cluster.CheckName(w.Name); err != nil {
-			return usageError{err}
-		}
-		if cmd.Flags().Changed("nodes") && (w.Nodes < 1 || w.Nodes > cluster.MaxNodes) {
-			return usageError{fmt.Errorf("--nodes %d: want 1 to %d", w.Nodes, cluster.MaxNodes)}
-		}
-		if !apart {
-			w.Kubeconfig = a.kubeconfigPath()
-		}
-		f, err := a.clusters(*sources)
-		if err != nil {
-			return err
-		}
-		st, err := f.Create(cmd.Context(), w)
-		if err != nil {
-			return err
-		}
-		return a.answer(st, func(out io.Writer) { a.printCluster(out, st) })
+	if flag != "" && flag != name {
+		return "", fmt.Errorf("%s and --name %s: want one cluster", name, flag)
 	}
-	return c
-}
-
-// kubeconfigPath is the file that kubectl would write: the first of KUBECONFIG.
-func (a *app) kubeconfigPath() string {
-	for _, path := range filepath.SplitList(a.Getenv("KUBECONFIG")) {
-		if path != "" {
-			return path
-		}
-	}
-	home := a.Getenv("HOME")
-	if home == "" {
-		home = "/root"
-	}
-	return filepath.Join(home, ".kube", "config")
+	return name, cluster.CheckName(name)
 }
 
 func (a *app) printCluster(w io.Writer, st *cluster.Status) {
@@ -134,6 +85,9 @@ func (a *app) printCluster(w io.Writer, st *cluster.Status) {
 		}
 	}
 	fmt.Fprintf(w, "%s %s\ncontext %s\nserver  %s %s\n", st.Name, state, st.Context, st.Server, printable(st.Version))
+	for _, p := range st.Published {
+		fmt.Fprintf(w, "port    %s\n", p)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, n := range st.Nodes {
 		fmt.Fprintf(t, "%s\t%s\t%s\n", n.Name, n.Address, nodeState(n))
@@ -249,7 +203,10 @@ func explainCluster(err error) (hint string, ok bool) {
 	var nodes *cluster.NodesError
 	var resolver *wiring.ResolverError
 	var modules *components.ModulesError
+	var slow *cluster.SlowError
 	switch {
+	case errors.As(err, &slow):
+		return "the nodes run on: the same again waits for them, longer with --wait; \"holdfast cluster logs\" tells what they do", true
 	case errors.As(err, &modules):
 		return modules.Hint(), true
 	case errors.Is(err, components.ErrNoSources):

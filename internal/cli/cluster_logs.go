@@ -23,13 +23,11 @@ which services there are. With --json each line is an object.
 ` + clusterName + `
 
 Exit codes: 0 shown, 1 there is no such cluster, node or service, 2 usage.`,
-		Example: "  holdfast cluster logs lab\n  holdfast cluster logs lab kubelet --node lab-2 --follow",
-		Args:    cobra.MaximumNArgs(2),
+		Example: "  holdfast cluster logs lab\n  holdfast cluster logs lab kubelet --node lab-2 --follow\n  holdfast cluster logs --name lab kubelet",
 	}
 	c.Flags().StringVar(&node, "node", "", "name of the node (default the first)")
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the node ends")
-	return a.clusterVerb(c, func(cmd *cobra.Command, f *cluster.Fleet, name string) error {
-		service := cmd.Flags().Arg(1)
+	return a.clusterWord(c, 1, func(cmd *cobra.Command, f *cluster.Fleet, name, service string) error {
 		log, err := f.Log(name, node, service)
 		if err != nil {
 			return err

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
 	"strings"
 
+	"holdfast/internal/cluster"
 	"holdfast/internal/machine"
 )
 
@@ -56,4 +58,24 @@ func parsePort(word string) (uint16, error) {
 		return 0, fmt.Errorf("port %q is not a number from 1 to 65535", word)
 	}
 	return uint16(n), nil
+}
+
+// publishedPorts are those of a cluster, on addresses that its rules can name.
+func publishedPorts(words []string) ([]cluster.Published, error) {
+	list, err := parsePublish(words)
+	if err != nil {
+		return nil, err
+	}
+	var ports []cluster.Published
+	for i, f := range list {
+		if f.HostIP == (netip.Addr{}) {
+			f.HostIP = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		}
+		if !f.HostIP.Is4() {
+			return nil, fmt.Errorf("--publish %q: want an address of IPv4, which nodes have", words[i])
+		}
+		ports = append(ports, cluster.Published{
+			Host: netip.AddrPortFrom(f.HostIP, cmp.Or(f.HostPort, f.GuestPort)), Port: f.GuestPort, Proto: cmp.Or(f.Proto, "tcp")})
+	}
+	return ports, nil
 }

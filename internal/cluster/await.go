@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,12 +11,21 @@ import (
 	"holdfast/internal/progress"
 )
 
-// How long the parts of a create may take.
-const (
-	apiPatience  = 2 * time.Minute
-	nodePatience = 2 * time.Minute
-	pollEvery    = 100 * time.Millisecond
-)
+// Patience is how long a part of a cluster may take to be ready, if nobody says
+// otherwise.
+const Patience = 2 * time.Minute
+
+const pollEvery = 100 * time.Millisecond
+
+// A SlowError says that a part of a cluster was not ready in time.
+type SlowError struct {
+	After time.Duration
+	Last  error // what it answered
+}
+
+func (e *SlowError) Error() string { return fmt.Sprintf("not after %v: %v", e.After, e.Last) }
+
+func (e *SlowError) Unwrap() error { return e.Last }
 
 func (f *Fleet) step(name string, do func() error) error {
 	step := f.Progress.Start(name, 0, progress.None)
@@ -29,7 +39,8 @@ func (f *Fleet) step(name string, do func() error) error {
 
 // await asks until what it asks about holds. A node whose machine ends meanwhile
 // ends it.
-func (f *Fleet) await(ctx context.Context, s *Spec, patience time.Duration, nodes []Node, ask func(context.Context) error) error {
+func (f *Fleet) await(ctx context.Context, s *Spec, nodes []Node, ask func(context.Context) error) error {
+	patience := cmp.Or(s.patience, Patience)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	var last error
@@ -51,7 +62,7 @@ func (f *Fleet) await(ctx context.Context, s *Spec, patience time.Duration, node
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return fmt.Errorf("not after %v: %w", patience, last)
+				return &SlowError{patience, last}
 			}
 			return ctx.Err()
 		case <-time.After(pollEvery):

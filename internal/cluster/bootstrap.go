@@ -27,7 +27,7 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki.Keys, c *Compon
 	}
 	defer client.Close()
 	if err := f.step("wait for the API server", func() error {
-		return f.await(ctx, s, apiPatience, s.Nodes[:1], client.Ready)
+		return f.await(ctx, s, s.Nodes[:1], client.Ready)
 	}); err != nil {
 		return err
 	}
@@ -71,18 +71,18 @@ func (f *Fleet) awaitReady(ctx context.Context, s *Spec, keys pki.Keys) error {
 	for _, n := range s.Nodes {
 		g.Go(func() error {
 			return f.step("wait for node "+n.Name+" to be ready", func() error {
-				return f.await(ctx, s, nodePatience, []Node{n}, func(ctx context.Context) error { return nodeReady(ctx, client, n.Name) })
+				return f.await(ctx, s, []Node{n}, func(ctx context.Context) error { return nodeReady(ctx, client, n.Name) })
 			})
 		})
 	}
 	g.Go(func() error {
 		return f.step("wait for the first service account", func() error {
-			return f.await(ctx, s, nodePatience, s.Nodes[:1], func(ctx context.Context) error { return client.Get(ctx, firstAccount, nil) })
+			return f.await(ctx, s, s.Nodes[:1], func(ctx context.Context) error { return client.Get(ctx, firstAccount, nil) })
 		})
 	})
 	g.Go(func() error {
 		return f.step("wait for the cluster's DNS", func() error {
-			return f.await(ctx, s, nodePatience, s.Nodes[:1], func(ctx context.Context) error { return dnsAnswers(ctx, client) })
+			return f.await(ctx, s, s.Nodes[:1], func(ctx context.Context) error { return dnsAnswers(ctx, client) })
 		})
 	})
 	return g.Wait()

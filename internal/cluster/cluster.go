@@ -35,7 +35,12 @@ type Network struct {
 	Gateway netip.Addr   `json:"gateway"`
 	MTU     int          `json:"mtu"`
 	Tree    string       `json:"tree,omitempty"` // of a node: what makes its rules
+	// Published are ports of this machine that lead to First, the first node.
+	Published []Published `json:"published,omitempty"`
 }
+
+// First is the first node's address.
+func (n Network) First() netip.Addr { return nth(n.Subnet, 2) }
 
 // A Handle names a machine that was started. Only Machines know what is in it.
 type Handle = json.RawMessage
@@ -44,6 +49,8 @@ type Handle = json.RawMessage
 type Machines interface {
 	// Check says what this host lacks.
 	Check() error
+	// PortFree says which program or setting keeps a port of this host from being published.
+	PortFree(Published) error
 	// Taken lists the networks that this host knows.
 	Taken() ([]netip.Prefix, error)
 	// Connect makes the network, and is done again without harm.
@@ -128,6 +135,8 @@ type Spec struct {
 	Extras
 	// Ready says that a create came to its end.
 	Ready bool `json:"ready"`
+
+	patience time.Duration // of this create
 }
 
 // A Node of a cluster. The first is the control plane.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"context"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -184,5 +185,14 @@ func TestAClusterIsNotTakenForOneThatCanMore(t *testing.T) {
 		if err := c.is.cover(c.wanted); !errors.Is(err, c.err) {
 			t.Errorf("%+v for %+v: got %v, want %v", c.is, c.wanted, err, c.err)
 		}
+	}
+}
+
+func TestAPartThatIsNotReadyInTimeSaysWhatItAnswered(t *testing.T) {
+	f, answer := &Fleet{}, errors.New("not yet")
+	err := f.await(t.Context(), &Spec{patience: 20 * time.Millisecond}, nil, func(context.Context) error { return answer })
+	var slow *SlowError
+	if !errors.As(err, &slow) || slow.After != 20*time.Millisecond || !errors.Is(err, answer) {
+		t.Errorf("got %v", err)
 	}
 }

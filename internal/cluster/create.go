@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"holdfast/internal/cluster/pki"
 	"os"
+	"time"
 )
 
 // A Wish says what cluster somebody wants.
@@ -13,8 +14,11 @@ type Wish struct {
 	Name  string
 	Nodes int // 0: what it has, or one
 	Extras
+	Published []Published // replaces what it has; nil: as it is
 	// Kubeconfig is the file that shall have its context; "" leaves all alone.
 	Kubeconfig string
+	// Wait is how long each part may take to be ready; Patience by default.
+	Wait time.Duration
 }
 
 // A NodesError says that a cluster has another number of nodes.
@@ -54,6 +58,12 @@ func (f *Fleet) Create(ctx context.Context, w Wish) (_ *Status, err error) {
 	if err := s.Extras.cover(w.Extras); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", s.Name, err)
 	}
+	if w.Published != nil {
+		if err := f.republish(s, w.Published); err != nil {
+			return nil, fmt.Errorf("cluster %s: %w", s.Name, err)
+		}
+	}
+	s.patience = w.Wait
 	if err := f.bringUp(ctx, s); err != nil {
 		return nil, fmt.Errorf("cluster %s: %w", s.Name, err)
 	}

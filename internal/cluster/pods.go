@@ -46,6 +46,9 @@ func (*PodMachines) File() string { return etc + "/" + podsFile }
 // Socket is where containerd finds the snapshotter.
 func (*PodMachines) Socket() string { return snapshotsAt }
 
+// Snapshots is the folder that the snapshotter keeps.
+func (*PodMachines) Snapshots() string { return snapshotsKept }
+
 // The snapshotter has no content: images of such pods are opened in them alone.
 var snapshotter = api.Service{Name: "snapshotter", Argv: []string{"/opt/holdfast/bin/containerd-shim-holdfast-v2", "snapshotter", snapshotsAt, snapshotsKept}}
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // keepPrograms gives the cluster links to the programs and images of this build:
@@ -22,11 +24,24 @@ func (f *Fleet) keepPrograms(name string, c *Components) error {
 		}
 	}
 	for to, from := range c.Files {
-		if err := linkOrCopy(from, filepath.Join(dir, to)); err != nil {
+		path := filepath.Join(dir, to)
+		if err := linkOrCopy(from, path); err != nil {
 			return err
 		}
+		forget(path)
 	}
 	return nil
+}
+
+// forget drops what the kernel keeps of a file that nobody uses: who reads it next is who
+// its pages are counted for, and a node can give back no others.
+func forget(path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		return // whoever needs it says so
+	}
+	defer f.Close()
+	_ = unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
 }
 
 // linkOrCopy copies only where a link cannot be: to another file system.

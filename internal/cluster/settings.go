@@ -76,6 +76,10 @@ func (f files) write(dir string) error {
 	return nil
 }
 
+// runsc is what gVisor's shim reads: it looks for programs in folders of the host's
+// own, where nodes have none.
+const runsc = "binary_name = '/opt/holdfast/bin/runsc'\n"
+
 // nodeFiles are all that is in a node's /etc/kubernetes.
 func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki.Keys, c *Components) (files, error) {
 	out := files{"pki/ca.crt": keys.Cluster.PEM}
@@ -91,6 +95,9 @@ func (f *Fleet) nodeFiles(s *Spec, n Node, keys pki.Keys, c *Components) (files,
 	}
 	if c.Pods != nil {
 		out[podsFile] = c.Pods.Config
+	}
+	if s.GVisor {
+		out["runsc.toml"] = []byte(runsc)
 	}
 	maps.Copy(out, f.registries(s))
 	if n.Index == 1 {

@@ -25,6 +25,8 @@ type Status struct {
 	Context string       `json:"context"`
 	Reason  string       `json:"reason,omitempty"` // why it is not ready
 	Nodes   []NodeStatus `json:"nodes"`
+	// Published are ports of this machine that lead to the first node.
+	Published []Published `json:"published,omitempty"`
 }
 
 // A NodeStatus is how a node is now.
@@ -45,7 +47,7 @@ func (f *Fleet) Status(ctx context.Context, name string) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &Status{Name: s.Name, Created: s.Created, Server: s.Server(), Host: s.Network.Gateway.String(), Context: contextName(s.Name), Ready: true}
+	st := &Status{Name: s.Name, Created: s.Created, Server: s.Server(), Host: s.Network.Gateway.String(), Context: contextName(s.Name), Ready: true, Published: s.Network.Published}
 	for _, n := range s.Nodes {
 		alive, err := f.Machines.Alive(n.Machine)
 		if err != nil {

@@ -65,8 +65,14 @@ func (m machines) Disconnect(n cluster.Network) error {
 }
 
 func network(n cluster.Network) container.Network {
-	return container.Network{ID: n.ID, Subnet: n.Subnet, MTU: n.MTU, Tree: n.Tree}
+	net := container.Network{ID: n.ID, Subnet: n.Subnet, MTU: n.MTU, Tree: n.Tree}
+	for _, p := range n.Published {
+		net.Ports = append(net.Ports, container.Port{Host: p.Host, Machine: netip.AddrPortFrom(n.First(), p.Port), Proto: p.Proto})
+	}
+	return net
 }
+
+func (m machines) PortFree(p cluster.Published) error { return container.PortFree(p.Proto, p.Host) }
 
 func (m machines) Start(n cluster.Network, index int, log string, told api.ContainerMachine, begun func(cluster.Handle) error) error {
 	return container.Start(container.Spec{Network: network(n), Index: index, Program: m.program, Log: log, Machine: told}, func(id container.Identity) error {

@@ -114,7 +114,7 @@ func hostResolvers(path string) ([]netip.Addr, error) {
 		if !a.IsLoopback() {
 			continue
 		}
-		if raw, err = os.ReadFile(systemdResolv); err == nil && path != systemdResolv {
+		if _, err = os.ReadFile(systemdResolv); err == nil && path != systemdResolv {
 			return hostResolvers(systemdResolv)
 		}
 		return nil, &ResolverError{path, a.String()}

@@ -26,7 +26,7 @@ func (c *confidentialLab) noCanary() {
 	texts := []string{imageCanary, secretCanary, marker}
 	inside := map[string]int{}
 	var finds []find
-	for _, p := range c.processes() {
+	for _, p := range c.processes(c.cluster) {
 		found, guest := c.memory(p, texts)
 		finds = append(finds, found...)
 		for _, f := range guest {
@@ -50,23 +50,23 @@ func (c *confidentialLab) noCanary() {
 }
 
 // processes are all of the node, by the control group that it has on this machine.
-func (c *confidentialLab) processes() (pids []int) {
-	c.Helper()
-	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", c.pid(c.cluster)))
-	check(c.T, err)
+func (l *lab) processes(cluster string) (pids []int) {
+	l.Helper()
+	own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", l.pid(cluster)))
+	check(l.TB, err)
 	group := ownGroups.FindString(string(own))
 	if group == "" {
-		c.Fatalf("node is in no control group of ours: %s", own)
+		l.Fatalf("node is in no control group of ours: %s", own)
 	}
 	all, err := filepath.Glob("/proc/[0-9]*/cgroup")
-	check(c.T, err)
+	check(l.TB, err)
 	for _, path := range all {
 		raw, err := os.ReadFile(path)
 		if err != nil || !strings.Contains(string(raw), group+"/") {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		check(c.T, err)
+		check(l.TB, err)
 		pids = append(pids, pid)
 	}
 	return pids
@@ -152,6 +152,6 @@ func (c *confidentialLab) files(texts []string) (finds []find, size int64) {
 		}
 		return nil
 	})
-	check(c.T, err)
+	check(c.TB, err)
 	return finds, size
 }

@@ -93,20 +93,27 @@ func (l *lab) look(cluster, pod string) {
 	if got := l.kubectl(cluster, "exec", pod, "--", "busybox", "hostname"); got != host+"\n" {
 		l.Errorf("exec: got %q", got)
 	}
-	if got := l.kubectl(cluster, "exec", pod, "--", "busybox", "wget", "-qO-", "http://web.default.svc.cluster.local"); !strings.HasPrefix(got, "web-") {
-		l.Errorf("Service by its name: got %q", got)
-	}
+	l.eventually("the Service by its name", time.Minute, func() error { // kube-proxy takes a moment for a new one
+		got, err := l.tryKubectl(cluster, "exec", pod, "--", "busybox", "wget", "-qO-", "http://web.default.svc.cluster.local")
+		if err == nil && !strings.HasPrefix(got, "web-") {
+			err = errors.New("another answers")
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, got)
+		}
+		return nil
+	})
 	forward := l.command(filepath.Join(l.dir(cluster), "programs/bin/kube"), "kubectl", "--context", "holdfast-"+cluster, "port-forward", pod, ":8080")
 	out, err := forward.StdoutPipe()
-	check(l.T, err)
-	check(l.T, forward.Start())
+	check(l.TB, err)
+	check(l.TB, forward.Start())
 	defer func() { _ = forward.Process.Kill(); _ = forward.Wait() }()
 	var port int
 	if _, err := fmt.Fscanf(out, "Forwarding from 127.0.0.1:%d", &port); err != nil {
 		l.Fatalf("port-forward: %v", err)
 	}
 	answer, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/", port))
-	check(l.T, err)
+	check(l.TB, err)
 	defer answer.Body.Close()
 	if got, err := io.ReadAll(answer.Body); string(got) != host+"\n" {
 		l.Errorf("port-forward: got %q, %v", got, err)
@@ -119,7 +126,7 @@ func (l *lab) guard(cluster, server, node string) {
 	anybody := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	for _, url := range []string{server + "/version", server + "/readyz", "https://" + node + ":10250/pods"} {
 		answer, err := anybody.Get(url)
-		check(l.T, err)
+		check(l.TB, err)
 		_ = answer.Body.Close()
 		if answer.StatusCode != http.StatusUnauthorized {
 			l.Errorf("%s without a certificate: got %s", url, answer.Status)
@@ -140,7 +147,7 @@ func (l *lab) guard(cluster, server, node string) {
 		}
 		return nil
 	})
-	check(l.T, err)
+	check(l.TB, err)
 }
 
 // close has a NetworkPolicy keep pods from one another, and takes it away again.
@@ -154,7 +161,7 @@ func (l *lab) close(cluster, pod string) {
 		}
 		return nil
 	}
-	check(l.T, reach())
+	check(l.TB, reach())
 	l.apply(cluster, "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed}, spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}}")
 	l.eventually("a policy that closes", 20*time.Second, func() error {
 		if reach() == nil {
@@ -204,9 +211,9 @@ func (l *lab) keep(cluster string) {
 func (l *lab) killEach(cluster string) {
 	l.Helper()
 	for _, words := range [][]string{{"kubelet"}, {"/opt/holdfast/bin/containerd"}, {"kube-apiserver"}, {"etcd"}, {"kube-proxy"},
-		{"kube-scheduler"}, {"kube-controller-manager"}, {"approve"}, {"renew"}, {"/opt/holdfast/bin/holdfast-agent"},
+		{"kube-scheduler"}, {"kube-controller-manager"}, {"certify"}, {"/opt/holdfast/bin/holdfast-agent"},
 		{"/opt/holdfast/bin/containerd-shim-runc-v2"}} {
-		check(l.T, syscall.Kill(l.process(cluster, words...), syscall.SIGKILL))
+		check(l.TB, syscall.Kill(l.process(cluster, words...), syscall.SIGKILL))
 	}
 	l.eventually("a new pod after all components were killed", 90*time.Second, func() error {
 		_, err := l.tryKubectl(cluster, "rollout", "restart", "deployment/web")
@@ -221,6 +228,7 @@ func (l *lab) killEach(cluster string) {
 
 // Three nodes beside another cluster.
 func TestPodsOfThreeNodesTalkAndClustersDoNotMeet(t *testing.T) {
+	long(t)
 	l := newLab(t)
 	before := l.hostNow()
 	l.serve()
@@ -263,6 +271,7 @@ func TestPodsOfThreeNodesTalkAndClustersDoNotMeet(t *testing.T) {
 
 // A create that is killed is finished by the next, or cleaned by delete.
 func TestAKilledCreateIsFinishedOrCleaned(t *testing.T) {
+	long(t)
 	l := newLab(t)
 	before := l.hostNow()
 	const name = "test-killed"

@@ -25,6 +25,7 @@ spec:
 // Pods of RuntimeClass gvisor have gVisor's kernel, also where nobody has
 // CAP_SYS_RESOURCE, and the others' network.
 func TestAPodRunsOnGVisorsKernel(t *testing.T) {
+	long(t)
 	l := newLab(t)
 	before := l.hostNow()
 	l.serve()

@@ -22,7 +22,7 @@ import (
 
 const root = "../.."
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -31,14 +31,14 @@ func check(t *testing.T, err error) {
 
 // A lab is an installation with a registry, for one test.
 type lab struct {
-	*testing.T
+	testing.TB
 	holdfast   string
 	state      string
 	kubeconfig string
 	registry   string // where pushes go
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	t.Helper()
 	if os.Getenv("HOLDFAST_TEST_KUBE") == "" {
 		t.Skip("starts Kubernetes: run make test-cluster")
@@ -48,11 +48,19 @@ func newLab(t *testing.T) *lab {
 	}
 	holdfast, err := filepath.Abs(filepath.Join(root, "bin", "holdfast"))
 	check(t, err)
-	l := &lab{T: t, holdfast: holdfast, state: os.Getenv("HOLDFAST_STATE"), kubeconfig: filepath.Join(t.TempDir(), "config")}
+	l := &lab{TB: t, holdfast: holdfast, state: os.Getenv("HOLDFAST_STATE"), kubeconfig: filepath.Join(t.TempDir(), "config")}
 	if l.state == "" {
 		t.Fatal("HOLDFAST_STATE is not set: it keeps what is built")
 	}
 	return l
+}
+
+// long is a test that .ci/run has no time for.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes a minute or more: run make test-cluster")
+	}
 }
 
 func (l *lab) command(name string, args ...string) *exec.Cmd {
@@ -104,7 +112,7 @@ type status struct {
 func (l *lab) status(name string) (st status) {
 	l.Helper()
 	out, _ := l.command(l.holdfast, "cluster", "status", name, "--json").Output() // not ready is exit code 1
-	check(l.T, json.Unmarshal(out, &st))
+	check(l.TB, json.Unmarshal(out, &st))
 	return st
 }
 
@@ -137,7 +145,7 @@ func (l *lab) refused(want, cluster string, args ...string) {
 func (l *lab) apply(cluster, manifest string) {
 	l.Helper()
 	path := filepath.Join(l.TempDir(), "manifest.yaml")
-	check(l.T, os.WriteFile(path, []byte(manifest), 0o600))
+	check(l.TB, os.WriteFile(path, []byte(manifest), 0o600))
 	l.kubectl(cluster, "apply", "-f", path)
 }
 
@@ -161,8 +169,8 @@ func (l *lab) serve(words ...string) {
 	var problems bytes.Buffer
 	cmd.Stderr = &problems
 	out, err := cmd.StdoutPipe()
-	check(l.T, err)
-	check(l.T, cmd.Start())
+	check(l.TB, err)
+	check(l.TB, cmd.Start())
 	l.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait() })
 	var ready struct{ Registry string }
 	if err := json.NewDecoder(bufio.NewReader(out)).Decode(&ready); err != nil {
@@ -190,11 +198,11 @@ func (l *lab) pid(cluster string) int {
 func (l *lab) pids(cluster string) (all []int) {
 	l.Helper()
 	raw, err := os.ReadFile(filepath.Join(l.dir(cluster), "cluster.json"))
-	check(l.T, err)
+	check(l.TB, err)
 	var spec struct {
 		Nodes []struct{ Machine struct{ PID int } }
 	}
-	check(l.T, json.Unmarshal(raw, &spec))
+	check(l.TB, json.Unmarshal(raw, &spec))
 	for _, n := range spec.Nodes {
 		all = append(all, n.Machine.PID)
 	}
@@ -205,9 +213,9 @@ func (l *lab) pids(cluster string) (all []int) {
 func (l *lab) process(cluster string, words ...string) int {
 	l.Helper()
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", l.pid(cluster)))
-	check(l.T, err)
+	check(l.TB, err)
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", l.pid(cluster)))
-	check(l.T, err)
+	check(l.TB, err)
 	for _, task := range tasks {
 		more, _ := os.ReadFile(task)
 		raw = append(append(raw, ' '), more...)
@@ -218,7 +226,7 @@ func (l *lab) process(cluster string, words ...string) int {
 		if !slices.ContainsFunc(words, func(w string) bool { return !slices.Contains(args, w) }) {
 			var n int
 			_, err := fmt.Sscan(pid, &n)
-			check(l.T, err)
+			check(l.TB, err)
 			return n
 		}
 	}

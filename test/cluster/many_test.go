@@ -96,13 +96,13 @@ func (l *lab) load(cluster string) (sum load) {
 	l.Helper()
 	for _, pid := range l.pids(cluster) {
 		mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
-		check(l.T, err)
+		check(l.TB, err)
 		links, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/dev", pid))
-		check(l.T, err)
+		check(l.TB, err)
 		sum.mounts += bytes.Count(mounts, []byte("\n"))
 		sum.links += bytes.Count(links, []byte("\n"))
 		group, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-		check(l.T, err)
+		check(l.TB, err)
 		own := regexp.MustCompile(`/holdfast/[0-9a-f]{8}/[^/\n]+`).FindString(string(group))
 		_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() && strings.Contains(path, own) {
@@ -120,7 +120,7 @@ func (l *lab) load(cluster string) (sum load) {
 // they have resident.
 func (l *lab) members(group string) (n, memory int) {
 	all, err := filepath.Glob("/proc/[0-9]*/cgroup")
-	check(l.T, err)
+	check(l.TB, err)
 	for _, path := range all {
 		raw, _ := os.ReadFile(path)
 		if !strings.Contains(string(raw), group) {

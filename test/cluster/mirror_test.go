@@ -11,6 +11,7 @@ import (
 // An image of another registry comes through the one of this machine, which knows where
 // to get it; the node asks nobody else.
 func TestImagesOfOtherRegistriesComeThroughThisMachines(t *testing.T) {
+	long(t)
 	l := newLab(t)
 	elsewhere := *l
 	elsewhere.state = t.TempDir()

@@ -1,7 +1,7 @@
 package cluster
 
 import (
-	"errors"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,22 +10,23 @@ import (
 	"time"
 )
 
-// started finds the node's process that runs program, 0 when there is none.
-func (c *confidentialLab) started(program string) int {
+// started finds the node's last process that runs program, 0 when there is none: the
+// shim of a machine that ended stays until its pod goes.
+func (c *confidentialLab) started(program string) (last int) {
 	c.Helper()
-	for _, pid := range c.processes() {
+	for _, pid := range c.processes(c.cluster) {
 		if line := words(pid); strings.Contains(line, program) && !strings.Contains(line, "snapshotter") {
-			return pid
+			last = max(last, pid)
 		}
 	}
-	return 0
+	return last
 }
 
 // kill kills what runs under the pod, which its restart policy brings back.
 func (c *confidentialLab) kill(program string) {
 	c.Helper()
 	before := c.kubectl("get", "pod", "vault", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
-	check(c.T, syscall.Kill(c.started(program), syscall.SIGKILL))
+	check(c.TB, syscall.Kill(c.started(program), syscall.SIGKILL))
 	began := time.Now()
 	c.eventually("a restart after "+program+" was killed", 3*time.Minute, func() error {
 		now := c.kubectl("get", "pod", "vault", "-o", "jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}")
@@ -37,10 +38,11 @@ func (c *confidentialLab) kill(program string) {
 	c.Logf("%s killed: ready again after %v", program, time.Since(began).Round(100*time.Millisecond))
 }
 
-// nothingLeft wants nothing of pods' machines on the node.
+// nothingLeft wants nothing of pods' machines on the node, once kubelet's collector, which
+// looks every minute, has removed the sandboxes that ended before their pod did.
 func (c *confidentialLab) nothingLeft() {
 	c.Helper()
-	c.eventually("nothing left of the pod", 20*time.Second, func() error {
+	c.eventually("nothing left of the pod", 2*time.Minute, func() error {
 		for _, program := range []string{"qemu-system", "swtpm", "containerd-shim-holdfast-v2"} {
 			if pid := c.started(program); pid != 0 {
 				return fmt.Errorf("%s is there: %s", program, words(pid))
@@ -57,9 +59,9 @@ func (c *confidentialLab) nothingLeft() {
 // refusals are pods that do not run, each with its reason in its events.
 func (c *confidentialLab) refusals(sealed string) {
 	c.Helper()
-	c.held("changed", sealed, c.changeLayer, "layer")
 	c.held("denied", sealed, c.deny, "nobody gets anything today")
 	c.held("edited", strings.Replace(sealed, "sleep 86400", "sleep 86401", 1), func() func() { return func() {} }, "holdfast broker allow sha256:")
+	c.held("changed", sealed, c.changeLayer, "layer")
 }
 
 // held applies the pod under another name, while something is other than it was.
@@ -70,44 +72,37 @@ func (c *confidentialLab) held(name, sealed string, change func() (back func()),
 	c.apply(c.cluster, strings.Replace(sealed, "name: vault", "name: "+name, 1))
 	c.told(name, want)
 	c.kubectl("delete", "pod", name, "--timeout=90s")
-	c.nothingLeft()
 }
 
 // changeLayer changes a byte of the image's layer where the registry keeps it.
 func (c *confidentialLab) changeLayer() (back func()) {
 	c.Helper()
-	blobs, err := filepath.Glob(filepath.Join(c.state, "registry", "vault", "blobs", "sha256", "*"))
-	check(c.T, err)
-	var layer string
-	var most int64
-	for _, path := range blobs {
-		info, err := os.Stat(path)
-		check(c.T, err)
-		if info.Size() > most {
-			layer, most = path, info.Size()
-		}
+	var shown struct{ Layers []struct{ Digest string } }
+	out, err := c.command(c.holdfast, "image", "inspect", c.host+":5000/vault:enc", "--ca", c.ca, "--json").Output()
+	check(c.TB, err)
+	check(c.TB, json.Unmarshal(out, &shown))
+	if len(shown.Layers) == 0 {
+		c.Fatalf("the image has no layer: got %s", out)
 	}
-	if layer == "" {
-		c.Fatal(errors.New("the registry has no layer of the image"))
-	}
+	layer := filepath.Join(c.state, "registry", "vault", "blobs", "sha256", strings.TrimPrefix(shown.Layers[0].Digest, "sha256:"))
 	good, err := os.ReadFile(layer)
-	check(c.T, err)
+	check(c.TB, err)
 	bad := append([]byte{}, good...)
 	bad[len(bad)/2] ^= 1
-	check(c.T, os.WriteFile(layer, bad, 0o600))
-	return func() { check(c.T, os.WriteFile(layer, good, 0o600)) }
+	check(c.TB, os.WriteFile(layer, bad, 0o600))
+	return func() { check(c.TB, os.WriteFile(layer, good, 0o600)) }
 }
 
 // deny has the broker's policy deny every machine.
 func (c *confidentialLab) deny() (back func()) {
 	c.Helper()
 	policy, err := c.command(c.holdfast, "policy", "show", "attestation").Output()
-	check(c.T, err)
+	check(c.TB, err)
 	file := filepath.Join(c.TempDir(), "attestation.rego")
-	check(c.T, os.WriteFile(file, append(policy, "\nreasons contains \"nobody gets anything today\"\n"...), 0o600))
+	check(c.TB, os.WriteFile(file, append(policy, "\nreasons contains \"nobody gets anything today\"\n"...), 0o600))
 	c.run(c.holdfast, "broker", "policy", "set", "attestation", file)
 	return func() {
-		check(c.T, os.WriteFile(file, policy, 0o600))
+		check(c.TB, os.WriteFile(file, policy, 0o600))
 		c.run(c.holdfast, "broker", "policy", "set", "attestation", file)
 	}
 }

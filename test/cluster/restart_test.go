@@ -31,7 +31,7 @@ var bootForm = regexp.MustCompile(`"boot": "[0-9a-f-]{36}"`)
 func (l *lab) restart(cluster string) {
 	l.Helper()
 	for _, pid := range l.pids(cluster) {
-		check(l.T, syscall.Kill(pid, syscall.SIGKILL))
+		check(l.TB, syscall.Kill(pid, syscall.SIGKILL))
 	}
 	l.eventually("the end of the machines", 20*time.Second, func() error {
 		for _, n := range l.status(cluster).Nodes {
@@ -43,11 +43,11 @@ func (l *lab) restart(cluster string) {
 	})
 	path := filepath.Join(l.dir(cluster), "cluster.json")
 	raw, err := os.ReadFile(path)
-	check(l.T, err)
+	check(l.TB, err)
 	id := regexp.MustCompile(`"id": "([0-9a-f]{8})"`).FindStringSubmatch(string(raw))[1]
 	bridge, err := netlink.LinkByName("hf" + id)
-	check(l.T, err)
-	check(l.T, netlink.LinkDel(bridge))
+	check(l.TB, err)
+	check(l.TB, netlink.LinkDel(bridge))
 	l.nft("delete table inet holdfast_" + id)
 	var groups []string
 	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
@@ -63,12 +63,13 @@ func (l *lab) restart(cluster string) {
 	if other == string(raw) {
 		l.Fatalf("cluster.json has no boot of its machines:\n%s", raw)
 	}
-	check(l.T, os.WriteFile(path, []byte(other), 0o600))
+	check(l.TB, os.WriteFile(path, []byte(other), 0o600))
 }
 
 // This machine was restarted: what was in the cluster is there again after the next
 // create, volumes too, and what ran runs.
 func TestCreateBringsAClusterBackAfterARestart(t *testing.T) {
+	long(t)
 	l := newLab(t)
 	before := l.hostNow()
 	l.serve()
@@ -105,6 +106,7 @@ func TestCreateBringsAClusterBackAfterARestart(t *testing.T) {
 
 // A certificate that is about to end is made anew, and who serves by it goes on.
 func TestCertificatesAreRenewedWhileTheClusterRuns(t *testing.T) {
+	long(t)
 	l := newLab(t)
 	const name = "test-renew"
 	st := l.create(name)
@@ -116,7 +118,7 @@ func TestCertificatesAreRenewedWhileTheClusterRuns(t *testing.T) {
 	for file, by := range map[string]*pki.Authority{"apiserver": keys.Cluster, "scheduler": keys.Cluster, "etcd": keys.Etcd, "apiserver-etcd": keys.Etcd, "front-proxy": keys.FrontProxy} {
 		check(t, age(filepath.Join(dir, file+".crt"), by))
 	}
-	check(t, syscall.Kill(l.process(name, "renew"), syscall.SIGKILL)) // it looks when it starts
+	check(t, syscall.Kill(l.process(name, "certify"), syscall.SIGKILL)) // it looks when it starts
 	l.eventually("an API server with a new certificate", 120*time.Second, func() error {
 		c, err := tls.Dial("tcp", strings.TrimPrefix(st.Server, "https://"), &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
@@ -141,8 +143,8 @@ func TestCertificatesAreRenewedWhileTheClusterRuns(t *testing.T) {
 	if l.process(name, "kube-apiserver") != serverBefore || l.process(name, "kube-scheduler") != schedulerBefore {
 		t.Error("a component was started again")
 	}
-	if out := l.run(l.holdfast, "cluster", "logs", name, "renewer"); strings.Count(out, "certificate renewed") < 5 {
-		t.Errorf("the renewer says\n%s", out)
+	if out := l.run(l.holdfast, "cluster", "logs", name, "certificates"); strings.Count(out, "certificate renewed") < 5 {
+		t.Errorf("the service says\n%s", out)
 	}
 	l.reconnect(name)
 }
@@ -152,7 +154,7 @@ func TestCertificatesAreRenewedWhileTheClusterRuns(t *testing.T) {
 func (l *lab) reconnect(cluster string) {
 	l.Helper()
 	for _, name := range []string{"etcd", "kube-scheduler"} {
-		check(l.T, syscall.Kill(l.process(cluster, name), syscall.SIGKILL))
+		check(l.TB, syscall.Kill(l.process(cluster, name), syscall.SIGKILL))
 	}
 	l.eventually("an API server that has etcd again", 90*time.Second, func() error {
 		out, err := l.tryKubectl(cluster, "run", "late", "--image=127.0.0.1:5000/box:1", "--overrides="+confined)
@@ -177,9 +179,9 @@ func (l *lab) wantOwnKubelet(cluster string) {
 	l.Helper()
 	node := filepath.Join(l.dir(cluster), "nodes", cluster+"-1")
 	raw, err := os.ReadFile(filepath.Join(node, "etc", "kubelet.conf"))
-	check(l.T, err)
+	check(l.TB, err)
 	given, err := kubeapi.ParseKubeconfig(raw)
-	check(l.T, err)
+	check(l.TB, err)
 	folder := filepath.Join(node, "var", "lib", "kubelet", "pki")
 	l.eventually("a kubelet's own certificate", 120*time.Second, func() error {
 		link, err := os.Readlink(filepath.Join(folder, "kubelet-client-current.pem"))

@@ -28,7 +28,7 @@ func (l *lab) openShop(cluster string) *shop {
 		l.Fatalf("got %+v", st)
 	}
 	manifest, err := os.ReadFile("testdata/shop.yaml")
-	check(l.T, err)
+	check(l.TB, err)
 	l.apply(cluster, string(manifest))
 	l.kubectl(cluster, "rollout", "status", "statefulset/redis", "--timeout=90s")
 	l.kubectl(cluster, "rollout", "status", "deployment/front", "--timeout=90s")
@@ -77,6 +77,7 @@ func (s *shop) want(edition string, before int) int {
 // An ordinary application lives an ordinary life: it comes up from nothing, is updated
 // while it is asked, loses a pod, a node, and everything; and is made again.
 func TestAnApplicationIsUpdatedDrainedAndMadeAgain(t *testing.T) {
+	long(t)
 	l := newLab(t)
 	l.serve()
 	l.push("../../images/redis", "redis")
@@ -182,7 +183,7 @@ func (s *shop) helm() {
 	}
 	dir := s.TempDir()
 	chart, values := filepath.Join(dir, "sample"), filepath.Join(dir, "values.yaml")
-	check(s.T, os.WriteFile(values, []byte(chartValues), 0o600))
+	check(s.TB, os.WriteFile(values, []byte(chartValues), 0o600))
 	s.run(helm, "create", chart)
 	at := []string{"--kube-context", "holdfast-" + s.cluster}
 	s.run(helm, append(at, "install", "sample", chart, "-f", values, "--wait", "--timeout", "90s")...)

@@ -17,7 +17,7 @@ func TestTheGuideSaysWhatClustersDoWithConfidentialPods(t *testing.T) {
 // readClusters reads a chapter, which makes and deletes a cluster.
 func readClusters(t *testing.T, chapter, cluster string) {
 	t.Helper()
-	if os.Getenv("HOLDFAST_TEST_KUBE") == "" || os.Geteuid() != 0 {
+	if os.Getenv("HOLDFAST_TEST_KUBE") == "" || os.Geteuid() != 0 || testing.Short() {
 		t.Skip("starts Kubernetes: run make test-cluster, as root")
 	}
 	r := newReader(t)

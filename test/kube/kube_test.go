@@ -131,6 +131,9 @@ func TestOneFileIsWhatItIsCalledBy(t *testing.T) {
 }
 
 func TestGVisorTellsItsVersion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds gVisor: run make test-cluster")
+	}
 	set := programs(t, "gvisor")
 	if got := run(t, set.Path("runsc"), "--version"); !strings.Contains(got, set[0].Version) {
 		t.Errorf("runsc: got %q, want %s in it", got, set[0].Version)
@@ -141,6 +144,9 @@ func TestGVisorTellsItsVersion(t *testing.T) {
 }
 
 func TestGVisorRunsAProgramOnItsOwnKernel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds gVisor: run make test-cluster")
+	}
 	if os.Getuid() != 0 {
 		t.Skip("makes namespaces: run as root")
 	}

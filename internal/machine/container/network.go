@@ -22,6 +22,7 @@ type Network struct {
 	Subnet netip.Prefix // the host has its first address
 	MTU    int
 	Tree   string // of a node image: its nft, so that the host needs none; "": there never were rules
+	Ports  []Port
 }
 
 // insideLink is what a machine calls its link.
@@ -49,6 +50,9 @@ func (n Network) Up() error {
 		return fmt.Errorf("bridge %s: %w", n.bridge(), err)
 	}
 	if err := n.nft(n.rules()); err != nil {
+		return err
+	}
+	if err := n.leadOwn(); err != nil {
 		return err
 	}
 	return os.WriteFile(forwarding, []byte("1"), 0o644)
@@ -84,21 +88,33 @@ func (n Network) Down() error {
 	return errors.Join(append(problems, n.nft("add table inet "+n.table()+"\ndelete table inet "+n.table()+"\n"))...)
 }
 
-// rules let machines out by the host's address, and nobody else in: others of the
-// host's networks could otherwise route to them now that it forwards.
+// rules let machines out by the host's address, and nobody else in but by the ports that lead to them:
+// others of the host's networks could otherwise route to them now that it forwards.
 func (n Network) rules() string {
-	return strings.NewReplacer("TABLE", n.table(), "BRIDGE", n.bridge(), "SUBNET", n.Subnet.Masked().String()).Replace(`
+	return strings.NewReplacer("TABLE", n.table(), "BRIDGE", n.bridge(), "SUBNET", n.Subnet.Masked().String(), "COME", n.lead(true), "OWN", n.lead(false)).Replace(`
 add table inet TABLE
 delete table inet TABLE
 table inet TABLE {
 	chain out {
 		type nat hook postrouting priority srcnat; policy accept;
 		ip saddr SUBNET oifname != "BRIDGE" masquerade
+		ip saddr 127.0.0.0/8 oifname "BRIDGE" masquerade
 	}
+	chain host {
+		type filter hook prerouting priority raw; policy accept;
+		iifname "BRIDGE" ip daddr 127.0.0.0/8 drop
+	}
+	chain come {
+		type nat hook prerouting priority dstnat; policy accept;
+COME	}
+	chain own {
+		type nat hook output priority -100; policy accept;
+OWN	}
 	chain pass {
 		type filter hook forward priority filter; policy accept;
 		iifname "BRIDGE" oifname "BRIDGE" accept
 		oifname "BRIDGE" ct state established,related accept
+		oifname "BRIDGE" ct status dnat accept
 		oifname "BRIDGE" drop
 		iifname "BRIDGE" ip saddr != SUBNET drop
 	}

@@ -19,7 +19,7 @@ func TestNamesOfANetworkFitIntoTheKernelsAndAreItsOwn(t *testing.T) {
 	if !bridgeForm.MatchString(n.bridge()) || bridgeForm.MatchString(n.outside(1)) {
 		t.Error("bridges are not told from links")
 	}
-	if rules := n.rules(); strings.Contains(rules, "TABLE") || strings.Contains(rules, "BRIDGE") || strings.Contains(rules, "SUBNET") {
+	if rules := n.rules(); strings.Contains(rules, "TABLE") || strings.Contains(rules, "BRIDGE") || strings.Contains(rules, "SUBNET") || strings.Contains(rules, "COME") || strings.Contains(rules, "OWN") {
 		t.Errorf("not all is filled in:\n%s", rules)
 	}
 }
@@ -34,5 +34,20 @@ func TestAListThatOthersChangedMeanwhileIsAskedForAgain(t *testing.T) {
 	})
 	if err != nil || asked != 3 || len(got) != 2 {
 		t.Errorf("got %v, %v after %d questions, want both after 3", got, err, asked)
+	}
+}
+
+func TestAPortOfLoopbackIsNotLedFromOutside(t *testing.T) {
+	n := Network{ID: "0a1b2c3d", Subnet: netip.MustParsePrefix("10.89.7.0/24")}
+	for _, host := range []string{"127.0.0.1:8080", "0.0.0.0:8081", "192.0.2.1:8082"} {
+		n.Ports = append(n.Ports, Port{Host: netip.MustParseAddrPort(host), Machine: netip.MustParseAddrPort("10.89.7.2:30080"), Proto: "tcp"})
+	}
+	const to = " dnat ip to 10.89.7.2:30080\n"
+	any, named := "\t\tfib daddr type local tcp dport 8081"+to, "\t\tip daddr 192.0.2.1 tcp dport 8082"+to
+	if got := n.lead(true); got != any+named {
+		t.Errorf("what comes: got %q", got)
+	}
+	if got := n.lead(false); got != "\t\tip daddr 127.0.0.1 tcp dport 8080"+to+any+named {
+		t.Errorf("what the host sends: got %q", got)
 	}
 }
