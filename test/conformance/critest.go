@@ -36,6 +36,9 @@ func (k *kubernetesFlags) critest(ctx context.Context, out string) error {
 		return err
 	}
 	defer os.RemoveAll(work)
+	if err := k.compose(ctx, work); err != nil {
+		return err
+	}
 	if err := apart(ctx, "-critest", "-state", k.state, "-time", k.patience.String(), "-inside", work); err != nil {
 		return err
 	}
@@ -60,6 +63,43 @@ func (k *kubernetesFlags) critest(ctx context.Context, out string) error {
 	return verdict(len(r.Runtime.Tests), r.Runtime.Tests)
 }
 
+// runtimeImages are those of recipes, and what the tests call them.
+var runtimeImages = map[string][]string{
+	"test/conformance/images/busybox":    {"e2e-test-images/busybox:1.29-2"},
+	"test/conformance/images/httpd":      {"e2e-test-images/httpd:2.4.39-4"},
+	"test/conformance/images/nginx":      {"e2e-test-images/nginx:1.14-2", "k8s-staging-cri-tools/hostnet-nginx-amd64:latest"},
+	"test/conformance/images/nonewprivs": {"e2e-test-images/nonewprivs:1.3"},
+	"images/pause":                       {"pause:3.9"},
+}
+
+func (e *endToEnd) layout(recipe string) string {
+	return filepath.Join(e.work, "image-"+filepath.Base(recipe))
+}
+
+// compose fetches and builds, which the namespaces' network cannot.
+func (k *kubernetesFlags) compose(ctx context.Context, work string) error {
+	e, err := newEndToEnd(".", k.state, work)
+	if err != nil {
+		return err
+	}
+	if _, err := e.runtime(ctx); err != nil {
+		return err
+	}
+	for recipe := range runtimeImages {
+		if _, err := e.own(ctx, "image", "build", filepath.Join(e.root, recipe), "-o", e.layout(recipe), "--quiet"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runtime builds containerd and its tests, or finds them.
+func (e *endToEnd) runtime(ctx context.Context) (components.Set, error) {
+	return components.Build(ctx, components.Config{
+		Source: filepath.Join(e.root, "kube"), Dir: filepath.Join(e.state, "kube"), Only: []string{"containerd", "cni", "critest"},
+	})
+}
+
 // critestInside is what runs in the namespaces.
 func (k *kubernetesFlags) critestInside(ctx context.Context) error {
 	e, err := newEndToEnd(".", k.state, k.inside)
@@ -67,9 +107,7 @@ func (k *kubernetesFlags) critestInside(ctx context.Context) error {
 		return err
 	}
 	e.patience = k.patience
-	set, err := components.Build(ctx, components.Config{
-		Source: filepath.Join(e.root, "kube"), Dir: filepath.Join(e.state, "kube"), Only: []string{"containerd", "cni", "critest"},
-	})
+	set, err := e.runtime(ctx)
 	if err != nil {
 		return err
 	}
@@ -133,17 +171,9 @@ func (r *runtimeTest) run(ctx context.Context) (map[string]outcome, error) {
 
 // images pushes those that the tests name: two of recipes, and variants of one.
 func (r *runtimeTest) images(ctx context.Context, registry string) error {
-	for recipe, names := range map[string][]string{
-		"test/conformance/images/busybox": {"e2e-test-images/busybox:1.29-2"},
-		"test/conformance/images/nginx":   {"e2e-test-images/nginx:1.14-2", "k8s-staging-cri-tools/hostnet-nginx-amd64:latest"},
-		"images/pause":                    {"pause:3.9"},
-	} {
-		layout := filepath.Join(r.work, "image-"+filepath.Base(recipe))
-		if _, err := r.own(ctx, "image", "build", filepath.Join(r.root, recipe), "-o", layout, "--quiet"); err != nil {
-			return err
-		}
+	for recipe, names := range runtimeImages {
 		for _, n := range names {
-			if err := r.pushAs(ctx, layout, registry+"/"+n); err != nil {
+			if err := r.pushAs(ctx, r.layout(recipe), registry+"/"+n); err != nil {
 				return err
 			}
 		}

@@ -167,8 +167,19 @@ of this program, which stands for gcr.io and registry.k8s.io there.
 - **%d tests, %d passed, %d failed**
 `, r.Runtime.Suite, r.Runtime.Runtime, len(r.Runtime.Tests), passed, len(lines))
 	list(&b, lines)
+	b.WriteString(sealedOnly)
 	return b.String()
 }
 
+// sealedOnly is why the runtime class is in no list.
+const sealedOnly = `
+None of them applies to the runtime class ` + "`holdfast`" + `: the tests make up their pods as they go, and a pod that nobody sealed is refused before it
+has a machine (` + "`TestTheNodeFetchesNoLayerAndRunsNothingUnsealed`" + `). What they ask of a runtime (start, stop, status, logs, exec, attach, port-forward, exit codes,
+signals, limits) is asked of sealed pods by the same calls of CRI in ` + "`kube/shim/shimtest`" + `, which ` + "`make test-cluster`" + ` runs.
+`
+
 // reasons tell why tests fail that are known to.
-var reasons = map[string]string{}
+var reasons = map[string]string{
+	"[k8s.io] Image Manager public image with digest should be pulled and removed [Conformance]": "asks for upstream's image by its digest; none of another registry is here.",
+	"[k8s.io] Security Context bucket runtime should support MaskedPaths":                        "hides /bin/ls from the shell, and the shell of Debian's busybox has its own.",
+}
