@@ -68,7 +68,7 @@ func TestASearchLeavesADatabaseItsLocks(t *testing.T) {
 	}
 	before := locks(t, dir)
 	found, looked, err := newSearch("SQLite format").below(dir, time.Time{})
-	if err != nil || looked < 3 || len(found) != 1 {
+	if err != nil || looked < 3 || len(found) == 0 {
 		t.Errorf("got %v in %d files, %v, want the database's first words", found, looked, err)
 	}
 	if after := locks(t, dir); before == 0 || after != before {

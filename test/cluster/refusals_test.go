@@ -5,28 +5,49 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
-// started finds the node's last process that runs program, 0 when there is none: the
-// shim of a machine that ended stays until its pod goes.
-func (c *confidentialLab) started(program string) (last int) {
+// started finds a process of the node's that runs program, 0 when there is none.
+func (c *confidentialLab) started(program string) int {
 	c.Helper()
 	for _, pid := range c.processes(c.cluster) {
 		if line := words(pid); strings.Contains(line, program) && !strings.Contains(line, "snapshotter") {
-			last = max(last, pid)
+			return pid
 		}
 	}
-	return last
+	return 0
+}
+
+// machine finds the program of the one machine that runs, or the shim that started it:
+// shims of machines that ended are there until their pod goes, and numbers of processes
+// come again.
+func (c *confidentialLab) machine(program string) int {
+	c.Helper()
+	qemu := c.started("qemu-system")
+	if strings.HasPrefix(program, "qemu-system") {
+		return qemu
+	}
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", qemu))
+	check(c.TB, err)
+	_, rest, _ := strings.Cut(string(raw), "\nPPid:")
+	parent, _, _ := strings.Cut(rest, "\n")
+	pid, err := strconv.Atoi(strings.TrimSpace(parent))
+	check(c.TB, err)
+	if line := words(pid); !strings.Contains(line, program) {
+		c.Fatalf("the machine's parent is %d, %q: want %s", pid, line, program)
+	}
+	return pid
 }
 
 // kill kills what runs under the pod, which its restart policy brings back.
 func (c *confidentialLab) kill(program string) {
 	c.Helper()
 	before := c.kubectl("get", "pod", "vault", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
-	check(c.TB, syscall.Kill(c.started(program), syscall.SIGKILL))
+	check(c.TB, syscall.Kill(c.machine(program), syscall.SIGKILL))
 	began := time.Now()
 	c.eventually("a restart after "+program+" was killed", 3*time.Minute, func() error {
 		now := c.kubectl("get", "pod", "vault", "-o", "jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}")
