@@ -77,9 +77,8 @@ func (l Launch) check() error {
 		}
 	}
 	for _, way := range l.TDX {
-		measured := map[string]string{"MRTD": way.MRTD, "RTMR 1": way.RTMRs["1"], "RTMR 2": way.RTMRs["2"]}
-		for name, value := range measured {
-			if err := isMeasurement(name, value); err != nil {
+		for _, m := range [][2]string{{"MRTD", way.MRTD}, {"RTMR 1", way.RTMRs["1"]}, {"RTMR 2", way.RTMRs["2"]}} {
+			if err := isMeasurement(m[0], m[1]); err != nil {
 				return err
 			}
 		}
