@@ -100,6 +100,7 @@ Exit codes: 0 built, 1 failed, 2 usage, 3 a package does not match its digest,
 			return err
 		}
 		b.Unsigned, b.Afresh = unsigned, afresh
+		wiring.CollectOften()
 		l, err := wiring.LoadLocked(args[0], *arch)
 		if err != nil {
 			return err

@@ -12,12 +12,20 @@ import (
 // environment says (GOGC, GOMEMLIMIT) counts more, but for a GOGC of 100, which
 // looks like none.
 func collectRarely(sessions int) {
-	const unsaid = 100
-	if was := debug.SetGCPercent(broker.GCPercent); was != unsaid {
-		debug.SetGCPercent(was)
-	}
+	collectAt(broker.GCPercent)
 	if debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(memoryLimit(sessions))
+	}
+}
+
+// CollectOften keeps a build small: what packs on both processors holds a hundred megabytes,
+// and costs little to look through.
+func CollectOften() { collectAt(50) }
+
+func collectAt(percent int) {
+	const unsaid = 100
+	if was := debug.SetGCPercent(percent); was != unsaid {
+		debug.SetGCPercent(was)
 	}
 }
 
