@@ -78,10 +78,12 @@ var schema = []string{
 		records  BLOB NOT NULL
 	 ) STRICT;
 	 CREATE INDEX attested_until ON attested (until);
+	 -- With a check on its columns SQLite would keep a copy of each page that a statement
+	 -- of many rows changes, in case it had to undo the statement alone.
 	 CREATE TABLE attested_in (
 		session INTEGER PRIMARY KEY, -- SHA-256 of its name, the first eight bytes
-		bundle  INTEGER NOT NULL     -- its ID
-	 ) STRICT;
+		bundle  INTEGER              -- its ID
+	 );
 	 ALTER TABLE decisions ADD COLUMN held INTEGER NOT NULL DEFAULT 1;`,
 }
 
