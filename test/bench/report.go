@@ -125,7 +125,8 @@ func (r report) firsts() (list []string) {
 const pageText = `# Benchmarks
 
 Measured on {{.Machine}}. Peers run in turn with ours, in the same run; figures are medians, and ratios are
-those of pairs. "make bench" makes this page. What Kubernetes costs to build is [on a page of its own](kubernetes-build.md).
+those of pairs. "make bench" makes this page. What Kubernetes costs to build
+is [on a page of its own](kubernetes-build.md), and how fast the broker is [on another](broker-speed.md).
 
 | what | got | at most | held | runs |
 |---|---|---|---|---|
@@ -142,19 +143,11 @@ container's layers; "floor-s" is its time alone.
 {{end}}{{range .Rows}}{{if ne .Held "yes"}}
 Not held, {{.What}}: {{.Limit}}.
 {{end}}{{end}}
-The broker's floor is the signatures of a handshake by Go's own library, measured in turn with it and as many at once: one RSA-2048 quote
-verified, a chain of one RSA-2048 certificate (the shortest), one ECDH on P-256 with its ephemeral key, one ES256 token signed. The broker verifies
-the quote, signs the token and encrypts a credential to an RSA-2048 endorsement key, which stands where the ECDH does in the floor; the
-chain it checks when it sees a certificate for the first time, and of a TPM that comes again only until when it holds:
-"over-chainless-floor" is for those. Processor time is of the broker alone, the collection of its garbage and what it writes behind its
-answers included: requests are made before and answers read after, its handler is called without network and TLS, and its
-folder is in memory. There is no peer beside it: Trustee's KBS is in Rust and is not built here.
-
 Where the time of a run goes, from the machine's start to each stage's end:
 
 ![a bar for each stage](run-time.svg)
 
-{{.Provisioning}}` + peersText + `## All figures
+{{.Provisioning}}## All figures
 
 | benchmark | figures |
 |---|---|
