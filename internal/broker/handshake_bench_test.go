@@ -57,7 +57,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-func newSoftTPM(t testing.TB) *softTPM {
+func newSoftTPM(t testing.TB, newKey func() (*impostor.Key, error)) *softTPM {
 	caKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	check(t, err)
 	ca := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "maker"}, IsCA: true, BasicConstraintsValid: true,
@@ -68,7 +68,7 @@ func newSoftTPM(t testing.TB) *softTPM {
 	s.ek = ek
 	public := tpm2.RSAEKTemplate
 	public.Unique = tpm2.NewTPMUPublicID(tpm2.TPMAlgRSA, &tpm2.TPM2BPublicKeyRSA{Buffer: ek.N.Bytes()})
-	s.ak, err = impostor.NewKey()
+	s.ak, err = newKey()
 	check(t, err)
 	s.offer = api.ActivationOffer{EKPublic: tpm2.Marshal(public), AKPublic: tpm2.Marshal(s.ak.Public())}
 	s.value.Quote = api.TPMQuote{PCRs: pcrValues(), Message: base64.StdEncoding.EncodeToString(tpm2.Marshal(tpm2.TPMSAttest{
@@ -224,26 +224,30 @@ func measured(t testing.TB, s *softTPM, proves bool) *bench {
 	return b
 }
 
-// A floor is what the signatures in one handshake cost, by any program: an
-// RSA-2048 quote verified, the endorsement's chain (of one RSA-2048 signature,
+// A floor is what the signatures in one handshake cost, by any program: a
+// quote of RSA-2048 or P-256 verified, the endorsement's chain (of one RSA-2048 signature,
 // the shortest that there is), one ECDH on P-256 with its ephemeral key, and a
 // token signed on P-256.
 type floor struct {
-	ak         *rsa.PrivateKey
+	ak         crypto.PublicKey
 	token      *ecdsa.PrivateKey
 	machine    *ecdh.PrivateKey
 	sum, quote []byte
 }
 
-func newFloor(t testing.TB) *floor {
-	ak, err := rsa.GenerateKey(rand.Reader, 2048)
-	check(t, err)
+func newFloor(t testing.TB, algorithm tpm.Algorithm) *floor {
+	var ak crypto.Signer = newKey(t)
+	if algorithm == tpm.RSA {
+		rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+		check(t, err)
+		ak = rsaKey
+	}
 	machine, err := ecdh.P256().GenerateKey(rand.Reader)
 	check(t, err)
 	sum := sha256.Sum256([]byte("quote"))
-	quote, err := rsa.SignPKCS1v15(nil, ak, crypto.SHA256, sum[:])
+	quote, err := ak.Sign(rand.Reader, sum[:], crypto.SHA256)
 	check(t, err)
-	return &floor{ak, newKey(t), machine, sum[:], quote}
+	return &floor{ak.Public(), newKey(t), machine, sum[:], quote}
 }
 
 func (f *floor) once(t testing.TB, s *softTPM) {
@@ -252,7 +256,14 @@ func (f *floor) once(t testing.TB, s *softTPM) {
 }
 
 func (f *floor) withoutChain(t testing.TB) {
-	check(t, rsa.VerifyPKCS1v15(&f.ak.PublicKey, crypto.SHA256, f.sum, f.quote))
+	switch ak := f.ak.(type) {
+	case *rsa.PublicKey:
+		check(t, rsa.VerifyPKCS1v15(ak, crypto.SHA256, f.sum, f.quote))
+	case *ecdsa.PublicKey:
+		if !ecdsa.VerifyASN1(ak, f.sum, f.quote) {
+			t.Fatal("the floor's quote does not verify")
+		}
+	}
 	own, err := ecdh.P256().GenerateKey(rand.Reader)
 	check(t, err)
 	if _, err := own.ECDH(f.machine.PublicKey()); err != nil {
@@ -264,7 +275,7 @@ func (f *floor) withoutChain(t testing.TB) {
 }
 
 func BenchmarkHandshakeFloor(b *testing.B) {
-	s, f := newSoftTPM(b), newFloor(b)
+	s, f := newSoftTPM(b, impostor.NewKey), newFloor(b, tpm.RSA)
 	used := processorTime()
 	for b.Loop() {
 		f.once(b, s)
@@ -280,42 +291,56 @@ func BenchmarkHandshake(b *testing.B) {
 		for _, known := range []bool{false, true} {
 			for _, clients := range []int{1, 16, 200} {
 				b.Run(fmt.Sprintf("proves=%t/known=%t/clients=%d", proves, known, clients), func(b *testing.B) {
-					s := newSoftTPM(b)
-					broker := measured(b, s, proves)
-					_, key := ecJWK(b, newKey(b).Curve, "P-256")
-					floor, least, chainless := newFloor(b), time.Duration(0), time.Duration(0)
-					round := func() []time.Duration {
-						all := make([]shaking, wave)
-						least += atOnce(all, clients, func(*shaking) { floor.once(b, s) })
-						chainless += atOnce(all, clients, func(*shaking) { floor.withoutChain(b) })
-						for i := range all {
-							one := *s
-							if !known {
-								one.another(b)
-							}
-							all[i] = shaking{s: &one, key: key}
-						}
-						return shake(b, broker.Broker, all, clients)
-					}
-					round()
-					var spent []time.Duration
-					least, chainless = 0, 0
-					computed.Store(0)
-					for b.Loop() {
-						for range waves {
-							spent = append(spent, round()...)
-						}
-					}
-					report(b, spent)
-					perCore(b, len(spent))
-					b.ReportMetric(float64(len(spent))/least.Seconds(), "floor-1/s/core")
-					b.ReportMetric(float64(computed.Load())/float64(least), "over-floor")
-					if known { // whose chain need not be checked again
-						b.ReportMetric(float64(computed.Load())/float64(chainless), "over-chainless-floor")
-					}
+					handshakes(b, newSoftTPM(b, impostor.NewKey), newFloor(b, tpm.RSA), proves, known, clients)
 				})
 			}
 		}
+	}
+}
+
+// The same of TPMs whose quotes are signed on P-256.
+func BenchmarkHandshakeP256(b *testing.B) {
+	for _, known := range []bool{false, true} {
+		for _, clients := range []int{1, 16, 200} {
+			b.Run(fmt.Sprintf("known=%t/clients=%d", known, clients), func(b *testing.B) {
+				handshakes(b, newSoftTPM(b, impostor.NewP256Key), newFloor(b, tpm.P256), true, known, clients)
+			})
+		}
+	}
+}
+
+func handshakes(b *testing.B, s *softTPM, floor *floor, proves, known bool, clients int) {
+	broker := measured(b, s, proves)
+	_, key := ecJWK(b, newKey(b).Curve, "P-256")
+	least, chainless := time.Duration(0), time.Duration(0)
+	round := func() []time.Duration {
+		all := make([]shaking, wave)
+		least += atOnce(all, clients, func(*shaking) { floor.once(b, s) })
+		chainless += atOnce(all, clients, func(*shaking) { floor.withoutChain(b) })
+		for i := range all {
+			one := *s
+			if !known {
+				one.another(b)
+			}
+			all[i] = shaking{s: &one, key: key}
+		}
+		return shake(b, broker.Broker, all, clients)
+	}
+	round()
+	var spent []time.Duration
+	least, chainless = 0, 0
+	computed.Store(0)
+	for b.Loop() {
+		for range waves {
+			spent = append(spent, round()...)
+		}
+	}
+	report(b, spent)
+	perCore(b, len(spent))
+	b.ReportMetric(float64(len(spent))/least.Seconds(), "floor-1/s/core")
+	b.ReportMetric(float64(computed.Load())/float64(least), "over-floor")
+	if known { // whose chain need not be checked again
+		b.ReportMetric(float64(computed.Load())/float64(chainless), "over-chainless-floor")
 	}
 }
 
@@ -379,7 +404,7 @@ func BenchmarkResourceGet(b *testing.B) {
 	for _, proves := range []bool{true, false} {
 		for _, clients := range []int{1, 16, 200} {
 			b.Run(fmt.Sprintf("proves=%t/clients=%d", proves, clients), func(b *testing.B) {
-				s := newSoftTPM(b)
+				s := newSoftTPM(b, impostor.NewKey)
 				broker := measured(b, s, proves)
 				_, key := ecJWK(b, newKey(b).Curve, "P-256")
 				machine := []shaking{{s: s, key: key}}

@@ -8,12 +8,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"holdfast/internal/attest/tpm/impostor"
 )
 
 // Requests write where others wrote before: what one machine is told, and what
 // is kept of it, has nothing of another, however many come at once.
 func TestNoMachineIsToldOrRecordedAsAnother(t *testing.T) {
-	s := newSoftTPM(t)
+	s := newSoftTPM(t, impostor.NewKey)
 	b := measured(t, s, true)
 	const n = 60
 	all := make([]shaking, n)
