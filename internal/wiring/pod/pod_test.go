@@ -42,7 +42,7 @@ func (p *played) Kill() {
 }
 
 // play answers each call with what reply says, and then does what that returns.
-func play(t *testing.T, reply func(api.Call) (detail any, err error, then func(p *played))) *Pod {
+func play(t *testing.T, reply func(api.Call) (detail any, then func(p *played), err error)) *Pod {
 	t.Helper()
 	p := &played{gone: make(chan struct{})}
 	p.console, p.farConsole = io.Pipe()
@@ -61,7 +61,7 @@ func play(t *testing.T, reply func(api.Call) (detail any, err error, then func(p
 			if json.Unmarshal(lines.Bytes(), &c) != nil {
 				return
 			}
-			detail, err, then := reply(c)
+			detail, then, err := reply(c)
 			e := api.Event{ID: c.ID, Event: api.EventReply}
 			if err != nil {
 				e.Error = err.Error()
@@ -88,24 +88,24 @@ func (o *output) Close() error { close(o.ended); return nil }
 
 // A command's streams and end are its own, and not its container's.
 func TestACommandEndsForWhoAskedForIt(t *testing.T) {
-	p := play(t, func(c api.Call) (any, error, func(*played)) {
+	p := play(t, func(c api.Call) (any, func(*played), error) {
 		switch c.Call {
 		case api.CallCreate:
 			return api.CreateDetail{First: 0, Message: "/words"}, nil, nil
 		case api.CallExec:
 			if !strings.Contains(string(c.Params), `"args":["ping"]`) {
-				return nil, errors.New("command is not in the measured configuration"), nil
+				return nil, nil, errors.New("command is not in the measured configuration")
 			}
 			return api.ExecDetail{Exec: 9, First: 4}, nil, nil
 		case api.CallStart:
 			if !strings.Contains(string(c.Params), `"exec":9`) {
 				return nil, nil, nil
 			}
-			return nil, nil, func(p *played) {
+			return nil, func(p *played) {
 				_, _ = io.WriteString(p.farStreams, "\x05\x00\x00\x00\x04pong"+"\x05\x00\x00\x00\x00"+"\x06\x00\x00\x00\x00")
 				detail, _ := json.Marshal(api.ContainerExit{ContainerParams: api.ContainerParams{Container: "app", Exec: 9}, ExitDetail: api.ExitDetail{Code: 3}})
 				_ = json.NewEncoder(p.farControl).Encode(api.Event{Event: api.EventContainerExited, Detail: detail})
-			}
+			}, nil
 		}
 		return nil, nil, nil
 	})
