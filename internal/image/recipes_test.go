@@ -11,11 +11,13 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"holdfast/internal/image/tree"
+	"holdfast/test/port"
 )
 
 // archiveTree composes a recipe of this repository from today's archive.
@@ -92,12 +94,12 @@ func TestRedisAnswersOnlyWithItsSecret(t *testing.T) {
 	}
 	secrets := filepath.Join(root, "run", "secrets")
 	check(t, errors.Join(os.MkdirAll(secrets, 0o755), os.WriteFile(filepath.Join(secrets, "redis.conf"), []byte("requirepass hush\n"), 0o644)))
-	port := freePort(t)
-	server := redis(root, port)
+	number := strconv.Itoa(port.Free(t))
+	server := redis(root, number)
 	check(t, server.Start())
 	defer func() { _ = server.Process.Kill(); _ = server.Wait() }()
 	for command, want := range map[string]string{"PING\r\n": "-NOAUTH", "AUTH hush\r\nPING\r\n": "+OK\r\n+PONG\r\n"} {
-		if got := talk(t, port, command); !strings.HasPrefix(got, want) {
+		if got := talk(t, number, command); !strings.HasPrefix(got, want) {
 			t.Errorf("%q: got %q, want %q", command, got, want)
 		}
 	}
@@ -120,16 +122,6 @@ func extract(t *testing.T, b *build, tr *tree.Tree, root string) {
 // redis starts what the image's config starts, as the user that it names.
 func redis(root, port string) *exec.Cmd {
 	return exec.Command("chroot", "--userspec=999:999", root, "/usr/bin/redis-server", "/etc/redis/redis.conf", "--port", port)
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	check(t, err)
-	return port
 }
 
 // talk sends one batch of commands to a server that may still be starting.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast/test/port"
 )
 
 // peers are the registries beside ours, from Go modules at these versions.
@@ -88,12 +89,12 @@ type served struct {
 // serveOlareg, serveDistribution and serveOurs start a registry over an empty
 // folder; the test's end stops it.
 func serveOlareg(b *testing.B) *served {
-	address := freeAddress(b)
+	address := port.Address(b)
 	return start(b, "olareg", address, exec.Command(peer(b, "olareg"), address, b.TempDir()))
 }
 
 func serveDistribution(b *testing.B) *served {
-	address, dir := freeAddress(b), b.TempDir()
+	address, dir := port.Address(b), b.TempDir()
 	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}\nhttp: {addr: %q}\n",
 		filepath.Join(dir, "store"), address)
 	check(b, os.WriteFile(filepath.Join(dir, "config.yml"), []byte(config), 0o644))
@@ -102,8 +103,8 @@ func serveDistribution(b *testing.B) *served {
 
 // serveOurs serves with the swarm up: each blob is IPFS content at once.
 func serveOurs(b *testing.B, name string, flags ...string) *served {
-	address := freeAddress(b)
-	args := []string{"serve", "--quiet", "--state", b.TempDir(), "--registry-listen", address, "--broker-listen", freeAddress(b), "--swarm-listen", freeAddress(b)}
+	address := port.Address(b)
+	args := []string{"serve", "--quiet", "--state", b.TempDir(), "--registry-listen", address, "--broker-listen", port.Address(b), "--swarm-listen", port.Address(b)}
 	return start(b, name, address, exec.Command(filepath.Join(root, "bin", "holdfast"), append(args, flags...)...))
 }
 
@@ -119,13 +120,6 @@ func serveGuarded(b *testing.B) *served {
 	s := serveOurs(b, "guarded", "--access", rules)
 	s.password = password
 	return s
-}
-
-func freeAddress(b *testing.B) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(b, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start waits until the process answers.

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"holdfast/internal/oci"
+	"holdfast/test/port"
 )
 
 // A side is two nodes of a kind, connected, in a private swarm on loopback.
@@ -147,7 +148,7 @@ func newHoldfasts(b *testing.B, dir string) holdfasts {
 	key := filepath.Join(dir, "swarm.key")
 	output(b, run("a", "peer", "swarm-key", "export", key))
 	output(b, run("b", "peer", "swarm-key", "import", key))
-	h := holdfasts{b, freeAddress(b), freeAddress(b)}
+	h := holdfasts{b, port.Address(b), port.Address(b)}
 	start(b, "first", h.first, run("a", "serve", "--registry-listen", h.first, "--broker-listen", "127.0.0.1:0", "--swarm-listen", "127.0.0.1:0"))
 	var who struct{ Addresses []string }
 	check(b, json.Unmarshal([]byte(output(b, run("a", "peer", "id", "--json"))), &who))

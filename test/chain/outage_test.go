@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast/internal/wiring"
+	"holdfast/test/port"
 )
 
 // Registry and broker are somebody else's process here, which is killed while
@@ -23,21 +24,11 @@ type service struct {
 
 func newService(t *testing.T, b *bench) *service {
 	t.Helper()
-	s := &service{caller: caller{t, b.builder.Installation.Dir()}, registry: freeAddress(t), broker: freeAddress(t)}
+	s := &service{caller: caller{t, b.builder.Installation.Dir()}, registry: port.Address(t), broker: port.Address(t)}
 	s.ca = filepath.Join(b.builder.Installation.Keys(), "tls.crt")
 	s.start()
 	t.Cleanup(s.kill)
 	return s
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (s *service) start() {

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/test/port"
 )
 
 // A stroke is kill -9 of some of the processes of a run, and what is then to
@@ -59,12 +61,7 @@ func newOutage(t *testing.T, b *bench, name string) *outage {
 	if err := os.WriteFile(file, []byte(o.secret), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, o.port, _ = net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
+	o.port = strconv.Itoa(port.Free(t))
 	o.words = []string{"run", "-q", "--name", name, "--guest", b.guest.Dir, "--secret", "token=@" + file, "--publish", o.port + ":6379",
 		"--entrypoint", "redis-server", "oci:" + b.encrypted(t, b.redis), "--", "--save", "", "--protected-mode", "no"}
 	_, _, _ = o.call("rm", "--force", name)

@@ -7,14 +7,16 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/test/port"
 )
 
 // start runs a program until the test ends; its log is shown when that failed.
@@ -36,16 +38,6 @@ func start(t *testing.T, name string, args ...string) {
 	})
 }
 
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	check(t, err)
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	check(t, err)
-	return port
-}
-
 // accountKey is what tokens of service accounts are signed with.
 func accountKey(t *testing.T) string {
 	t.Helper()
@@ -60,17 +52,17 @@ func accountKey(t *testing.T) string {
 
 func TestAPIServerIsReadyOverItsEtcd(t *testing.T) {
 	kube, dir := programs(t).Path("kube"), t.TempDir()
-	client, peer, port := "http://127.0.0.1:"+freePort(t), "http://127.0.0.1:"+freePort(t), freePort(t)
+	client, peer, secure := "http://"+port.Address(t), "http://"+port.Address(t), strconv.Itoa(port.Free(t))
 	start(t, kube, "etcd", "--data-dir", filepath.Join(dir, "etcd"), "--listen-client-urls", client, "--advertise-client-urls", client,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
 	tokens, key := filepath.Join(dir, "tokens"), accountKey(t)
 	check(t, os.WriteFile(tokens, []byte("hush,admin,1,system:masters\n"), 0o600))
 	begun := time.Now()
-	start(t, kube, "apiserver", "--etcd-servers", client, "--bind-address", "127.0.0.1", "--secure-port", port, "--cert-dir", dir,
+	start(t, kube, "apiserver", "--etcd-servers", client, "--bind-address", "127.0.0.1", "--secure-port", secure, "--cert-dir", dir,
 		"--service-account-issuer", "https://test", "--service-account-key-file", key, "--service-account-signing-key-file", key,
 		"--service-cluster-ip-range", "10.96.0.0/16", "--token-auth-file", tokens, "--authorization-mode", "RBAC")
 	kubectl := func(args ...string) (string, error) {
-		words := append([]string{"kubectl", "--kubeconfig", "/dev/null", "--server", "https://127.0.0.1:" + port, "--insecure-skip-tls-verify", "--token", "hush"}, args...)
+		words := append([]string{"kubectl", "--kubeconfig", "/dev/null", "--server", "https://127.0.0.1:" + secure, "--insecure-skip-tls-verify", "--token", "hush"}, args...)
 		out, err := exec.CommandContext(t.Context(), kube, words...).CombinedOutput()
 		return string(out), err
 	}

@@ -24,6 +24,7 @@ import (
 	"holdfast/internal/keys"
 	"holdfast/internal/sign"
 	"holdfast/internal/swtpm"
+	"holdfast/test/port"
 )
 
 const (
@@ -96,11 +97,8 @@ func (h *house) holdfast(args ...string) {
 
 // serve starts a process that lasts as long as the test.
 func (h *house) serve() {
-	registry, err := freeAddress()
-	h.check(err)
-	broker, err := freeAddress()
-	h.check(err)
-	c := h.command("serve", "--registry-listen", registry, "--broker-listen", broker)
+	broker := port.Address(h)
+	c := h.command("serve", "--registry-listen", port.Address(h), "--broker-listen", broker)
 	var said bytes.Buffer
 	c.Stdout, c.Stderr = &said, &said
 	h.check(c.Start())

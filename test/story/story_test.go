@@ -23,6 +23,7 @@ import (
 
 	"holdfast/internal/cli"
 	"holdfast/internal/deb/debtest"
+	"holdfast/test/port"
 )
 
 func TestMain(m *testing.M) {
@@ -67,17 +68,13 @@ func setup(env *testscript.Env) error {
 	env.Setenv("RECORDED", recorded)
 	env.Setenv("HOLDFAST_STATE", filepath.Join(env.WorkDir, "state"))
 	for _, name := range []string{"REGISTRY", "BROKER"} {
-		address, err := freeAddress()
-		if err != nil {
-			return err
-		}
-		env.Setenv(name, address)
+		env.Setenv(name, port.Address(t))
 	}
-	_, port, err := net.SplitHostPort(env.Getenv("REGISTRY"))
+	_, number, err := net.SplitHostPort(env.Getenv("REGISTRY"))
 	if err != nil {
 		return err
 	}
-	env.Setenv("PORT", port)
+	env.Setenv("PORT", number)
 	slow, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -89,15 +86,6 @@ func setup(env *testscript.Env) error {
 	env.Values[roadKey{}] = r
 	env.Setenv("SLOW", slow.Addr().String())
 	return nil
-}
-
-// freeAddress is one at which nobody listened a moment ago.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
 
 // condition answers [mounts]: may this process mount a file system? And

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"holdfast/internal/guest/hub"
+	"holdfast/test/port"
 )
 
 // An agent remembers what it was asked.
@@ -125,14 +126,7 @@ func TestNobodyOutsideIsAnswered(t *testing.T) {
 }
 
 func TestConnectionsThatSayNothingHoldNoMoreThanTheirPlaces(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	address := port.Address(t)
 	a := &agent{}
 	stop, err := hub.Serve(address, hub.New(hub.Config{Resource: a.resource}))
 	if err != nil {

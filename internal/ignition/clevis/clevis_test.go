@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-tpm/tpm2/transport"
 
 	"holdfast/internal/swtpm"
+	"holdfast/test/port"
 )
 
 // chips are folders of software TPMs.
@@ -92,29 +93,17 @@ func TestASecretOpensInTheSameStateOnly(t *testing.T) {
 // serve runs the TPM where tpm2-tools look for it.
 func serve(t *testing.T, dir string) (tcti string) {
 	t.Helper()
-	port := 0
-	for range 20 { // two ports in a row
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port = l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if next, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+1)); err == nil {
-			next.Close()
-			break
-		}
-	}
+	number := port.Free(t) // and the next
 	cmd := exec.Command("swtpm", "socket", "--tpm2", "--tpmstate", "dir="+dir, "--flags", "not-need-init,startup-clear",
-		"--server", fmt.Sprintf("type=tcp,port=%d,bindaddr=127.0.0.1", port), "--ctrl", fmt.Sprintf("type=tcp,port=%d,bindaddr=127.0.0.1", port+1))
+		"--server", fmt.Sprintf("type=tcp,port=%d,bindaddr=127.0.0.1", number), "--ctrl", fmt.Sprintf("type=tcp,port=%d,bindaddr=127.0.0.1", number+1))
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	for range 100 {
-		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port+1)); err == nil {
+		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", number+1)); err == nil {
 			c.Close()
-			return fmt.Sprintf("swtpm:host=127.0.0.1,port=%d", port)
+			return fmt.Sprintf("swtpm:host=127.0.0.1,port=%d", number)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
