@@ -51,7 +51,10 @@ func NewLatch(path string) *Latch { return &Latch{path: path} }
 
 // Lock is Lock of the path.
 func (l *Latch) Lock(ctx context.Context) (unlock func() error, err error) {
-	return l.unlock, waitFor(ctx, l.try)
+	if err := waitFor(ctx, l.try); err != nil {
+		return nil, err
+	}
+	return l.unlock, nil
 }
 
 func (l *Latch) try() (bool, error) {
@@ -70,12 +73,17 @@ func (l *Latch) try() (bool, error) {
 }
 
 func (l *Latch) open() (locked bool, err error) {
-	l.file, err = TryLock(l.path)
-	if l.file == nil {
+	l.file = nil
+	f, err := TryLock(l.path)
+	if f == nil {
 		return false, err
 	}
-	l.info, err = l.file.Stat()
-	return true, err
+	info, err := f.Stat()
+	if err != nil {
+		return false, errors.Join(err, f.Close())
+	}
+	l.file, l.info = f, info
+	return true, nil
 }
 
 func (l *Latch) unlock() error { return syscall.Flock(int(l.file.Fd()), syscall.LOCK_UN) }

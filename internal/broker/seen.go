@@ -14,8 +14,8 @@ type seenTokens struct {
 	recent[[sha256.Size]byte, *seenToken]
 }
 
-// recent are the latest things of a kind, as many as fit. What it leads to is
-// never changed.
+// recent are things of a kind, as many as fit since it was last empty. What it
+// leads to is never changed.
 type recent[K comparable, V any] struct {
 	mu   sync.Mutex
 	all  map[K]V // guarded by mu, as the next

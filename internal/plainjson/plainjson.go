@@ -173,11 +173,11 @@ type Part struct {
 
 func (p Part) append(text []byte) []byte {
 	text = append(text, '{')
-	for i, m := range p.of {
+	for _, m := range p.of {
 		if slices.Contains(p.without, m.Name) {
 			continue
 		}
-		if i > 0 && text[len(text)-1] != '{' {
+		if text[len(text)-1] != '{' {
 			text = append(text, ',')
 		}
 		text = append(text, m.text...)

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"os"
+	"reflect"
 	"testing"
 	"time"
 
@@ -85,5 +86,8 @@ func TestAProofHasOneSpelling(t *testing.T) {
 		if err != nil || !bytes.Equal(got, append(want, '\n')) {
 			t.Errorf("%s: got %.300s…, %v, want %.300s…", what, got, err, want)
 		}
+	}
+	if n := reflect.TypeFor[api.ReleaseProof]().NumField(); n != 3 {
+		t.Errorf("a proof has %d members, of which 3 are sealed", n)
 	}
 }

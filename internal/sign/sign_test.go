@@ -56,6 +56,9 @@ func TestAPredicateIsSealedAsItStands(t *testing.T) {
 	for _, e := range []Envelope{{}, {Payload: []byte{}}, {PayloadType: "<", Payload: []byte{255}, Signatures: []Signature{{}}}} {
 		sameJSON(t, e)
 	}
+	if n := reflect.TypeFor[Envelope]().NumField() + reflect.TypeFor[Statement]().NumField(); n != 3+4 {
+		t.Errorf("an envelope and a statement have %d members, of which %d are written", n, 3+4)
+	}
 }
 
 func sameJSON(t *testing.T, e Envelope) {

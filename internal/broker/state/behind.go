@@ -135,8 +135,8 @@ func (b *behind) done(l load, err error) {
 	defer b.mu.Unlock()
 	b.failed = err != nil
 	if b.failed && b.load.records+l.records <= 2*behindMost { // the next one, which comes at once, has them
-		l.attested, l.decisions = append(l.attested, b.load.attested...), append(l.decisions, b.load.decisions...)
-		b.load = load{attested: l.attested, decisions: l.decisions, records: b.load.records + l.records, most: l.most}
+		b.load.attested, b.load.decisions = append(l.attested, b.load.attested...), append(l.decisions, b.load.decisions...)
+		b.load.records, b.load.most = b.load.records+l.records, max(b.load.most, l.most)
 		return
 	}
 	for _, done := range l.attested {

@@ -46,7 +46,7 @@ func (s *squeezer) bundle(b *bundle) []byte {
 }
 
 // eachBundled reads a row, the oldest record first, until told that it is
-// enough. A row of before holds one record, without a name.
+// enough. A row that is no bundle holds one record, without a name.
 func eachBundled(row []byte, tell func(name string, record []byte) (more bool)) error {
 	if len(row) == 0 || row[0] != bundled {
 		record, err := stretch(row)

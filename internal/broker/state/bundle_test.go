@@ -208,3 +208,21 @@ func TestALoadThatFailedIsWrittenWithTheNext(t *testing.T) {
 	}
 	wantNumber(t, s, "SELECT count(*) FROM attested_in", 2)
 }
+
+// A load of decisions alone does not say how many attested records are kept.
+func TestAFailedLoadOfDecisionsLeavesAttestedRecords(t *testing.T) {
+	now := time.Now()
+	s := openBundles(t, t.TempDir(), &now)
+	if err := s.KeepAttested(t.Context(), "first", []byte("record"), now.Add(time.Hour), 16, nil); err != nil {
+		t.Fatal(err)
+	}
+	decisions := &bundle{}
+	decisions.add("first", []byte("{}"))
+	s.behind.done(load{records: 1, decisions: []*bundle{decisions}}, errors.New("the disk is full"))
+	if err := s.flush(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Attested(t.Context(), "first"); err != nil || string(got) != "record" {
+		t.Errorf("got %q, %v, want the record", got, err)
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"errors"
 
 	"holdfast/internal/api"
-	"holdfast/internal/plainjson"
 )
 
 // auditNote is the note that has the audit log's head.
@@ -29,10 +28,7 @@ func (s *Store) AuditHead(ctx context.Context) (h api.AuditHead, err error) {
 // SetAuditHead keeps where the audit log ends. It does not wait for the disk:
 // the line itself is there already.
 func (s *Store) SetAuditHead(_ context.Context, h api.AuditHead) error {
-	o := plainjson.Begin(nil)
-	o.Add("seq", h.Seq)
-	o.Add("hash", h.Hash)
-	raw, err := o.End()
+	raw, err := json.Marshal(h)
 	if err != nil {
 		return err
 	}

@@ -26,20 +26,31 @@ func (s *Store) DecisionsOf(ctx context.Context, sessions []string, tell func(ap
 		return err
 	}
 	rows, err := s.read.QueryContext(ctx, "SELECT id, session FROM decisions ORDER BY id")
-	asked := func(session string) bool { return slices.Contains(sessions, session) }
-	found, err := list(rows, err, func(rows *sql.Rows) (id int64, err error) {
-		var names string
-		if err := rows.Scan(&id, &names); err != nil || !slices.ContainsFunc(strings.Fields(names), asked) {
-			return 0, err
-		}
-		return id, nil
-	})
-	for _, id := range found {
-		if id == 0 || err != nil {
-			continue
-		}
-		rows, e := s.read.QueryContext(ctx, "SELECT id, held, record FROM decisions WHERE id = ?", id)
-		_, err = list(rows, e, func(rows *sql.Rows) (none struct{}, err error) { return none, eachDecision(rows, asked, tell) })
+	named := make(map[string]bool, len(sessions))
+	for _, session := range sessions {
+		named[session] = true
 	}
-	return err
+	asked := func(session string) bool { return named[session] }
+	var found []int64
+	_, err = list(rows, err, func(rows *sql.Rows) (none struct{}, err error) {
+		var id int64
+		var names string
+		if err := rows.Scan(&id, &names); err != nil {
+			return none, err
+		}
+		if slices.ContainsFunc(strings.Fields(names), asked) {
+			found = append(found, id)
+		}
+		return none, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range found {
+		rows, err := s.read.QueryContext(ctx, "SELECT id, held, record FROM decisions WHERE id = ?", id)
+		if _, err := list(rows, err, func(rows *sql.Rows) (none struct{}, err error) { return none, eachDecision(rows, asked, tell) }); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -27,14 +27,9 @@ var (
 	oidVersion        = asn1.ObjectIdentifier{2, 23, 133, 2, 3}
 )
 
-// endorsed checks that a trusted authority issued der for an endorsement key,
-// and returns what it says of the device.
-func (v *Verifier) endorsed(der []byte) (*x509.Certificate, map[string]string, error) {
-	return v.endorsedAs(sha256.Sum256(der), der)
-}
-
-// endorsedAs is endorsed for who knows the SHA-256.
-func (v *Verifier) endorsedAs(id [sha256.Size]byte, der []byte) (*x509.Certificate, map[string]string, error) {
+// endorsed checks that a trusted authority issued der, whose SHA-256 is id, for
+// an endorsement key, and returns what it says of the device.
+func (v *Verifier) endorsed(id [sha256.Size]byte, der []byte) (*x509.Certificate, map[string]string, error) {
 	if e := v.known.get(id, v.clock()); e != nil {
 		return e.cert, e.device, nil
 	}
@@ -64,7 +59,7 @@ func (v *Verifier) endorsedAs(id [sha256.Size]byte, der []byte) (*x509.Certifica
 // certificate and a root, for who trusts the root alone.
 func (v *Verifier) Above(certificate []byte) ([][]byte, error) {
 	id := sha256.Sum256(certificate)
-	cert, _, err := v.endorsedAs(id, certificate)
+	cert, _, err := v.endorsed(id, certificate)
 	if err != nil {
 		return nil, err
 	}

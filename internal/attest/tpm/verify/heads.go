@@ -72,14 +72,15 @@ func (h *heads) learn(data []byte, public *tpm2.TPMTPublic) {
 	if size == 0 || size > len(data) {
 		return
 	}
-	fresh := head{bytes.Clone(data[:len(data)-size]), *public}
+	begins := data[:len(data)-size]
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, known := range h.known {
-		if bytes.Equal(known.data, fresh.data) {
+		if bytes.Equal(known.data, begins) {
 			return
 		}
 	}
+	fresh := head{bytes.Clone(begins), *public}
 	if len(h.known) < maxHeads {
 		h.known = append(h.known, fresh)
 		return

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -39,7 +40,8 @@ func stm(t *testing.T, name string) []byte {
 
 func TestCertificatesOfRealTPMsAreEndorsed(t *testing.T) {
 	for _, name := range []string{"stm-rsa", "stm-ecc"} {
-		_, device, err := made(t, time.Date(2026, 5, 5, 0, 0, 0, 0, time.UTC)).endorsed(stm(t, name))
+		der := stm(t, name)
+		_, device, err := made(t, time.Date(2026, 5, 5, 0, 0, 0, 0, time.UTC)).endorsed(sha256.Sum256(der), der)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -48,7 +50,7 @@ func TestCertificatesOfRealTPMsAreEndorsed(t *testing.T) {
 			t.Errorf("%s: device is %v", name, device)
 		}
 		for _, at := range []time.Time{time.Date(2017, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)} {
-			if _, _, err := made(t, at).endorsed(stm(t, name)); !errors.Is(err, attest.ErrExpired) {
+			if _, _, err := made(t, at).endorsed(sha256.Sum256(der), der); !errors.Is(err, attest.ErrExpired) {
 				t.Errorf("%s in %d: got %v, want %v", name, at.Year(), err, attest.ErrExpired)
 			}
 		}
@@ -85,7 +87,7 @@ func TestTheWayToAMakersRootIsTold(t *testing.T) {
 			}
 			alone.Intermediates = append(alone.Intermediates, c)
 		}
-		if _, _, err := verifier(t, alone).endorsed(der); err != nil {
+		if _, _, err := verifier(t, alone).endorsed(sha256.Sum256(der), der); err != nil {
 			t.Errorf("with the root and %d certificates: %v", len(above), err)
 		}
 	}

@@ -220,7 +220,7 @@ func (v *Verifier) judgeAnew(cert [sha256.Size]byte, a *api.ActivationOffer) (of
 
 // judgeEndorsement is given the certificate's SHA-256, too.
 func (v *Verifier) judgeEndorsement(id [sha256.Size]byte, a *api.ActivationOffer) (offer, error) {
-	cert, device, err := v.endorsedAs(id, a.EKCertificate)
+	cert, device, err := v.endorsed(id, a.EKCertificate)
 	if err != nil {
 		return offer{}, err
 	}
