@@ -30,9 +30,11 @@ func (p Process) needsLauncher() bool {
 	return len(p.Limits) > 0 || p.UMask != nil || p.Nice != nil || p.OOMScore != nil || p.NoNewPrivs || p.Sandbox.inUse()
 }
 
-// launcher is the command line that calls Launch.
-func (p Process) launcher(words []string, path string, argv []string, c *syscall.Credential, in *cell) []string {
-	raw, _ := json.Marshal(setup{path, p.Limits, p.UMask, p.Nice, p.OOMScore, p.NoNewPrivs, c, in}) // our own type
+// launcher is the command line that calls Launch. A privileged command is held by
+// no sandbox, and may gain what it likes.
+func (p Process) launcher(words []string, path string, argv []string, c *syscall.Credential, in *cell, privileged bool) []string {
+	noGain := p.NoNewPrivs && !privileged || in != nil && in.NoGain && c != nil && c.Uid != 0
+	raw, _ := json.Marshal(setup{path, p.Limits, p.UMask, p.Nice, p.OOMScore, noGain, c, in}) // our own type
 	return slices.Concat(words, []string{string(raw)}, argv)
 }
 
@@ -83,10 +85,22 @@ func (s setup) apply() error {
 	if s.Cell == nil {
 		s.Cell = &cell{}
 	}
-	for _, step := range []func() error{s.Cell.enter, s.Cell.giveUp, s.Cell.Calls.enter, func() error { return become(s.Credential) }, s.Cell.keep} {
+	held := func(step func() error) error {
 		if err := step(); err != nil {
 			return fmt.Errorf("sandbox: %w", err)
 		}
+		return nil
+	}
+	for _, step := range []func() error{s.Cell.enter, s.Cell.giveUp, s.Cell.Calls.enter} {
+		if err := held(step); err != nil {
+			return err
+		}
+	}
+	if err := become(s.Credential); err != nil {
+		return err
+	}
+	if err := held(s.Cell.keep); err != nil {
+		return err
 	}
 	if s.NoNewPrivs {
 		return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

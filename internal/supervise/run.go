@@ -109,7 +109,7 @@ func (r *run) launch(c Command, more ...string) (pid int, end <-chan unix.WaitSt
 		if err != nil {
 			return 0, nil, err
 		}
-		argv = r.u.Process.launcher(r.s.Launcher, path, argv, credential, in)
+		argv = r.u.Process.launcher(r.s.Launcher, path, argv, credential, in, c.Privileged)
 		path = argv[0]
 	} else {
 		attr.Sys.Credential = credential

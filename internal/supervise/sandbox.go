@@ -23,6 +23,7 @@ type Sandbox struct {
 	// Ambient are those that it keeps as another user.
 	Ambient uint64
 	Calls   Calls
+	NoGain  bool // no program called as another user than root gains privileges
 }
 
 // An Access is what may be done below a path.
@@ -42,7 +43,7 @@ const (
 )
 
 func (s Sandbox) inUse() bool {
-	return s.mounts() || s.Dropped != 0 || s.Ambient != 0 || s.Calls.InUse()
+	return s.mounts() || s.Dropped != 0 || s.Ambient != 0 || s.Calls.InUse() || s.NoGain
 }
 
 func (s Sandbox) mounts() bool {

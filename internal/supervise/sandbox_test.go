@@ -203,6 +203,35 @@ func TestPrivilegedCommandsAreOutsideTheSandbox(t *testing.T) {
 	want(t, b.wrote(), "a: root", "a: free", "a: root", "a: nobody")
 }
 
+// What a sandbox implies holds those who are another user, and what is said holds
+// all but the privileged.
+func TestWhoMayGainPrivileges(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root may become another user: run this as root")
+	}
+	gain := func(name string) []Command { return sh("echo " + name + " $(grep NoNewPrivs /proc/self/status)") }
+	free, raised := gain("free"), gain("raised")
+	free[0].Privileged, raised[0].Elevated = true, true
+	for name, c := range map[string]struct {
+		process Process
+		want    []string
+	}{
+		"implied": {Process{User: "nobody", Sandbox: Sandbox{NoGain: true}}, []string{"free NoNewPrivs: 0", "raised NoNewPrivs: 0", "held NoNewPrivs: 1"}},
+		"of root": {Process{User: "root", Sandbox: Sandbox{NoGain: true}}, []string{"free NoNewPrivs: 0", "raised NoNewPrivs: 0", "held NoNewPrivs: 0"}},
+		"said":    {Process{User: "root", NoNewPrivs: true}, []string{"free NoNewPrivs: 0", "raised NoNewPrivs: 1", "held NoNewPrivs: 1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := supervise(t, "a", Service{Name: "a", Kind: Oneshot, RemainAfter: true, StartPre: append(slices.Clone(free), raised...), Start: gain("held"), Process: c.process})
+			b.reaches("a", Active)
+			b.end()
+			for i := range c.want {
+				c.want[i] = "a: " + c.want[i]
+			}
+			want(t, b.wrote(), c.want...)
+		})
+	}
+}
+
 func TestAPathThatIsNotThereFailsTheService(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root may have mounts of its own: run this as root")

@@ -19,6 +19,7 @@ type begun struct {
 	User  string `json:"user"`
 	Group string `json:"group,omitempty"` // the user's own
 	Home  string `json:"home,omitempty"`  // absent when it was there before, or is not made
+	Mail  string `json:"mail,omitempty"`  // likewise
 	Gone  bool   `json:"gone,omitempty"`  // it is being deleted: no group has it
 }
 
@@ -82,17 +83,28 @@ func (d *Database) takeBack() error {
 	if err := d.change(func() error { d.forget(b); return nil }); err != nil {
 		return err
 	}
-	if b.Home != "" {
-		find := d.Dir.Follow // as it is made, and as it is deleted
-		if b.Gone {
-			find = d.Dir.Resolve
+	return d.takeAway(b)
+}
+
+// takeAway removes what no file of accounts names any more, and ends it.
+func (d *Database) takeAway(b begun) error {
+	home := d.Dir.Follow // as it is made, and as it is deleted
+	if b.Gone {
+		home = d.Dir.Resolve
+	}
+	for _, one := range []struct {
+		path string
+		find func(string) (string, error)
+	}{{b.Mail, d.Dir.Resolve}, {b.Home, home}} {
+		if one.path == "" {
+			continue
 		}
-		home, err := find(b.Home)
+		at, err := one.find(one.path)
 		if err != nil {
 			return err
 		}
-		if err := d.Dir.RemoveAll(home); err != nil {
-			return err
+		if err := d.Dir.RemoveAll(at); err != nil {
+			return fmt.Errorf("%s: %w", one.path, err)
 		}
 	}
 	return d.end()

@@ -1,12 +1,14 @@
 package accounts
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,7 +28,7 @@ func newRoot(t *testing.T) string {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/shadow": "root:*:1::::::\n", "etc/group": "root:x:0:\nwheel:x:10:\n", "etc/gshadow": "root:*::\nwheel:*::\n",
-		"etc/subuid": "", "etc/subgid": "", "etc/login.defs": "USERGROUPS_ENAB yes\nUID_MIN 1000\nUID_MAX 60000\nGID_MIN 1000\nGID_MAX 60000\n", "etc/skel/.profile": "of the skeleton\n", "home/.keep": "",
+		"etc/subuid": "", "etc/subgid": "", "etc/login.defs": "USERGROUPS_ENAB yes\nUID_MIN 1000\nUID_MAX 60000\nGID_MIN 1000\nGID_MAX 60000\nCREATE_MAIL_SPOOL yes\n", "etc/skel/.profile": "of the skeleton\n", "home/.keep": "", "var/mail/.keep": "",
 	} {
 		check(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
 		check(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
@@ -57,7 +59,7 @@ func listing(t *testing.T, dir string) []string {
 		}
 		info, err := e.Info()
 		check(t, err)
-		line := fmt.Sprintf("%s %v", strings.TrimPrefix(path, dir), info.Mode())
+		line := fmt.Sprintf("%s %v of %d", strings.TrimPrefix(path, dir), info.Mode(), info.Sys().(*syscall.Stat_t).Uid)
 		if e.Type().IsRegular() {
 			raw, err := os.ReadFile(path)
 			check(t, err)
@@ -75,6 +77,7 @@ func TestAUserThatWasCutOffIsMadeWhole(t *testing.T) {
 	whole := newRoot(t)
 	check(t, ensure(t, whole))
 	want := listing(t, whole)
+	var record []byte
 	for _, before := range []string{".ignition-begun-user", "passwd", "shadow", "group", "gshadow", "subuid", "subgid"} {
 		dir := newRoot(t)
 		inTheWay := filepath.Join(dir, "etc", before+"+")
@@ -83,14 +86,17 @@ func TestAUserThatWasCutOffIsMadeWhole(t *testing.T) {
 			t.Fatalf("%s: nothing was in the way", before)
 		}
 		check(t, os.Remove(inTheWay))
+		record, _ = os.ReadFile(filepath.Join(dir, begunPath)) // the first is cut off before it
 		check(t, ensure(t, dir))
 		if got := listing(t, dir); !slices.Equal(got, want) {
 			t.Errorf("cut before %s: got\n%s\nwant\n%s", before, strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	t.Run("its home", func(t *testing.T) {
-		check(t, os.WriteFile(filepath.Join(whole, begunPath), []byte(`{"user":"ada","group":"ada","home":"/home/ada"}`), 0o600))
+	t.Run("its home and mailbox", func(t *testing.T) {
+		check(t, os.WriteFile(filepath.Join(whole, begunPath), record, 0o600))
 		check(t, os.Truncate(filepath.Join(whole, "home/ada/.profile"), 0))
+		box := filepath.Join(whole, "var/mail/ada")
+		check(t, errors.Join(os.Chmod(box, 0o600), os.Lchown(box, 0, 0)))
 		check(t, ensure(t, whole))
 		if got := listing(t, whole); !slices.Equal(got, want) {
 			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -108,12 +108,27 @@ func (d *Database) copyFile(from, to string) error {
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
+func (d *Database) mailbox(user string) string { return path.Join(d.defs.get("MAIL_DIR"), user) }
+
+// newMailbox is that of a user who will be given one that is not there.
+func (d *Database) newMailbox(user string) (string, error) {
+	box := d.mailbox(user)
+	at, err := d.Dir.Resolve(box)
+	if err != nil || d.defs.get("CREATE_MAIL_SPOOL") != "yes" {
+		return "", err
+	}
+	if _, err = d.Dir.Lstat(at); errors.Is(err, fs.ErrNotExist) {
+		return box, nil
+	}
+	return "", err
+}
+
 // makeMailbox makes one where the installation says so.
 func (d *Database) makeMailbox(u User) error {
 	if d.defs.get("CREATE_MAIL_SPOOL") != "yes" {
 		return nil
 	}
-	at, err := d.Dir.Resolve(path.Join(d.defs.get("MAIL_DIR"), u.Name))
+	at, err := d.Dir.Resolve(d.mailbox(u.Name))
 	if err != nil {
 		return err
 	}
@@ -183,18 +198,7 @@ func (d *Database) chown(is, was User) error {
 	return err
 }
 
-// removeOwned removes what a user has; a home that is another's stays.
-func (d *Database) removeOwned(p string, uid int) error {
-	if !d.owns(p, uid) {
-		return nil
-	}
-	at, err := d.Dir.Resolve(p)
-	if err != nil {
-		return err
-	}
-	return d.Dir.RemoveAll(at)
-}
-
+// owns says whether a path is there and the user's.
 func (d *Database) owns(p string, uid int) bool {
 	at, err := d.Dir.Resolve(p)
 	if err != nil || at == "." {

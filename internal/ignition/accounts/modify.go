@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 
@@ -83,25 +82,23 @@ func (d *Database) deleteUser(name string) error {
 	if err != nil {
 		return err
 	}
+	b := begun{User: name, Gone: true}
 	if err := d.change(func() error {
-		b := begun{User: name, Gone: true}
 		if d.isOwnGroup(was) {
 			b.Group = name
 		}
 		if d.owns(was.Home, was.UID) {
 			b.Home = was.Home
 		}
+		if box := d.mailbox(name); d.owns(box, was.UID) {
+			b.Mail = box
+		}
 		d.forget(b)
 		return d.begin(b)
 	}); err != nil {
 		return err
 	}
-	for _, p := range []string{path.Join(d.defs.get("MAIL_DIR"), name), was.Home} {
-		if err := d.removeOwned(p, was.UID); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
-		}
-	}
-	return d.end()
+	return d.takeAway(b)
 }
 
 // isOwnGroup says whether the group of a user's name is its primary one and

@@ -85,6 +85,9 @@ func (d *Database) beginUser(u types.PasswdUser, home string) error {
 		if !there {
 			b.Home = home
 		}
+		if b.Mail, err = d.newMailbox(u.Name); err != nil {
+			return err
+		}
 	}
 	return d.begin(b)
 }

@@ -74,8 +74,9 @@ func lone(text, word string) bool {
 	return ok && (rest == "" || rest[0] == ' ' || rest[0] == '\t')
 }
 
-// prefixes takes what stands before a program, each once.
+// prefixes takes what stands before a program, each once: of +, ! and !! one.
 func prefixes(c *supervise.Command, word string) (ownName bool, rest string, err error) {
+	ambient := false // !! is for kernels without ambient capabilities, which none is any more
 	for i, r := range word {
 		switch {
 		case r == '-' && !c.IgnoreFailure:
@@ -84,13 +85,12 @@ func prefixes(c *supervise.Command, word string) (ownName bool, rest string, err
 			ownName = true
 		case r == ':' && !c.Verbatim:
 			c.Verbatim = true
-		case r == '+' && !c.Privileged && !c.Elevated:
+		case r == '+' && !c.Privileged && !c.Elevated && !ambient:
 			c.Privileged = true
-		case r == '!' && strings.HasPrefix(word[i:], "!!"):
-		case r == '!' && strings.HasSuffix(word[:i], "!"):
-			// !! is for kernels without ambient capabilities, which none is any more
-		case r == '!' && !c.Elevated && !c.Privileged:
+		case r == '!' && !c.Elevated && !c.Privileged && !ambient:
 			c.Elevated = true
+		case r == '!' && c.Elevated:
+			c.Elevated, ambient = false, true
 		case r == '|':
 			return false, "", fmt.Errorf("the prefix %c is outside the subset: want none but -, @, :, +, ! and !! here", r)
 		default:

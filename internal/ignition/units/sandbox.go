@@ -178,11 +178,11 @@ func (b *builder) sandbox() (s supervise.Sandbox) {
 		for _, c := range protects[name].dropped {
 			s.Dropped |= 1 << c
 		}
-		process.NoNewPrivs = process.NoNewPrivs || protects[name].noGain && process.User != ""
+		s.NoGain = s.NoGain || protects[name].noGain
 	}
 	s.Calls = p.calls
 	s.Calls.NoHostname, s.Calls.NoSyslog, s.Calls.NoPorts = p.on["ProtectHostname"], p.on["ProtectKernelLogs"], p.on["PrivateDevices"]
-	process.NoNewPrivs = process.NoNewPrivs || b.protection.calls.InUse() && process.User != ""
+	s.NoGain = s.NoGain || p.calls.InUse()
 	s.PrivateTmp, s.PrivateDevices = p.on["PrivateTmp"], p.on["PrivateDevices"]
 	if mode := homes[p.home]; mode != "" {
 		s.Access = append(s.Access, optional(mode, "/home", "/root", "/run/user")...)

@@ -30,13 +30,13 @@ func TestASandboxIsRead(t *testing.T) {
 	if !slices.Equal(s.Access, want) || !s.PrivateTmp || !s.PrivateDevices || s.Proc != "hidepid=invisible,subset=pid" || s.Dropped != 1<<unix.CAP_MKNOD|1<<unix.CAP_SYS_RAWIO|1<<unix.CAP_SYS_MODULE {
 		t.Errorf("got %+v, want %+v", s, want)
 	}
-	if !p.NoNewPrivs {
+	if !s.NoGain {
 		t.Error("another user's service may gain privileges though its devices are private")
 	}
-	if p := of(t, "User=nobody\nPrivateDevices=yes\nNoNewPrivileges=no\n"); !p.NoNewPrivs {
+	if p := of(t, "User=nobody\nPrivateDevices=yes\nNoNewPrivileges=no\n"); !p.Sandbox.NoGain {
 		t.Error("it may gain privileges because it says so")
 	}
-	if p := of(t, "User=nobody\nNoNewPrivileges=no\nLockPersonality=yes\n"); !p.NoNewPrivs {
+	if p := of(t, "User=nobody\nNoNewPrivileges=no\nLockPersonality=yes\n"); !p.Sandbox.NoGain {
 		t.Error("it may gain privileges because it says so, in spite of a filter")
 	}
 }
@@ -87,7 +87,7 @@ func TestFiltersAddUp(t *testing.T) {
 		}
 	}
 	p := of(t, "User=nobody\nLockPersonality=yes\nMemoryDenyWriteExecute=yes\nRestrictRealtime=yes\nRestrictSUIDSGID=yes\nProtectHostname=yes\nSystemCallArchitectures=native\n")
-	if want := (supervise.Calls{NoRealtime: true, NoPersonality: true, NoWriteExecute: true, NoSUID: true, NoHostname: true, NativeOnly: true}); p.Sandbox.Calls != want || !p.NoNewPrivs {
+	if want := (supervise.Calls{NoRealtime: true, NoPersonality: true, NoWriteExecute: true, NoSUID: true, NoHostname: true, NativeOnly: true}); p.Sandbox.Calls != want || !p.Sandbox.NoGain {
 		t.Errorf("got %+v, want %+v", p.Sandbox.Calls, want)
 	}
 }

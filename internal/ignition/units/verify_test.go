@@ -117,6 +117,7 @@ func TestWhatSystemdRefusesWeRefuse(t *testing.T) {
 		head + "LimitNOFILE=x\n", head + "LimitNOFILE=5:4\n", head + "UMask=9\n", head + "Nice=50\n", head + "OOMScoreAdjust=5000\n", head + "RemainAfterExit=maybe\n",
 		head + "Environment=A\n", head + "Environment=1A=b\n", head + "WorkingDirectory=a\n", head + "EnvironmentFile=a\n", head + "NotifyAccess=you\n",
 		head + "ExecStartPre=bin/true\n", head + "ExecStartPre=/bin/true \"a\n", head + "ExecStartPre=/bin/true %z\n", head + "ExecStartPre=/bin/\n", head + "ExecStartPre=@/bin/true\n",
+		head + "ExecStartPre=!!!/bin/true\n", head + "ExecStartPre=!!!!/bin/true\n", head + "ExecStartPre=+!!/bin/true\n", head + "ExecStartPre=!!+/bin/true\n", head + "ExecStartPre=!+/bin/true\n",
 		head + "StateDirectory=../a\n", head + "StateDirectory=/a\n", head + "StandardOutput=file:a\n", head + "NoSuchThing=1\n", head + "nonsense\n", head + "[Service\nNice=1\n",
 		head + "ExecStart=/bin/true\n", "[Service]\nType=oneshot\n", "[Service]\nExecStart=/bin/true ; /bin/true\n", head + "Type=oneshot\nRestart=always\n", head + "SuccessExitStatus=300\n",
 		head + "PIDFile=../a\n", head + "TasksMax=some\n", head + "TasksMax=0\n", head + "ProtectSystem=perhaps\n", head + "ProtectHome=full\n", head + "PrivateTmp=perhaps\n", head + "ProtectProc=none\n", head + "ProcSubset=none\n",
