@@ -69,7 +69,7 @@ func (w *wish) register(f *pflag.FlagSet) {
 	f.IntVar(&w.Nodes, "nodes", 0, "number of nodes; the first is the control plane (default 1, or what the cluster has)")
 	f.BoolVar(&w.Confidential, "confidential", false, "have pods of RuntimeClass holdfast run in machines of their own: needs QEMU's packages, once")
 	f.BoolVar(&w.GVisor, "gvisor", false, "have pods of RuntimeClass gvisor run on gVisor's kernel, which is built for it: two minutes of a processor, once")
-	f.StringArrayVarP(&w.publish, "publish", "p", nil, "[[IP:]HOSTPORT:]PORT[/udp]: lead a port of this machine, of 127.0.0.1 if no IP is named, to a NodePort or hostPort of the first node; replaces those it had")
+	f.StringArrayVarP(&w.publish, "publish", "p", nil, "[[IP:]HOSTPORT:]PORT[/udp]: lead a port of this machine (PORT and 127.0.0.1 if none is named) to a NodePort or hostPort of the first node; replaces those it had")
 	f.DurationVar(&w.Wait, "wait", cluster.Patience, "how long each part may take to be ready: more on a slow machine")
 	f.BoolVar(&w.apart, "no-kubeconfig", false, "leave kubectl's kubeconfig alone: \"holdfast cluster kubeconfig\" prints one")
 }

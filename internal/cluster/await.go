@@ -51,7 +51,7 @@ func (f *Fleet) await(ctx context.Context, s *Spec, nodes []Node, ask func(conte
 		if err == nil {
 			return nil
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil || last == nil {
 			last = err
 		}
 		for _, n := range nodes {

@@ -195,4 +195,8 @@ func TestAPartThatIsNotReadyInTimeSaysWhatItAnswered(t *testing.T) {
 	if !errors.As(err, &slow) || slow.After != 20*time.Millisecond || !errors.Is(err, answer) {
 		t.Errorf("got %v", err)
 	}
+	err = f.await(t.Context(), &Spec{patience: time.Millisecond}, nil, func(ctx context.Context) error { <-ctx.Done(); return answer })
+	if !errors.As(err, &slow) || !errors.Is(err, answer) {
+		t.Errorf("who took longer than that to answer: got %v", err)
+	}
 }

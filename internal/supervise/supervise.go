@@ -224,7 +224,7 @@ func (s *Supervisor) Reload(name string) error {
 		s.cancelWith(u, true)
 		return nil
 	}
-	s.reload(u)
+	s.reload(u, map[*unit]bool{})
 	return nil
 }
 
@@ -232,11 +232,12 @@ func (s *Supervisor) Reload(name string) error {
 func (s *Supervisor) up(u *unit) bool { return !s.ending && u.live && !u.ending }
 
 // reload is called with mu held. It also tells those that ask for it
-// (systemd.unit(5), ReloadPropagatedFrom=), unless they have no commands.
-func (s *Supervisor) reload(u *unit) {
-	if !s.up(u) || len(u.Service.Reload) == 0 {
+// (systemd.unit(5), ReloadPropagatedFrom=), each once, unless they have no commands.
+func (s *Supervisor) reload(u *unit, told map[*unit]bool) {
+	if !s.up(u) || len(u.Service.Reload) == 0 || told[u] {
 		return
 	}
+	told[u] = true
 	select {
 	case u.reload <- struct{}{}:
 	default:
@@ -244,7 +245,7 @@ func (s *Supervisor) reload(u *unit) {
 	}
 	for _, other := range s.units {
 		if slices.Contains(other.ReloadFrom, u.Name) {
-			s.reload(other)
+			s.reload(other, told)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Run by make bench-cluster, on a machine that does nothing else: medians of its runs.
+// Run by make bench-cluster, on a machine that does nothing else.
 
 func BenchmarkCreateToReady(b *testing.B) {
 	l := newLab(b)

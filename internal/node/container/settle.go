@@ -32,6 +32,9 @@ const (
 // the pages of their programs. Pages that are needed again are read again; what was
 // written stays, for secrets are in it.
 func settle(ctx context.Context, u usage, log *slog.Logger) {
+	if err := u.keepFromSwap(); err != nil {
+		log.Warn("the kernel may swap what components have written", "err", err)
+	}
 	tick := time.NewTicker(window)
 	defer tick.Stop()
 	last, worked, said := time.Duration(0), true, false
@@ -141,9 +144,6 @@ func sum(path string, names ...string) (all int64, err error) {
 
 // giveBack has the kernel take so many bytes of files, those that were not used for longest.
 func (u usage) giveBack(bytes int64) error {
-	if err := u.keepFromSwap(); err != nil {
-		return err
-	}
 	if u.version == 1 {
 		return u.press(bytes)
 	}
@@ -155,8 +155,9 @@ func (u usage) giveBack(bytes int64) error {
 	return err
 }
 
-// keepFromSwap says that nothing which components have written goes to a disk. A kernel
-// that counts no swap has no such file, and one that has no swap needs none.
+// keepFromSwap says that nothing which components have written goes to a disk; with
+// version 1 a kernel that has no other way out still does it. One that counts no swap
+// has no such file, and one that has no swap needs none.
 func (u usage) keepFromSwap() error {
 	name := "memory.swap.max"
 	if u.version == 1 {
