@@ -245,5 +245,5 @@ func booted(group, name, promise, change string, want Refusal, by host) Attack {
 
 // bootedAttacks are all that boot a machine.
 func bootedAttacks() []Attack {
-	return slices.Concat(ukiAttacks(), rootAttacks(), firmwareAttacks(), handoverAttacks(), hardwareAttacks(), controlAttacks(), searchAttacks())
+	return slices.Concat(ukiAttacks(), rootAttacks(), firmwareAttacks(), handoverAttacks(), hardwareAttacks(), controlAttacks(), plugAttacks(), searchAttacks())
 }

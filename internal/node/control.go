@@ -190,6 +190,13 @@ func (c *control) refuse(id uint64, err error) api.Event {
 	return api.Event{ID: id, Event: api.EventReply, Error: words}
 }
 
+// note records what else was refused of a host, which does not ask.
+func (c *control) note(reason string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refuse(0, errors.New(reason))
+}
+
 // answer does what one line asks for and returns the reply; an empty one when
 // the reply comes later.
 func (c *control) answer(line []byte) api.Event {

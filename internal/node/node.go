@@ -66,6 +66,7 @@ type machine struct {
 	background sync.WaitGroup
 	configuration
 	link Link
+	disk string   // name of the one that carries the root
 	ends []func() // of what goes on beside the workload
 }
 

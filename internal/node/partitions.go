@@ -20,8 +20,9 @@ const (
 	blockDir = "/sys/class/block"
 )
 
-// partitions are the paths of the two that make a verity root.
-type partitions struct{ data, hash string }
+// partitions are the paths of the two that make a verity root, and the name of
+// their disk.
+type partitions struct{ data, hash, disk string }
 
 // awaitPartitions looks until the disk has appeared: drivers find their
 // devices when their modules are inserted, but some take a moment.
@@ -56,7 +57,7 @@ func findPartitions(root [32]byte) (p partitions, err error) {
 			continue
 		}
 		p.data, p.hash = found[guid.GUID(root[:16])], found[guid.GUID(root[16:])]
-		if p.data != "" && p.hash != "" {
+		if p.disk = d.Name(); p.data != "" && p.hash != "" {
 			return p, nil
 		}
 	}

@@ -21,30 +21,30 @@ const (
 
 // mountRoot finds the disk that carries the tree of the root hash, lets the
 // kernel check every block of it, and mounts it for switchRoot.
-func mountRoot(ctx context.Context) (rootHash string, err error) {
+func mountRoot(ctx context.Context) (rootHash, disk string, err error) {
 	line, err := os.ReadFile("/proc/cmdline")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	root, err := parseRootHash(string(line))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	p, err := awaitPartitions(ctx, root)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	device, err := openVerity(root, p)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	if err := os.MkdirAll(newRoot, 0o755); err != nil {
-		return "", err
+		return "", "", err
 	}
 	if err := unix.Mount(device, newRoot, "squashfs", unix.MS_RDONLY|unix.MS_NODEV, ""); err != nil {
-		return "", fmt.Errorf("mount squashfs of %s: %w", device, err)
+		return "", "", fmt.Errorf("mount squashfs of %s: %w", device, err)
 	}
-	return hex.EncodeToString(root[:]), nil
+	return hex.EncodeToString(root[:]), p.disk, nil
 }
 
 // parseRootHash finds holdfast.roothash on a kernel command line. Two of them

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 )
 
@@ -34,15 +33,7 @@ var seals = [...]struct{ name, value string }{
 // sealKernel sets them. What this kernel was built without needs no closing.
 func sealKernel(dir string) error {
 	for _, s := range seals {
-		f, err := os.OpenFile(filepath.Join(dir, s.name), os.O_WRONLY, 0)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		_, err = f.WriteString(s.value)
-		if err := errors.Join(err, f.Close()); err != nil {
+		if err := writeExisting(filepath.Join(dir, s.name), s.value); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("set %s to %s: %w", s.name, s.value, err)
 		}
 	}

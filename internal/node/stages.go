@@ -49,6 +49,11 @@ func (m *machine) prepare(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	if m.ignition == nil { // whose disks are the config's
+		if err := m.closeDevices(ctx); err != nil {
+			return &Refusal{"root", err}
+		}
+	}
 	if err := switchRoot(); err != nil {
 		return &Refusal{"root", err}
 	}
@@ -80,7 +85,8 @@ func (m *machine) modules(context.Context) (text, digest string, err error) {
 }
 
 func (m *machine) root(ctx context.Context) (text, digest string, err error) {
-	hash, err := mountRoot(ctx)
+	hash, disk, err := mountRoot(ctx)
+	m.disk = disk
 	return "verity root mounted", hash, err
 }
 

@@ -2,7 +2,9 @@ package shimtest
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +13,8 @@ import (
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"sigs.k8s.io/yaml"
+
+	"holdfast/internal/machine/qemu"
 )
 
 const several = `apiVersion: v1
@@ -147,7 +151,10 @@ func TestAPodHasItsContainersAndNoOthers(t *testing.T) {
 	l.hf("image", "push", box, registry+"/box:1", "--ca", l.ca())
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
+	socket := l.plugs()
 	s := l.run1(ctx, l.seal(several, "--no-logs", "quiet"), "several")
+	_, err := qemu.Ask(ctx, socket, "device_add", map[string]string{"driver": "virtio-blk-pci", "bus": "hot", "drive": "third"})
+	l.check(err)
 
 	app := s.all[0]
 	s.refused(app, "first, which comes first, has not ended well")
@@ -210,7 +217,27 @@ func TestAPodHasItsContainersAndNoOthers(t *testing.T) {
 		t.Errorf("a resize: got %v, want it refused", err)
 	}
 	s.recorded("has not ended well", "arguments are", "variable EVIL", "mount /etc/evil", "image is sha256:",
-		`"another": the measured configuration has none`, "runs already", `command ["busybox" "sh"] is not`, `command ["tar"`, `call "update" is not allowed`)
+		`"another": the measured configuration has none`, "runs already", `command ["busybox" "sh"] is not`, `command ["tar"`, `call "update" is not allowed`,
+		"disk vdb is not this machine's: it is detached", `device "0000:01:00.0" came too late: no driver is given to it`)
+}
+
+// plugs has the node give machines a second disk, and lets it plug in a third, at the
+// socket: by a program in QEMU's place that gives QEMU more words.
+func (l *lab) plugs() (socket string) {
+	l.Helper()
+	real, err := exec.LookPath("qemu-system-x86_64")
+	l.check(err)
+	socket = filepath.Join(l.dir, "qmp")
+	program := l.write("hostile/qemu-system-x86_64", fmt.Sprintf(`#!/bin/sh
+case "$*" in *node-name=disk*)
+	set -- "$@" -qmp unix:%s,server=on,wait=off -device pcie-root-port,id=hot,chassis=1 \
+		-blockdev driver=null-co,node-name=second,size=16777216 -device virtio-blk-pci,drive=second \
+		-blockdev driver=null-co,node-name=third,size=16777216 ;;
+esac
+exec %s "$@"
+`, socket, real))
+	l.check(os.Chmod(program, 0o755))
+	return socket
 }
 
 // other is the name of an image that the pod does not have.

@@ -111,7 +111,7 @@ func (l *lab) start(log, name string, args ...string) {
 	defer f.Close()
 	cmd := exec.Command(name, args...)
 	cmd.Stdout, cmd.Stderr = f, f
-	cmd.Env = append(os.Environ(), "PATH="+l.programs+":"+filepath.Dir(name)+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "PATH="+l.hostile()+":"+l.programs+":"+filepath.Dir(name)+":"+os.Getenv("PATH"))
 	l.check(cmd.Start())
 	l.Cleanup(func() {
 		_ = cmd.Process.Signal(os.Interrupt)
@@ -152,6 +152,10 @@ func (l *lab) serve() {
 	l.await("broker", answers("tcp", broker))
 	l.await("registry", answers("tcp", registry))
 }
+
+// hostile is a folder of programs that come before all others: what a node that was
+// broken into runs in their place.
+func (l *lab) hostile() string { return filepath.Join(l.dir, "hostile") }
 
 // ca is the file with the CA of registry and broker.
 func (l *lab) ca() string { return filepath.Join(l.state, "keys", "tls.crt") }
