@@ -3,17 +3,9 @@ package ignition
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +17,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"holdfast/test/selfsigned"
 )
 
 // Servers are what configs fetch from: the files of testdata/served, of which
@@ -44,27 +38,12 @@ func newServers(t *testing.T) *servers {
 	t.Helper()
 	s := &servers{t: t, asked: map[string]int{}}
 	plain := httptest.NewServer(s)
-	secure := httptest.NewUnstartedServer(s)
-	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // who does not know the authority is a case
-	secure.TLS = &tls.Config{Certificates: []tls.Certificate{s.certificate()}}
-	secure.StartTLS()
 	t.Cleanup(plain.Close)
-	t.Cleanup(secure.Close)
-	s.secure = secure.Listener.Addr().String()
+	secure, ca := selfsigned.Serve(t, s, time.Now().Add(time.Hour), "127.0.0.1", "secure.test")
+	s.secure, s.ca = secure.Listener.Addr().String(), ca
 	s.words = strings.NewReplacer("{{https}}", secure.URL, "{{http}}", plain.URL, "{{tftp}}", tftpServer(t),
-		"{{ca}}", "data:,"+url.PathEscape(string(s.ca)), "{{ca-hash}}", fmt.Sprintf("sha256-%x", sha256.Sum256(s.ca)))
+		"{{ca}}", "data:,"+url.PathEscape(string(ca)), "{{ca-hash}}", fmt.Sprintf("sha256-%x", sha256.Sum256(ca)))
 	return s
-}
-
-func (s *servers) certificate() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(s.t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"secure.test"}, IsCA: true, BasicConstraintsValid: true}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	check(s.t, err)
-	s.ca = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
-	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
 }
 
 func tftpServer(t *testing.T) (address string) {

@@ -1,14 +1,7 @@
 package initramfs
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -18,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/internal/ignition/report"
+	"holdfast/test/selfsigned"
 )
 
 // A server serves a config to machines on QEMU's own network, and takes their
@@ -32,21 +26,13 @@ type server struct {
 
 func newServer(t *testing.T) *server {
 	t.Helper()
-	host := net.IPv4(10, 0, 2, 2)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IPAddresses: []net.IP{host}, IsCA: true, BasicConstraintsValid: true}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	check(t, err)
-	s := &server{authority: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})}
-	serves := httptest.NewUnstartedServer(s)
-	serves.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}}
-	serves.StartTLS()
-	t.Cleanup(serves.Close)
+	const host = "10.0.2.2"
+	s := &server{}
+	var serves *httptest.Server
+	serves, s.authority = selfsigned.Serve(t, s, time.Now().Add(24*time.Hour), host)
 	_, port, err := net.SplitHostPort(serves.Listener.Addr().String())
 	check(t, err)
-	s.url = "https://" + net.JoinHostPort(host.String(), port)
+	s.url = "https://" + net.JoinHostPort(host, port)
 	return s
 }
 

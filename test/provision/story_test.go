@@ -1,19 +1,10 @@
 package provision
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +13,7 @@ import (
 	"time"
 
 	"holdfast/internal/wiring"
+	"holdfast/test/selfsigned"
 )
 
 // disks is the storage of the story: the state on an encrypted mirror, and
@@ -84,27 +76,15 @@ type server struct {
 
 func newServer(t *testing.T, content string) *server {
 	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "private"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(10, 0, 2, 2)}}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{ca: string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))}
-	h := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := &server{}
+	h, ca := selfsigned.Serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.asked.Add(1)
 		if s.handle != nil {
 			s.handle(r)
 		}
 		_, _ = w.Write([]byte(content))
-	}))
-	h.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: private}}}
-	h.StartTLS()
-	t.Cleanup(h.Close)
+	}), time.Now().Add(time.Hour), "10.0.2.2")
+	s.ca = string(ca)
 	_, port, _ := net.SplitHostPort(h.Listener.Addr().String())
 	s.url = "https://10.0.2.2:" + port + "/file"
 	return s

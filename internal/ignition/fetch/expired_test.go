@@ -1,43 +1,20 @@
 package fetch
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"io"
-	"log"
-	"math/big"
-	"net"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"holdfast/test/selfsigned"
+
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 )
 
 func TestAnExpiredCertificateIsTold(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	past := time.Now().Add(-time.Hour)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: past.Add(-time.Hour), NotAfter: past,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := httptest.NewUnstartedServer(nil)
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}}
-	s.StartTLS()
-	t.Cleanup(s.Close)
+	s, _ := selfsigned.Serve(t, nil, time.Now().Add(-time.Hour), "127.0.0.1")
 	with := types.Ignition{Security: types.Security{TLS: types.TLS{CertificateAuthorities: []types.Resource{authority(s)}}}}
-	_, err = get(t, Config{Total: time.Second, Wait: sleep}, with, resource(s.URL+"/a?CANARY"))
+	_, err := get(t, Config{Total: time.Second, Wait: sleep}, with, resource(s.URL+"/a?CANARY"))
 	if err == nil || !strings.HasPrefix(err.Error(), "fetch "+s.URL+"/a: not done in 1s, after ") || !strings.Contains(err.Error(), "certificate has expired") {
 		t.Errorf("got %v, want the expiry told", err)
 	}

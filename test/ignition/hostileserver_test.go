@@ -2,17 +2,8 @@ package ignition
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"io"
-	"log"
-	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -23,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"holdfast/test/selfsigned"
 )
 
 // endless sends what never ends.
@@ -125,18 +118,8 @@ done`, ours)
 
 func TestAnExpiredCertificateEndsTheRunInOneLine(t *testing.T) {
 	_, ours := needs(t)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	check(t, err)
-	past := time.Now().Add(-time.Hour)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: past.Add(-time.Hour), NotAfter: past, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	check(t, err)
-	s := httptest.NewUnstartedServer(nil)
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}}
-	s.StartTLS()
-	t.Cleanup(s.Close)
-	ca := url.PathEscape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})))
+	s, expired := selfsigned.Serve(t, nil, time.Now().Add(-time.Hour), "127.0.0.1")
+	ca := url.PathEscape(string(expired))
 	trust := `"security":{"tls":{"certificateAuthorities":[{"source":"data:,` + ca + `"}]}}`
 	ends(t, ours, 5, trust, `"files":[{"path":"/f","contents":{"source":"`+s.URL+`/a?CANARY"}}]`, "$.storage.files[0]: file /f: ", "fetch "+s.URL+"/a: ", "certificate has expired")
 	ends(t, ours, 5, trust+`,"config":{"replace":{"source":"`+s.URL+`/a?CANARY"}}`, "", "stage fetch: ", "fetch "+s.URL+"/a: ", "certificate has expired")
