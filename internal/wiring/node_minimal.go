@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"holdfast/internal/api"
-	"holdfast/internal/ignition/able"
 	"holdfast/internal/ignition/butane"
 	"holdfast/internal/ignition/minimal"
 	"holdfast/internal/ignition/spec"
@@ -32,11 +31,7 @@ func (n NodeConfig) Minimal(name string, raw []byte, d *spec.Document) ([]spec.F
 
 // Refused is what this engine does on no machine.
 func (n NodeConfig) Refused(name string, raw []byte, d *spec.Document) []spec.Finding {
-	var issues []minimal.Issue
-	for _, r := range able.Refusals(d.Config) {
-		issues = append(issues, minimal.Issue{Path: r.Path, Problem: r.Problem})
-	}
-	return placed(name, raw, d, issues)
+	return placed(name, raw, d, minimal.Refused(d.Config))
 }
 
 // placed says where in the text the issues are.

@@ -41,7 +41,7 @@ type Check struct {
 // Issues are all that there are, errors first.
 func (c Check) Issues(config types.Config) ([]Issue, error) {
 	var list []Issue
-	for _, check := range []func(types.Config) []Issue{arguments, places, sources, disks, c.tools, users} {
+	for _, check := range []func(types.Config) []Issue{arguments, places, sources, Refused, c.tools, users} {
 		list = append(list, check(config)...)
 	}
 	more, err := c.units(config)
@@ -84,8 +84,8 @@ func arguments(c types.Config) []Issue {
 	return []Issue{{Path: at("kernelArguments"), Problem: "the kernel's command line is signed with the machine image: its recipe says what is in it"}}
 }
 
-// disks: a volume opens by its TPM or a key, in the image as elsewhere.
-func disks(c types.Config) (list []Issue) {
+// Refused is what the engine does in no image.
+func Refused(c types.Config) (list []Issue) {
 	for _, r := range able.Refusals(c) {
 		list = append(list, Issue{Path: r.Path, Problem: r.Problem})
 	}
