@@ -133,7 +133,7 @@ func (r *Result) Says() string {
 	case Wrong:
 		return fmt.Sprintf("refused by %s: %s; expected %s to say %q", r.Got.By, r.Got.Reason, r.Want.By, r.Want.Reason)
 	case Failed:
-		return "the lab failed: " + r.Error
+		return "the lab failed: " + strings.ReplaceAll(r.Error, "\n", "; ")
 	}
 	return "not run"
 }

@@ -211,6 +211,8 @@ func explainCluster(err error) (hint string, ok bool) {
 		return modules.Hint(), true
 	case errors.Is(err, components.ErrNoSources):
 		return "run the program from bin/ of a checkout, whose folder kube/ it builds from", true
+	case errors.Is(err, cluster.ErrTaken):
+		return "take the other network down; or delete the cluster, with all that is in it, and make it again", true
 	case errors.Is(err, cluster.ErrNone):
 		return `"holdfast cluster list" shows those that there are`, true
 	case errors.Is(err, cluster.ErrNoGVisor):

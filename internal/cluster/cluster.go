@@ -23,6 +23,8 @@ import (
 var (
 	ErrNone = errors.New("there is no such cluster")
 	ErrBusy = errors.New("another program creates or deletes it just now")
+	// ErrTaken is that a network's addresses are another network's of this host.
+	ErrTaken = errors.New("the addresses of its network are another's by now")
 )
 
 // MaxNodes is how many nodes a cluster may have on one machine.
@@ -53,7 +55,8 @@ type Machines interface {
 	PortFree(Published) error
 	// Taken lists the networks that this host knows.
 	Taken() ([]netip.Prefix, error)
-	// Connect makes the network, and is done again without harm.
+	// Connect makes the network, and is done again without harm. ErrTaken: another
+	// came first.
 	Connect(n Network) error
 	// Disconnect takes all of it away that is there.
 	Disconnect(n Network) error

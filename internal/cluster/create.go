@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"holdfast/internal/cluster/pki"
 	"os"
+	"slices"
 	"time"
+
+	"holdfast/internal/cluster/pki"
 )
 
 // A Wish says what cluster somebody wants.
@@ -45,6 +47,23 @@ func (f *Fleet) Create(ctx context.Context, w Wish) (_ *Status, err error) {
 	if err := f.Machines.Check(); err != nil {
 		return nil, err
 	}
+	s, err := f.begin(ctx, w)
+	for tries := 3; errors.Is(err, ErrTaken) && !s.started() && tries > 0; tries-- {
+		if err = f.discard(s.Name); err == nil {
+			s, err = f.begin(ctx, w)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := f.publish(s, w.Kubeconfig); err != nil {
+		return nil, fmt.Errorf("cluster %s: %w", s.Name, err)
+	}
+	return f.Status(ctx, s.Name)
+}
+
+// begin finds the cluster as it is wished for, or plans it, and brings it up.
+func (f *Fleet) begin(ctx context.Context, w Wish) (*Spec, error) {
 	s, err := f.load(w.Name)
 	if errors.Is(err, ErrNone) {
 		s, err = f.plan(ctx, w.Name, max(w.Nodes, 1), w.Extras)
@@ -65,12 +84,14 @@ func (f *Fleet) Create(ctx context.Context, w Wish) (_ *Status, err error) {
 	}
 	s.patience = w.Wait
 	if err := f.bringUp(ctx, s); err != nil {
-		return nil, fmt.Errorf("cluster %s: %w", s.Name, err)
+		return s, fmt.Errorf("cluster %s: %w", s.Name, err)
 	}
-	if err := f.publish(s, w.Kubeconfig); err != nil {
-		return nil, fmt.Errorf("cluster %s: %w", s.Name, err)
-	}
-	return f.Status(ctx, s.Name)
+	return s, nil
+}
+
+// started says whether a node may have data.
+func (s *Spec) started() bool {
+	return s.Ready || slices.ContainsFunc(s.Nodes, func(n Node) bool { return n.Machine != nil })
 }
 
 // bringUp makes all nodes run and be ready.

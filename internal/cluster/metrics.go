@@ -2,8 +2,9 @@ package cluster
 
 import (
 	"encoding/base64"
-	"holdfast/internal/cluster/pki"
 	"time"
+
+	"holdfast/internal/cluster/pki"
 )
 
 // metrics adds what metrics-server serves with, made anew by every create.

@@ -47,7 +47,11 @@ func (m machines) Connect(n cluster.Network) error {
 			return err
 		}
 	}
-	return network(n).Up()
+	err = network(n).Up()
+	if errors.Is(err, container.ErrTaken) {
+		err = fmt.Errorf("%w: %w", cluster.ErrTaken, err)
+	}
+	return err
 }
 
 func (m machines) Disconnect(n cluster.Network) error {

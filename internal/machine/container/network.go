@@ -35,11 +35,16 @@ func (n Network) bridge() string       { return "hf" + n.ID }
 func (n Network) table() string        { return "holdfast_" + n.ID }
 func (n Network) outside(i int) string { return fmt.Sprintf("hf%s.%d", n.ID, i) }
 
+// ErrTaken says that the host has the network's addresses by another link.
+var ErrTaken = errors.New("its addresses are another network's")
+
 // Up makes the bridge and its rules, and lets the host forward. It is done again
-// without harm.
+// without harm. Of two that are made at once with the same addresses one at most
+// stays: so it is looked for the other when the bridge is there.
 func (n Network) Up() error {
 	link, err := netlink.LinkByName(n.bridge())
-	if isAbsent(err) {
+	fresh := isAbsent(err)
+	if fresh {
 		link = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: n.bridge(), MTU: n.MTU}}
 		err = netlink.LinkAdd(link)
 	}
@@ -49,6 +54,11 @@ func (n Network) Up() error {
 	if err := errors.Join(netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(n.Gateway(), n.Subnet.Bits()))}), netlink.LinkSetUp(link)); err != nil {
 		return fmt.Errorf("bridge %s: %w", n.bridge(), err)
 	}
+	if fresh {
+		if err := n.alone(link.Attrs().Index); err != nil {
+			return errors.Join(fmt.Errorf("bridge %s: %w", n.bridge(), err), netlink.LinkDel(link))
+		}
+	}
 	if err := n.nft(n.rules()); err != nil {
 		return err
 	}
@@ -56,6 +66,21 @@ func (n Network) Up() error {
 		return err
 	}
 	return os.WriteFile(forwarding, []byte("1"), 0o644)
+}
+
+// alone looks for routes of other links into the network. One to more than it is
+// no harm.
+func (n Network) alone(bridge int) error {
+	routes, err := whole(hostRoutes)
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		if p, ok := destination(r); ok && r.LinkIndex != bridge && p.Bits() >= n.Subnet.Bits() && n.Subnet.Contains(p.Addr()) {
+			return fmt.Errorf("%s: %w", p, ErrTaken)
+		}
+	}
+	return nil
 }
 
 const forwarding = "/proc/sys/net/ipv4/ip_forward"
@@ -180,16 +205,21 @@ func Taken() ([]netip.Prefix, error) {
 		return nil, err
 	}
 	for _, r := range routes {
-		if r.Dst == nil {
-			continue
-		}
-		if ip, ok := netip.AddrFromSlice(r.Dst.IP); ok {
-			if ones, _ := r.Dst.Mask.Size(); ones > 0 {
-				taken = append(taken, netip.PrefixFrom(ip.Unmap(), ones))
-			}
+		if p, ok := destination(r); ok {
+			taken = append(taken, p)
 		}
 	}
 	return taken, nil
+}
+
+// destination is where a route leads; not ok for the default one.
+func destination(r netlink.Route) (netip.Prefix, bool) {
+	if r.Dst == nil {
+		return netip.Prefix{}, false
+	}
+	ip, ok := netip.AddrFromSlice(r.Dst.IP)
+	ones, _ := r.Dst.Mask.Size()
+	return netip.PrefixFrom(ip.Unmap(), ones), ok && ones > 0
 }
 
 // OutsideMTU is that of the link which the host's default route takes.

@@ -1,11 +1,15 @@
 package container
 
 import (
+	"errors"
 	"net/netip"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 func TestNamesOfANetworkFitIntoTheKernelsAndAreItsOwn(t *testing.T) {
@@ -50,4 +54,35 @@ func TestAPortOfLoopbackIsNotLedFromOutside(t *testing.T) {
 	if got := n.lead(false); got != "\t\tip daddr 127.0.0.1 tcp dport 8080"+to+any+named {
 		t.Errorf("what the host sends: got %q", got)
 	}
+}
+
+// Of two networks with the same addresses the later does not stay.
+func TestANetworkIsNotMadeWhereAnotherHasItsAddresses(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("makes bridges as root, in a network of its own: run make test as root")
+	}
+	done := make(chan error, 1)
+	go func() { // whose thread ends with it, and the network with that
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- err
+			return
+		}
+		one := Network{ID: "0a1b2c3d", Subnet: netip.MustParsePrefix("10.89.7.0/24"), MTU: 1400}
+		two := Network{ID: "1a1b2c3d", Subnet: one.Subnet, MTU: 1400}
+		other := Network{ID: "2a1b2c3d", Subnet: netip.MustParsePrefix("10.89.8.0/24"), MTU: 1400}
+		for _, step := range []struct {
+			up   Network
+			want error
+		}{{one, nil}, {two, ErrTaken}, {one, nil}, {other, nil}, {two, ErrTaken}} {
+			if err := step.up.Up(); !errors.Is(err, step.want) {
+				t.Errorf("%s: got %v, want %v", step.up.ID, err, step.want)
+			}
+		}
+		if n, err := Bridges(); n != 2 || err != nil {
+			t.Errorf("got %d bridges, %v, want 2", n, err)
+		}
+		done <- errors.Join(one.Down(), two.Up())
+	}()
+	check(t, <-done)
 }
