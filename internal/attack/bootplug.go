@@ -15,17 +15,23 @@ import (
 	"holdfast/internal/wiring"
 )
 
-// A plugged machine is a victim whose host gave it a second disk, a copy of its
-// own, and has another at hand for while it runs.
+// A plugged machine is a victim whose host gave it two more disks, one of them a
+// copy of its own, and has two at hand for while it runs: of each kind that its
+// kernel has a driver for.
 type plugged struct {
 	*victim
 	socket string // of QEMU's monitor
 }
 
+const (
+	notIts  = "has a disk that is not this machine's: it is removed"
+	tooLate = "came too late: it is removed"
+)
+
 func plugAttacks() []Attack {
-	const promise = "a machine that runs a workload has the disk of its root and no other"
-	one := func(name, change string, want Refusal, run func(context.Context, *plugged) (Refusal, error)) Attack {
-		return Attack{Name: name, Group: "disk", Promise: promise, Change: change, Boots: true, Want: want, Control: victimControl,
+	const promise = "a guest has the disk of its root and no other"
+	one := func(name, change, words string, run func(context.Context, *plugged) (Refusal, error)) Attack {
+		return Attack{Name: name, Group: "disk", Promise: promise, Change: change, Boots: true, Want: Refusal{Node, words}, Control: victimControl,
 			Run: func(ctx context.Context, l *Lab) (Refusal, error) {
 				p, err := l.plugged(ctx)
 				if err != nil {
@@ -41,8 +47,11 @@ func plugAttacks() []Attack {
 			}}
 	}
 	return []Attack{
-		one("second-disk", "the host starts the machine with a second disk, which has the same partitions", Refusal{Node, "is not this machine's: it is detached"}, added),
-		one("plugged-disk", "the host plugs in a disk while the workload runs", Refusal{Node, "came too late: no driver is given to it"}, pluggedIn),
+		one("second-disk", "the host starts the machine with two more disks, by virtio and NVMe, one of them with the same partitions", notIts,
+			func(ctx context.Context, p *plugged) (Refusal, error) {
+				return p.refused(ctx, 0, notIts, "copy", "empty1")
+			}),
+		one("plugged-disk", "the host plugs in two disks while the workload runs, by virtio and NVMe", tooLate, pluggedIn),
 	}
 }
 
@@ -61,9 +70,12 @@ func (l *Lab) plugged(ctx context.Context) (*plugged, error) {
 				if err := copyDisk(disk, spec.Disk); err != nil {
 					return err
 				}
-				spec.Extra = append(spec.Extra, "-qmp", "unix:"+p.socket+",server=on,wait=off", "-device", "pcie-root-port,id=hot,chassis=1",
-					"-blockdev", "driver=file,node-name=second,filename="+disk, "-device", "virtio-blk-pci,id=second,drive=second",
-					"-blockdev", "driver=null-co,node-name=third,size=16777216")
+				spec.Extra = append(spec.Extra, "-qmp", "unix:"+p.socket+",server=on,wait=off",
+					"-device", "pcie-root-port,id=port1,chassis=1", "-device", "pcie-root-port,id=port2,chassis=2",
+					"-blockdev", "driver=file,node-name=copy,filename="+disk, "-device", "virtio-blk-pci,drive=copy", "-device", "nvme,serial=1,drive=empty1")
+				for i := range 3 {
+					spec.Extra = append(spec.Extra, "-blockdev", fmt.Sprintf("driver=null-co,node-name=empty%d,size=16777216", i+1))
+				}
 				return honest(ctx, spec)
 			}
 		})
@@ -91,45 +103,50 @@ func copyDisk(to, from string) error {
 	return errors.Join(out.Truncate(info.Size()), copySparsely(out, in, 0), out.Close())
 }
 
-func added(ctx context.Context, p *plugged) (Refusal, error) {
-	said, err := p.says(ctx, "is not this machine's: it is detached")
-	if err != nil {
-		return Broke("the machine does not say that it refuses the disk: %v", err), nil
-	}
-	uses, err := p.uses(ctx, "second")
-	if err != nil {
-		return Refusal{}, err
-	}
-	time.Sleep(time.Second)
-	later, err := p.uses(ctx, "second")
-	if err == nil && (uses.Writes > 0 || later != uses) {
-		return Broke("%s; it was used: %+v, a second later %+v", said, uses, later), nil
-	}
-	return Refusal{Node, said}, err
-}
-
 func pluggedIn(ctx context.Context, p *plugged) (Refusal, error) {
-	if _, err := qemu.Ask(ctx, p.socket, "device_add", map[string]string{"driver": "virtio-blk-pci", "bus": "hot", "id": "third", "drive": "third"}); err != nil {
-		return Refusal{}, err
+	skip := len(p.console.String())
+	for _, device := range []map[string]string{
+		{"driver": "virtio-blk-pci", "bus": "port1", "drive": "empty2"}, {"driver": "nvme", "bus": "port2", "drive": "empty3", "serial": "2"},
+	} {
+		if _, err := qemu.Ask(ctx, p.socket, "device_add", device); err != nil {
+			return Refusal{}, err
+		}
 	}
-	said, err := p.says(ctx, "came too late: no driver is given to it")
-	if err != nil {
-		return Broke("the machine does not say that it refuses the disk: %v", err), nil
-	}
-	time.Sleep(time.Second)
-	uses, err := p.uses(ctx, "third")
-	if err == nil && uses != (used{}) {
-		return Broke("%s; it was used: %+v", said, uses), nil
-	}
-	return Refusal{Node, said}, err
+	return p.refused(ctx, skip, tooLate, "empty2", "empty3")
 }
 
-func (p *plugged) says(ctx context.Context, words string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+// refused wants as many lines of the console as there are disks, and that
+// nothing uses these from then on. QEMU counts, whatever its machine says.
+func (p *plugged) refused(ctx context.Context, skip int, words string, disks ...string) (Refusal, error) {
+	patient, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	line, err := p.console.awaitLine(ctx, 0, words)
-	_, said, _ := strings.Cut(line, "refused: ")
-	return said, err
+	said, err := p.console.awaitLine(patient, skip, words)
+	for err == nil && strings.Count(p.console.String()[skip:], words) < len(disks) {
+		if err = patient.Err(); err == nil {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	if err != nil {
+		return Broke("the machine does not say of each disk that it refuses it: %v", err), nil
+	}
+	before := map[string]used{}
+	for _, d := range disks {
+		if before[d], err = p.uses(ctx, d); err != nil {
+			return Refusal{}, err
+		}
+	}
+	time.Sleep(time.Second)
+	for _, d := range disks {
+		after, err := p.uses(ctx, d)
+		if err != nil {
+			return Refusal{}, err
+		}
+		if after != before[d] || after.Writes > 0 {
+			return Broke("%s; %s was used: %+v, and a second later %+v", said, d, before[d], after), nil
+		}
+	}
+	_, said, _ = strings.Cut(said, "refused: ")
+	return Refusal{Node, said}, nil
 }
 
 // used is how often a disk was.
@@ -139,22 +156,22 @@ type used struct {
 }
 
 // uses is what QEMU counts of a disk, whatever its machine says.
-func (p *plugged) uses(ctx context.Context, id string) (used, error) {
+func (p *plugged) uses(ctx context.Context, disk string) (used, error) {
 	raw, err := qemu.Ask(ctx, p.socket, "query-blockstats", nil)
 	if err != nil {
 		return used{}, err
 	}
 	var disks []struct {
-		Device string `json:"qdev"`
-		Stats  used   `json:"stats"`
+		Node  string `json:"node-name"`
+		Stats used   `json:"stats"`
 	}
 	if err := json.Unmarshal(raw, &disks); err != nil {
 		return used{}, err
 	}
 	for _, d := range disks {
-		if strings.Contains(d.Device, "/"+id+"/") {
+		if d.Node == disk {
 			return d.Stats, nil
 		}
 	}
-	return used{}, fmt.Errorf("QEMU has no disk %s: %s", id, raw)
+	return used{}, fmt.Errorf("QEMU has no disk %s", disk)
 }

@@ -34,13 +34,14 @@ type control struct {
 	grace   time.Duration // that the host gives the workload to end
 	left    bool          // the host said goodbye
 	refused int           // calls
+	noted   int           // of what the host does beside them
 }
 
 // maxWaiting is how many calls for a pod wait until it takes them.
 const maxWaiting = 64
 
-// maxRecorded is how many refused calls are recorded: a host may make them for
-// ever.
+// maxRecorded is how many refused calls are recorded, and how much of what else
+// the host does: it may go on for ever.
 const maxRecorded = 32
 
 func newControl() *control {
@@ -194,7 +195,9 @@ func (c *control) refuse(id uint64, err error) api.Event {
 func (c *control) note(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.refuse(0, errors.New(reason))
+	if c.noted++; c.noted <= maxRecorded {
+		c.record(reason)
+	}
 }
 
 // answer does what one line asks for and returns the reply; an empty one when

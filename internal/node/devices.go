@@ -15,32 +15,34 @@ import (
 
 const sysDir = "/sys"
 
-// devices are those of a machine that runs a workload: what it had when it found
-// its root, but for other disks than that. Nothing here would mount what a host
-// gives it beside, or later; but what no driver has, nothing can.
+// devices are those of a guest: what it had when it found its root, but for disks
+// that are not the root's. Nothing here would mount what a host gives it beside,
+// or later; but of what the kernel does not know, nothing can be used.
 type devices struct {
 	sys    string // where sysfs is mounted
 	disk   string // name of the root's
 	refuse func(reason string)
 }
 
-// close keeps drivers from what comes, and takes away the disks that are there.
+// close keeps drivers from what comes, and removes the controllers of other disks.
 // It listens from before that on, and returns what to hear.
 func (d devices) close() (io.ReadCloser, error) {
-	events, err := listenDevices()
+	news, err := listenDevices()
 	if err != nil {
 		return nil, fmt.Errorf("listen to the kernel's news of devices: %w", err)
 	}
-	if err := errors.Join(d.noMoreDrivers(), d.detachDisks()); err != nil {
-		return nil, errors.Join(err, events.Close())
+	if err := errors.Join(d.noMoreDrivers(), d.sweep()); err != nil {
+		return nil, errors.Join(err, news.Close())
 	}
-	return events, nil
+	return news, nil
 }
 
+// noMoreDrivers holds for all buses but PCI, which asks nobody before it gives a
+// driver to what is plugged in (Linux 6.1, pci_bus_add_device); watch removes that.
 func (d devices) noMoreDrivers() error {
 	switches, err := filepath.Glob(filepath.Join(d.sys, "bus/*/drivers_autoprobe"))
 	if err == nil && len(switches) == 0 {
-		err = errors.New("sysfs has no bus")
+		err = errors.New("sysfs has no bus that gives drivers")
 	}
 	for _, path := range switches {
 		err = errors.Join(err, writeExisting(path, "0"))
@@ -48,67 +50,105 @@ func (d devices) noMoreDrivers() error {
 	return err
 }
 
-func (d devices) detachDisks() error {
-	disks, err := os.ReadDir(filepath.Join(d.sys, "class/block"))
-	for _, disk := range disks {
-		err = errors.Join(err, d.detach(disk.Name()))
+// sweep removes controllers of storage that the root is not behind. A disk that is
+// there all the same is an error.
+func (d devices) sweep() error {
+	own, err := filepath.EvalSymlinks(filepath.Join(d.sys, "class/block", d.disk, "device"))
+	if err != nil {
+		return fmt.Errorf("disk of the root: %w", err)
+	}
+	controllers, err := filepath.Glob(filepath.Join(d.sys, "bus/pci/devices/*"))
+	if err != nil {
+		return err
+	}
+	for _, c := range controllers {
+		at, err := filepath.EvalSymlinks(c)
+		if err != nil || strings.HasPrefix(own+"/", at+"/") || !isStorage(at) {
+			continue // or gone by now
+		}
+		_, absent := os.Stat(filepath.Join(at, "driver"))
+		if err := d.remove(at); err != nil {
+			return err
+		}
+		if absent == nil { // what nothing drives is the platform's own
+			d.refuse(fmt.Sprintf("device %.80q has a disk that is not this machine's: it is removed", filepath.Base(at)))
+		}
+	}
+	return d.alone(own)
+}
+
+func isStorage(pci string) bool {
+	class, _ := os.ReadFile(filepath.Join(pci, "class"))
+	return bytes.HasPrefix(class, []byte("0x01")) // PCI Code and ID Assignment Specification, 1.2
+}
+
+func (d devices) remove(pci string) error {
+	err := writeExisting(filepath.Join(pci, "remove"), "1")
+	if errors.Is(err, os.ErrNotExist) { // with the one that it was behind
+		return nil
 	}
 	return err
 }
 
-// detach takes the driver from a disk, unless it is the root's, or none.
-func (d devices) detach(disk string) error {
-	at, err := filepath.EvalSymlinks(filepath.Join(d.sys, "class/block", disk, "device"))
-	if disk == d.disk || errors.Is(err, os.ErrNotExist) { // partitions and what the kernel made have no device
-		return nil
-	}
-	for ; err == nil && strings.HasPrefix(at, d.sys+"/devices/"); at = filepath.Dir(at) {
-		unbind := filepath.Join(at, "driver/unbind")
-		if _, err := os.Stat(unbind); err != nil {
-			continue
+// alone is an error when there is a disk that is not of the root's device. What
+// the kernel makes by itself, and partitions, have none.
+func (d devices) alone(own string) error {
+	disks, err := os.ReadDir(filepath.Join(d.sys, "class/block"))
+	for _, disk := range disks {
+		at, e := filepath.EvalSymlinks(filepath.Join(d.sys, "class/block", disk.Name(), "device"))
+		if e == nil && at != own {
+			err = errors.Join(err, fmt.Errorf("disk %s is not this machine's, and cannot be removed", disk.Name()))
 		}
-		if err := writeExisting(unbind, filepath.Base(at)); err != nil {
-			return fmt.Errorf("detach disk %s: %w", disk, err)
-		}
-		d.refuse(fmt.Sprintf("disk %s is not this machine's: it is detached", disk))
-		return nil
 	}
-	return errors.Join(fmt.Errorf("disk %s is not this machine's, and has no driver to take away", disk), err)
+	return err
 }
 
-// watch says what else is plugged in, until the end of events.
-func (d devices) watch(events io.Reader) {
+// watch removes what else is plugged in, until there is no more news. An error is
+// that something stays, or may.
+func (d devices) watch(news io.Reader) error {
 	raw := make([]byte, 64<<10)
 	for {
-		n, err := events.Read(raw)
+		n, err := news.Read(raw)
 		switch {
-		case errors.Is(err, unix.ENOBUFS): // more than the kernel keeps: they have no drivers, either
-			continue
-		case err != nil:
-			return
+		case errors.Is(err, os.ErrClosed):
+			return nil
+		case errors.Is(err, unix.ENOBUFS): // there was more than the kernel keeps
+			err = d.sweep()
+		case err == nil:
+			err = d.hear(parseNews(raw[:n]))
 		}
-		switch e := parseEvent(raw[:n]); {
-		case e["ACTION"] != "add":
-		case e["SUBSYSTEM"] == "pci" || e["SUBSYSTEM"] == "usb":
-			d.refuse(fmt.Sprintf("device %.80q came too late: no driver is given to it", filepath.Base(e["DEVPATH"])))
-		case e["SUBSYSTEM"] == "block": // its driver had it just before
-			if err := d.detach(filepath.Base(e["DEVPATH"])); err != nil {
-				d.refuse(err.Error())
-			}
+		if err != nil {
+			return err
 		}
 	}
 }
 
-// parseEvent reads a message of the kernel's: a summary, then NAME=VALUE, each
+func (d devices) hear(news map[string]string) error {
+	if news["ACTION"] != "add" {
+		return nil
+	}
+	switch news["SUBSYSTEM"] {
+	case "pci":
+		if err := d.remove(filepath.Join(d.sys, filepath.Join("/", news["DEVPATH"]))); err != nil {
+			return err
+		}
+		d.refuse(fmt.Sprintf("device %.80q came too late: it is removed", filepath.Base(news["DEVPATH"])))
+	case "block":
+		return d.sweep()
+	}
+	return nil
+}
+
+// parseNews reads a message of the kernel's: a summary, then NAME=VALUE, each
 // ended by a zero (lib/kobject_uevent.c).
-func parseEvent(raw []byte) map[string]string {
-	e := map[string]string{}
+func parseNews(raw []byte) map[string]string {
+	news := map[string]string{}
 	for word := range bytes.SplitSeq(raw, []byte{0}) {
 		if name, value, ok := strings.Cut(string(word), "="); ok {
-			e[name] = value
+			news[name] = value
 		}
 	}
-	return e
+	return news
 }
 
 func listenDevices() (io.ReadCloser, error) {
@@ -120,7 +160,7 @@ func listenDevices() (io.ReadCloser, error) {
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: kernel}); err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
-	return os.NewFile(uintptr(fd), "uevents"), nil
+	return os.NewFile(uintptr(fd), "news of devices"), nil
 }
 
 // writeExisting writes to a file of the kernel's.
@@ -133,14 +173,19 @@ func writeExisting(path, text string) error {
 	return errors.Join(err, f.Close())
 }
 
-// closeDevices is for machines that a config does not give disks of their own.
+// closeDevices is for guests; the disks of other machines are their Ignition
+// config's. What cannot be kept out ends the machine.
 func (m *machine) closeDevices(ctx context.Context) error {
 	d := devices{sysDir, m.disk, m.control.note}
-	events, err := d.close()
+	news, err := d.close()
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, func() { _ = events.Close() })
-	m.background.Go(func() { d.watch(events) })
+	context.AfterFunc(ctx, func() { _ = news.Close() })
+	m.background.Go(func() {
+		if err := d.watch(news); err != nil {
+			m.end(func() { m.refused(refusal(&Refusal{"root", err})) })
+		}
+	})
 	return nil
 }

@@ -1,116 +1,192 @@
 package node
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// fakeSys is a sysfs of a root on vda, a second disk, a SCSI disk below a
-// controller that has a driver, too, and what the kernel makes by itself.
+// fakeSys is a sysfs of a root on vda, a second disk, one of a controller that
+// hides behind another name, a controller without a driver, and what the kernel
+// makes by itself.
 func fakeSys(t *testing.T) string {
 	t.Helper()
 	sys, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, text := range map[string]string{
-		"bus/pci/drivers_autoprobe": "1", "bus/virtio/drivers_autoprobe": "1",
-		"bus/virtio/drivers/virtio_blk/unbind": "", "bus/scsi/drivers/sd/unbind": "", "bus/pci/drivers/ahci/unbind": "",
-		"devices/pci/virtio1/block/vda/size": "9", "devices/pci/virtio1/block/vda/vda1/start": "1", "devices/pci/virtio2/block/vdb/size": "9",
-		"devices/ahci/host/target/block/sda/size": "9", "devices/virtual/block/zram0/size": "9",
-	} {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(sys, path)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(sys, path), []byte(text), 0o644); err != nil {
+	const pci = "devices/pci0/"
+	files := map[string]string{"bus/pci/drivers_autoprobe": "1", "bus/virtio/drivers_autoprobe": "1", "bus/pci/drivers/d/bind": "",
+		pci + "01/virtio0/block/vda/vda1/start": "1", pci + "02/virtio1/block/vdb/size": "9", pci + "03/nvme/nvme0/size": "9", pci + "04/net": "", pci + "05/ata": "",
+		"devices/virtual/nvme-subsystem/0/nvme0n1/size": "9", "devices/virtual/block/zram0/size": "9"}
+	for name, class := range map[string]string{"01": "0x010000", "02": "0x010000", "03": "0x010802", "04": "0x020000", "05": "0x010601"} {
+		files[pci+name+"/class"], files[pci+name+"/remove"] = class+"\n", ""
+	}
+	for path, text := range files {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(sys, path)), 0o755), os.WriteFile(filepath.Join(sys, path), []byte(text), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	link := func(at, to string) {
-		if err := os.MkdirAll(filepath.Dir(filepath.Join(sys, at)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Symlink(filepath.Join(sys, to), filepath.Join(sys, at)); err != nil {
-			t.Fatal(err)
+	links := map[string]string{"class/block/vda": pci + "01/virtio0/block/vda", pci + "01/virtio0/block/vda/device": pci + "01/virtio0", "class/block/vda1": pci + "01/virtio0/block/vda/vda1",
+		"class/block/zram0": "devices/virtual/block/zram0"}
+	for _, name := range []string{"01", "02", "03", "04", "05"} {
+		links["bus/pci/devices/"+name] = pci + name
+		if name != "05" {
+			links[pci+name+"/driver"] = "bus/pci/drivers/d"
 		}
 	}
-	for disk, device := range map[string]string{"vda": "devices/pci/virtio1", "vdb": "devices/pci/virtio2", "sda": "devices/ahci/host/target"} {
-		link(device+"/block/"+disk+"/device", device)
-		link("class/block/"+disk, device+"/block/"+disk)
+	for at, to := range links {
+		link(t, sys, at, to)
 	}
-	link("class/block/vda1", "devices/pci/virtio1/block/vda/vda1")
-	link("class/block/zram0", "devices/virtual/block/zram0")
-	link("devices/pci/virtio1/driver", "bus/virtio/drivers/virtio_blk")
-	link("devices/pci/virtio2/driver", "bus/virtio/drivers/virtio_blk")
-	link("devices/ahci/host/target/driver", "bus/scsi/drivers/sd")
-	link("devices/ahci/driver", "bus/pci/drivers/ahci")
 	return sys
 }
 
-func TestDisksThatAreNotTheRootsAreDetached(t *testing.T) {
-	sys, said := fakeSys(t), []string{}
-	d := devices{sys, "vda", func(reason string) { said = append(said, reason) }}
-	events, err := d.close()
+func link(t *testing.T, sys, at, to string) {
+	t.Helper()
+	at = filepath.Join(sys, at)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.Symlink(filepath.Join(sys, to), at)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// second puts the second disk where the kernel lists disks, which takes it from
+// there when its controller is removed.
+func second(t *testing.T, sys string) {
+	t.Helper()
+	link(t, sys, "class/block/vdb", "devices/pci0/02/virtio1/block/vdb")
+	link(t, sys, "devices/pci0/02/virtio1/block/vdb/device", "devices/pci0/02/virtio1")
+}
+
+func removed(t *testing.T, sys string) (names []string) {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(sys, "devices/pci0/*/remove"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer events.Close()
-	for path, want := range map[string]string{
-		"bus/pci/drivers_autoprobe": "0", "bus/virtio/drivers_autoprobe": "0",
-		"bus/virtio/drivers/virtio_blk/unbind": "virtio2", "bus/scsi/drivers/sd/unbind": "target", "bus/pci/drivers/ahci/unbind": "",
-	} {
-		if got, err := os.ReadFile(filepath.Join(sys, path)); err != nil || string(got) != want {
-			t.Errorf("%s: got %q, %v, want %q", path, got, err, want)
+	for _, path := range all {
+		if text, _ := os.ReadFile(path); string(text) == "1" {
+			names = append(names, filepath.Base(filepath.Dir(path)))
 		}
 	}
-	if want := []string{"disk sda is not this machine's: it is detached", "disk vdb is not this machine's: it is detached"}; !slices.Equal(said, want) {
+	return names
+}
+
+func TestControllersOfDisksThatAreNotTheRootsAreRemoved(t *testing.T) {
+	sys, said := fakeSys(t), []string{}
+	d := devices{sys, "vda", func(reason string) { said = append(said, reason) }}
+	news, err := d.close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer news.Close()
+	for _, bus := range []string{"pci", "virtio"} {
+		if got, err := os.ReadFile(filepath.Join(sys, "bus", bus, "drivers_autoprobe")); err != nil || string(got) != "0" {
+			t.Errorf("%s: got %q, %v, want 0", bus, got, err)
+		}
+	}
+	if got := removed(t, sys); !slices.Equal(got, []string{"02", "03", "05"}) {
+		t.Errorf("removed %q", got)
+	}
+	if want := []string{`device "02" has a disk that is not this machine's: it is removed`, `device "03" has a disk that is not this machine's: it is removed`}; !slices.Equal(said, want) {
 		t.Errorf("got %q, want %q", said, want)
 	}
 }
 
 // A machine that cannot keep a disk out does not go on.
 func TestADiskThatStaysIsAnError(t *testing.T) {
-	for _, gone := range []string{"devices/pci/virtio2/driver", "bus"} {
+	for want, spoil := range map[string]func(t *testing.T, sys string){
+		"disk vdb is not this machine's": second,
+		"disk nvme0n1 is not this machine's": func(t *testing.T, sys string) {
+			link(t, sys, "class/block/nvme0n1", "devices/virtual/nvme-subsystem/0/nvme0n1")
+			link(t, sys, "devices/virtual/nvme-subsystem/0/nvme0n1/device", "devices/virtual/nvme-subsystem/0")
+		},
+		"no bus that gives drivers": func(t *testing.T, sys string) {
+			for _, bus := range []string{"pci", "virtio"} {
+				if err := os.Remove(filepath.Join(sys, "bus", bus, "drivers_autoprobe")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		},
+		"disk of the root": func(t *testing.T, sys string) {
+			if err := os.Remove(filepath.Join(sys, "class/block/vda")); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
 		sys := fakeSys(t)
-		if err := os.RemoveAll(filepath.Join(sys, gone)); err != nil {
-			t.Fatal(err)
-		}
+		spoil(t, sys)
 		d := devices{sys, "vda", func(string) {}}
-		if events, err := d.close(); err == nil {
-			t.Errorf("without %s: got no error", gone)
-			events.Close()
+		if news, err := d.close(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+			if err == nil {
+				news.Close()
+			}
 		}
 	}
 }
 
-func TestWhatIsPluggedInLaterIsToldOf(t *testing.T) {
+const (
+	plugged = "add@/devices/pci0/04\x00ACTION=add\x00DEVPATH=/devices/pci0/04\x00SUBSYSTEM=pci\x00SEQNUM=9\x00"
+	newDisk = "add@/devices/pci0/02/virtio1/block/vdb\x00ACTION=add\x00DEVPATH=/devices/pci0/02/virtio1/block/vdb\x00SUBSYSTEM=block\x00"
+)
+
+func TestWhatIsPluggedInLaterIsRemoved(t *testing.T) {
 	sys, said := fakeSys(t), []string{}
 	d := devices{sys, "vda", func(reason string) { said = append(said, reason) }}
-	var events []string
-	for _, e := range []string{
-		"add@/devices/pci/0000:01:00.0\x00ACTION=add\x00DEVPATH=/devices/pci/0000:01:00.0\x00SUBSYSTEM=pci\x00SEQNUM=9\x00",
-		"remove@/devices/pci/0000:01:00.0\x00ACTION=remove\x00DEVPATH=/devices/pci/0000:01:00.0\x00SUBSYSTEM=pci\x00",
-		"add@/devices/pci/virtio1/block/vda\x00ACTION=add\x00DEVPATH=/devices/pci/virtio1/block/vda\x00SUBSYSTEM=block\x00",
-		"add@/devices/pci/virtio2/block/vdb\x00ACTION=add\x00DEVPATH=/devices/pci/virtio2/block/vdb\x00SUBSYSTEM=block\x00",
+	err := d.watch(&datagrams{left: []any{
+		"remove@/devices/pci0/03\x00ACTION=remove\x00DEVPATH=/devices/pci0/03\x00SUBSYSTEM=pci\x00",
 		"add@/devices/virtual/net/tun0\x00ACTION=add\x00DEVPATH=/devices/virtual/net/tun0\x00SUBSYSTEM=net\x00",
-		"", "noise", "\x00\x00=\x00ACTION", "ACTION=add\x00SUBSYSTEM=block\x00DEVPATH=/gone\x00",
-	} {
-		events = append(events, e)
+		"noise", "\x00\x00=\x00ACTION", "ACTION=add\x00SUBSYSTEM=pci\x00DEVPATH=/devices/pci0/gone\x00", plugged,
+	}})
+	if err != nil {
+		t.Error(err)
 	}
-	d.watch(&datagrams{events})
-	if want := []string{`device "0000:01:00.0" came too late: no driver is given to it`, "disk vdb is not this machine's: it is detached"}; !slices.Equal(said, want) {
+	if got := removed(t, sys); !slices.Equal(got, []string{"04"}) {
+		t.Errorf("removed %q", got)
+	}
+	if want := []string{`device "gone" came too late: it is removed`, `device "04" came too late: it is removed`}; !slices.Equal(said, want) {
 		t.Errorf("got %q, want %q", said, want)
-	}
-	if got, err := os.ReadFile(filepath.Join(sys, "bus/virtio/drivers/virtio_blk/unbind")); err != nil || string(got) != "virtio2" {
-		t.Errorf("got %q, %v", got, err)
 	}
 }
 
-// datagrams are read one by one.
-type datagrams struct{ left []string }
+// News of a disk, or news that was lost, has all looked at again; what cannot be
+// heard is an error, and so is a disk that stays.
+func TestNoNewsIsLeftOut(t *testing.T) {
+	broken := errors.New("broken")
+	for what, c := range map[string]struct {
+		news    any
+		stays   bool
+		want    string
+		removed []string
+	}{
+		"a disk":            {news: newDisk, removed: []string{"02", "03", "05"}},
+		"a disk that stays": {news: newDisk, stays: true, want: "disk vdb is not this machine's", removed: []string{"02", "03", "05"}},
+		"lost":              {news: unix.ENOBUFS, removed: []string{"02", "03", "05"}},
+		"lost, and a disk":  {news: unix.ENOBUFS, stays: true, want: "disk vdb is not this machine's", removed: []string{"02", "03", "05"}},
+		"unheard":           {news: broken, want: "broken"},
+		"ended":             {news: os.ErrClosed},
+	} {
+		sys := fakeSys(t)
+		if c.stays {
+			second(t, sys)
+		}
+		err := devices{sys, "vda", func(string) {}}.watch(&datagrams{left: []any{c.news}})
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: got %v, want %q", what, err, c.want)
+		}
+		if got := removed(t, sys); !slices.Equal(got, c.removed) {
+			t.Errorf("%s: removed %q, want %q", what, got, c.removed)
+		}
+	}
+}
+
+// datagrams are texts or errors, read one by one.
+type datagrams struct{ left []any }
 
 func (d *datagrams) Read(p []byte) (int, error) {
 	if len(d.left) == 0 {
@@ -118,5 +194,24 @@ func (d *datagrams) Read(p []byte) (int, error) {
 	}
 	one := d.left[0]
 	d.left = d.left[1:]
-	return strings.NewReader(one + "\x00").Read(p)
+	if err, bad := one.(error); bad {
+		return 0, err
+	}
+	return copy(p, one.(string)), nil
+}
+
+// What is read is what was said.
+//
+//fuzz:parser devices.go:parseNews
+func FuzzNews(f *testing.F) {
+	f.Add([]byte(plugged))
+	f.Add([]byte(newDisk))
+	f.Add([]byte("\x00=\x00a=b=c\x00"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for name, value := range parseNews(raw) {
+			if strings.Contains(name, "=") || !strings.Contains("\x00"+string(raw)+"\x00", "\x00"+name+"="+value+"\x00") {
+				t.Errorf("%q=%q is not in %q", name, value, raw)
+			}
+		}
+	})
 }

@@ -81,14 +81,24 @@ func Run(ctx context.Context, c Config) {
 	r := &reporter{console: c.Console, control: newControl()}
 	r.control.record = func(reason string) { r.line("control: refused: %s", reason) }
 	exit, err := live(ctx, c, r)
-	if err != nil {
-		r.refused(refusal(err))
-	} else {
+	r.end(func() {
+		if err != nil {
+			r.refused(refusal(err))
+			return
+		}
 		r.line("exited: code %d", exit.Code)
 		r.control.send(api.EventExited, exit)
-	}
-	r.control.finish(patience)
-	powerOff()
+	})
+}
+
+// end says the last words and turns the machine off. Who comes second waits for
+// that.
+func (r *reporter) end(say func()) {
+	r.over.Do(func() {
+		say()
+		r.control.finish(patience)
+		powerOff()
+	})
 }
 
 // powerOff gives the hypervisor a moment to carry what the ports hold.

@@ -56,8 +56,8 @@ func findPartitions(root [32]byte) (p partitions, err error) {
 			skipped = errors.Join(skipped, err)
 			continue
 		}
-		p.data, p.hash = found[guid.GUID(root[:16])], found[guid.GUID(root[16:])]
-		if p.disk = d.Name(); p.data != "" && p.hash != "" {
+		p = partitions{found[guid.GUID(root[:16])], found[guid.GUID(root[16:])], d.Name()}
+		if p.data != "" && p.hash != "" {
 			return p, nil
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -39,6 +40,7 @@ func refusal(err error) api.RefusedDetail {
 type reporter struct {
 	console io.Writer
 	control *control
+	over    sync.Once
 }
 
 // Stage says that a stage was completed; text is a few words for a person,

@@ -49,7 +49,7 @@ func (m *machine) prepare(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if m.ignition == nil { // whose disks are the config's
+	if m.ignition == nil {
 		if err := m.closeDevices(ctx); err != nil {
 			return &Refusal{"root", err}
 		}

@@ -20,8 +20,8 @@ import (
 	"time"
 )
 
-// Serve listens on 127.0.0.1 until the test ends, under names and addresses of
-// the certificate, which it returns in PEM, and which is good until then.
+// Serve listens on 127.0.0.1 until the test ends. It returns its certificate in
+// PEM, which is of names, addresses among them, and holds until then, or held.
 func Serve(t testing.TB, h http.Handler, until time.Time, names ...string) (s *httptest.Server, authority []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

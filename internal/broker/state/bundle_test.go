@@ -216,6 +216,9 @@ func TestAFailedLoadOfDecisionsLeavesAttestedRecords(t *testing.T) {
 	if err := s.KeepAttested(t.Context(), "first", []byte("record"), now.Add(time.Hour), 16, nil); err != nil {
 		t.Fatal(err)
 	}
+	s.behind.mu.Lock()
+	s.behind.timer.Stop() // the record waits for the next load
+	s.behind.mu.Unlock()
 	decisions := &bundle{}
 	decisions.add("first", []byte("{}"))
 	s.behind.done(load{records: 1, decisions: []*bundle{decisions}}, errors.New("the disk is full"))

@@ -110,17 +110,21 @@ func (d *Database) copyFile(from, to string) error {
 
 func (d *Database) mailbox(user string) string { return path.Join(d.defs.get("MAIL_DIR"), user) }
 
-// newMailbox is that of a user who will be given one that is not there.
-func (d *Database) newMailbox(user string) (string, error) {
+// newMailbox is that of a user who will be given one that is not there, empty
+// where makeMailbox makes none.
+func (d *Database) newMailbox(user string) string {
+	if d.defs.get("CREATE_MAIL_SPOOL") != "yes" {
+		return ""
+	}
 	box := d.mailbox(user)
 	at, err := d.Dir.Resolve(box)
-	if err != nil || d.defs.get("CREATE_MAIL_SPOOL") != "yes" {
-		return "", err
+	if err == nil {
+		_, err = d.Dir.Lstat(at)
 	}
-	if _, err = d.Dir.Lstat(at); errors.Is(err, fs.ErrNotExist) {
-		return box, nil
+	if !errors.Is(err, fs.ErrNotExist) {
+		return ""
 	}
-	return "", err
+	return box
 }
 
 // makeMailbox makes one where the installation says so.

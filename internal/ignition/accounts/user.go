@@ -85,9 +85,7 @@ func (d *Database) beginUser(u types.PasswdUser, home string) error {
 		if !there {
 			b.Home = home
 		}
-		if b.Mail, err = d.newMailbox(u.Name); err != nil {
-			return err
-		}
+		b.Mail = d.newMailbox(u.Name)
 	}
 	return d.begin(b)
 }

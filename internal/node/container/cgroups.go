@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,7 +22,7 @@ func mountCgroups(root string, m api.ContainerMachine) error {
 		if err := unix.Mount("cgroup2", dir, "cgroup2", plain, ""); err != nil {
 			return fmt.Errorf("mount cgroup2: %w", err)
 		}
-		return leaveTop(dir)
+		return errors.Join(leaveTop(dir), countMemory(dir))
 	}
 	if err := unix.Mount("tmpfs", dir, "tmpfs", plain, "mode=0755,size=1m"); err != nil {
 		return fmt.Errorf("mount %s: %w", dir, err)
@@ -54,6 +56,17 @@ func leaveTop(dir string) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte("1"), 0o644)
+}
+
+// countMemory has the memory of components counted in a group of version 2 from
+// the first page on: what was taken before stays with the group above
+// (cgroup-v2.rst, "Memory Ownership").
+func countMemory(dir string) error {
+	has, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+	if err != nil || !slices.Contains(strings.Fields(string(has)), "memory") {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+memory"), 0o644)
 }
 
 // passCPUs gives components the processors of a group of version 1, without which no process

@@ -144,6 +144,9 @@ func sum(path string, names ...string) (all int64, err error) {
 
 // giveBack has the kernel take so many bytes of files, those that were not used for longest.
 func (u usage) giveBack(bytes int64) error {
+	if err := u.keepFromSwap(); err != nil {
+		return err
+	}
 	if u.version == 1 {
 		return u.press(bytes)
 	}

@@ -218,7 +218,7 @@ func TestAPodHasItsContainersAndNoOthers(t *testing.T) {
 	}
 	s.recorded("has not ended well", "arguments are", "variable EVIL", "mount /etc/evil", "image is sha256:",
 		`"another": the measured configuration has none`, "runs already", `command ["busybox" "sh"] is not`, `command ["tar"`, `call "update" is not allowed`,
-		"disk vdb is not this machine's: it is detached", `device "0000:01:00.0" came too late: no driver is given to it`)
+		"has a disk that is not this machine's: it is removed", `device "0000:01:00.0" came too late: it is removed`)
 }
 
 // plugs has the node give machines a second disk, and lets it plug in a third, at the
