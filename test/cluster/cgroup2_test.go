@@ -36,7 +36,7 @@ func TestAClusterRunsOnControlGroupsOfVersion2(t *testing.T) {
 	said := l.bootHost(kernel, l.hostInitrd(modules), l.hostDisk())
 	for _, want := range []string{
 		"1 of version 2, controllers cpuset cpu io memory hugetlb pids", "created", "node v2-1 True", "running",
-		"bounded: memory 50331648, cpu 25000 100000", "tested", "deleted", "afterwards: cgroups 0, links 0, tables 0, mounts 0",
+		"bounded: memory 50331648, cpu 25000 100000", "components: may swap 0", "tested", "deleted", "afterwards: cgroups 0, links 0, tables 0, mounts 0",
 	} {
 		if !strings.Contains(said, "host: "+want) {
 			t.Errorf("the host does not say %q", want)

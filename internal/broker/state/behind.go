@@ -14,6 +14,7 @@ import (
 const (
 	behindMost  = 256 // records: whoever brings more writes them himself
 	behindDelay = 50 * time.Millisecond
+	behindAgain = time.Second // what could not be written is tried again, if no record comes before
 )
 
 // A load is records on their way, in bundles.
@@ -109,7 +110,7 @@ func (s *Store) flush() error {
 		return nil
 	}
 	err := s.writes.Do(step{load: &l, lazy: true})
-	s.behind.done(l, err)
+	s.behind.done(l, err, s.writeLate)
 	return err
 }
 
@@ -130,11 +131,12 @@ type spare struct{ attested, decisions []*bundle }
 // maxSpare bounds the spare ones of each kind.
 const maxSpare = 32
 
-func (b *behind) done(l load, err error) {
+func (b *behind) done(l load, err error, soon func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failed = err != nil
-	if b.failed && b.load.records+l.records <= 2*behindMost { // the next one, which comes at once, has them
+	if b.failed && b.load.records+l.records <= 2*behindMost { // the next one has them
+		b.timer = time.AfterFunc(behindAgain, soon)
 		b.load.attested, b.load.decisions = append(l.attested, b.load.attested...), append(l.decisions, b.load.decisions...)
 		b.load.records, b.load.most = b.load.records+l.records, max(b.load.most, l.most)
 		return

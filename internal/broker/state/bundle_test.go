@@ -125,7 +125,7 @@ func TestALoadIsKeptInCompany(t *testing.T) {
 		}
 		l := s.behind.take()
 		answers := s.commit([]step{{load: &l, lazy: true}, other})
-		s.behind.done(l, answers[0])
+		s.behind.done(l, answers[0], s.writeLate)
 		if answers[0] != nil || answers[1] != nil && answers[1] != refused {
 			t.Fatalf("%d: got %v", i, answers)
 		}
@@ -202,11 +202,28 @@ func TestALoadThatFailedIsWrittenWithTheNext(t *testing.T) {
 	now := time.Now()
 	s := openBundles(t, t.TempDir(), &now)
 	l := load{records: 1, most: 16, attested: []*bundle{{names: []string{"first"}, until: now.Add(time.Hour).UnixNano()}}}
-	s.behind.done(l, errors.New("the disk is full"))
+	s.behind.done(l, errors.New("the disk is full"), s.writeLate)
 	if err := s.KeepAttested(t.Context(), "second", []byte("record"), now.Add(time.Hour), 16, &api.RecordedDecision{Input: []byte("{}"), Data: []byte("{}")}); err != nil {
 		t.Fatal(err)
 	}
 	wantNumber(t, s, "SELECT count(*) FROM attested_in", 2)
+}
+
+// Nor does it wait for another machine to come.
+func TestALoadThatFailedIsWrittenByItself(t *testing.T) {
+	now := time.Now()
+	s := openBundles(t, t.TempDir(), &now)
+	one := &bundle{until: now.Add(time.Hour).UnixNano()}
+	one.add("first", []byte("record"))
+	s.behind.done(load{records: 1, most: 16, attested: []*bundle{one}}, errors.New("the disk is full"), s.writeLate)
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if got, err := s.Attested(t.Context(), "first"); err == nil && string(got) == "record" {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("it is not written")
+		}
+	}
 }
 
 // A load of decisions alone does not say how many attested records are kept.
@@ -221,7 +238,7 @@ func TestAFailedLoadOfDecisionsLeavesAttestedRecords(t *testing.T) {
 	s.behind.mu.Unlock()
 	decisions := &bundle{}
 	decisions.add("first", []byte("{}"))
-	s.behind.done(load{records: 1, decisions: []*bundle{decisions}}, errors.New("the disk is full"))
+	s.behind.done(load{records: 1, decisions: []*bundle{decisions}}, errors.New("the disk is full"), s.writeLate)
 	if err := s.flush(); err != nil {
 		t.Fatal(err)
 	}
