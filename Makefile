@@ -136,8 +136,8 @@ conformance-critest: build
 	@$(call install,iproute2 nftables runc)
 	$(GO) run ./test/conformance -critest -state $(STATE)
 
-# Upstream's tests of its Ignition engine, run on ours in a machine: about a
-# quarter of an hour. RUN=REGEX runs those that go test -run would, as RUN=/luks;
+# Upstream's tests of its Ignition engine, run on ours in a machine: about
+# twenty minutes. RUN=REGEX runs those that go test -run would, as RUN=/luks;
 # FULL=1 each with every version of the config: hours, so in parts, as
 # FULL=1 RUN='/.*_3.4.0'.
 BLACKBOX = $(if $(FULL),,-test.short) $(if $(RUN),-test.run=$(RUN)) -test.timeout=6h

@@ -51,6 +51,14 @@ func plugAttacks() []Attack {
 			func(ctx context.Context, p *plugged) (Refusal, error) {
 				return p.refused(ctx, 0, notIts, "copy", "empty1")
 			}),
+		booted("disk", "second-namespace", promise, "the host gives the machine its root twice, the second time as one of two disks of an NVMe controller", Refusal{Node, "root: disk"},
+			func(_ context.Context, t *target) error {
+				disk := filepath.Join(t.dir, "second.img")
+				t.Extra = append(t.Extra, "-device", "nvme,id=two,serial=1",
+					"-blockdev", "driver=file,node-name=copy,filename="+disk, "-device", "nvme-ns,bus=two,nsid=1,drive=copy",
+					"-blockdev", "driver=null-co,node-name=empty,size=16777216", "-device", "nvme-ns,bus=two,nsid=2,drive=empty")
+				return copyDisk(disk, t.Disk)
+			}),
 		one("plugged-disk", "the host plugs in two disks while the workload runs, by virtio and NVMe", tooLate, pluggedIn),
 	}
 }

@@ -49,6 +49,7 @@ func (f *Fleet) Create(ctx context.Context, w Wish) (_ *Status, err error) {
 	}
 	s, err := f.begin(ctx, w)
 	for tries := 3; errors.Is(err, ErrTaken) && !s.started() && tries > 0; tries-- {
+		w.Nodes, w.Extras, w.Published = len(s.Nodes), s.Extras, s.Network.Published // some may be of an earlier wish
 		if err = f.discard(s.Name); err == nil {
 			s, err = f.begin(ctx, w)
 		}

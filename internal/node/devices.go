@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,16 +23,22 @@ type devices struct {
 	sys    string // where sysfs is mounted
 	disk   string // name of the root's
 	refuse func(reason string)
+	had    map[string]bool // of PCI, when it was closed
 }
 
 // close keeps drivers from what comes, and removes the controllers of other disks.
 // It listens from before that on, and returns what to hear.
-func (d devices) close() (io.ReadCloser, error) {
+func (d *devices) close() (io.ReadCloser, error) {
 	news, err := listenDevices()
 	if err != nil {
 		return nil, fmt.Errorf("listen to the kernel's news of devices: %w", err)
 	}
-	if err := errors.Join(d.noMoreDrivers(), d.sweep()); err != nil {
+	err = errors.Join(d.noMoreDrivers(), d.sweep())
+	if err == nil {
+		d.had = map[string]bool{}
+		err = d.each(func(pci string) error { d.had[pci] = true; return nil })
+	}
+	if err != nil {
 		return nil, errors.Join(err, news.Close())
 	}
 	return news, nil
@@ -57,24 +64,35 @@ func (d devices) sweep() error {
 	if err != nil {
 		return fmt.Errorf("disk of the root: %w", err)
 	}
-	controllers, err := filepath.Glob(filepath.Join(d.sys, "bus/pci/devices/*"))
+	if strings.HasPrefix(own, filepath.Join(d.sys, "devices/virtual")+"/") {
+		return fmt.Errorf("disk of the root, %s: it has several controllers, want one", d.disk)
+	}
+	err = d.each(func(pci string) error {
+		if strings.HasPrefix(own+"/", pci+"/") || !isStorage(pci) {
+			return nil
+		}
+		_, absent := os.Stat(filepath.Join(pci, "driver"))
+		if err := d.remove(pci); err != nil || absent != nil { // what nothing drives is the platform's own
+			return err
+		}
+		d.refuse(fmt.Sprintf("device %.80q has a disk that is not this machine's: it is removed", filepath.Base(pci)))
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	for _, c := range controllers {
-		at, err := filepath.EvalSymlinks(c)
-		if err != nil || strings.HasPrefix(own+"/", at+"/") || !isStorage(at) {
-			continue // or gone by now
-		}
-		_, absent := os.Stat(filepath.Join(at, "driver"))
-		if err := d.remove(at); err != nil {
-			return err
-		}
-		if absent == nil { // what nothing drives is the platform's own
-			d.refuse(fmt.Sprintf("device %.80q has a disk that is not this machine's: it is removed", filepath.Base(at)))
+	return d.alone()
+}
+
+// each visits the devices of PCI.
+func (d devices) each(visit func(pci string) error) error {
+	all, err := filepath.Glob(filepath.Join(d.sys, "bus/pci/devices/*"))
+	for _, name := range all {
+		if at, e := filepath.EvalSymlinks(name); e == nil { // or gone by now
+			err = errors.Join(err, visit(at))
 		}
 	}
-	return d.alone(own)
+	return err
 }
 
 func isStorage(pci string) bool {
@@ -82,23 +100,39 @@ func isStorage(pci string) bool {
 	return bytes.HasPrefix(class, []byte("0x01")) // PCI Code and ID Assignment Specification, 1.2
 }
 
+// removing is how long that may take: a device of the host's may never answer.
+const removing = 20 * time.Second
+
 func (d devices) remove(pci string) error {
-	err := writeExisting(filepath.Join(pci, "remove"), "1")
-	if errors.Is(err, os.ErrNotExist) { // with the one that it was behind
-		return nil
+	done := make(chan error, 1)
+	go func() { done <- writeExisting(filepath.Join(pci, "remove"), "1") }()
+	select {
+	case err := <-done:
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENODEV) { // gone with the one that it was behind
+			return nil
+		}
+		return err
+	case <-time.After(removing):
+		return fmt.Errorf("device %s is not removed within %v", filepath.Base(pci), removing)
 	}
-	return err
 }
 
-// alone is an error when there is a disk that is not of the root's device. What
-// the kernel makes by itself, and partitions, have none.
-func (d devices) alone(own string) error {
+// alone is an error when there is a disk that is not the root's, or when that is
+// gone. What the kernel makes by itself, and partitions, have no device.
+func (d devices) alone() error {
 	disks, err := os.ReadDir(filepath.Join(d.sys, "class/block"))
+	found := false
 	for _, disk := range disks {
-		at, e := filepath.EvalSymlinks(filepath.Join(d.sys, "class/block", disk.Name(), "device"))
-		if e == nil && at != own {
-			err = errors.Join(err, fmt.Errorf("disk %s is not this machine's, and cannot be removed", disk.Name()))
+		name := disk.Name()
+		if found = found || name == d.disk; name == d.disk {
+			continue
 		}
+		if _, e := os.Stat(filepath.Join(d.sys, "class/block", name, "device")); e == nil {
+			err = errors.Join(err, fmt.Errorf("disk %s is not this machine's, and cannot be removed", name))
+		}
+	}
+	if err == nil && !found {
+		err = fmt.Errorf("disk %s, the root's, is gone", d.disk)
 	}
 	return err
 }
@@ -113,7 +147,7 @@ func (d devices) watch(news io.Reader) error {
 		case errors.Is(err, os.ErrClosed):
 			return nil
 		case errors.Is(err, unix.ENOBUFS): // there was more than the kernel keeps
-			err = d.sweep()
+			err = errors.Join(d.each(d.late), d.sweep())
 		case err == nil:
 			err = d.hear(parseNews(raw[:n]))
 		}
@@ -129,13 +163,22 @@ func (d devices) hear(news map[string]string) error {
 	}
 	switch news["SUBSYSTEM"] {
 	case "pci":
-		if err := d.remove(filepath.Join(d.sys, filepath.Join("/", news["DEVPATH"]))); err != nil {
-			return err
-		}
-		d.refuse(fmt.Sprintf("device %.80q came too late: it is removed", filepath.Base(news["DEVPATH"])))
+		return d.late(filepath.Join(d.sys, filepath.Join("/", news["DEVPATH"])))
 	case "block":
 		return d.sweep()
 	}
+	return nil
+}
+
+// late removes a device of PCI that was not there before.
+func (d devices) late(pci string) error {
+	if d.had[pci] {
+		return nil
+	}
+	if err := d.remove(pci); err != nil {
+		return err
+	}
+	d.refuse(fmt.Sprintf("device %.80q came too late: it is removed", filepath.Base(pci)))
 	return nil
 }
 
@@ -176,7 +219,7 @@ func writeExisting(path, text string) error {
 // closeDevices is for guests; the disks of other machines are their Ignition
 // config's. What cannot be kept out ends the machine.
 func (m *machine) closeDevices(ctx context.Context) error {
-	d := devices{sysDir, m.disk, m.control.note}
+	d := devices{sys: sysDir, disk: m.disk, refuse: m.control.note}
 	news, err := d.close()
 	if err != nil {
 		return err

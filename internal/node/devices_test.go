@@ -78,7 +78,7 @@ func removed(t *testing.T, sys string) (names []string) {
 
 func TestControllersOfDisksThatAreNotTheRootsAreRemoved(t *testing.T) {
 	sys, said := fakeSys(t), []string{}
-	d := devices{sys, "vda", func(reason string) { said = append(said, reason) }}
+	d := devices{sys: sys, disk: "vda", refuse: func(reason string) { said = append(said, reason) }}
 	news, err := d.close()
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +105,16 @@ func TestADiskThatStaysIsAnError(t *testing.T) {
 			link(t, sys, "class/block/nvme0n1", "devices/virtual/nvme-subsystem/0/nvme0n1")
 			link(t, sys, "devices/virtual/nvme-subsystem/0/nvme0n1/device", "devices/virtual/nvme-subsystem/0")
 		},
+		"disk nvme1n2 is not this machine's": func(t *testing.T, sys string) { // a second one of the root's own controller
+			link(t, sys, "class/block/nvme1n2", "devices/pci0/01/virtio0/block/nvme1n2")
+			link(t, sys, "devices/pci0/01/virtio0/block/nvme1n2/device", "devices/pci0/01/virtio0")
+		},
+		"has several controllers": func(t *testing.T, sys string) {
+			if err := os.Remove(filepath.Join(sys, "devices/pci0/01/virtio0/block/vda/device")); err != nil {
+				t.Fatal(err)
+			}
+			link(t, sys, "devices/pci0/01/virtio0/block/vda/device", "devices/virtual/nvme-subsystem/0")
+		},
 		"no bus that gives drivers": func(t *testing.T, sys string) {
 			for _, bus := range []string{"pci", "virtio"} {
 				if err := os.Remove(filepath.Join(sys, "bus", bus, "drivers_autoprobe")); err != nil {
@@ -120,7 +130,7 @@ func TestADiskThatStaysIsAnError(t *testing.T) {
 	} {
 		sys := fakeSys(t)
 		spoil(t, sys)
-		d := devices{sys, "vda", func(string) {}}
+		d := devices{sys: sys, disk: "vda", refuse: func(string) {}}
 		if news, err := d.close(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 			if err == nil {
@@ -137,11 +147,12 @@ const (
 
 func TestWhatIsPluggedInLaterIsRemoved(t *testing.T) {
 	sys, said := fakeSys(t), []string{}
-	d := devices{sys, "vda", func(reason string) { said = append(said, reason) }}
+	d := devices{sys: sys, disk: "vda", refuse: func(reason string) { said = append(said, reason) }, had: map[string]bool{filepath.Join(sys, "devices/pci0/01"): true}}
 	err := d.watch(&datagrams{left: []any{
 		"remove@/devices/pci0/03\x00ACTION=remove\x00DEVPATH=/devices/pci0/03\x00SUBSYSTEM=pci\x00",
 		"add@/devices/virtual/net/tun0\x00ACTION=add\x00DEVPATH=/devices/virtual/net/tun0\x00SUBSYSTEM=net\x00",
 		"noise", "\x00\x00=\x00ACTION", "ACTION=add\x00SUBSYSTEM=pci\x00DEVPATH=/devices/pci0/gone\x00", plugged,
+		"ACTION=add\x00SUBSYSTEM=pci\x00DEVPATH=/devices/pci0/01\x00", // said late of what was there
 	}})
 	if err != nil {
 		t.Error(err)
@@ -166,8 +177,8 @@ func TestNoNewsIsLeftOut(t *testing.T) {
 	}{
 		"a disk":            {news: newDisk, removed: []string{"02", "03", "05"}},
 		"a disk that stays": {news: newDisk, stays: true, want: "disk vdb is not this machine's", removed: []string{"02", "03", "05"}},
-		"lost":              {news: unix.ENOBUFS, removed: []string{"02", "03", "05"}},
-		"lost, and a disk":  {news: unix.ENOBUFS, stays: true, want: "disk vdb is not this machine's", removed: []string{"02", "03", "05"}},
+		"lost":              {news: unix.ENOBUFS, removed: []string{"02", "03", "04", "05"}},
+		"lost, and a disk":  {news: unix.ENOBUFS, stays: true, want: "disk vdb is not this machine's", removed: []string{"02", "03", "04", "05"}},
 		"unheard":           {news: broken, want: "broken"},
 		"ended":             {news: os.ErrClosed},
 	} {
@@ -175,7 +186,8 @@ func TestNoNewsIsLeftOut(t *testing.T) {
 		if c.stays {
 			second(t, sys)
 		}
-		err := devices{sys, "vda", func(string) {}}.watch(&datagrams{left: []any{c.news}})
+		d := devices{sys: sys, disk: "vda", refuse: func(string) {}, had: map[string]bool{filepath.Join(sys, "devices/pci0/01"): true}}
+		err := d.watch(&datagrams{left: []any{c.news}})
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: got %v, want %q", what, err, c.want)
 		}

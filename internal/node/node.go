@@ -91,10 +91,11 @@ func Run(ctx context.Context, c Config) {
 	})
 }
 
-// end says the last words and turns the machine off. Who comes second waits for
-// that.
+// end says the last words and turns the machine off, also when the host does not
+// listen. Who comes second waits for that.
 func (r *reporter) end(say func()) {
 	r.over.Do(func() {
+		time.AfterFunc(2*patience, powerOff)
 		say()
 		r.control.finish(patience)
 		powerOff()

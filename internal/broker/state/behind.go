@@ -33,6 +33,7 @@ type behind struct {
 	attested map[string]spot // by session, until they can be read from the file
 	spare    spare
 	failed   bool // the last time; until it goes well again, nothing is left to later
+	closed   bool // nothing is tried again
 	timer    *time.Timer
 }
 
@@ -49,8 +50,11 @@ func (s *Store) later(ctx context.Context, add func(b *behind)) error {
 }
 
 func (s *Store) writeLate() {
-	if err := s.flush(); err != nil {
-		s.cfg.Log.Error("broker's state: what handshakes left is not kept: their machines have to attest again", "error", err)
+	s.behind.mu.Lock()
+	told := s.behind.failed
+	s.behind.mu.Unlock()
+	if err := s.flush(); err != nil && !told {
+		s.cfg.Log.Error("broker's state: what handshakes left is not written: if it stays so, their machines have to attest again", "error", err)
 	}
 }
 
@@ -136,7 +140,9 @@ func (b *behind) done(l load, err error, soon func()) {
 	defer b.mu.Unlock()
 	b.failed = err != nil
 	if b.failed && b.load.records+l.records <= 2*behindMost { // the next one has them
-		b.timer = time.AfterFunc(behindAgain, soon)
+		if !b.closed {
+			b.timer = time.AfterFunc(behindAgain, soon)
+		}
 		b.load.attested, b.load.decisions = append(l.attested, b.load.attested...), append(l.decisions, b.load.decisions...)
 		b.load.records, b.load.most = b.load.records+l.records, max(b.load.most, l.most)
 		return
@@ -186,6 +192,9 @@ func (b *behind) has(session string) bool {
 // so leaves it without a log beside.
 func (s *Store) Close() error {
 	var problems []error
+	s.behind.mu.Lock()
+	s.behind.closed = true
+	s.behind.mu.Unlock()
 	if s.writes != nil {
 		problems = append(problems, s.flush())
 	}

@@ -43,8 +43,7 @@ var ErrTaken = errors.New("its addresses are another network's")
 // stays: so it is looked for the other when the bridge is there.
 func (n Network) Up() error {
 	link, err := netlink.LinkByName(n.bridge())
-	fresh := isAbsent(err)
-	if fresh {
+	if isAbsent(err) {
 		link = &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: n.bridge(), MTU: n.MTU}}
 		err = netlink.LinkAdd(link)
 	}
@@ -54,10 +53,8 @@ func (n Network) Up() error {
 	if err := errors.Join(netlink.AddrReplace(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(n.Gateway(), n.Subnet.Bits()))}), netlink.LinkSetUp(link)); err != nil {
 		return fmt.Errorf("bridge %s: %w", n.bridge(), err)
 	}
-	if fresh {
-		if err := n.alone(link.Attrs().Index); err != nil {
-			return errors.Join(fmt.Errorf("bridge %s: %w", n.bridge(), err), netlink.LinkDel(link))
-		}
+	if err := n.alone(link.Attrs().Index); err != nil {
+		return errors.Join(fmt.Errorf("bridge %s: %w", n.bridge(), err), netlink.LinkDel(link))
 	}
 	if err := n.nft(n.rules()); err != nil {
 		return err
@@ -68,19 +65,29 @@ func (n Network) Up() error {
 	return os.WriteFile(forwarding, []byte("1"), 0o644)
 }
 
-// alone looks for routes of other links into the network. One to more than it is
-// no harm.
+// alone looks for routes of other links into the network, unless machines are on
+// it. One to more than the network is no harm; of two bridges of this package the
+// younger yields.
 func (n Network) alone(bridge int) error {
-	routes, err := whole(hostRoutes)
+	links, err := whole(netlink.LinkList)
 	if err != nil {
 		return err
 	}
+	older := map[int]bool{}
+	for _, l := range links {
+		a := l.Attrs()
+		if a.MasterIndex == bridge {
+			return nil
+		}
+		older[a.Index] = !bridgeForm.MatchString(a.Name) || a.Index < bridge
+	}
+	routes, err := whole(hostRoutes)
 	for _, r := range routes {
-		if p, ok := destination(r); ok && r.LinkIndex != bridge && p.Bits() >= n.Subnet.Bits() && n.Subnet.Contains(p.Addr()) {
+		if p, ok := destination(r); ok && r.LinkIndex != bridge && older[r.LinkIndex] && p.Bits() >= n.Subnet.Bits() && n.Subnet.Contains(p.Addr()) {
 			return fmt.Errorf("%s: %w", p, ErrTaken)
 		}
 	}
-	return nil
+	return err
 }
 
 const forwarding = "/proc/sys/net/ipv4/ip_forward"
