@@ -15,7 +15,8 @@ import (
 type device struct {
 	*os.File
 	size, sector int64
-	block        bool // not an image
+	block        bool   // not an image
+	number       uint64 // of a block device
 }
 
 func openDevice(path string, flags int) (*device, error) {
@@ -42,9 +43,19 @@ func (d *device) geometry() error {
 	if d.block = true; d.size == 0 {
 		return errors.New("a device of no size: nothing is behind it")
 	}
+	var stat unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &stat); err != nil {
+		return err
+	}
+	d.number = stat.Rdev
 	sector, err := unix.IoctlGetInt(int(d.Fd()), unix.BLKSSZGET)
 	d.sector = int64(sector)
 	return err
+}
+
+// sys is the folder that tells of a block device.
+func (d *device) sys() string {
+	return fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(d.number), unix.Minor(d.number))
 }
 
 // lock keeps udev from looking while a disk is changed, as

@@ -65,12 +65,13 @@ func New(c Config) ignition.Stage {
 	if c.State == nil {
 		c.State = &ignition.State{}
 	}
-	return &stage{Config: c, created: map[string]bool{}}
+	return &stage{Config: c, created: map[string]bool{}, held: map[uint64]io.Closer{}}
 }
 
 type stage struct {
 	Config
-	created map[string]bool // devices of partitions that this run made
+	created map[string]bool      // devices of partitions that this run made
+	held    map[uint64]io.Closer // a partition of each disk that this run wrote
 }
 
 // Name is how the command line calls it.
@@ -82,11 +83,17 @@ func (s *stage) Run(ctx context.Context, c types.Config) error {
 	if err := s.check(c); err != nil {
 		return err
 	}
+	defer func() {
+		for disk := range s.held {
+			s.release(disk)
+		}
+	}()
 	for _, part := range []func(context.Context, types.Config) error{s.partitions, s.raids, s.volumes, s.filesystems} {
 		if err := part(ctx, c); err != nil {
 			return err
 		}
 	}
+	s.settle(ctx, c.Storage)
 	return nil
 }
 

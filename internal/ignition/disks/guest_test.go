@@ -31,7 +31,7 @@ func TestAMachineGetsItsDisks(t *testing.T) {
 		t.Fatal(err)
 	}
 	said := bootGuest(t, image, initrd, makeDisk(t, 260, nil), machinetest.TPM(t))
-	for _, want := range []string{"ok: disks", "ok: mount", "ok: again, file is kept", "ok: late has 32768 sectors", "ok: late has 40960 sectors",
+	for _, want := range []string{"ok: in the stage: device or resource busy", "ok: behind the stage: <nil> 1", "ok: disks", "ok: mount", "ok: again, file is kept", "ok: late has 32768 sectors", "ok: late has 40960 sectors",
 		"ok: refused: $.storage.disks[0]: disk /dev/vda: partition 4 is in use", "wipeTable is set, but partitions are in use",
 		"ok: refused: $.storage.filesystems[0]: filesystem on /dev/vda4: wipe:", "ok: bound"} {
 		if !strings.Contains(said, want) {

@@ -31,9 +31,10 @@ func (s *stage) partitions(ctx context.Context, c types.Config) error {
 	return nil
 }
 
-// partition decides everything on a copy of the table, and writes at the end.
+// partition decides everything on a copy of the table, and writes at the end. A
+// disk that stays as it is is never open for writing: udev would look at it anew.
 func (s *stage) partition(d types.Disk) error {
-	dev, err := openDevice(s.alias(d.Device), os.O_RDWR)
+	dev, err := openDevice(s.alias(d.Device), os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -42,16 +43,24 @@ func (s *stage) partition(d types.Disk) error {
 		return err
 	}
 	x, err := s.decide(dev, d)
-	if err != nil {
+	if err != nil || !x.wipe && !x.changed {
 		return err
 	}
-	if x.after == nil {
-		return s.wipeOnly(dev, x.wipe)
-	}
-	if err := s.commit(dev, x.after, x.used, x.wipe, x.changed); err != nil {
+	if err := s.write(s.alias(d.Device), x); err != nil {
 		return err
 	}
 	return s.note(s.alias(d.Device), x.created)
+}
+
+func (s *stage) write(disk string, x decision) error {
+	dev, err := openDevice(disk, os.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	s.release(dev.number)
+	defer s.hold(dev)
+	return x.commit(dev)
 }
 
 // A decision is what becomes of a disk's table. Without one before there was
@@ -146,31 +155,23 @@ func (s *stage) isBlank(dev *device, wipe bool) error {
 	return err
 }
 
-func (s *stage) wipeOnly(dev *device, wipe bool) error {
-	if !wipe {
-		return nil
-	}
-	if err := gpt.Wipe(dev, dev.size, dev.sector); err != nil || !dev.block {
-		return err
-	}
-	return (&gpt.Table{}).Tell(dev.File, false)
-}
-
-func (s *stage) commit(dev *device, t *gpt.Table, used use, wipe, changed bool) error {
-	if wipe {
+func (x decision) commit(dev *device) error {
+	if x.wipe {
 		if err := gpt.Wipe(dev, dev.size, dev.sector); err != nil {
 			return err
 		}
 	}
-	if changed || wipe {
-		if err := t.Save(dev); err != nil {
+	table := &gpt.Table{}
+	if x.after != nil {
+		table = x.after
+		if err := table.Save(dev); err != nil {
 			return err
 		}
 	}
-	if !dev.block || !changed && !wipe {
+	if !dev.block {
 		return nil
 	}
-	return t.Tell(dev.File, used.any())
+	return table.Tell(dev.File, x.used.any())
 }
 
 // zerosLast puts partitions without a number behind the others.

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
+	"golang.org/x/sys/unix"
 
 	"holdfast/internal/boot/gpt"
 	"holdfast/internal/boot/guid"
@@ -322,6 +323,36 @@ func TestARunAfterAPowerCutRepairsTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkDisk(t, path, base)
+}
+
+// Who closes a disk that was open for writing has udev look at it anew, which
+// takes its partitions away for a moment.
+func TestADiskThatIsAsItShouldBeIsNotOpenForWriting(t *testing.T) {
+	path := makeDisk(t, 27, base)
+	watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(watch)
+	if _, err := unix.InotifyAddWatch(watch, path, unix.IN_CLOSE_WRITE); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		label string
+		wrote bool
+	}{{"ROOT", false}, {"OTHER", true}, {"OTHER", false}} {
+		config := `"partitions":[{"number":9,"label":"` + c.label + `","wipePartitionEntry":true}]`
+		if err := newStage(t).Run(context.Background(), diskConfig(t, path, config)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := unix.Read(watch, make([]byte, 4096))
+		if err != nil && !errors.Is(err, unix.EAGAIN) {
+			t.Fatal(err)
+		}
+		if wrote := n > 0; wrote != c.wrote {
+			t.Errorf("label %s: open for writing: %v, want %v", c.label, wrote, c.wrote)
+		}
+	}
 }
 
 func TestAnAbsentDeviceIsNamed(t *testing.T) {

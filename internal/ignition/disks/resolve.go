@@ -23,7 +23,7 @@ func Resolve(dev string) (string, error) {
 		}
 		return target, nil
 	}
-	if _, udev := os.Stat("/run/udev/control"); kind == "" || udev == nil {
+	if kind == "" || runsUdev() {
 		return "", err
 	}
 	return search(dev, kind, name)

@@ -31,14 +31,10 @@ func usage(d *device) (use, error) {
 	if err != nil {
 		return u, err
 	}
-	var stat unix.Stat_t
-	if err := unix.Fstat(int(d.Fd()), &stat); err != nil {
-		return u, err
-	}
-	sys := fmt.Sprintf("/sys/dev/block/%d:%d", unix.Major(stat.Rdev), unix.Minor(stat.Rdev))
+	sys := d.sys()
 	_, err = os.Stat(filepath.Join(sys, "dm")) // holders of a mapped device are its partitions
 	mapped := err == nil
-	u.whole = mounted[stat.Rdev] || !mapped && held(sys)
+	u.whole = mounted[d.number] || !mapped && held(sys)
 	parts, err := filepath.Glob(filepath.Join(sys, "*", "partition"))
 	if err != nil {
 		return u, err

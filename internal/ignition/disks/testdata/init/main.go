@@ -57,6 +57,7 @@ func main() {
 			fmt.Println("module", path, err)
 		}
 	}
+	reread()
 	provision()
 	inUse()
 	bound()
@@ -75,17 +76,39 @@ func storage(text string) types.Config {
 	return c
 }
 
-func run(c types.Config) error {
+func run(c types.Config) error { return runWith(c, disks.Program) }
+
+func runWith(c types.Config, exec disks.Runner) error {
 	log := slog.New(slog.NewTextHandler(os.Stdout, nil))
 	fetch := func(_ context.Context, r types.Resource, w io.Writer) error {
 		_, err := io.WriteString(w, strings.TrimPrefix(*r.Source, "data:,"))
 		return err
 	}
-	conf := disks.Config{Fetch: fetch, Log: log, Wait: 20 * time.Second, State: &ignition.State{}}
+	conf := disks.Config{Fetch: fetch, Exec: exec, Log: log, Wait: 20 * time.Second, State: &ignition.State{}}
 	if clevis.HasDevice() {
 		conf.Bind = clevis.Device()
 	}
 	return disks.New(conf).Run(context.Background(), c)
+}
+
+// reread is what udev does to a disk that somebody wrote: while the stage works
+// with partitions the kernel does not take them away, and later it does.
+func reread() {
+	again := func() error {
+		disk, err := os.Open("/dev/vda")
+		must("open the disk", err)
+		defer disk.Close()
+		return unix.IoctlSetInt(int(disk.Fd()), unix.BLKRRPART, 0)
+	}
+	asked := 0
+	must("a partition for a while", runWith(storage(`{"disks":[{"device":"/dev/vda","partitions":[{"number":1,"label":"a while"}]}],
+	  "filesystems":[{"device":"/dev/disk/by-partlabel/a\\x20while","format":"ext4"}]}`), func(ctx context.Context, c disks.Command) ([]byte, error) {
+		asked++
+		fmt.Println("ok: in the stage:", again())
+		return disks.Program(ctx, c)
+	}))
+	fmt.Println("ok: behind the stage:", again(), asked)
+	must("no partition again", run(storage(`{"disks":[{"device":"/dev/vda","wipeTable":true}]}`)))
 }
 
 // provision makes everything, mounts it, and does so again.
