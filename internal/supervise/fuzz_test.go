@@ -3,10 +3,9 @@ package supervise
 import (
 	"strings"
 	"testing"
-
-	"holdfast/internal/supervise/quoted"
 )
 
+//fuzz:parser envfile.go
 func FuzzParseEnvFile(f *testing.F) {
 	for _, text := range []string{"A=b\n", "A='b\nc' d\n# no\\\nB=1\n", "A=\"\\$\\\"\\x\"\n", "A=b\\\n c  \n;\n", "=x", "A='"} {
 		f.Add(text)
@@ -20,18 +19,6 @@ func FuzzParseEnvFile(f *testing.F) {
 			if name, _, ok := strings.Cut(e, "="); !ok || !isName(name) {
 				t.Errorf("got %q", e)
 			}
-		}
-	})
-}
-
-func FuzzWords(f *testing.F) {
-	for _, text := range []string{"a b", `'a b' "c\x20d" e\ f`, `a\u00e9`, `"`, `\`} {
-		f.Add(text)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		words, err := quoted.Words(text)
-		if err == nil && len(words) > len(text) {
-			t.Errorf("got %d words of %d bytes", len(words), len(text))
 		}
 	})
 }

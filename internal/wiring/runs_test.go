@@ -196,16 +196,3 @@ func TestARecordThatCannotBeReadEndsNothing(t *testing.T) {
 		}
 	}
 }
-
-func FuzzRecord(f *testing.F) {
-	f.Add([]byte(`{"name":"x","state":"running","exit_code":3,"started":"2026-05-04T12:00:00Z","secrets":["a/b/c"]}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, recordFile), raw, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if r, err := readRecord(dir); (r == nil) == (err == nil) {
-			t.Fatalf("got %v and %v", r, err)
-		}
-	})
-}

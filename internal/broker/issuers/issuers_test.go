@@ -142,6 +142,7 @@ func TestAURLIsVouchedForByItsCAOnlyAndLeadsNowhere(t *testing.T) {
 	}
 }
 
+//fuzz:parser parse.go
 func FuzzList(f *testing.F) {
 	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","kid":"a","x":"x","y":"y"}]}`))
 	f.Add([]byte("issuers: [{name: x, jwks: 'https://b.example/jwks', ca: good}]"))

@@ -171,9 +171,13 @@ func TestALargeTextIsNotTriedForEver(t *testing.T) {
 	}
 }
 
+//fuzz:parser butane.go kinds.go unknown.go place.go
 func FuzzTranslate(f *testing.F) {
 	f.Add([]byte(example))
 	f.Add([]byte("variant: flatcar\nversion: 1.0.0\n"))
+	f.Add([]byte("variant: fcos\nversion: 1.5.0\nstorage:\n  files: [{path: /a, mode: x, mdoe: 1}]\npasswd: 3\n"))
+	f.Add([]byte("variant: fcos\nversion: 9.9.9\n"))
+	f.Add([]byte("variant: fcos\nversion: 1.5.0\nstorage: {disks: [{partitions: [{number: 99999999999999999999}, []]}]}\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		_, err := loader("").Load("f", text)
 		var bad *spec.InvalidError

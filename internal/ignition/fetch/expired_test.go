@@ -41,6 +41,7 @@ func FuzzObject(f *testing.F) {
 	})
 }
 
+//fuzz:parser fetch.go:fetch sink.go
 func FuzzSource(f *testing.F) {
 	f.Add("data:;base64,aGVsbG8=")
 	f.Add("data:text/plain;charset=utf-8,a%20b")

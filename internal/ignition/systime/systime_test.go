@@ -105,6 +105,7 @@ func FuzzParseCalendar(f *testing.F) {
 	})
 }
 
+//fuzz:parser span.go
 func FuzzSpan(f *testing.F) {
 	for _, s := range []string{"5min 20s", "1.5h", "infinity"} {
 		f.Add(s)

@@ -185,6 +185,7 @@ func TestNoLinkLeadsOutOfTheRoot(t *testing.T) {
 	}
 }
 
+//fuzz:parser parse.go
 func FuzzParse(f *testing.F) {
 	for _, line := range cases {
 		f.Add([]byte(line))

@@ -181,6 +181,8 @@ func TestDamagedLayerIsNoDifference(t *testing.T) {
 }
 
 // What a layer's tar says is foreign: reading it ends, in a list of clean paths.
+//
+//fuzz:parser layers.go:apply,entry,remove,link,fromTar
 func FuzzLayer(f *testing.F) {
 	f.Add(layer(f, file("a", "x"), kind(tar.TypeDir, "d/", ""), file("d/.wh..wh..opq", ""), kind(tar.TypeLink, "l", "a"), file("../../x", "y")))
 	f.Add(layer(f, file("var/lib/dpkg/status", "Package: a\nVersion: 1\n")))

@@ -61,6 +61,7 @@ func TestOnlyFilesInsideTheFolderAreWritten(t *testing.T) {
 	}
 }
 
+//fuzz:parser sources.go:Unpack,write provenance.go:Parse
 func FuzzSourcesStayInside(f *testing.F) {
 	f.Add([]byte(`{"buildDefinition":{"buildType":"urn:holdfast:build:image:v1","externalParameters":{"format":"oci","recipe":"r","lock":"l",
 		"files":[{"path":"r","digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}]}}}`))

@@ -7,6 +7,8 @@ import (
 )
 
 // A process may call itself anything; when it began is still field 22.
+//
+//fuzz:parser identity.go:parseStart
 func FuzzParseStart(f *testing.F) {
 	f.Add("a) S 1 (b", uint64(4711))
 	f.Add("", uint64(0))
@@ -21,6 +23,8 @@ func FuzzParseStart(f *testing.F) {
 
 // Whatever mounts and groups a process is shown, no folder climbs out of where control
 // groups are.
+//
+//fuzz:parser cgroup.go:parseMounts cgroup_mount.go:parseHierarchies
 func FuzzHierarchies(f *testing.F) {
 	f.Add("cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,nosuid,cpu,cpuacct 0 0\n", "5:cpu,cpuacct:/a:b\n0::/\n")
 	f.Add("cgroup /sys/fs/cgroup/.. cgroup rw 0 0\nx", "1:../..:/\n::\n")
