@@ -100,7 +100,7 @@ func (n *Node) ask(ctx context.Context, peers []peer.ID, d oci.Digest) (offers [
 	var mu sync.Mutex
 	var wait sync.WaitGroup
 	for _, p := range peers {
-		if ok, err := n.host.Peerstore().SupportsProtocols(p, dagProtocol); err == nil && len(ok) == 0 {
+		if n.isPlain(p) {
 			plain++
 			continue
 		}
@@ -122,6 +122,13 @@ func (n *Node) ask(ctx context.Context, peers []peer.ID, d oci.Digest) (offers [
 	wait.Wait()
 	slices.SortStableFunc(offers, func(a, b agreed) int { return cmp.Compare(n.weight(b), n.weight(a)) })
 	return offers, plain
+}
+
+// isPlain says that a peer knows only blocks. One of ours may not yet have told
+// all that it speaks: it has only begun.
+func (n *Node) isPlain(p peer.ID) bool {
+	speaks, err := n.host.Peerstore().SupportsProtocols(p, dagProtocol)
+	return err == nil && len(speaks) == 0 && n.agent(p) != userAgent
 }
 
 // take fetches what was offered. From peers that gave a right blob before it is

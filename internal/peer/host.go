@@ -23,6 +23,9 @@ const (
 	highPeers = 96
 )
 
+// userAgent is how a node calls its program, to all peers.
+const userAgent = "holdfast"
+
 // newHost makes the libp2p host: the fewest parts that a node needs. Nothing
 // relays, maps ports of a router or asks others how it is seen.
 func newHost(c Config, gate *gate) (host.Host, error) {
@@ -39,7 +42,7 @@ func newHost(c Config, gate *gate) (host.Host, error) {
 		return nil, err
 	}
 	options := []libp2p.Option{
-		libp2p.Identity(key), libp2p.UserAgent("holdfast"),
+		libp2p.Identity(key), libp2p.UserAgent(userAgent),
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Security(tls.ID, tls.New), libp2p.Security(noise.ID, noise.New),
 		libp2p.Muxer(yamux.ID, muxer()),

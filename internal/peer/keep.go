@@ -129,16 +129,19 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) connect(ctx context.Context) {
 	var wait sync.WaitGroup
 	for _, info := range k.due() {
-		wait.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, dialTime)
-			defer cancel()
-			if s, ok := k.host.Network().(*swarm.Swarm); ok {
-				s.Backoff().Clear(info.ID) // the pauses are ours
-			}
-			k.tried(info.ID, k.host.Connect(ctx, info))
-		})
+		wait.Go(func() { k.tried(info.ID, dial(ctx, k.host, info)) })
 	}
 	wait.Wait()
+}
+
+// dial tries a peer, however soon after it failed.
+func dial(ctx context.Context, h host.Host, info peer.AddrInfo) error {
+	ctx, cancel := context.WithTimeout(ctx, dialTime)
+	defer cancel()
+	if s, ok := h.Network().(*swarm.Swarm); ok {
+		s.Backoff().Clear(info.ID) // the pauses are ours
+	}
+	return h.Connect(ctx, info)
 }
 
 func (k *keeper) due() []peer.AddrInfo {

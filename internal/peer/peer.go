@@ -140,6 +140,7 @@ func (n *Node) start(ctx context.Context) (err error) {
 	if err := n.lan.start(); err != nil {
 		return err
 	}
+	n.run(func() { n.lan.run(ctx) })
 	n.run(func() { n.keeper.run(ctx) })
 	n.run(func() { n.announce.run(ctx) })
 	return nil

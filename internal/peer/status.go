@@ -98,15 +98,12 @@ func (n *Node) known() []peer.ID {
 func (n *Node) describe(p peer.ID) Peer {
 	receipt := n.exchange.LedgerForPeer(p)
 	d := Peer{ID: p.String(), Connected: n.isConnected(p), Latency: n.host.Peerstore().LatencyEWMA(p),
-		Sent: receipt.Sent, Received: receipt.Recv}
+		Agent: n.agent(p), Sent: receipt.Sent, Received: receipt.Recv}
 	if key, err := keyOf(p); err == nil {
 		d.DID = did.Key(key)
 	}
 	if conns := n.host.Network().ConnsToPeer(p); len(conns) > 0 {
 		d.Address = conns[0].RemoteMultiaddr().String()
-	}
-	if agent, err := n.host.Peerstore().Get(p, "AgentVersion"); err == nil {
-		d.Agent, _ = agent.(string)
 	}
 	info, err, isListed := n.keeper.get(p)
 	d.Listed = isListed
@@ -120,6 +117,16 @@ func (n *Node) describe(p peer.ID) Peer {
 		d.Trouble = err.Error()
 	}
 	return d
+}
+
+// agent is what a peer calls its program, if it said so.
+func (n *Node) agent(p peer.ID) string {
+	value, err := n.host.Peerstore().Get(p, "AgentVersion")
+	if err != nil {
+		return ""
+	}
+	agent, _ := value.(string)
+	return agent
 }
 
 // Add lists a peer from now on. One that was dropped gets another chance.

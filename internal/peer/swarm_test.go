@@ -49,6 +49,23 @@ func TestWithoutTheSwarmKeyANodeLearnsNothing(t *testing.T) {
 	}
 }
 
+// What a node speaks is told behind its greeting, when it has only begun.
+func TestANodeThatHasYetToSayWhatItSpeaksIsAsked(t *testing.T) {
+	a, b := newSite(t, nil), newSite(t, func(c *Config) { c.DHT = NoDHT })
+	d := a.put(3<<20, 1)
+	b.join(a)
+	soon(t, "told", func() bool {
+		speaks, err := b.host.Peerstore().SupportsProtocols(a.ID(), dagProtocol)
+		return err == nil && len(speaks) > 0
+	})
+	if err := b.host.Peerstore().RemoveProtocols(a.ID(), dagProtocol); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.get(d); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestABlobIsFoundByItsProviderRecord(t *testing.T) {
 	a, middle, c := newSite(t, nil), newSite(t, nil), newSite(t, nil)
 	a.join(middle)
