@@ -12,9 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 )
 
 // zeros answers /SIZE/ANYTHING with as many bytes.
@@ -89,17 +87,23 @@ func run(b *testing.B, engine, config, root string, stages []string) cost {
 	c, dir := cost{seconds: map[string]float64{}}, b.TempDir()
 	stubs, err := filepath.Abs("../blackbox/testdata/bin")
 	must(b, err)
+	exe, err := os.Executable()
+	must(b, err)
 	for _, stage := range stages {
-		cmd := exec.Command(engine, "-platform", "file", "-stage", stage, "-root", root, "-log-to-stdout",
+		file := filepath.Join(dir, "reading")
+		cmd := exec.Command(exe, engine, "-platform", "file", "-stage", stage, "-root", root, "-log-to-stdout",
 			"-config-cache", filepath.Join(dir, "config"), "-neednet", filepath.Join(dir, "net"), "-state-file", filepath.Join(dir, "state"))
-		cmd.Env = append(os.Environ(), "IGNITION_CONFIG_FILE="+config, "IGNITION_SYSTEM_CONFIG_DIR="+dir, "PATH="+stubs+":"+os.Getenv("PATH"))
-		start := time.Now()
+		cmd.Env = append(os.Environ(), asMeter+"="+file, "IGNITION_CONFIG_FILE="+config, "IGNITION_SYSTEM_CONFIG_DIR="+dir, "PATH="+stubs+":"+os.Getenv("PATH"))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			b.Fatalf("%s: %v\n%s", stage, err, tail(out))
 		}
-		c.seconds[stage] = time.Since(start).Seconds()
-		c.processor += (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
-		c.memory = max(c.memory, float64(cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss)*1024)
+		raw, err := os.ReadFile(file)
+		must(b, err)
+		var r reading
+		must(b, json.Unmarshal(raw, &r))
+		c.seconds[stage] = r.Seconds
+		c.processor += r.Processor
+		c.memory = max(c.memory, float64(r.Memory))
 	}
 	return c
 }
