@@ -13,6 +13,8 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multistream"
 
 	"holdfast/internal/blob/ipfs"
 	"holdfast/internal/oci"
@@ -106,11 +108,16 @@ func (n *Node) ask(ctx context.Context, peers []peer.ID, d oci.Digest) (offers [
 		}
 		wait.Go(func() {
 			o, err := n.askDAG(ctx, p, d)
-			if err != nil {
-				return
-			}
 			mu.Lock()
 			defer mu.Unlock()
+			var unknown multistream.ErrNotSupported[protocol.ID]
+			switch {
+			case errors.As(err, &unknown):
+				plain++
+				return
+			case err != nil:
+				return
+			}
 			i := slices.IndexFunc(offers, func(a agreed) bool { return a.offer == o })
 			if i < 0 {
 				i, offers = len(offers), append(offers, agreed{offer: o})
@@ -124,11 +131,11 @@ func (n *Node) ask(ctx context.Context, peers []peer.ID, d oci.Digest) (offers [
 	return offers, plain
 }
 
-// isPlain says that a peer knows only blocks. One of ours may not yet have told
-// all that it speaks: it has only begun.
+// isPlain says that a peer knows only blocks. One of which nothing is known yet,
+// or one of ours, may not have told all that it speaks: it has only begun.
 func (n *Node) isPlain(p peer.ID) bool {
-	speaks, err := n.host.Peerstore().SupportsProtocols(p, dagProtocol)
-	return err == nil && len(speaks) == 0 && n.agent(p) != userAgent
+	speaks, err := n.host.Peerstore().GetProtocols(p)
+	return err == nil && len(speaks) > 0 && !slices.Contains(speaks, dagProtocol) && n.agent(p) != userAgent
 }
 
 // take fetches what was offered. From peers that gave a right blob before it is

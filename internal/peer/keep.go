@@ -81,16 +81,13 @@ func (k *keeper) add(info peer.AddrInfo) {
 	k.host.Peerstore().AddAddrs(info.ID, info.Addrs, peerstore.PermanentAddrTTL)
 }
 
-// remove says whether p was listed.
-func (k *keeper) remove(p peer.ID) bool {
+func (k *keeper) remove(p peer.ID) {
 	k.mu.Lock()
-	_, was := k.listed[p]
 	delete(k.listed, p)
 	k.mu.Unlock()
 	k.host.ConnManager().Unprotect(p, keepTag)
 	k.host.Peerstore().ClearAddrs(p)
 	_ = k.host.Network().ClosePeer(p)
-	return was
 }
 
 func (k *keeper) all() []peer.ID {

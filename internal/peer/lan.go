@@ -26,21 +26,22 @@ type lan struct {
 	heard map[peer.ID]*heard // guarded by mu
 }
 
-// A heard node is one that announced itself: the library tells of each once in
-// the hour that its announcement holds.
+// A heard node is one that announced itself: the library tells of each once,
+// and again when its announcement no longer holds.
 type heard struct {
 	info    peer.AddrInfo
-	failed  int // times in a row
-	next    time.Time
+	until   time.Time // the announcement holds
+	next    time.Time // when it may be called
+	calls   int       // since it was connected for a while
 	dialing bool
 }
 
-// Bounds of what a flood of announcements makes us do. One of another swarm is
-// not understood, and given up.
+// Bounds of what a flood of announcements makes us do.
 const (
-	maxDials = 4
-	maxHeard = 256
-	maxTries = 8
+	maxDials  = 4
+	maxHeard  = 256
+	heardTime = time.Hour
+	callLast  = 5 * time.Minute // between calls of one that does not answer, or is not understood
 )
 
 func newLAN(h host.Host, c Config) *lan {
@@ -68,18 +69,42 @@ func (l *lan) HandlePeerFound(info peer.AddrInfo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := l.heard[info.ID]
-	if n == nil && len(l.heard) >= maxHeard {
-		return
-	}
 	if n == nil {
+		l.makeRoom()
 		n = &heard{}
 		l.heard[info.ID] = n
 	}
-	n.info, n.failed, n.next = info, 0, l.now()
+	n.info, n.calls, n.next = info, 0, l.now()
+	n.until = n.next.Add(heardTime)
 	if l.host.ID() < info.ID {
 		n.next = n.next.Add(retryFirst)
 	}
 	l.look()
+}
+
+// makeRoom forgets one that was called most, and in vain. Caller holds mu.
+func (l *lan) makeRoom() {
+	if len(l.heard) < maxHeard {
+		return
+	}
+	var worst peer.ID
+	for id, n := range l.heard {
+		if !l.isConnected(id) && (worst == "" || n.calls > l.heard[worst].calls) {
+			worst = id
+		}
+	}
+	delete(l.heard, worst)
+}
+
+// forget is for one that a person does not want.
+func (l *lan) forget(p peer.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.heard, p)
+}
+
+func (l *lan) isConnected(p peer.ID) bool {
+	return l.host.Network().Connectedness(p) == network.Connected
 }
 
 // look has run look at once.
@@ -106,44 +131,48 @@ func (l *lan) run(ctx context.Context) {
 	}
 }
 
-// connect calls the nodes whose time has come, as many as there are slots.
+// connect calls the nodes whose time has come, as many as there are slots, and
+// none while there are so many connections that some would be closed for it.
 func (l *lan) connect(ctx context.Context) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for id, n := range l.heard {
-		if n.dialing || l.now().Before(n.next) || l.host.Network().Connectedness(id) == network.Connected {
+		switch now := l.now(); {
+		case n.dialing || now.Before(n.next):
 			continue
+		case l.isConnected(id):
+			n.calls = 0
+			continue
+		case now.After(n.until):
+			delete(l.heard, id)
+			continue
+		}
+		if len(l.host.Network().Peers()) >= lowPeers {
+			return
 		}
 		select {
 		case l.slots <- struct{}{}:
 		default:
 			return
 		}
-		n.dialing = true
-		info := n.info
-		l.dials.Go(func() {
-			l.tried(id, dial(ctx, l.host, info))
-			<-l.slots
-			l.look()
-		})
+		l.call(ctx, n)
 	}
 }
 
-func (l *lan) tried(p peer.ID, err error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := l.heard[p]
-	n.dialing = false
-	if err == nil {
-		n.failed = 0
-		return
-	}
-	if n.failed++; n.failed == maxTries {
-		delete(l.heard, p)
-		return
-	}
-	pause := min(retryFirst<<n.failed, retryLast)
-	n.next = l.now().Add(pause/2 + rand.N(pause/2))
+// call has taken a slot. However it ends, the next call is later: who takes a
+// call and ends it is not called at once either. Caller holds mu.
+func (l *lan) call(ctx context.Context, n *heard) {
+	pause := min(retryFirst<<min(n.calls, 16), callLast)
+	n.dialing, n.calls, n.next = true, n.calls+1, l.now().Add(pause/2+rand.N(pause/2))
+	info := n.info
+	l.dials.Go(func() {
+		_ = dial(ctx, l.host, info) // there is another call
+		<-l.slots
+		l.mu.Lock()
+		n.dialing = false
+		l.mu.Unlock()
+		l.look()
+	})
 }
 
 func (l *lan) close() error {

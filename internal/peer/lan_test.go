@@ -15,13 +15,14 @@ import (
 	"holdfast/test/port"
 )
 
-func (l *lan) failures(p peer.ID) int {
+// calls counts those that ended.
+func (l *lan) calls(p peer.ID) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n := l.heard[p]; n != nil {
-		return n.failed
+	if n := l.heard[p]; n != nil && !n.dialing {
+		return n.calls
 	}
-	return -1
+	return 0
 }
 
 func (l *lan) known() int {
@@ -51,7 +52,7 @@ func TestANodeThatWasHeardIsCalledUntilItAnswers(t *testing.T) {
 	}
 	address := "/ip4/127.0.0.1/tcp/" + number
 	a.lan.HandlePeerFound(peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{ma.StringCast(address)}})
-	soon(t, "called in vain", func() bool { return a.lan.failures(id) > 0 })
+	soon(t, "called in vain", func() bool { return a.lan.calls(id) > 0 })
 	b := newSite(t, func(c *Config) { c.Key, c.Listen = key, []string{address} })
 	soon(t, "connected", func() bool { return b.isConnected(a.ID()) })
 	_ = b.host.Network().ClosePeer(a.ID())
@@ -85,24 +86,54 @@ func TestTwoThatHearEachOtherDoNotCallAtOnce(t *testing.T) {
 	}
 }
 
-func TestWhoNeverAnswersIsGivenUp(t *testing.T) {
-	began := time.Now()
-	a := newSite(t, func(c *Config) {
-		c.Now = func() time.Time { return began.Add(1000 * time.Since(began)) } // pauses pass
-	})
-	a.lan.HandlePeerFound(peer.AddrInfo{ID: peerID("nobody"), Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/1")}})
-	if a.lan.known() != 1 {
-		t.Error("it is not noted")
-	}
-	soon(t, "given up", func() bool { return a.lan.known() == 0 })
+func nobody(n int) peer.AddrInfo {
+	return peer.AddrInfo{ID: peerID(fmt.Sprint("nobody", n)), Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/1")}}
 }
 
-func TestAFloodOfAnnouncementsIsBounded(t *testing.T) {
-	a := newSite(t, nil)
-	for n := range 10 * maxHeard {
-		a.lan.HandlePeerFound(peer.AddrInfo{ID: peerID(fmt.Sprint("node", n)), Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/1")}})
+func TestWhoNeverAnswersIsForgottenWhenItsAnnouncementNoLongerHolds(t *testing.T) {
+	began := time.Now()
+	a := newSite(t, func(c *Config) {
+		c.Now = func() time.Time { return began.Add(1000 * time.Since(began)) } // an hour in 3.6 s
+	})
+	a.lan.HandlePeerFound(nobody(0))
+	soon(t, "called", func() bool { return a.lan.calls(nobody(0).ID) > 0 })
+	soon(t, "forgotten", func() bool { return a.lan.known() == 0 })
+}
+
+// Who takes calls and ends them is called with pauses too.
+func TestWhoEndsCallsIsCalledWithPauses(t *testing.T) {
+	a, b := newSite(t, nil), newSite(t, nil)
+	b.gate.close(a.ID(), "sent something else than it was asked for")
+	a.lan.HandlePeerFound(hostInfo(b))
+	soon(t, "called", func() bool { return a.lan.calls(b.ID()) > 0 })
+	time.Sleep(4 * time.Second)
+	if got := a.lan.calls(b.ID()); got > 4 {
+		t.Errorf("called %d times", got)
 	}
-	if got := a.lan.known(); got > maxHeard {
-		t.Errorf("%d are noted, want %d at most", got, maxHeard)
+}
+
+func TestAFloodOfAnnouncementsKeepsNobodyOut(t *testing.T) {
+	a, b := newSite(t, nil), newSite(t, nil)
+	for n := range 10 * maxHeard {
+		a.lan.HandlePeerFound(nobody(n))
+	}
+	if got := a.lan.known(); got != maxHeard {
+		t.Errorf("%d are noted, want %d", got, maxHeard)
+	}
+	a.lan.HandlePeerFound(hostInfo(b))
+	soon(t, "connected", func() bool { return a.isConnected(b.ID()) })
+}
+
+func TestOneThatAPersonRemovesIsNotCalledAgain(t *testing.T) {
+	b := newSite(t, nil)
+	a := newSite(t, func(c *Config) { c.Peers = []string{addressOf(b)} })
+	a.lan.HandlePeerFound(hostInfo(b))
+	soon(t, "connected", func() bool { return a.isConnected(b.ID()) })
+	if err := a.Remove(b.ID().String()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(keepPace + time.Second)
+	if a.isConnected(b.ID()) || a.lan.known() != 0 {
+		t.Error("it is connected again")
 	}
 }

@@ -152,9 +152,11 @@ func (n *Node) Remove(id string) error {
 	if err != nil {
 		return fmt.Errorf("peer %.80q: want its ID, as 12D3Koo…", id)
 	}
-	if !n.keeper.remove(p) {
+	if _, _, listed := n.keeper.get(p); !listed {
 		return fmt.Errorf("%s: %w", p, ErrUnknownPeer)
 	}
+	n.lan.forget(p)
+	n.keeper.remove(p)
 	return nil
 }
 

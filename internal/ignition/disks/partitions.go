@@ -46,18 +46,22 @@ func (s *stage) partition(d types.Disk) error {
 	if err != nil || !x.wipe && !x.changed {
 		return err
 	}
-	if err := s.write(s.alias(d.Device), x); err != nil {
+	if err := s.write(s.alias(d.Device), dev, x); err != nil {
 		return err
 	}
 	return s.note(s.alias(d.Device), x.created)
 }
 
-func (s *stage) write(disk string, x decision) error {
+// write opens a disk once more, and does nothing to another one.
+func (s *stage) write(disk string, looked *device, x decision) error {
 	dev, err := openDevice(disk, os.O_RDWR)
 	if err != nil {
 		return err
 	}
 	defer dev.Close()
+	if dev.number != looked.number || dev.size != looked.size {
+		return errors.New("became another disk meanwhile")
+	}
 	s.release(dev.number)
 	defer s.hold(dev)
 	return x.commit(dev)
