@@ -24,38 +24,54 @@ func (p *place) peak(words ...string) int64 {
 	if err := c.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	done := make(chan error, 1)
-	go func() { done <- c.Wait() }()
-	var most int64
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case err := <-done:
-			if err != nil {
-				p.t.Fatalf("holdfast %s: %v\n%s", strings.Join(words, " "), err, problems.String())
-			}
-			return most
-		case <-tick.C:
-			most = max(most, residentTree(c.Process.Pid))
-		}
+	held := watch(c.Process.Pid)
+	if err := c.Wait(); err != nil {
+		p.t.Fatalf("holdfast %s: %v\n%s", strings.Join(words, " "), err, problems.String())
 	}
+	return <-held
+}
+
+// watch samples what a process and those under it hold, until it ends, and
+// gives the most.
+func watch(pid int) <-chan int64 {
+	held := make(chan int64, 1)
+	go func() {
+		most := int64(0)
+		for {
+			now := residentTree(pid)
+			if now == 0 {
+				held <- most
+				return
+			}
+			most = max(most, now)
+			time.Sleep(10 * time.Millisecond)
+		}
+	}()
+	return held
 }
 
 // residentTree sums the most that a process and those under it held so far.
-// It reads VmHWM: rusage would count what the parent held when it forked.
+// It reads VmHWM: rusage would count what the parent held when it forked. A
+// child that still has its parent's words was forked and has not become its
+// program: until then its memory is its parent's, which is counted.
 func residentTree(pid int) int64 {
 	total := resident(pid)
+	words := commandLine(pid)
 	lists, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
 	for _, list := range lists {
 		text, _ := os.ReadFile(list)
 		for _, word := range strings.Fields(string(text)) {
-			if child, err := strconv.Atoi(word); err == nil {
+			if child, err := strconv.Atoi(word); err == nil && commandLine(child) != words {
 				total += residentTree(child)
 			}
 		}
 	}
 	return total
+}
+
+func commandLine(pid int) string {
+	words, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return string(words)
 }
 
 func resident(pid int) int64 {
