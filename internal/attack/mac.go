@@ -95,7 +95,7 @@ func (w *workload) watched(ctx context.Context) (Refusal, error) {
 	if err != nil {
 		return Refusal{}, err
 	}
-	p.dir = dir
+	p.dir, p.silence = dir, 2*unpackTime
 	_, told := w.run(ctx, p)
 	left, err := os.ReadDir(dir)
 	if err != nil {
@@ -115,10 +115,13 @@ func (w *workload) watched(ctx context.Context) (Refusal, error) {
 	return Refusal{Guest, told.Error()}, nil
 }
 
+// unpackTime is how long what came may take to be unpacked.
+const unpackTime = 20 * time.Second
+
 // waitFor returns the files that a pattern matches, as soon as there are any,
 // or none after a while.
 func waitFor(pattern string) []string {
-	for range 100 {
+	for end := time.Now().Add(unpackTime); time.Now().Before(end); {
 		if found, err := filepath.Glob(pattern); err != nil || len(found) > 0 {
 			return found
 		}

@@ -109,9 +109,11 @@ type pull struct {
 	space    int64        // as guest.Config has it
 	image    string       // as the configuration names it; by its digest when empty
 	policy   string       // of the configuration
+	silence  time.Duration
 }
 
-// silence is how long a lab's guest waits for a registry that stalls.
+// silence is how long a lab's guest waits for a registry that stalls, unless
+// the pull says otherwise.
 const silence = 2 * time.Second
 
 // run boots a machine for the workload, up to its container's root.
@@ -140,7 +142,7 @@ func (w *workload) run(ctx context.Context, p pull) (rootfs string, err error) {
 		return "", err
 	}
 	rootfs, err = machine.Puller{
-		Attester: g, Config: config, Document: document, Dir: p.dir, Space: p.space, Silence: silence, Backoff: silence / 100,
+		Attester: g, Config: config, Document: document, Dir: p.dir, Space: p.space, Silence: cmp.Or(p.silence, silence), Backoff: silence / 100,
 	}.Pull(ctx)
 	return rootfs, errors.Join(err, g.Close())
 }

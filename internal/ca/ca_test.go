@@ -220,6 +220,11 @@ func TestAuthoritiesRotateUnderLoad(t *testing.T) {
 	var mu sync.Mutex
 	var bundles []held
 	var certs []*x509.Certificate
+	made := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(certs)
+	}
 	var work sync.WaitGroup
 	var stop atomic.Bool
 	for range 3 {
@@ -250,7 +255,10 @@ func TestAuthoritiesRotateUnderLoad(t *testing.T) {
 			bundle, err := f.PEM(t.Context())
 			check(t, err)
 			bundles = append(bundles, held{now(), bundle})
-			time.Sleep(3 * time.Millisecond)
+			before := made()
+			for end := time.Now().Add(20 * time.Second); made() < before+2 && !t.Failed() && time.Now().Before(end); {
+				time.Sleep(time.Millisecond)
+			}
 		}
 	}
 	stop.Store(true)

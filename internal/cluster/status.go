@@ -39,7 +39,7 @@ type NodeStatus struct {
 }
 
 // statusPatience is how long a status waits for the API.
-const statusPatience = 3 * time.Second
+const statusPatience = 10 * time.Second
 
 // Status tells how the cluster called name is.
 func (f *Fleet) Status(ctx context.Context, name string) (*Status, error) {

@@ -118,15 +118,19 @@ func TestPassingErrorsAreTriedAgain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			stall, most := 20*time.Second, int32(3)
+			if name == "standing still" {
+				stall, most = time.Second, 2
+			}
 			var faults atomic.Int32
 			served.Intercept = func(w http.ResponseWriter, r *http.Request) bool {
-				if faults.Add(1) > 3 {
+				if faults.Add(1) > most {
 					return false
 				}
 				fault(w, r)
 				return true
 			}
-			a := newArchive(t, Config{Mirror: served.URL, Stall: 300 * time.Millisecond})
+			a := newArchive(t, Config{Mirror: served.URL, Stall: stall})
 			if err := a.Fetch(t.Context(), pins[:1]); err != nil {
 				t.Fatal(err)
 			}

@@ -184,7 +184,7 @@ func dial(address string) int {
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM, 0)
 	if err == nil {
-		time.AfterFunc(5*time.Second, func() { os.Exit(int(unix.ETIMEDOUT)) })
+		time.AfterFunc(20*time.Second, func() { os.Exit(int(unix.ETIMEDOUT)) })
 		err = unix.Connect(fd, sockaddr)
 	}
 	var errno syscall.Errno

@@ -137,7 +137,7 @@ func talk(t *testing.T, port, commands string) string {
 	}
 	check(t, err)
 	defer conn.Close()
-	check(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+	check(t, conn.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = fmt.Fprintf(conn, "%sQUIT\r\n", commands)
 	check(t, err)
 	var answer bytes.Buffer

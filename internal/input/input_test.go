@@ -51,6 +51,11 @@ func TestAPipeIsReadAndNeverWaitedForInVain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keep, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // what is written stays until it is read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keep.Close()
 	go func() {
 		time.Sleep(20 * time.Millisecond)
 		_, _ = both.WriteString("slow")

@@ -89,23 +89,52 @@ type follower struct {
 
 // start reads the older half and opens the newer one.
 func (f *follower) start() error {
-	old, err := os.Open(older(f.path))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	old, newer, err := f.halves()
+	if err != nil {
 		return err
 	}
-	if f.file, err = os.Open(f.path); err != nil {
-		return err
-	}
-	if old == nil {
+	if f.file = newer; old == nil {
 		return nil
 	}
-	newer := f.file
 	f.file = old
 	if err := f.rest(); err != nil {
 		return errors.Join(err, old.Close(), newer.Close())
 	}
 	f.file, f.offset = newer, 0
 	return old.Close()
+}
+
+// halves opens both files as they are between two turns of the writer; there
+// may be no older one.
+func (f *follower) halves() (old, newer *os.File, err error) {
+	for end := time.Now().Add(time.Second); ; time.Sleep(time.Millisecond) {
+		newer, err = os.Open(f.path)
+		if errors.Is(err, fs.ErrNotExist) && isThere(older(f.path)) && time.Now().Before(end) {
+			continue // just between the writer's two steps
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if old, err = os.Open(older(f.path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			_ = newer.Close()
+			return nil, nil, err
+		}
+		mine, err := newer.Stat()
+		there, again := os.Stat(f.path)
+		if err == nil && again == nil && os.SameFile(mine, there) {
+			return old, newer, nil
+		}
+		_ = newer.Close()
+		_ = old.Close()
+		if err != nil || time.Now().After(end) {
+			return nil, nil, errors.Join(fmt.Errorf("journal %s turns while it is opened", f.path), err)
+		}
+	}
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // drain reads all there is, through every turn of the writer.

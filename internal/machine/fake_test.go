@@ -66,7 +66,7 @@ func watchFake(t *testing.T, linger time.Duration) (*Machine, *fakeBackend) {
 
 func outcome(t *testing.T, m *Machine) Outcome {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	o, err := m.Wait(ctx)
 	if err != nil {

@@ -53,21 +53,31 @@ func (q *queue) run() {
 // Write takes b for the writer. An error means that it takes no more: its user closes it.
 func (q *queue) Write(b []byte) (n int, err error) {
 	for part := range slices.Chunk(b, queuePart) {
-		late := time.NewTimer(q.patience)
-		select {
-		case q.parts <- bytes.Clone(part):
-			n += len(part)
-		case <-q.done:
-			err = io.ErrClosedPipe
-		case <-late.C:
-			q.lost, err = true, errStuck
-		}
-		late.Stop()
-		if err != nil {
+		if err := q.take(bytes.Clone(part)); err != nil {
 			return n, err
 		}
+		n += len(part)
 	}
 	return n, nil
+}
+
+func (q *queue) take(part []byte) error {
+	late := time.NewTimer(q.patience)
+	defer late.Stop()
+	select {
+	case q.parts <- part:
+		return nil
+	case <-q.done:
+		return io.ErrClosedPipe
+	case <-late.C:
+	}
+	select { // where there is room, it was this process that stood still
+	case q.parts <- part:
+		return nil
+	default:
+		q.lost = true
+		return errStuck
+	}
 }
 
 // Close says that no more will come. What was taken is written still.

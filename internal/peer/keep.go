@@ -157,7 +157,8 @@ func (k *keeper) tried(p peer.ID, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.listed[p]
-	if l == nil {
+	if l == nil { // removed meanwhile
+		_ = k.host.Network().ClosePeer(p)
 		return
 	}
 	if l.err = err; err == nil {

@@ -60,7 +60,9 @@ func TestANodeThatWasHeardIsCalledUntilItAnswers(t *testing.T) {
 }
 
 func TestTwoThatHearEachOtherDoNotCallAtOnce(t *testing.T) {
-	a, b := newSite(t, nil), newSite(t, nil)
+	began := time.Now()
+	stands := func(c *Config) { c.Now = func() time.Time { return began } } // who waits to be called waits for ever
+	a, b := newSite(t, stands), newSite(t, stands)
 	a.lan.HandlePeerFound(hostInfo(b))
 	b.lan.HandlePeerFound(hostInfo(a))
 	soon(t, "connected", func() bool { return a.isConnected(b.ID()) && b.isConnected(a.ID()) })

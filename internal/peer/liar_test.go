@@ -45,7 +45,7 @@ func (s *site) wantDropped(other *site, want bool) {
 	dropped := func() bool {
 		return s.gate.closed(other.ID()) != "" && s.host.Network().Connectedness(other.ID()) != network.Connected
 	}
-	for end := time.Now().Add(5 * time.Second); want && !dropped() && time.Now().Before(end); {
+	for end := time.Now().Add(20 * time.Second); want && !dropped() && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if dropped() != want {

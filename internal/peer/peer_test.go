@@ -76,13 +76,16 @@ func (s *site) put(n int, seed uint64) oci.Digest {
 		s.Fatal(err)
 	}
 	s.Stored(d)
+	if _, err := s.config.Store.DAG(context.Background(), d); err != nil { // now, not when it is asked for in 5 s
+		s.Fatal(err)
+	}
 	return d
 }
 
 // get reads a blob from s's peers.
 func (s *site) get(d oci.Digest) error {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	r, size, err := s.Open(ctx, d)
 	if err != nil {

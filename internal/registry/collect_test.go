@@ -80,9 +80,9 @@ func TestABlobAskedForIsSpared(t *testing.T) {
 	c, r := start(t, Config{Dir: t.TempDir()})
 	c.push("app", "v1")
 	old, asked := c.pushBlob("app", "old"), c.pushBlob("app", "asked for")
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(2100 * time.Millisecond)
 	c.has("app", asked, true)
-	if _, err := r.Collect(t.Context(), CollectConfig{Grace: 50 * time.Millisecond}); err != nil {
+	if _, err := r.Collect(t.Context(), CollectConfig{Grace: 2 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	c.has("app", asked, true)
@@ -154,7 +154,7 @@ func TestAPinnedBlobStays(t *testing.T) {
 // refused for it, while all that has no manifest is collected over and over.
 func TestPushesGoOnWhileGarbageIsCollected(t *testing.T) {
 	c, r := start(t, Config{Dir: t.TempDir()})
-	const grace, images = time.Second, 40
+	const grace, images = 4 * time.Second, 40
 	for i := range images {
 		c.pushBlob("app", "layer of "+lazyTag(i))
 	}

@@ -266,10 +266,10 @@ func TestQuotasAreKept(t *testing.T) {
 
 func TestAnUploadThatNobodyGoesOnWithExpires(t *testing.T) {
 	dir := t.TempDir()
-	c, r := start(t, Config{Dir: dir, Expiry: 200 * time.Millisecond})
+	c, r := start(t, Config{Dir: dir, Expiry: 2 * time.Second})
 	at, empty := c.begin("app", ""), c.begin("app", "")
 	c.want(c.send("PATCH", at, strings.NewReader("some")), http.StatusAccepted)
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(2200 * time.Millisecond)
 	c.begin("app", "")
 	c.refused(c.send("GET", at, nil), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
 	c.refused(c.send("GET", empty, nil), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
@@ -279,8 +279,8 @@ func TestAnUploadThatNobodyGoesOnWithExpires(t *testing.T) {
 	at = c.begin("app", "")
 	c.want(c.send("PATCH", at, strings.NewReader("some")), http.StatusAccepted)
 	_ = r.Close()
-	time.Sleep(300 * time.Millisecond)
-	c, _ = start(t, Config{Dir: dir, Expiry: 200 * time.Millisecond})
+	time.Sleep(2200 * time.Millisecond)
+	c, _ = start(t, Config{Dir: dir, Expiry: 2 * time.Second})
 	c.refused(c.send("GET", at, nil), http.StatusNotFound, "BLOB_UPLOAD_UNKNOWN")
 }
 
@@ -310,7 +310,7 @@ func TestWhatAClientSentBeforeItBrokeOffIsKept(t *testing.T) {
 	if _, err := http.DefaultClient.Do(q); !errors.Is(err, broken) {
 		t.Fatalf("got %v", err)
 	}
-	for range 100 { // until the server has noticed
+	for range 1000 { // until the server has noticed
 		if a := c.send("GET", at, nil); a.StatusCode == http.StatusNoContent && a.Header.Get("Range") == "0-3" {
 			c.want(c.send("PUT", at+"?digest="+digestOf([]byte("012345")), strings.NewReader("45"), "Content-Range: 4-5"), http.StatusCreated)
 			return

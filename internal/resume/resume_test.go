@@ -51,7 +51,13 @@ func half(w http.ResponseWriter, _ *http.Request) {
 
 func read(t *testing.T, url string, offset int64) ([]byte, error) {
 	t.Helper()
-	g := Getter{Backoff: time.Millisecond, Stall: 200 * time.Millisecond}
+	return readWithin(t, url, offset, 20*time.Second)
+}
+
+// readWithin gives a server up that stands still for so long.
+func readWithin(t *testing.T, url string, offset int64, stall time.Duration) ([]byte, error) {
+	t.Helper()
+	g := Getter{Backoff: time.Millisecond, Stall: stall}
 	r, err := g.Open(t.Context(), url, offset)
 	if err != nil {
 		return nil, err
@@ -86,12 +92,16 @@ func TestWhatPassesIsWaitedFor(t *testing.T) {
 		"standing still": func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 		"cut off":        func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 	} {
+		stall := 20 * time.Second
+		if name == "standing still" {
+			stall = time.Second
+		}
 		url, asked, _ := served(t, tries-1, fault)
-		if got, err := read(t, url, 0); err != nil || len(got) != len(content) || asked.Load() != tries {
+		if got, err := readWithin(t, url, 0, stall); err != nil || len(got) != len(content) || asked.Load() != tries {
 			t.Errorf("%s: got %d bytes and %v with the %d. try", name, len(got), err, asked.Load())
 		}
 		url, asked, _ = served(t, 100, fault)
-		if _, err := read(t, url, 0); err == nil || asked.Load() != tries {
+		if _, err := readWithin(t, url, 0, stall); err == nil || asked.Load() != tries {
 			t.Errorf("%s for ever: got %v after %d tries, want %d", name, err, asked.Load(), tries)
 		}
 	}

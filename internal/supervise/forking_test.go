@@ -48,7 +48,7 @@ func TestAForkingServiceStops(t *testing.T) {
 }
 
 func TestAForkingServiceOfManyIsUpWhileOneIs(t *testing.T) {
-	b := superviseIn(t, cgroupHere(t), "a", Service{Name: "a", Kind: Forking, Start: sh("setsid sleep 0.3 & setsid sleep 0.4 & exit 0")})
+	b := superviseIn(t, cgroupHere(t), "a", Service{Name: "a", Kind: Forking, Start: sh("setsid sleep 3 & setsid sleep 3 & exit 0")})
 	if s := b.reaches("a", Active); s.PID != 0 {
 		t.Errorf("got %+v, want no main process", s)
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"holdfast/internal/atomicfile"
@@ -28,7 +29,10 @@ func (s *session) claim(ctx context.Context) (release func() error, err error) {
 	if err := os.MkdirAll(s.Installation.machines(), 0o700); err != nil {
 		return nil, err
 	}
-	unlock, err := tryLock(s.folder + ".lock")
+	unlock, err := takeFolder(ctx, s.folder)
+	if errors.Is(err, ErrBusy) {
+		unlock, err = tryLock(s.folder + ".lock")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("a run named %s is under way: %w", s.Name, err)
 	}
@@ -36,15 +40,16 @@ func (s *session) claim(ctx context.Context) (release func() error, err error) {
 	if err := s.Installation.bury(ctx, s.folder); err != nil {
 		return nil, errors.Join(err, release())
 	}
-	if err := s.Installation.sweep(ctx); err != nil && s.Log != nil {
-		s.Log.Warn("something of an earlier run is left", "err", err)
-	}
 	err = errors.Join(os.RemoveAll(s.folder), os.Mkdir(s.folder, 0o700))
 	if err == nil {
 		s.record, err = s.newRecorder()
 	}
 	if err != nil {
 		return nil, errors.Join(err, release())
+	}
+	// Nobody waits for this folder now that its record has a process.
+	if err := s.Installation.sweep(ctx); err != nil && s.Log != nil {
+		s.Log.Warn("something of an earlier run is left", "err", err)
 	}
 	return release, nil
 }
@@ -65,6 +70,33 @@ func lockNow(folder string) (unlock func() error, err error) {
 		err = ErrBusy
 	}
 	return unlock, err
+}
+
+// burial is how long a run without a process may be under another's care.
+const burial = 10 * time.Second
+
+// takeFolder takes the lock of a run that no process has. Who buries a run has
+// its lock for a moment: that is waited for.
+func takeFolder(ctx context.Context, folder string) (unlock func() error, err error) {
+	ctx, cancel := context.WithTimeout(ctx, burial)
+	defer cancel()
+	for {
+		unlock, err = lockNow(folder)
+		if !errors.Is(err, ErrBusy) || !isAbandoned(folder) {
+			return unlock, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(aliveEvery):
+		}
+	}
+}
+
+// isAbandoned says whether a run has not ended, and its process is gone.
+func isAbandoned(folder string) bool {
+	r, err := readRecord(folder)
+	return err == nil && !r.Over() && errors.Is(syscall.Kill(r.PID, 0), syscall.ESRCH)
 }
 
 // bury ends the record of a run that has no process any more, whose lock the
@@ -168,7 +200,7 @@ func (i Installation) sweep(ctx context.Context) error {
 	kept := 0
 	var all error
 	for _, folder := range folders {
-		unlock, err := lockNow(folder)
+		unlock, err := takeFolder(ctx, folder)
 		if err != nil {
 			continue
 		}

@@ -1,10 +1,13 @@
 package wiring
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"holdfast/internal/machine"
 )
@@ -90,5 +93,36 @@ func TestLogsOfOldRunsAreForgotten(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(i.Machine("*")); len(left) != keptRuns {
 		t.Errorf("got %d folders, want %d", len(left), keptRuns)
+	}
+}
+
+func TestARunThatAnotherBuriesIsWaitedFor(t *testing.T) {
+	i, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := exec.Command("true")
+	if err := gone.Run(); err != nil {
+		t.Fatal(err)
+	}
+	folder := runFolder(t, i, "gone", false)
+	rec := recorder{path: filepath.Join(folder, recordFile), record: Record{Name: "gone", State: Live, PID: gone.Process.Pid, Created: time.Now()}}
+	if err := rec.write(); err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lockNow(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	buried := make(chan error, 1)
+	go func() {
+		time.Sleep(300 * time.Millisecond)
+		buried <- errors.Join(i.bury(t.Context(), folder), leave(folder, unlock))
+	}()
+	if list, err := i.Runs(t.Context()); err != nil || len(list) != 1 || list[0].State != Dead {
+		t.Errorf("got %v, %v, want one run that is dead", list, err)
+	}
+	if err := <-buried; err != nil {
+		t.Error(err)
 	}
 }

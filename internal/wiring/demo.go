@@ -172,7 +172,7 @@ func talkRedis(ctx context.Context, addr, password string) ([]string, error) {
 
 // dialRedis waits until Redis answers: QEMU takes connections before it does.
 func dialRedis(ctx context.Context, addr string) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 
@@ -71,6 +73,22 @@ type listening struct {
 // anyPort is a free one, on an address of this host only.
 const anyPort = "127.0.0.1:0"
 
+// Of these no kernel gives one to who asks for any (Linux begins at 32768), and
+// no Kubernetes gives one to a Service (from 30000).
+const firstSteady, steadyPorts = 20000, 10000
+
+// steadyPort is one that is free, and will be when the machine starts again.
+func steadyPort() string {
+	for range steadyPorts {
+		address := fmt.Sprintf("127.0.0.1:%d", firstSteady+rand.IntN(steadyPorts))
+		if l, err := net.Listen("tcp", address); err == nil {
+			_ = l.Close()
+			return address
+		}
+	}
+	return anyPort
+}
+
 // listen gives where the services are to be, and whether a machine that was
 // kept knows them there.
 func (s *session) listen() (at listening, kept bool) {
@@ -78,6 +96,7 @@ func (s *session) listen() (at listening, kept bool) {
 	if s.Kept == "" {
 		return at, false
 	}
+	at.Broker = steadyPort()
 	raw, err := input.ReadFile(s.keptListen(), input.Document)
 	if err != nil {
 		return at, false // the first time

@@ -251,7 +251,7 @@ func (s *session) serve() error {
 	err := s.serveAt(at)
 	var taken *PortTakenError
 	if errors.As(err, &taken) && s.Broker == nil && !kept {
-		at.Registry = anyPort
+		at.Registry = steadyPort()
 		err = s.serveAt(at)
 	}
 	if err != nil {
@@ -272,9 +272,8 @@ func (s *session) serveAt(at listening) (err error) {
 // its configuration, and another broker's administrator authorises that by its
 // digest. With this run's own broker any free port does as well.
 func (s *session) registryAddress() string {
-	const first, count = 20000, 10000
 	sum := sha256.Sum256([]byte(s.workload.seed()))
-	return fmt.Sprintf("127.0.0.1:%d", first+int(binary.BigEndian.Uint16(sum[:]))%count)
+	return fmt.Sprintf("127.0.0.1:%d", firstSteady+int(binary.BigEndian.Uint16(sum[:]))%steadyPorts)
 }
 
 func (s *session) path(name string) string { return filepath.Join(s.folder, name) }

@@ -283,6 +283,9 @@ func TestKeysRotateWhileRequestsAreServed(t *testing.T) {
 		check(t, err)
 	}
 	time.Sleep(1200 * time.Millisecond) // a broker looks for keys once a second
+	for end := time.Now().Add(time.Minute); asked.Load() < 30 && !t.Failed() && time.Now().Before(end); {
+		time.Sleep(100 * time.Millisecond)
+	}
 	stop.Store(true)
 	work.Wait()
 	if known, err := d.admin.TokenKeys(t.Context()); err != nil || len(known) != 4 {

@@ -34,7 +34,7 @@ func newService(t *testing.T, b *bench) *service {
 func (s *service) start() {
 	s.t.Helper()
 	s.process = s.begin("serve", "--tls", "--registry-listen", s.registry, "--broker-listen", s.broker)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		conn, err := net.Dial("tcp", s.broker)
 		if err == nil {
 			_ = conn.Close()

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"holdfast/internal/wiring"
+	"holdfast/test/port"
 )
 
 // proxied serves what upstream, a URL, has under far.example.
@@ -270,7 +271,7 @@ func distribution(t *testing.T) host {
 	_, line, _ := strings.Cut(rules, "  alice: ")
 	hash, _, _ := strings.Cut(line, " ")
 	write(t, filepath.Join(dir, "htpasswd"), "alice:"+hash+"\n")
-	address := free(t)
+	address := port.Address(t)
 	write(t, filepath.Join(dir, "config.yml"), fmt.Sprintf(`version: 0.1
 storage: {filesystem: {rootdirectory: %q}}
 http: {addr: %q}
@@ -294,14 +295,6 @@ auth: {htpasswd: {realm: far, path: %q}}
 	}
 	t.Fatalf("docker-registry does not answer: %s", &log)
 	return host{}
-}
-
-// free is an address that was free a moment ago.
-func free(t *testing.T) string {
-	t.Helper()
-	s := httptest.NewServer(nil)
-	defer s.Close()
-	return s.Listener.Addr().String()
 }
 
 // containerd asks a mirror for docker.io's images by ?ns=docker.io.

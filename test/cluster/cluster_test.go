@@ -48,7 +48,7 @@ func (l *lab) rollOut(cluster string) (pods []string) {
 	l.Helper()
 	l.apply(cluster, web)
 	began := time.Now()
-	l.kubectl(cluster, "rollout", "status", "deployment/web", "--timeout=90s")
+	l.kubectl(cluster, "rollout", "status", "deployment/web", "--timeout=240s")
 	l.Logf("three pods after %v", time.Since(began).Round(100*time.Millisecond))
 	return strings.Fields(l.kubectl(cluster, "get", "pods", "-l", "app=web", "-o", "name"))
 }
@@ -123,7 +123,7 @@ func (l *lab) look(cluster, pod string) {
 // guard tries what must not work.
 func (l *lab) guard(cluster, server, node string) {
 	l.Helper()
-	anybody := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	anybody := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	for _, url := range []string{server + "/version", server + "/readyz", "https://" + node + ":10250/pods"} {
 		answer, err := anybody.Get(url)
 		check(l.TB, err)
@@ -161,16 +161,16 @@ func (l *lab) close(cluster, pod string) {
 		}
 		return nil
 	}
-	check(l.TB, reach())
+	l.eventually("the Service before a policy", time.Minute, reach)
 	l.apply(cluster, "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed}, spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Ingress]}}")
-	l.eventually("a policy that closes", 20*time.Second, func() error {
+	l.eventually("a policy that closes", time.Minute, func() error {
 		if reach() == nil {
 			return errors.New("a pod still reaches the others")
 		}
 		return nil
 	})
 	l.kubectl(cluster, "delete", "networkpolicy", "closed")
-	l.eventually("no policy any more", 20*time.Second, reach)
+	l.eventually("no policy any more", time.Minute, reach)
 }
 
 // volume is a claim and a pod that runs a command on it.
@@ -201,7 +201,7 @@ func (l *lab) keep(cluster string) {
 	for name, command := range map[string]string{"writer": "echo kept > /data/a", "reader": "until busybox cat /data/a; do busybox sleep 1; done"} {
 		l.apply(cluster, strings.NewReplacer("NAME", name, "COMMAND", command).Replace(volume))
 	}
-	l.kubectl(cluster, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/writer", "pod/reader", "--timeout=60s")
+	l.kubectl(cluster, "wait", "--for=jsonpath={.status.phase}=Succeeded", "pod/writer", "pod/reader", "--timeout=180s")
 	if got := l.kubectl(cluster, "logs", "reader"); !strings.HasSuffix(got, "kept\n") {
 		l.Errorf("volume: got %q", got)
 	}
@@ -215,13 +215,13 @@ func (l *lab) killEach(cluster string) {
 		{"/opt/holdfast/bin/containerd-shim-runc-v2"}} {
 		check(l.TB, syscall.Kill(l.process(cluster, words...), syscall.SIGKILL))
 	}
-	l.eventually("a new pod after all components were killed", 90*time.Second, func() error {
+	l.eventually("a new pod after all components were killed", 3*time.Minute, func() error {
 		_, err := l.tryKubectl(cluster, "rollout", "restart", "deployment/web")
 		return err
 	})
-	l.kubectl(cluster, "rollout", "status", "deployment/web", "--timeout=90s")
-	l.kubectl(cluster, "wait", "--for=condition=Ready", "pods", "--all", "--namespace=kube-system", "--timeout=120s")
-	if st := l.status(cluster); !st.Ready {
+	l.kubectl(cluster, "rollout", "status", "deployment/web", "--timeout=240s")
+	l.kubectl(cluster, "wait", "--for=condition=Ready", "pods", "--all", "--namespace=kube-system", "--timeout=240s")
+	if st := l.statusReady(cluster); !st.Ready {
 		l.Errorf("after the kills: got %+v", st)
 	}
 }

@@ -111,7 +111,10 @@ func (c *confidentialLab) kubectl(args ...string) string {
 func (c *confidentialLab) told(pod string, want ...string) {
 	c.Helper()
 	c.eventually("the reason in the events of "+pod, 4*time.Minute, func() error {
-		events := c.kubectl("describe", "pod", pod)
+		events, err := c.tryKubectl(c.cluster, "describe", "pod", pod)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, events)
+		}
 		for _, w := range want {
 			if !strings.Contains(events, w) {
 				return fmt.Errorf("no %q in\n%s", w, events)
@@ -128,7 +131,7 @@ func (c *confidentialLab) told(pod string, want ...string) {
 func (c *confidentialLab) ready(pod string) {
 	c.Helper()
 	began := time.Now()
-	c.kubectl("wait", "--for=condition=Ready", "pod/"+pod, "--timeout=240s")
+	c.kubectl("wait", "--for=condition=Ready", "pod/"+pod, "--timeout=480s")
 	c.Logf("pod %s is ready after %v", pod, time.Since(began).Round(100*time.Millisecond))
 }
 
@@ -144,10 +147,10 @@ func TestAnEncryptedImageRunsAsAConfidentialPod(t *testing.T) {
 	c.told("vault", "the machine refused at stage attest")
 	c.trust()
 	c.ready("vault")
-	c.eventually("its output", 10*time.Second, func() error {
+	c.eventually("its output", time.Minute, func() error {
 		want := sum(imageCanary) + "  /canary\n" + sum(secretCanary) + "  /run/secrets/canary\n"
-		if got := c.kubectl("logs", "vault"); got != want {
-			return fmt.Errorf("got %q, want %q", got, want)
+		if got, err := c.tryKubectl(c.cluster, "logs", "vault"); got != want {
+			return fmt.Errorf("got %q, %v, want %q", got, err, want)
 		}
 		return nil
 	})
@@ -155,7 +158,7 @@ func TestAnEncryptedImageRunsAsAConfidentialPod(t *testing.T) {
 	c.noCanary()
 	c.kill("qemu-system-x86_64")
 	c.kill("containerd-shim-holdfast-v2")
-	c.kubectl("delete", "pod", "vault", "--timeout=60s")
+	c.kubectl("delete", "pod", "vault", "--timeout=240s")
 	c.refusals(sealed) // one changes the layer, which the registry gives to nobody since
 	c.nothingLeft()
 }

@@ -95,7 +95,7 @@ func (l *lab) create(name string, args ...string) status {
 	began := time.Now()
 	l.run(l.holdfast, append([]string{"cluster", "create", "--name", name}, args...)...)
 	l.Logf("cluster create %s %v: %v", name, args, time.Since(began).Round(100*time.Millisecond))
-	return l.status(name)
+	return l.statusReady(name)
 }
 
 type status struct {
@@ -114,6 +114,16 @@ func (l *lab) status(name string) (st status) {
 	out, _ := l.command(l.holdfast, "cluster", "status", name, "--json").Output() // not ready is exit code 1
 	check(l.TB, json.Unmarshal(out, &st))
 	return st
+}
+
+// statusReady is the status once the cluster is ready, or what it is after a minute.
+func (l *lab) statusReady(name string) (st status) {
+	l.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
+		if st = l.status(name); st.Ready || time.Now().After(end) {
+			return st
+		}
+	}
 }
 
 func (l *lab) dir(cluster string) string { return filepath.Join(l.state, "clusters", cluster) }

@@ -49,10 +49,11 @@ func (c *confidentialLab) kill(program string) {
 	before := c.kubectl("get", "pod", "vault", "-o", "jsonpath={.status.containerStatuses[0].restartCount}")
 	check(c.TB, syscall.Kill(c.machine(program), syscall.SIGKILL))
 	began := time.Now()
-	c.eventually("a restart after "+program+" was killed", 3*time.Minute, func() error {
-		now := c.kubectl("get", "pod", "vault", "-o", "jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}")
-		if count, ready, _ := strings.Cut(now, " "); count == before || ready != "true" {
-			return fmt.Errorf("got %q, before it was %s\n%s", now, before, c.kubectl("describe", "pod", "vault"))
+	c.eventually("a restart after "+program+" was killed", 6*time.Minute, func() error {
+		now, err := c.tryKubectl(c.cluster, "get", "pod", "vault", "-o", "jsonpath={.status.containerStatuses[0].restartCount} {.status.containerStatuses[0].ready}")
+		if count, ready, _ := strings.Cut(now, " "); err != nil || count == before || ready != "true" {
+			events, _ := c.tryKubectl(c.cluster, "describe", "pod", "vault")
+			return fmt.Errorf("got %q, %v, before it was %s\n%s", now, err, before, events)
 		}
 		return nil
 	})
@@ -63,7 +64,7 @@ func (c *confidentialLab) kill(program string) {
 // looks every minute, has removed the sandboxes that ended before their pod did.
 func (c *confidentialLab) nothingLeft() {
 	c.Helper()
-	c.eventually("nothing left of the pod", 2*time.Minute, func() error {
+	c.eventually("nothing left of the pod", 4*time.Minute, func() error {
 		for _, program := range []string{"qemu-system", "swtpm", "containerd-shim-holdfast-v2"} {
 			if pid := c.started(program); pid != 0 {
 				return fmt.Errorf("%s is there: %s", program, words(pid))
@@ -92,7 +93,7 @@ func (c *confidentialLab) held(name, sealed string, change func() (back func()),
 	defer back()
 	c.apply(c.cluster, strings.Replace(sealed, "name: vault", "name: "+name, 1))
 	c.told(name, want)
-	c.kubectl("delete", "pod", name, "--timeout=90s")
+	c.kubectl("delete", "pod", name, "--timeout=240s")
 }
 
 // changeLayer changes a byte of the image's layer where the registry keeps it.

@@ -87,8 +87,11 @@ func TestCreateBringsAClusterBackAfterARestart(t *testing.T) {
 	}
 	l.kubectl(name, "rollout", "status", "deployment/web", "--timeout=120s")
 	l.eventually("all pods, running", 120*time.Second, func() error {
-		pods := strings.Fields(l.kubectl(name, "get", "pods", "-l", "app=web", "-o", "name"))
-		for _, pod := range pods {
+		pods, err := l.tryKubectl(name, "get", "pods", "-l", "app=web", "-o", "name")
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, pods)
+		}
+		for _, pod := range strings.Fields(pods) {
 			if out, err := l.tryKubectl(name, "exec", pod, "--", "busybox", "hostname"); err != nil {
 				return fmt.Errorf("%s: %w: %s", pod, err, out)
 			}

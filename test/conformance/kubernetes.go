@@ -38,7 +38,7 @@ type endToEnd struct {
 
 // newEndToEnd is for the checkout in root.
 func newEndToEnd(root, state, work string) (*endToEnd, error) {
-	e := &endToEnd{work: work, nodes: 1, procs: 4, patience: 5 * time.Minute}
+	e := &endToEnd{work: work, nodes: 1, procs: 4, patience: 15 * time.Minute}
 	var err error
 	if e.root, err = filepath.Abs(root); err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/test/port"
 	"holdfast/test/selfsigned"
 )
 
@@ -48,10 +49,7 @@ func newServers(t *testing.T) *servers {
 
 func tftpServer(t *testing.T) (address string) {
 	t.Helper()
-	probe, err := net.ListenPacket("udp", "127.0.0.1:0")
-	check(t, err)
-	address = probe.LocalAddr().String()
-	check(t, probe.Close())
+	address = port.Address(t)
 	dir, err := filepath.Abs("testdata/served")
 	check(t, err)
 	daemon := exec.CommandContext(t.Context(), "in.tftpd", "-L", "-4", "-a", address, "-u", "root", "-p", "-s", dir)

@@ -4,6 +4,7 @@
 package port
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -14,9 +15,9 @@ import (
 	"testing"
 )
 
-// Of what no kernel chooses (it begins at 32768) and no Kubernetes gives to a
-// Service (from 30000).
-const first, last = 20000, 29998
+// Of what no kernel chooses (it begins at 32768), no Kubernetes gives to a
+// Service (from 30000) and no run of Holdfast takes for its registry (from 20000).
+const first, last = 12000, 19998
 
 // Free is a port of 127.0.0.1; the one above it is kept as well.
 func Free(t testing.TB) int {
@@ -72,5 +73,10 @@ func quiet(number int) bool {
 	if err != nil {
 		return false
 	}
-	return l.Close() == nil
+	c, err := net.ListenPacket("udp", ":"+strconv.Itoa(number))
+	if err != nil {
+		_ = l.Close()
+		return false
+	}
+	return errors.Join(l.Close(), c.Close()) == nil
 }

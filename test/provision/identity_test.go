@@ -44,7 +44,7 @@ systemd:
 `
 
 const watch = `cat /id/svid.pem /id/svid_bundle.pem; before=$(cat /id/svid.pem); ls -lnL /id/svid_key.pem
-for i in $(seq 90); do [ -s /m/var/reloaded ] && break; sleep 1; done
+for i in $(seq 90); do [ "$before" != "$(cat /id/svid.pem)" ] && [ -s /m/var/reloaded ] && break; sleep 1; done
 [ "$before" != "$(cat /id/svid.pem)" ] && echo renewed
 [ -s /m/var/started ] && [ -s /m/var/reloaded ] && echo reloaded`
 

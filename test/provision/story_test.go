@@ -107,7 +107,7 @@ passwd:
 }
 
 // look waits for the unit, and counts boots where the volume keeps them.
-const look = `for i in 1 2 3 4 5 6 7 8 9 10; do [ -s /m/var/lib/data/by-the-unit ] && break; sleep 1; done
+const look = `for i in $(seq 60); do [ "$(wc -c < /m/var/lib/data/by-the-unit)" = 262144 ] && break; sleep 1; done
 echo boot >> /m/var/lib/data/boots; echo boot >> /m/etc/boots
 cat /m/etc/fetched /m/var/home/core/.ssh/authorized_keys.d/ignition; grep ^core: /m/etc/passwd
 echo data: $(wc -l < /m/var/lib/data/boots), state: $(wc -l < /m/etc/boots), unit: $(wc -c < /m/var/lib/data/by-the-unit)

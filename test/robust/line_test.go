@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"testing"
+
+	"holdfast/test/port"
 )
 
 // A line leads to a server. It counts the bytes that pass, both ways, and goes
@@ -40,7 +42,7 @@ const endless = 1 << 60
 
 func newLine(t testing.TB, to string) *line {
 	t.Helper()
-	l := &line{t: t, to: to, address: "127.0.0.1:0", most: endless, conns: map[net.Conn]bool{}}
+	l := &line{t: t, to: to, address: port.Address(t), most: endless, conns: map[net.Conn]bool{}}
 	l.listen()
 	t.Cleanup(l.hangUp)
 	return l
@@ -134,16 +136,18 @@ func (l *line) breakAt(f fault, most int64, once bool) {
 	l.fault, l.moved, l.most, l.once, l.wrong = f, 0, most, once, false
 }
 
-// mend has it work again, and counts anew.
-func (l *line) mend() {
+// mend has it work again, and counts anew. It says whether it had gone wrong.
+func (l *line) mend() (broke bool) {
 	l.t.Helper()
 	l.mu.Lock()
-	again := l.wrong && l.fault == gone
+	broke = l.wrong
+	again := broke && l.fault == gone
 	l.fault, l.moved, l.most, l.wrong = "", 0, endless, false
 	l.mu.Unlock()
 	if again {
 		l.listen()
 	}
+	return broke
 }
 
 func (l *line) count() int64 {

@@ -62,10 +62,10 @@ func TestTwoAtOnceBothDoTheirWorkOrOneIsToldWhy(t *testing.T) {
 				p.both(pair)
 				p.whole(pair.result, 0)
 			}
-			for _, name := range p.files() {
-				if strings.Contains(name, ".tmp-") || strings.Contains(name, ".holdfast-image-") {
-					t.Errorf("%s is left over", name)
-				}
+			if left := p.left(func(name string) bool {
+				return strings.Contains(name, ".tmp-") || strings.Contains(name, ".holdfast-image-")
+			}); len(left) > 0 {
+				t.Errorf("%q are left over", left)
 			}
 		})
 	}

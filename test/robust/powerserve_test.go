@@ -80,14 +80,15 @@ func (p *push) check(registry string) error {
 	return nil
 }
 
-// keepPushing pushes until the registry is gone.
-func keepPushing(ctx context.Context, registry string, k, i int) (all []*push) {
+// keepPushing pushes until the registry is gone, and tells of what it acknowledged.
+func keepPushing(ctx context.Context, registry string, k, i int, tell func()) (all []*push) {
 	for n := 0; ctx.Err() == nil; n++ {
 		p := newPush(k, i, n)
 		all = append(all, p)
 		if p.run(ctx, registry) != nil {
 			break
 		}
+		tell()
 	}
 	return all
 }
@@ -97,16 +98,19 @@ func (d *disk) pushUntilCut(p *place, r *rand.Rand, k int) (all []*push) {
 	c, registry := p.serve()
 	ctx, cancel := context.WithCancel(d.t.Context())
 	defer cancel()
+	first, tell := context.WithTimeout(ctx, time.Minute)
+	defer tell()
 	var pushing sync.WaitGroup
 	var mu sync.Mutex
 	for i := range 4 {
 		pushing.Go(func() {
-			pushed := keepPushing(ctx, "http://"+registry, k, i)
+			pushed := keepPushing(ctx, "http://"+registry, k, i, tell)
 			mu.Lock()
 			all = append(all, pushed...)
 			mu.Unlock()
 		})
 	}
+	<-first.Done()
 	for range 2 + r.IntN(12) {
 		time.Sleep(time.Duration(r.Float64() * float64(40*time.Millisecond)))
 		d.flush(r.IntN(8) == 0)

@@ -28,6 +28,7 @@ func TestWhatARegistryAcknowledgedOutlivesItsKill(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var pushing sync.WaitGroup
 		var mu sync.Mutex
+		first, tell := context.WithTimeout(t.Context(), time.Minute)
 		for i := range 4 {
 			pushing.Go(func() {
 				for n := uint64(0); ctx.Err() == nil; n++ {
@@ -39,14 +40,17 @@ func TestWhatARegistryAcknowledgedOutlivesItsKill(t *testing.T) {
 					mu.Lock()
 					acknowledged = append(acknowledged, path)
 					mu.Unlock()
+					tell()
 				}
 			})
 		}
+		<-first.Done()
 		time.Sleep(time.Duration(r.Float64() * float64(400*time.Millisecond)))
 		_ = c.Process.Kill()
 		_ = c.Wait()
 		cancel()
 		pushing.Wait()
+		tell()
 	}
 	if len(acknowledged) == 0 {
 		t.Fatal("no push was acknowledged before a kill: nothing was shown")

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strings"
+	"time"
 
 	"holdfast/internal/oci"
 )
@@ -51,6 +52,18 @@ func (n *node) pull(repository string, d oci.Digest, layer []byte) error {
 		}
 	}
 	return nil
+}
+
+// pulls is pull once its peers are as quick as others want them to be.
+func (n *node) pulls(repository string, d oci.Digest, layer []byte) {
+	n.Helper()
+	var err error
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(time.Second) {
+		if err = n.pull(repository, d, layer); err == nil {
+			return
+		}
+	}
+	n.Errorf("pull of %s@%s: %v", repository, d, err)
 }
 
 func (n *node) get(path string, want oci.Digest) ([]byte, error) {

@@ -210,11 +210,13 @@ func (t *settler) settleAll(ctx context.Context) error {
 		}))
 	}
 	for _, d := range todo {
-		err = errors.Join(err, t.settleOne(ctx, d, false), ctx.Err())
-		if ctx.Err() != nil {
-			t.sweep()
-			return ctx.Err()
+		if err = errors.Join(err, ctx.Err()); ctx.Err() != nil {
+			break
 		}
+		err = errors.Join(err, t.settleOne(ctx, d, false))
+	}
+	if err != nil && ctx.Err() != nil {
+		t.sweep() // by the next start
 	}
 	return err
 }

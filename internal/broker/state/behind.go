@@ -28,6 +28,8 @@ type load struct {
 type behind struct {
 	turn sync.Mutex // of who writes them; taken before mu
 
+	delay time.Duration // behindDelay, but for tests
+
 	mu       sync.Mutex
 	load     load            // guarded by mu, as all below
 	attested map[string]spot // by session, until they can be read from the file
@@ -63,7 +65,7 @@ func (b *behind) add(add func(b *behind), soon func()) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.load.records == 0 {
-		b.timer = time.AfterFunc(behindDelay, soon)
+		b.timer = time.AfterFunc(b.delay, soon)
 	}
 	add(b)
 	return b.failed || b.load.records >= behindMost

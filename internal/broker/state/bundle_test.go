@@ -36,6 +36,7 @@ func wantNumber(t *testing.T, s *Store, query string, want int) {
 func TestEachRecordOfABundleIsFound(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
 	one, two := openBundles(t, dir, &now), openBundles(t, dir, &now)
+	one.behind.delay = time.Hour // it is written when the test says so
 	ctx, n := context.Background(), 50
 	record := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 100+i) }
 	find := func(s *Store, when string) {
@@ -230,12 +231,10 @@ func TestALoadThatFailedIsWrittenByItself(t *testing.T) {
 func TestAFailedLoadOfDecisionsLeavesAttestedRecords(t *testing.T) {
 	now := time.Now()
 	s := openBundles(t, t.TempDir(), &now)
+	s.behind.delay = time.Hour // the record waits for the next load
 	if err := s.KeepAttested(t.Context(), "first", []byte("record"), now.Add(time.Hour), 16, nil); err != nil {
 		t.Fatal(err)
 	}
-	s.behind.mu.Lock()
-	s.behind.timer.Stop() // the record waits for the next load
-	s.behind.mu.Unlock()
 	decisions := &bundle{}
 	decisions.add("first", []byte("{}"))
 	s.behind.done(load{records: 1, decisions: []*bundle{decisions}}, errors.New("the disk is full"), s.writeLate)

@@ -103,7 +103,7 @@ func open(ctx context.Context, cfg Config) (s *Store, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	s = &Store{cfg: cfg, dir: dir, trimmed: trimmer{}, behind: behind{attested: map[string]spot{}}}
+	s = &Store{cfg: cfg, dir: dir, trimmed: trimmer{}, behind: behind{delay: behindDelay, attested: map[string]spot{}}}
 	if err = s.connect(ctx); err == nil {
 		err = s.prepare(ctx)
 	}

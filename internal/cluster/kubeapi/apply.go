@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -81,9 +82,33 @@ func (c *Client) applyOne(ctx context.Context, doc *yaml.Node) error {
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
-	err = c.do(ctx, http.MethodPatch, path+"?fieldManager=holdfast&force=true", "application/apply-patch+yaml", raw, nil)
+	err = steadily(ctx, func() error {
+		return c.do(ctx, http.MethodPatch, path+"?fieldManager=holdfast&force=true", "application/apply-patch+yaml", raw, nil)
+	})
 	if err != nil {
 		return fmt.Errorf("apply %s %s: %w", o.Kind, o.Metadata.Name, err)
 	}
 	return nil
+}
+
+// patience is how long a server that has just begun may turn away what it will
+// take later.
+const patience, pause = 30 * time.Second, 500 * time.Millisecond
+
+// steadily does again what can be done again, unless the server said that it is
+// wrong.
+func steadily(ctx context.Context, do func() error) error {
+	for end := time.Now().Add(patience); ; {
+		err := do()
+		var said *StatusError
+		isWrong := errors.As(err, &said) && said.Code < http.StatusInternalServerError && said.Code != http.StatusTooManyRequests
+		if err == nil || isWrong || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
 }

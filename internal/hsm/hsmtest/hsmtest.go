@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"holdfast/internal/hsm"
 )
@@ -49,7 +50,8 @@ func Config(t testing.TB) hsm.Config {
 	}
 	env := append(os.Environ(), "SOFTHSM2_CONF="+conf)
 	run(t, env, "softhsm2-util", "--init-token", "--free", "--label", "test", "--so-pin", "12345678", "--pin", "98765432")
-	return hsm.Config{Program: Program(t), Module: module, Token: "test", PINFile: pin, Env: env}
+	return hsm.Config{Program: Program(t), Module: module, Token: "test", PINFile: pin, Env: env,
+		Deadline: 2 * time.Minute} // a key of RSA takes as long as chance will
 }
 
 // Program builds the helper; Go's cache makes the second time quick.

@@ -100,7 +100,7 @@ func serve(t *testing.T, dir string) (tcti string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	for range 100 {
+	for range 1000 {
 		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", number+1)); err == nil {
 			c.Close()
 			return fmt.Sprintf("swtpm:host=127.0.0.1,port=%d", number)

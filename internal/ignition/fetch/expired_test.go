@@ -14,8 +14,8 @@ import (
 func TestAnExpiredCertificateIsTold(t *testing.T) {
 	s, _ := selfsigned.Serve(t, nil, time.Now().Add(-time.Hour), "127.0.0.1")
 	with := types.Ignition{Security: types.Security{TLS: types.TLS{CertificateAuthorities: []types.Resource{authority(s)}}}}
-	_, err := get(t, Config{Total: time.Second, Wait: sleep}, with, resource(s.URL+"/a?CANARY"))
-	if err == nil || !strings.HasPrefix(err.Error(), "fetch "+s.URL+"/a: not done in 1s, after ") || !strings.Contains(err.Error(), "certificate has expired") {
+	_, err := get(t, Config{Total: 5 * time.Second, Wait: sleep}, with, resource(s.URL+"/a?CANARY"))
+	if err == nil || !strings.HasPrefix(err.Error(), "fetch "+s.URL+"/a: not done in 5s, after ") || !strings.Contains(err.Error(), "certificate has expired") {
 		t.Errorf("got %v, want the expiry told", err)
 	}
 }

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/test/port"
+
 	"github.com/coreos/ignition/v2/config/v3_7_experimental/types"
 )
 
@@ -27,12 +29,7 @@ func tftpd(t *testing.T, dir string, words ...string) string {
 	if _, err := os.Stat(path); err != nil || os.Getuid() != 0 {
 		t.Skip("needs root and Debian's tftpd-hpa: apt-get install tftpd-hpa")
 	}
-	probe, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := probe.LocalAddr().String()
-	probe.Close()
+	address := port.Address(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	c := exec.CommandContext(ctx, path, append([]string{"-L", "-4", "-a", address, "-u", "root", "-p"}, append(words, "-s", dir)...)...)
 	if err := c.Start(); err != nil {
@@ -56,7 +53,7 @@ func TestDebiansTFTPServerIsUnderstood(t *testing.T) {
 				t.Errorf("%v, %d bytes: got %d, %v", options, size, len(got), err)
 			}
 		}
-		_, err := get(t, Config{Total: 5 * time.Second}, types.Ignition{}, resource("tftp://"+address+"/absent"))
+		_, err := get(t, Config{Total: time.Minute}, types.Ignition{}, resource("tftp://"+address+"/absent"))
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("got %v, want ErrNotFound", err)
 		}
@@ -103,7 +100,11 @@ func TestATFTPServerThatLiesIsToldSo(t *testing.T) {
 		{[][]byte{data(7, 1)}, "not done in 1s"},
 		{[][]byte{data(1, 512), data(9, 1)}, "not done in 1s"},
 	} {
-		_, err := get(t, Config{Total: time.Second}, types.Ignition{}, resource(liar(t, c.packets...)))
+		total := time.Minute
+		if c.want == "not done in 1s" {
+			total = time.Second
+		}
+		_, err := get(t, Config{Total: total}, types.Ignition{}, resource(liar(t, c.packets...)))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: got %v, want %s", c.packets[0][:min(20, len(c.packets[0]))], err, c.want)
 		}
@@ -115,7 +116,7 @@ func TestAnEndlessTFTPFileIsBounded(t *testing.T) {
 	for i := range 40 {
 		packets = append(packets, data(uint16(i+1), 512))
 	}
-	_, err := get(t, Config{Limit: 10000, Total: 5 * time.Second}, types.Ignition{}, resource(liar(t, packets...)))
+	_, err := get(t, Config{Limit: 10000, Total: time.Minute}, types.Ignition{}, resource(liar(t, packets...)))
 	if !errors.Is(err, ErrTooLarge) {
 		t.Errorf("got %v, want ErrTooLarge", err)
 	}

@@ -11,25 +11,25 @@ import (
 
 func TestATransferThatStandsStillIsGivenUp(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for n := range 3 { // moves, if slowly
-			_, _ = io.WriteString(w, strings.Repeat("x", n+1))
+		for range 12 { // moves, if slowly: longer in all than it may stand still
+			_, _ = io.WriteString(w, "x")
 			_ = http.NewResponseController(w).Flush()
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(250 * time.Millisecond)
 		}
 		if r.URL.Path == "/stalls" {
 			<-r.Context().Done()
 		}
 	}))
 	defer server.Close()
-	client := http.Client{Transport: moving{&http.Transport{}, 250 * time.Millisecond}}
-	for path, want := range map[string]string{"/moves": "", "/stalls": "nothing moved for 250ms"} {
+	client := http.Client{Transport: moving{&http.Transport{}, 2500 * time.Millisecond}}
+	for path, want := range map[string]string{"/moves": "", "/stalls": "nothing moved for 2.5s"} {
 		response, err := client.Get(server.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(response.Body)
 		_ = response.Body.Close()
-		if len(got) != 6 || want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
+		if len(got) != 12 || want == "" && err != nil || want != "" && (err == nil || err.Error() != want) {
 			t.Errorf("%s: got %q and %v, want %q", path, got, err, want)
 		}
 	}

@@ -45,7 +45,7 @@ func TestMachineDiesWithItsStarter(t *testing.T) {
 	}
 	_ = starter.Process.Kill()
 	_ = starter.Wait()
-	for end := time.Now().Add(5 * time.Second); len(processesOf(folder)) > 0; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); len(processesOf(folder)) > 0; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("machines %v outlived their starter", processesOf(folder))
 		}

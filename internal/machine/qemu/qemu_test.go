@@ -96,7 +96,7 @@ func TestMachineTalksServesAndStopsInGoodOrder(t *testing.T) {
 	checkPort(t, m.Ports()[0])
 	checkEcho(t, m.Stdio())
 	checkCalls(t, m)
-	o := m.Stop(t.Context(), 10*time.Second)
+	o := m.Stop(t.Context(), time.Minute)
 	if o.Reason != machine.PoweredOff || o.Exit == nil || o.Exit.Code != 7 {
 		t.Errorf("got %+v, want powered off with exit code 7", o)
 	}
@@ -226,7 +226,7 @@ func TestMachineThatNeverSpokeIsKilledAtOnce(t *testing.T) {
 	if o := m.Stop(t.Context(), 10*time.Second); o.Reason != machine.Killed {
 		t.Errorf("got %s, want killed", o)
 	}
-	if took := time.Since(begin); took > 2*time.Second {
+	if took := time.Since(begin); took > 8*time.Second {
 		t.Errorf("stopping took %s", took)
 	}
 }

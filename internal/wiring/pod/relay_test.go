@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -41,7 +42,7 @@ func TestTheLoopbackOfAPodIsItsMachines(t *testing.T) {
 	if _, err := exec.LookPath("nft"); err != nil {
 		t.Skip("needs nft: apt install nftables")
 	}
-	const ns = "hfrelay"
+	ns := fmt.Sprint("hfrelay", os.Getpid())
 	ip(t, "netns", "add", ns)
 	defer ip(t, "netns", "del", ns)
 	machine, err := net.Listen("tcp4", "127.0.0.1:0") // stands for the machine, outside of the namespace

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -20,7 +21,7 @@ func TestTheMachineTakesThePodsAddress(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("needs root, to make a network namespace: run make test as root")
 	}
-	const ns = "hfwire"
+	ns := fmt.Sprint("hfwire", os.Getpid())
 	ip(t, "netns", "add", ns)
 	defer ip(t, "netns", "del", ns)
 	ip(t, "-n", ns, "link", "add", "eth0", "type", "veth", "peer", "name", "far")

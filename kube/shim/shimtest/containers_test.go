@@ -249,8 +249,20 @@ func (l *lab) other() string {
 	return p.Spec.Containers[0].Image
 }
 
-// recorded wants a line of the machine's console for each attempt that it refused.
+// recorded wants a line of the machine's console for each attempt that it refused. The
+// console is slower than the answers.
 func (s *started) recorded(all ...string) {
+	s.Helper()
+	s.await(fmt.Sprintf("a refusal on record with each of %q", all), func() bool {
+		refusals := s.refusals()
+		return !slices.ContainsFunc(all, func(want string) bool {
+			return !slices.ContainsFunc(refusals, func(r string) bool { return strings.Contains(r, want) })
+		})
+	})
+}
+
+// refusals are what the machine's console says of them.
+func (s *started) refusals() (list []string) {
 	s.Helper()
 	var console string
 	s.check(filepath.WalkDir(s.dir, func(path string, e os.DirEntry, err error) error {
@@ -264,15 +276,10 @@ func (s *started) recorded(all ...string) {
 		}
 		return err
 	}))
-	var refusals []string
 	for line := range strings.Lines(console) {
 		if _, words, ok := strings.Cut(line, "control: refused: "); ok {
-			refusals = append(refusals, strings.TrimSpace(words))
+			list = append(list, strings.TrimSpace(words))
 		}
 	}
-	for _, want := range all {
-		if !slices.ContainsFunc(refusals, func(r string) bool { return strings.Contains(r, want) }) {
-			s.Errorf("no refusal with %q is on record: %q", want, refusals)
-		}
-	}
+	return list
 }

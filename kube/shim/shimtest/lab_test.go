@@ -64,10 +64,11 @@ func newLab(t *testing.T) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		l.run("sh", "-c", "mount | grep "+l.dir+" | cut -d' ' -f3 | xargs -r -n1 umount -l")
+		l.run("sh", "-c", "mount | grep "+l.dir+" | cut -d' ' -f3 | xargs -r -n1 umount -l || true")
 		_ = os.RemoveAll(l.dir)
 	})
 	l.programs = filepath.Dir(set.Path("containerd-shim-holdfast-v2"))
+	_ = exec.Command("ip", "link", "del", bridge).Run() // of a test that was killed
 	l.run("ip", "link", "add", bridge, "type", "bridge")
 	t.Cleanup(func() { l.run("ip", "link", "del", bridge) })
 	l.run("ip", "address", "add", address+"/24", "dev", bridge)
@@ -127,13 +128,13 @@ func (l *lab) start(log, name string, args ...string) {
 
 func (l *lab) await(what string, ok func() bool) {
 	l.Helper()
-	for range 200 {
+	const patience = 2 * time.Minute
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if ok() {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
 	}
-	l.Fatalf("%s: not in 20 s", what)
+	l.Fatalf("%s: not after %v", what, patience)
 }
 
 func answers(network, at string) func() bool {

@@ -26,7 +26,7 @@ func TestAPodThatTheNodeChangedGetsNothing(t *testing.T) {
 		t.Fatalf("nothing to change in %s", changed)
 	}
 	config := l.sandbox(map[string]string{annotation: changed})
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	_, err := l.runtime.RunPodSandbox(ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: "holdfast"})
 	for _, want := range []string{"the machine refused at stage attest", "holdfast broker allow sha256:"} {
