@@ -20,7 +20,7 @@ func realArchive(t testing.TB) *Archive {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := newArchive(t, Config{Sources: sources, Keyring: debianKeyring})
+	a := newArchive(t, Config{Sources: sources, Keyring: debianKeyring, Backoff: 500 * time.Millisecond})
 	roots := a.archives("bookworm")
 	if _, err := os.Stat(debianKeyring); err != nil || len(roots) == 0 {
 		t.Skip("needs Debian's keyring and a mirror in /etc/apt: run it on Debian")

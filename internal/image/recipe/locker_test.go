@@ -2,6 +2,7 @@ package recipe
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -35,7 +36,7 @@ func locker(t *testing.T, cfg deb.Config) Locker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Store, cfg.Backoff = store, time.Millisecond
+	cfg.Store, cfg.Backoff = store, cmp.Or(cfg.Backoff, time.Millisecond)
 	archive, err := deb.New(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +174,7 @@ func TestRealRedisLocks(t *testing.T) {
 		t.Skip("needs a mirror in /etc/apt: run it on Debian")
 	}
 	keyring := "/usr/share/keyrings/debian-archive-keyring.gpg"
-	k := locker(t, deb.Config{Sources: sources, Keyring: keyring})
+	k := locker(t, deb.Config{Sources: sources, Keyring: keyring, Backoff: 500 * time.Millisecond})
 	r := load(t, good)
 	start := time.Now()
 	l, err := k.Lock(t.Context(), r)
