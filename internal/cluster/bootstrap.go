@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -48,12 +49,26 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki.Keys, c *Compon
 			if err != nil {
 				return err
 			}
-			if err := client.Apply(ctx, manifest); err != nil {
+			if err := client.Apply(manifest, func(ask kubeapi.Ask) error { return f.insist(ctx, s, ask) }); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+// insist is await of what a server that has just begun may turn away for a
+// moment, unless it says that what it is asked for is wrong.
+func (f *Fleet) insist(ctx context.Context, s *Spec, ask kubeapi.Ask) error {
+	var wrong error
+	err := f.await(ctx, s, s.Nodes[:min(1, len(s.Nodes))], func(ctx context.Context) error {
+		err := ask(ctx)
+		if kubeapi.IsWrong(err) {
+			wrong, err = err, nil
+		}
+		return err
+	})
+	return cmp.Or(err, wrong)
 }
 
 // firstAccount is what a pod of somebody who says nothing runs as. The

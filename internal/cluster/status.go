@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"holdfast/internal/atomicfile"
 	"holdfast/internal/cluster/kubeapi"
@@ -126,18 +129,20 @@ func (f *Fleet) List(ctx context.Context) ([]*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := []*Status{}
-	for _, name := range names {
-		st, err := f.Status(ctx, name)
-		if errors.Is(err, ErrNone) {
-			continue // deleted meanwhile, or a folder of something else
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, st)
+	all := make([]*Status, len(names))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, name := range names {
+		g.Go(func() (err error) {
+			if all[i], err = f.Status(ctx, name); errors.Is(err, ErrNone) {
+				return nil // deleted meanwhile, or a folder of something else
+			}
+			return err
+		})
 	}
-	return all, nil
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(st *Status) bool { return st == nil }), nil
 }
 
 // Kubeconfig is one for the cluster's administrator.

@@ -143,7 +143,7 @@ func (l *live) ends() api.ContainerExit {
 	select {
 	case e := <-l.exits:
 		return e
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		l.Fatal("no end was told")
 		return api.ContainerExit{}
 	}

@@ -146,8 +146,8 @@ func (c *Client) running(ctx context.Context) (*helper, error) {
 		return c.helper, nil
 	}
 	if c.helper != nil {
-		c.ended(c.helper.failure())
 		c.helper.end()
+		c.ended(c.helper.failure()) // the pause begins now that it is gone
 		c.helper = nil
 	}
 	if wait := time.Until(c.until); wait > 0 {

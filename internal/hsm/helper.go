@@ -41,7 +41,7 @@ func (t *tail) Write(p []byte) (int, error) {
 func start(ctx context.Context, c Config) (*helper, error) {
 	cmd := exec.Command(c.Program, "--module", c.Module, "--token", c.Token, "--pin-file", c.PINFile)
 	said := &tail{}
-	cmd.Env, cmd.Stderr, cmd.WaitDelay = c.Env, said, time.Second
+	cmd.Env, cmd.Stderr, cmd.WaitDelay = c.Env, said, 10*time.Second
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

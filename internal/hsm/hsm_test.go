@@ -251,7 +251,7 @@ func TestAHelperThatMisbehavesIsAnError(t *testing.T) {
 		deadline time.Duration // short enough to wait for, or long enough not to matter
 		want     string
 	}{
-		"hangs":   {3 * time.Second, `no answer to "list" within`},
+		"hangs":   {10 * time.Second, `no answer to "list" within`},
 		"mute":    {500 * time.Millisecond, "did not get ready"},
 		"crashes": {time.Minute, "exit status 139) vendor [31m: assertion failed"},
 		"babbles": {time.Minute, "a message of 1684365941 bytes"},

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sync/errgroup"
@@ -154,7 +155,9 @@ func TestBuildThatWasEndedLeavesAGoodCache(t *testing.T) {
 	for fetches := range 3 {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := cached(t, o, dir)
-		ended.Store = &endingStore{ended.Store, fetches, cancel}
+		ending := &endingStore{store: ended.Store, cancel: cancel}
+		ending.left.Store(int64(fetches))
+		ended.Store = ending
 		if _, err := BuildMachine(ctx, MachineOptions{Options: ended}); err == nil {
 			t.Error("it was not ended")
 		}
@@ -169,7 +172,7 @@ func TestBuildThatWasEndedLeavesAGoodCache(t *testing.T) {
 // An endingStore ends a build when it opens packages.
 type endingStore struct {
 	store
-	left   int
+	left   atomic.Int64
 	cancel context.CancelFunc
 }
 
@@ -180,7 +183,7 @@ type store interface {
 }
 
 func (s *endingStore) Open(ctx context.Context, d oci.Digest) (io.ReadCloser, error) {
-	if s.left--; s.left < 0 {
+	if s.left.Add(-1) < 0 {
 		s.cancel()
 	}
 	return s.store.Open(ctx, d)

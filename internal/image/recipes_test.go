@@ -129,7 +129,7 @@ func talk(t *testing.T, port, commands string) string {
 	t.Helper()
 	var conn net.Conn
 	var err error
-	for range 100 {
+	for range 1200 {
 		if conn, err = net.Dial("tcp", "127.0.0.1:"+port); err == nil {
 			break
 		}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // said reads a journal back, stream by stream.
@@ -151,6 +152,33 @@ func TestAFollowerMissesNothingWhenTheFileTurns(t *testing.T) {
 	cancel()
 	if err := Follow(ctx, path, func() bool { return false }, func(Entry) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want cancelled", err)
+	}
+}
+
+// A reader that comes between the writer's two steps reads both halves.
+func TestAReaderWaitsForTheMiddleOfATurn(t *testing.T) {
+	w, path := create(t, DefaultSize)
+	write(t, w, Stdout, []byte("old "))
+	if err := os.Rename(path, older(path)); err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan error, 1)
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		next, err := Create(filepath.Join(t.TempDir(), "journal"), DefaultSize)
+		if err == nil {
+			_, err = next.Stream(Stdout).Write([]byte("new"))
+		}
+		if err == nil {
+			err = os.Rename(next.path, path)
+		}
+		began <- err
+	}()
+	if got := said(t, path)[Stdout]; got != "old new" {
+		t.Errorf("got %q, want both halves", got)
+	}
+	if err := <-began; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -127,7 +127,7 @@ func (f *follower) halves() (old, newer *os.File, err error) {
 		_ = newer.Close()
 		_ = old.Close()
 		if err != nil || time.Now().After(end) {
-			return nil, nil, errors.Join(fmt.Errorf("journal %s turns while it is opened", f.path), err)
+			return nil, nil, errors.Join(fmt.Errorf("journal %s turns while it is opened", f.path), err, again)
 		}
 	}
 }

@@ -62,22 +62,21 @@ func (q *queue) Write(b []byte) (n int, err error) {
 }
 
 func (q *queue) take(part []byte) error {
-	late := time.NewTimer(q.patience)
-	defer late.Stop()
-	select {
-	case q.parts <- part:
-		return nil
-	case <-q.done:
-		return io.ErrClosedPipe
-	case <-late.C:
+	const slices = 5 // one of them is lost when this process stood still, not its reader
+	for range slices {
+		late := time.NewTimer(q.patience / slices)
+		select {
+		case q.parts <- part:
+			late.Stop()
+			return nil
+		case <-q.done:
+			late.Stop()
+			return io.ErrClosedPipe
+		case <-late.C:
+		}
 	}
-	select { // where there is room, it was this process that stood still
-	case q.parts <- part:
-		return nil
-	default:
-		q.lost = true
-		return errStuck
-	}
+	q.lost = true
+	return errStuck
 }
 
 // Close says that no more will come. What was taken is written still.

@@ -157,8 +157,7 @@ func (k *keeper) tried(p peer.ID, err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	l := k.listed[p]
-	if l == nil { // removed meanwhile
-		_ = k.host.Network().ClosePeer(p)
+	if l == nil {
 		return
 	}
 	if l.err = err; err == nil {

@@ -34,7 +34,6 @@ type heard struct {
 	next    time.Time // when it may be called
 	calls   int       // since it was connected for a while
 	dialing bool
-	gone    bool // a person does not want it
 }
 
 // Bounds of what a flood of announcements makes us do.
@@ -101,10 +100,7 @@ func (l *lan) makeRoom() {
 func (l *lan) forget(p peer.ID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if n := l.heard[p]; n != nil {
-		n.gone = true
-		delete(l.heard, p)
-	}
+	delete(l.heard, p)
 }
 
 func (l *lan) isConnected(p peer.ID) bool {
@@ -173,12 +169,8 @@ func (l *lan) call(ctx context.Context, n *heard) {
 		_ = dial(ctx, l.host, info) // there is another call
 		<-l.slots
 		l.mu.Lock()
-		gone := n.gone
 		n.dialing = false
 		l.mu.Unlock()
-		if gone {
-			_ = l.host.Network().ClosePeer(info.ID)
-		}
 		l.look()
 	})
 }

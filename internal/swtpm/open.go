@@ -83,7 +83,7 @@ func (t *TPM) explain(err error) error {
 	select {
 	case <-t.run.ended:
 		return t.run.failure()
-	case <-time.After(stopTime): // the connection may break before the process is gone
+	case <-time.After(stopTime + time.Second): // the connection may break before the process is gone
 		return fmt.Errorf("software TPM: %w", err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 
 // How long a TPM may take to listen, and to save its state when told to end.
 const (
-	startTime = 10 * time.Second
+	startTime = time.Minute
 	stopTime  = 3 * time.Second
 )
 

@@ -29,9 +29,14 @@ func (s *session) claim(ctx context.Context) (release func() error, err error) {
 	if err := os.MkdirAll(s.Installation.machines(), 0o700); err != nil {
 		return nil, err
 	}
-	unlock, err := takeFolder(ctx, s.folder)
-	if errors.Is(err, ErrBusy) {
+	waiting, cancel := context.WithTimeout(ctx, burial)
+	defer cancel()
+	unlock, err := takeFolder(waiting, s.folder)
+	if errors.Is(err, ErrBusy) && ctx.Err() == nil {
 		unlock, err = tryLock(s.folder + ".lock")
+	}
+	if err != nil && ctx.Err() != nil {
+		return nil, ctx.Err()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("a run named %s is under way: %w", s.Name, err)
@@ -72,14 +77,16 @@ func lockNow(folder string) (unlock func() error, err error) {
 	return unlock, err
 }
 
-// burial is how long a run without a process may be under another's care.
-const burial = 10 * time.Second
+// How long runs without a process may be under others' care: the one that is
+// claimed, and all others together.
+const (
+	burial  = 10 * time.Second
+	burials = 2 * time.Second
+)
 
 // takeFolder takes the lock of a run that no process has. Who buries a run has
-// its lock for a moment: that is waited for.
+// its lock for a moment: that is waited for until ctx ends.
 func takeFolder(ctx context.Context, folder string) (unlock func() error, err error) {
-	ctx, cancel := context.WithTimeout(ctx, burial)
-	defer cancel()
 	for {
 		unlock, err = lockNow(folder)
 		if !errors.Is(err, ErrBusy) || !isAbandoned(folder) {
@@ -199,8 +206,10 @@ func (i Installation) sweep(ctx context.Context) error {
 	slices.SortFunc(folders, func(a, b string) int { return cmp.Compare(changed(b), changed(a)) })
 	kept := 0
 	var all error
+	waiting, cancel := context.WithTimeout(ctx, burials)
+	defer cancel()
 	for _, folder := range folders {
-		unlock, err := takeFolder(ctx, folder)
+		unlock, err := takeFolder(waiting, folder)
 		if err != nil {
 			continue
 		}

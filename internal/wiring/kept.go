@@ -73,8 +73,8 @@ type listening struct {
 // anyPort is a free one, on an address of this host only.
 const anyPort = "127.0.0.1:0"
 
-// Of these no kernel gives one to who asks for any (Linux begins at 32768), and
-// no Kubernetes gives one to a Service (from 30000).
+// Of these no kernel gives one to who asks for any, unless it was told otherwise
+// (Linux begins at 32768), and no Kubernetes gives one to a Service (from 30000).
 const firstSteady, steadyPorts = 20000, 10000
 
 // steadyPort is one that is free, and will be when the machine starts again.
@@ -96,13 +96,10 @@ func (s *session) listen() (at listening, kept bool) {
 	if s.Kept == "" {
 		return at, false
 	}
-	at.Broker = steadyPort()
 	raw, err := input.ReadFile(s.keptListen(), input.Document)
-	if err != nil {
-		return at, false // the first time
-	}
 	var last listening
-	if json.Unmarshal(raw, &last) != nil || last.Registry == "" || last.Broker == "" {
+	if err != nil || json.Unmarshal(raw, &last) != nil || last.Registry == "" || last.Broker == "" {
+		at.Broker = steadyPort() // the first time
 		return at, false
 	}
 	return last, true

@@ -251,7 +251,10 @@ func (s *session) serve() error {
 	err := s.serveAt(at)
 	var taken *PortTakenError
 	if errors.As(err, &taken) && s.Broker == nil && !kept {
-		at.Registry = steadyPort()
+		at = listening{anyPort, anyPort}
+		if s.Kept != "" {
+			at = listening{steadyPort(), steadyPort()}
+		}
 		err = s.serveAt(at)
 	}
 	if err != nil {

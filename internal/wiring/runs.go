@@ -176,7 +176,7 @@ func (i Installation) RemoveRun(ctx context.Context, name string, force bool) er
 		}
 	}
 	folder := i.Machine(name)
-	unlock, err := lockNow(folder)
+	unlock, err := tryLock(folder + ".lock") // who looks after all runs has it for a moment
 	if errors.Is(err, ErrBusy) {
 		return &RunningError{name}
 	}

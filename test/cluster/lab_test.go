@@ -95,7 +95,7 @@ func (l *lab) create(name string, args ...string) status {
 	began := time.Now()
 	l.run(l.holdfast, append([]string{"cluster", "create", "--name", name}, args...)...)
 	l.Logf("cluster create %s %v: %v", name, args, time.Since(began).Round(100*time.Millisecond))
-	return l.statusReady(name)
+	return l.status(name)
 }
 
 type status struct {

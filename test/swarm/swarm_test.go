@@ -60,7 +60,9 @@ func TestWhatRotsOnANodeIsFetchedFromItsPeerForHimWhoAsks(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(blobs, "sha256", hex), rotten, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b.pulls("team/app", d, layer)
+	if err := b.pull("team/app", d, layer); err != nil {
+		t.Errorf("with a flipped bit on its disk: %v", err)
+	}
 	if got, err := os.ReadFile(filepath.Join(blobs, "quarantine", "sha256", hex)); err != nil || !bytes.Equal(got, rotten) {
 		t.Errorf("not in quarantine: %v", err)
 	}
@@ -80,7 +82,9 @@ func TestANodeThatSendsWrongBytesIsDroppedAndThePullSucceeds(t *testing.T) {
 	l.soon(time.Minute, "connected", func() bool { return asking.connected(liar) })
 	asking.run("peer", "add", honest.where())
 	l.soon(time.Minute, "connected", func() bool { return asking.connected(honest.where()) })
-	asking.pulls("team/app", d, layer)
+	if err := asking.pull("team/app", d, layer); err != nil {
+		t.Error(err)
+	}
 	round := byte(60)
 	l.soon(3*time.Minute, "the liar is dropped", func() bool {
 		for _, p := range asking.peers() {

@@ -225,6 +225,9 @@ func (t *settler) settleAll(ctx context.Context) error {
 func (t *settler) settleOne(ctx context.Context, d oci.Digest, check bool) error {
 	if check {
 		if err := t.store.verify(ctx, d); err != nil {
+			if ctx.Err() != nil {
+				t.check(d) // by the next start
+			}
 			return err
 		}
 	}

@@ -159,7 +159,7 @@ func (b *bench) boot(t *testing.T, image []byte, vars string) *booted {
 		Firmware: &firmware, TPM: tpm, Console: &console,
 	})
 	check(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Minute)
 	defer cancel()
 	outcome, err := m.Wait(ctx)
 	if err != nil || outcome.Reason != machine.PoweredOff {

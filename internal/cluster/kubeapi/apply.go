@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"gopkg.in/yaml.v3"
 )
@@ -48,9 +47,19 @@ func (o object) path() (string, error) {
 	return root + "/" + plural + "/" + url.PathEscape(o.Metadata.Name), nil
 }
 
+// An Ask is one request.
+type Ask = func(context.Context) error
+
+// IsWrong says whether the server will never take what it was asked for.
+func IsWrong(err error) bool {
+	var said *StatusError
+	return errors.As(err, &said) && (said.Code == http.StatusBadRequest || said.Code == http.StatusUnprocessableEntity)
+}
+
 // Apply makes the objects of a YAML stream as they are written there, and says
-// that holdfast wants these fields so (server-side apply).
-func (c *Client) Apply(ctx context.Context, manifests []byte) error {
+// that holdfast wants these fields so (server-side apply). Each object is asked
+// for by try, which may ask again.
+func (c *Client) Apply(manifests []byte, try func(Ask) error) error {
 	d := yaml.NewDecoder(bytes.NewReader(manifests))
 	for {
 		var doc yaml.Node
@@ -59,13 +68,13 @@ func (c *Client) Apply(ctx context.Context, manifests []byte) error {
 		} else if err != nil {
 			return fmt.Errorf("manifest: %w", err)
 		}
-		if err := c.applyOne(ctx, &doc); err != nil {
+		if err := c.applyOne(&doc, try); err != nil {
 			return err
 		}
 	}
 }
 
-func (c *Client) applyOne(ctx context.Context, doc *yaml.Node) error {
+func (c *Client) applyOne(doc *yaml.Node, try func(Ask) error) error {
 	var o object
 	if err := doc.Decode(&o); err != nil {
 		return fmt.Errorf("manifest: %w", err)
@@ -82,33 +91,11 @@ func (c *Client) applyOne(ctx context.Context, doc *yaml.Node) error {
 	if err != nil {
 		return fmt.Errorf("manifest: %w", err)
 	}
-	err = steadily(ctx, func() error {
+	err = try(func(ctx context.Context) error {
 		return c.do(ctx, http.MethodPatch, path+"?fieldManager=holdfast&force=true", "application/apply-patch+yaml", raw, nil)
 	})
 	if err != nil {
 		return fmt.Errorf("apply %s %s: %w", o.Kind, o.Metadata.Name, err)
 	}
 	return nil
-}
-
-// patience is how long a server that has just begun may turn away what it will
-// take later.
-const patience, pause = 30 * time.Second, 500 * time.Millisecond
-
-// steadily does again what can be done again, unless the server said that it is
-// wrong.
-func steadily(ctx context.Context, do func() error) error {
-	for end := time.Now().Add(patience); ; {
-		err := do()
-		var said *StatusError
-		isWrong := errors.As(err, &said) && said.Code < http.StatusInternalServerError && said.Code != http.StatusTooManyRequests
-		if err == nil || isWrong || time.Now().After(end) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(pause):
-		}
-	}
 }

@@ -50,7 +50,7 @@ func bootGuest(t *testing.T, image, initrd, disk string, tpm []string) string {
 		t.Skip("needs QEMU: apt-get install qemu-system-x86")
 	}
 	args := []string{"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-nodefaults", "-no-reboot",
-		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet cryptomgr.notests no_timer_check",
+		"-display", "none", "-serial", "stdio", "-kernel", image, "-initrd", initrd, "-append", "console=ttyS0 panic=-1 quiet loglevel=1 cryptomgr.notests no_timer_check",
 		"-drive", "file=" + disk + ",format=raw,if=none,id=d", "-device", "virtio-blk-pci,drive=d"}
 	cmd := exec.CommandContext(t.Context(), tool, append(args, tpm...)...)
 	var out bytes.Buffer
@@ -58,7 +58,7 @@ func bootGuest(t *testing.T, image, initrd, disk string, tpm []string) string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop := time.AfterFunc(5*time.Minute, func() { _ = cmd.Process.Kill() })
+	stop := time.AfterFunc(9*time.Minute, func() { _ = cmd.Process.Kill() })
 	defer stop.Stop()
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("QEMU: %v", err)

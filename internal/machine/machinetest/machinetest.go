@@ -168,6 +168,6 @@ func qemu(ctx context.Context, t testing.TB, kernel string, initrd []byte, comma
 		t.Fatal(err)
 	}
 	args := []string{"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "1G", "-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio",
-		"-kernel", kernel, "-initrd", at, "-append", "console=ttyS0 panic=-1 quiet cryptomgr.notests no_timer_check " + commandLine}
+		"-kernel", kernel, "-initrd", at, "-append", "console=ttyS0 panic=-1 quiet loglevel=1 cryptomgr.notests no_timer_check " + commandLine}
 	return exec.CommandContext(ctx, tool, append(args, words...)...)
 }

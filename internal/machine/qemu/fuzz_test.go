@@ -29,7 +29,7 @@ func FuzzMonitor(f *testing.F) {
 			_, _ = theirs.Write(data)
 			_ = theirs.Close()
 		}()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		got, err := m.human(ctx, "info usernet")
 		if ctx.Err() != nil {

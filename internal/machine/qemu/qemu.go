@@ -40,7 +40,7 @@ func New(config Config) (*QEMU, error) {
 }
 
 // startLimit is how long QEMU may take to answer on its monitor.
-const startLimit = 20 * time.Second
+const startLimit = time.Minute
 
 // Start starts a machine. Ctx bounds the start alone: the machine goes on
 // until it ends, is stopped, or this process ends. Errors that a caller may

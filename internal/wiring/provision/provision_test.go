@@ -57,7 +57,7 @@ func (m *machine) run(t *testing.T, stage string) int {
 	at := func(name string) string { return filepath.Join(m.dir, name) }
 	env := map[string]string{"IGNITION_CONFIG_FILE": at("disk/config.ign"), "IGNITION_SYSTEM_CONFIG_DIR": at("system")}
 	args := append([]string{"-platform", "file", "-stage", stage, "-root", at("root"), "-config-cache", at("run/cache"), "-state-file", at("run/state"),
-		"-neednet", at("run/net"), "-fetch-timeout", "5s", "-log-to-stdout"}, m.more...)
+		"-neednet", at("run/net"), "-fetch-timeout", "30s", "-log-to-stdout"}, m.more...)
 	if err := os.MkdirAll(at("run"), 0o755); err != nil {
 		t.Fatal(err)
 	}

@@ -84,7 +84,7 @@ func runWith(c types.Config, exec disks.Runner) error {
 		_, err := io.WriteString(w, strings.TrimPrefix(*r.Source, "data:,"))
 		return err
 	}
-	conf := disks.Config{Fetch: fetch, Exec: exec, Log: log, Wait: 20 * time.Second, State: &ignition.State{}}
+	conf := disks.Config{Fetch: fetch, Exec: exec, Log: log, Wait: 2 * time.Minute, State: &ignition.State{}}
 	if clevis.HasDevice() {
 		conf.Bind = clevis.Device()
 	}
