@@ -57,7 +57,7 @@ func (b *bench) wantDecisions(want ...string) {
 	}
 }
 
-func TestARollbackByAnotherProcessHoldsHereAndIsInTheHistory(t *testing.T) {
+func TestARollbackByAnotherProcessHoldsInASecondAndIsInTheHistory(t *testing.T) {
 	b := newBench(t, nil)
 	b.furnish()
 	check(t, b.admin.Allow(t.Context(), initDataDigest, []string{"default/key/other"}))
@@ -72,12 +72,9 @@ func TestARollbackByAnotherProcessHoldsHereAndIsInTheHistory(t *testing.T) {
 	if err != nil || len(made) != 1 {
 		t.Fatalf("got %v, %v", made, err)
 	}
-	status := http.StatusForbidden
-	for until := time.Now().Add(20 * time.Second); status == http.StatusForbidden && time.Now().Before(until); time.Sleep(time.Millisecond) {
-		status, _ = m.call("GET", "/kbs/v0/resource/default/key/x", nil)
-	}
-	if status != http.StatusOK {
-		t.Fatalf("got %d still", status)
+	time.Sleep(time.Second) // who asks then is answered by it, however long the answer takes
+	if status, _ := m.call("GET", "/kbs/v0/resource/default/key/x", nil); status != http.StatusOK {
+		t.Fatalf("got %d a second later", status)
 	}
 	list, err := b.admin.History(t.Context(), api.ConfigurationKind)
 	if err != nil || len(list) != 3 || list[0].Actor != "other" || list[2].Actor != "tester" || list[0].Digest != list[2].Digest {

@@ -49,7 +49,7 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki.Keys, c *Compon
 			if err != nil {
 				return err
 			}
-			if err := client.Apply(manifest, func(ask kubeapi.Ask) error { return f.insist(ctx, s, ask) }); err != nil {
+			if err := client.Apply(manifest, func(ask kubeapi.Ask) error { return f.insist(ctx, s, s.Nodes[:1], ask) }); err != nil {
 				return err
 			}
 		}
@@ -59,9 +59,9 @@ func (f *Fleet) bootstrap(ctx context.Context, s *Spec, keys pki.Keys, c *Compon
 
 // insist is await of what a server that has just begun may turn away for a
 // moment, unless it says that what it is asked for is wrong.
-func (f *Fleet) insist(ctx context.Context, s *Spec, ask kubeapi.Ask) error {
+func (f *Fleet) insist(ctx context.Context, s *Spec, nodes []Node, ask kubeapi.Ask) error {
 	var wrong error
-	err := f.await(ctx, s, s.Nodes[:min(1, len(s.Nodes))], func(ctx context.Context) error {
+	err := f.await(ctx, s, nodes, func(ctx context.Context) error {
 		err := ask(ctx)
 		if kubeapi.IsWrong(err) {
 			wrong, err = err, nil

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"os"
@@ -198,5 +199,35 @@ func TestAPartThatIsNotReadyInTimeSaysWhatItAnswered(t *testing.T) {
 	err = f.await(t.Context(), &Spec{patience: time.Millisecond}, nil, func(ctx context.Context) error { <-ctx.Done(); return answer })
 	if !errors.As(err, &slow) || !errors.Is(err, answer) {
 		t.Errorf("who took longer than that to answer: got %v", err)
+	}
+}
+
+// A server that has just begun is asked again, one that says what is wrong is not.
+func TestWhatIsTurnedAwayForAMomentIsAskedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		err   error // of the first two answers
+		asked int
+		fails bool
+	}{
+		"starting":  {&kubeapi.StatusError{Code: 503}, 3, false},
+		"not ready": {&kubeapi.StatusError{Code: 403}, 3, false},
+		"reset":     {errors.New("connection reset by peer"), 3, false},
+		"wrong":     {fmt.Errorf("PATCH: %w", &kubeapi.StatusError{Code: 422}), 1, true},
+	} {
+		asked := 0
+		err := (&Fleet{}).insist(t.Context(), &Spec{}, nil, func(context.Context) error {
+			if asked++; asked < 3 {
+				return c.err
+			}
+			return nil
+		})
+		if asked != c.asked || c.fails != errors.Is(err, c.err) || !c.fails && err != nil {
+			t.Errorf("%s: got %v after asking %d times, want %d", name, err, asked, c.asked)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	err := (&Fleet{}).insist(ctx, &Spec{}, nil, func(context.Context) error { cancel(); return &kubeapi.StatusError{Code: 503} })
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted: got %v", err)
 	}
 }

@@ -78,7 +78,8 @@ func holdup(ts *testscript.TestScript, _ bool, args []string) {
 	r.most.Store(most)
 }
 
-// held waits until somebody is held up.
+// held waits until somebody is held up, and has taken what passed: what the
+// kernel still has of it comes again when who waits for it is killed.
 func held(ts *testscript.TestScript, _ bool, _ []string) {
 	r := ts.Value(roadKey{}).(*road)
 	for deadline := time.Now().Add(patience); !r.stopped.Load(); time.Sleep(20 * time.Millisecond) {
@@ -86,6 +87,7 @@ func held(ts *testscript.TestScript, _ bool, _ []string) {
 			ts.Fatalf("nobody came so far: %d bytes", r.moved.Load())
 		}
 	}
+	time.Sleep(time.Second)
 }
 
 // moved MIN MAX wants that so many bytes passed since the last holdup.
