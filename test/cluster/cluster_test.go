@@ -221,9 +221,12 @@ func (l *lab) killEach(cluster string) {
 	})
 	l.kubectl(cluster, "rollout", "status", "deployment/web", "--timeout=240s")
 	l.kubectl(cluster, "wait", "--for=condition=Ready", "pods", "--all", "--namespace=kube-system", "--timeout=240s")
-	if st := l.statusReady(cluster); !st.Ready {
-		l.Errorf("after the kills: got %+v", st)
-	}
+	l.eventually("a cluster that is ready after the kills", time.Minute, func() error {
+		if st := l.status(cluster); !st.Ready {
+			return fmt.Errorf("got %+v", st)
+		}
+		return nil
+	})
 }
 
 // Three nodes beside another cluster.

@@ -116,16 +116,6 @@ func (l *lab) status(name string) (st status) {
 	return st
 }
 
-// statusReady is the status once the cluster is ready, or what it is after a minute.
-func (l *lab) statusReady(name string) (st status) {
-	l.Helper()
-	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Second) {
-		if st = l.status(name); st.Ready || time.Now().After(end) {
-			return st
-		}
-	}
-}
-
 func (l *lab) dir(cluster string) string { return filepath.Join(l.state, "clusters", cluster) }
 
 // kubectl is the cluster's own.

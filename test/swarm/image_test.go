@@ -57,13 +57,13 @@ func (n *node) pull(repository string, d oci.Digest, layer []byte) error {
 // pulls is pull once its peers are as quick as others want them to be.
 func (n *node) pulls(repository string, d oci.Digest, layer []byte) {
 	n.Helper()
-	var err error
-	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(time.Second) {
-		if err = n.pull(repository, d, layer); err == nil {
-			return
+	n.soon(2*time.Minute, "pulled", func() bool {
+		err := n.pull(repository, d, layer)
+		if err != nil {
+			n.Log(err)
 		}
-	}
-	n.Errorf("pull of %s@%s: %v", repository, d, err)
+		return err == nil
+	})
 }
 
 func (n *node) get(path string, want oci.Digest) ([]byte, error) {

@@ -109,7 +109,7 @@ func TestThreeNodesFindWhatANeighboursNeighbourHas(t *testing.T) {
 	l.soon(time.Minute, "connected", func() bool { return c.connected(middle.where()) && middle.connected(a.where()) })
 	layer := noise(2, 5<<20)
 	d := a.push("team/app", layer)
-	l.soon(3*time.Minute, "pulled", func() bool { return c.pull("team/app", d, layer) == nil })
+	c.pulls("team/app", d, layer)
 	if !c.connected(a.where()) {
 		t.Error("it did not come from the one who has it")
 	}
